@@ -1,0 +1,47 @@
+# `make demo` decodes a Sudoku; `make test` checks everything. Both create .venv from the pins in constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PROJECTS := $(sort $(dir $(wildcard plugins/mdmkit-*/pyproject.toml)))
+SOURCES := mdmkit $(wildcard plugins/mdmkit-*/src)
+# One thread is the fastest for models this small; no test may reach for a model hub.
+QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+BUILD := hatchling editables build
+TOOLS := pytest ruff mypy mkdocs-material 'mkdocstrings[python]'
+# torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+
+.PHONY: demo test test-slow lint docs results wheels clean
+
+demo: $(STAMP)
+	@$(QUIET) $(BIN)/mdmkit zoo demo
+
+test: lint
+	$(QUIET) $(BIN)/python -m pytest -m "not slow and not gpu"
+	$(QUIET) $(BIN)/mkdocs build --strict --quiet
+
+test-slow: $(STAMP)
+	$(QUIET) $(BIN)/python -m pytest -m "slow and not gpu"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+
+docs: $(STAMP)
+	$(BIN)/mkdocs serve
+
+results: $(STAMP)
+	$(QUIET) $(BIN)/mdmkit zoo results
+
+wheels: $(STAMP)
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PROJECTS)
+
+$(STAMP): constraints.txt pyproject.toml $(wildcard plugins/mdmkit-*/pyproject.toml)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) $(BUILD)
+	$(PIP) --no-build-isolation -e . $(addprefix -e ./,$(PROJECTS)) $(TOOLS)
+	@touch $@
+
+clean:
+	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache

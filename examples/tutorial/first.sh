@@ -1,0 +1,1 @@
+mdmkit decode

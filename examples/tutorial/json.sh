@@ -1,0 +1,1 @@
+mdmkit decode --prompt "12*7=__________" --json

@@ -1,0 +1,2 @@
+mdmkit show info_gain
+mdmkit show info_gain --set select.candidates=4

@@ -1,0 +1,101 @@
+"""mdmkit decodes masked diffusion models with samplers composed from parts.
+
+    sampler = mdmkit.compose("info_gain", plan={"length": 64})
+    backbone = mdmkit.load("zoo:puzzles")
+    decoded = mdmkit.decode(sampler, backbone, ["12*3="], seed=0)
+
+Importing the package imports nothing else: each public name is fetched when it is first asked for, so that a plugin
+can be listed without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdmkit.belief import Belief
+    from mdmkit.canvas import Canvas, Prompt
+    from mdmkit.compose import compose
+    from mdmkit.decode import decode
+    from mdmkit.errors import MdmkitError
+    from mdmkit.hookspecs import Component, hookimpl
+    from mdmkit.load import load
+    from mdmkit.model import Backbone, Look
+    from mdmkit.observe import Observer
+    from mdmkit.plan import Plan
+    from mdmkit.sampler import Sampler
+    from mdmkit.step import Actions, Draw, Step
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Actions",
+    "Backbone",
+    "Belief",
+    "Canvas",
+    "Component",
+    "Draw",
+    "Look",
+    "MdmkitError",
+    "Observer",
+    "Plan",
+    "Prompt",
+    "Sampler",
+    "Step",
+    "compose",
+    "decode",
+    "hookimpl",
+    "load",
+]
+
+_HOME = {
+    "Actions": "step",
+    "Backbone": "model",
+    "Belief": "belief",
+    "Canvas": "canvas",
+    "Component": "hookspecs",
+    "Draw": "step",
+    "Look": "model",
+    "MdmkitError": "errors",
+    "Observer": "observe",
+    "Plan": "plan",
+    "Prompt": "canvas",
+    "Sampler": "sampler",
+    "Step": "step",
+    "compose": "compose",
+    "decode": "decode",
+    "hookimpl": "hookspecs",
+    "load": "load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("noise", "ops"):  # the two modules that stages compute with
+        return importlib.import_module(f"mdmkit.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'mdmkit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mdmkit.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keep `mdmkit.compose`, `mdmkit.decode` and `mdmkit.load` the functions.
+
+    Importing a submodule binds it to its name in the package, which would hide the function of the same name.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if _HOME.get(name) == name and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

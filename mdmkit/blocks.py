@@ -1,0 +1,68 @@
+"""Each row's blocks: which columns are active together, and what the plan wants left after each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mdmkit.canvas import Canvas
+from mdmkit.plan import Plan
+
+
+@dataclass(frozen=True)
+class Block:
+    """The j-th block of every row.
+
+    Attributes:
+        span: the columns that hold it, over all rows.
+        member: bool [B, W]; the columns of each row's own block. Rows whose prompts end at the same column share them.
+        targets: int64 [B, S]; masks that may remain after each of the row's steps.
+    """
+
+    span: slice
+    member: Tensor
+    targets: Tensor
+
+    def quota(self, open_: Tensor, taken: Tensor) -> Tensor:
+        """Tokens owed now, int64 [B]: at least one where anything is open, everything once the steps are used up.
+
+        `taken` counts the row's steps in this block. Counting from what is open carries a deficit over.
+        """
+        count = open_.sum(1)
+        steps = self.targets.shape[1]
+        allowed = self.targets.gather(1, taken.clamp_max(steps - 1)[:, None])[:, 0]
+        allowed = allowed.masked_fill(taken >= steps, 0)
+        return torch.where(count > 0, (count - allowed).clamp_min(1), 0)
+
+
+def blocks(canvas: Canvas, plan: Plan) -> Iterator[Block]:
+    """Cut every row's hull, from its first mask to its last, into blocks of `plan.block` columns.
+
+    Each row counts from its own first mask, so its blocks do not depend on its neighbours.
+    """
+    masked = canvas.masked.cpu()
+    columns = torch.arange(masked.shape[1])
+    some = masked.any(1)
+    first = torch.where(some, masked.long().argmax(1), 0)
+    last = torch.where(some, masked.shape[1] - masked.flip(1).long().argmax(1), 0)
+    size = plan.block or max(1, int((last - first).max()))
+    number = int(((last - first + size - 1) // size).max())
+    index = torch.where(masked, (columns - first[:, None]) // size, number)
+    counts = torch.zeros(len(masked), number + 1, dtype=torch.long)
+    counts.scatter_add_(1, index, masked.long())
+    targets = [plan.targets(row) for row in counts[:, :number].tolist()]
+    for j in range(number):
+        busy = counts[:, j] > 0
+        if not busy.any():
+            continue
+        starts, ends = first + j * size, torch.minimum(first + (j + 1) * size, last)
+        span = slice(int(starts[busy].min()), int(ends[busy].max()))
+        inside = columns[span]
+        member = (inside >= starts[:, None]) & (inside < ends[:, None]) & busy[:, None]
+        longest = max(1, *(len(row[j]) for row in targets)) if targets else 1
+        table = torch.tensor([row[j] + [0] * (longest - len(row[j])) for row in targets])
+        device = canvas.tokens.device
+        yield Block(span, member.to(device), table.to(device))

@@ -1,0 +1,20 @@
+"""What the core itself registers, the way a plugin does."""
+
+from __future__ import annotations
+
+from mdmkit.hookspecs import Component, hookimpl
+
+
+@hookimpl
+def mdmkit_commit() -> list[Component]:
+    return [Component("write", "mdmkit.stages:Write", "write the chosen tokens; what is written stays")]
+
+
+@hookimpl
+def mdmkit_command() -> list[Component]:
+    return [
+        Component("decode", "mdmkit.cli.decode:decode", "fill prompts with a sampler and a model"),
+        Component("plugins", "mdmkit.cli.plugins:plugins", "list what is installed, and what is broken"),
+        Component("show", "mdmkit.cli.show:show", "print a sampler's whole configuration"),
+        Component("check", "mdmkit.cli.check:check", "try every installed part, and a model"),
+    ]

@@ -1,0 +1,127 @@
+"""The canvas: what is being filled in, one row per prompt, padded on the left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.errors import MdmkitError
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One request: a text or token ids, its random seed, and its own options.
+
+    `length` is how many masks to append after it; None leaves that to the plan and the model. With `infill=False`
+    the masks inside the prompt are ordinary tokens and stay.
+    """
+
+    text: str | None = None
+    ids: tuple[int, ...] | None = None
+    seed: int = 0
+    length: int | None = None
+    infill: bool = True
+    index: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """B rows of T tokens, and which of them are to be filled.
+
+    Attributes:
+        tokens: int64 [B, T].
+        editable: bool [B, T]; False for the prompt, padding and given context.
+        valid: bool [B, T]; False for padding, which nothing attends to.
+        seed: int64 [B]; each row's random stream travels with the row.
+        infill: bool [B]; whether the row's prompt held the masks itself.
+        mask_id: the token id that stands for "still open".
+        grid: (height, width) where the sequence is a flattened image.
+    """
+
+    tokens: Tensor
+    editable: Tensor
+    valid: Tensor
+    seed: Tensor
+    infill: Tensor
+    mask_id: int
+    grid: tuple[int, int] | None = None
+
+    @property
+    def masked(self) -> Tensor:
+        """bool [B, T]: still open. `editable` decides, so a mask id kept in a prompt is never touched."""
+        return (self.tokens == self.mask_id) & self.editable
+
+    @property
+    def positions(self) -> Tensor:
+        """int64 [B, T]: each token's place in its own row, whatever the padding; 0 on padding."""
+        return (self.valid.long().cumsum(1) - 1).clamp_min(0)
+
+    def with_tokens(self, tokens: Tensor) -> Canvas:
+        return replace(self, tokens=tokens)
+
+    def to(self, device: torch.device | str) -> Canvas:
+        moved = {name: getattr(self, name).to(device) for name in ("tokens", "editable", "valid", "seed", "infill")}
+        return replace(self, **moved)
+
+
+def lay_out(
+    prompts: Sequence[Prompt],
+    before: Sequence[Sequence[int]],
+    after: Sequence[Sequence[int]],
+    *,
+    mask_id: int,
+    pad_id: int,
+    vocab: int,
+    plan_length: int | None,
+    default_length: int | None,
+    max_length: int | None,
+) -> Canvas:
+    """Put encoded prompts on one canvas: `before`, appended masks, `after`, padded on the left.
+
+    A prompt that holds masks is an infill and gets no more of them, unless the prompt itself gives `length`. Any
+    other prompt gets its own `length`, else the plan's, else the model's default.
+
+    Raises:
+        MdmkitError: no length is known, a row exceeds `max_length` tokens, or an id is outside `vocab`.
+    """
+    rows: list[list[int]] = []
+    open_flags: list[list[bool]] = []
+    infill: list[bool] = []
+    for prompt, head, tail in zip(prompts, before, after, strict=True):
+        name = f"prompt {prompt.index}"
+        bad = [i for i in (*head, *tail) if not 0 <= i < vocab]
+        if bad:
+            raise MdmkitError(f"{name}: token id {bad[0]} is outside the model's vocabulary of {vocab} ids (0 to {vocab - 1}).")
+        held = prompt.infill and mask_id in (*head, *tail)
+        length = prompt.length if prompt.length is not None else 0 if held else plan_length
+        if length is None:
+            length = default_length
+        if length is None:
+            raise MdmkitError(
+                f"{name} has nothing to fill: it holds no mask, and this model has no length of its own. Put masks "
+                "into the prompt, or say how many to append with --set plan.length=N."
+            )
+        row = [*head, *[mask_id] * length, *tail]
+        if max_length is not None and len(row) > max_length:
+            raise MdmkitError(
+                f"{name} needs {len(row)} positions ({len(row) - length} of prompt, {length} to fill), and this model has "
+                f"{max_length}. Shorten the prompt, or lower plan.length to at most {max(0, max_length - len(row) + length)}."
+            )
+        own = range(len(head), len(head) + length)
+        rows.append(row)
+        open_flags.append([i in own or (prompt.infill and token == mask_id) for i, token in enumerate(row)])
+        infill.append(held)
+    width = max(1, *(len(row) for row in rows)) if rows else 1
+    return Canvas(
+        tokens=torch.tensor([[pad_id] * (width - len(row)) + row for row in rows]),
+        editable=torch.tensor([[False] * (width - len(row)) + row for row in open_flags]),
+        valid=torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows]),
+        seed=torch.tensor([prompt.seed for prompt in prompts]),
+        infill=torch.tensor(infill),
+        mask_id=mask_id,
+    )

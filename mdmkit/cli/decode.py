@@ -1,0 +1,200 @@
+"""`mdmkit decode`: prompts in, filled rows out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mdmkit.cli.options import composing
+from mdmkit.cli.output import RowFile, check_target, write_json
+from mdmkit.cli.requests import gather
+from mdmkit.errors import MdmkitError
+
+if TYPE_CHECKING:
+    from mdmkit.canvas import Prompt
+    from mdmkit.decode import Row
+    from mdmkit.model import Backbone
+    from mdmkit.observe import Observer
+    from mdmkit.sampler import Sampler
+
+DEFAULT_MODEL = "zoo:puzzles"
+DEFAULT_SAMPLER = "info_gain"
+DEFAULT_BATCH = 16
+# Below this many weights, handing work to a second thread costs more than it saves.
+ONE_THREAD_WEIGHTS = 20_000_000
+
+
+@click.command()
+@click.option("--sampler", "preset", help=f"Preset to decode with (default: the --config file's, else {DEFAULT_SAMPLER}).")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="zoo:NAME, a directory, a hub id, or BACKBONE:any of these.")
+@click.option("--model-option", "model_options", multiple=True, metavar="KEY=VALUE", help="Passed to the backbone, e.g. mask_id=5.")
+@click.option("--prompt", "texts", multiple=True, help="A prompt; repeat for more.")
+@click.option("--prompt-ids", "ids", multiple=True, help="A prompt as token ids, e.g. '5 7 9'; repeat for more.")
+@click.option("--prompts", "file", type=click.Path(path_type=Path), help="JSON lines: texts, id lists, or objects with per-row options.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file.")
+@click.option("--trace", type=click.Path(path_type=Path), help="Write order, confidence, entropies and choices to this JSON file.")
+@click.option("--overwrite", is_flag=True, help="Replace --output and --trace files that exist.")
+@click.option("--seed", type=int, help="Seed of the run; every row draws its own from it (default: the config's, else 0).")
+@click.option("--batch", type=click.IntRange(min=1), default=DEFAULT_BATCH, show_default=True, help="Rows decoded together.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True)
+@click.option("--live/--no-live", default=None, help="Show the canvas filling (default: on a terminal).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@composing
+def decode(
+    preset: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    model: str,
+    model_options: tuple[str, ...],
+    texts: tuple[str, ...],
+    ids: tuple[str, ...],
+    file: Path | None,
+    output: Path | None,
+    trace: Path | None,
+    overwrite: bool,
+    seed: int | None,
+    batch: int,
+    device: str,
+    dtype: str,
+    live: bool | None,
+    as_json: bool,
+) -> None:
+    """Fill the masks of prompts with a masked diffusion model.
+
+    Without --prompt, --prompt-ids or --prompts, the model's own sample prompts are decoded.
+    """
+    for option, path in (("--output", output), ("--trace", trace)):
+        if path is not None:
+            check_target(option, path, overwrite)
+    from mdmkit.compose import compose
+    from mdmkit.load import load
+
+    if preset is None and config is None:
+        preset = DEFAULT_SAMPLER
+    if seed is not None:
+        overrides = (*overrides, f"seed={seed}")
+    sampler = compose(preset, config=config, overrides=overrides)
+    prompts = gather(texts, ids, file, sampler.seed)
+    backbone = load(model, device=device, dtype=dtype, **_options(model_options))
+    _limit_threads(backbone)
+    if not prompts:
+        prompts = _samples(backbone, model, sampler.seed)
+    for start in range(0, len(prompts), batch):  # a bad prompt is found before the first one is decoded
+        backbone.encode(prompts[start : start + batch], sampler.plan)
+    rows, calls, seconds = _run(sampler, backbone, prompts, batch, output, live)
+
+    document = {"mdmkit": _version(), "model": model, "sampler": sampler.config}
+    if trace is not None:
+        pieces = [[backbone.render(token) for token in row.trace["tokens"]] for row in rows]
+        write_json(trace, document | {"rows": [row.trace | {"pieces": p} for row, p in zip(rows, pieces, strict=True)]})
+    nfe = {"rows": sum(row.nfe for row in rows), "calls": calls}
+    if as_json:
+        click.echo(json.dumps(document | {"rows": [row.json() for row in rows], "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
+    else:
+        _show(rows, nfe, seconds)
+
+
+def _run(
+    sampler: Sampler, backbone: Backbone, prompts: list[Prompt], batch: int, output: Path | None, live: bool | None
+) -> tuple[list[Row], int, float]:
+    """Decode batch by batch; what is finished is in the output file whatever happens next."""
+    from mdmkit.decode import decode_batches
+
+    rows: list[Row] = []
+    calls, began = 0, time.perf_counter()
+    sink = RowFile(output) if output is not None else None
+    try:
+        with _watching(live, len(prompts)) as observers:
+            for done, used in decode_batches(sampler, backbone, prompts, batch=batch, observers=observers):
+                rows += done
+                calls += used
+                if sink is not None:
+                    sink.write([row.json() for row in done])
+    except KeyboardInterrupt:
+        kept = f"{len(rows)} of {len(prompts)} rows are finished"
+        click.echo(f"Stopped: {kept}{f' and in {output}' if output is not None and rows else ''}.", err=True)
+        raise SystemExit(130) from None
+    finally:
+        if sink is not None:
+            sink.close()
+    return rows, calls, time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def _watching(live: bool | None, prompts: int) -> Iterator[list[Observer]]:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if live or (live is None and console.is_terminal):
+        from mdmkit.cli.live import LiveView
+
+        with LiveView(console, prompts) as view:
+            yield [view]
+    elif console.is_terminal:
+        from mdmkit.cli.live import Meter
+
+        meter = Meter(console, prompts)
+        with meter.bar:
+            yield [meter]
+    else:
+        yield []
+
+
+def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
+    from mdmkit.decode import read_prompts
+
+    if not backbone.samples:
+        raise MdmkitError(f"no prompt, and model {model} has no samples: give --prompt TEXT, --prompt-ids or --prompts FILE.")
+    click.echo(f"No prompt given: decoding the {len(backbone.samples)} sample prompts of {model}.", err=True)
+    return read_prompts(backbone.samples, seed)
+
+
+def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise MdmkitError(f"--model-option {pair!r}: write it as KEY=VALUE, e.g. --model-option mask_id=5.")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    return options
+
+
+def _limit_threads(backbone: Backbone) -> None:
+    import torch
+
+    if backbone.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ and 0 < backbone.weights < ONE_THREAD_WEIGHTS:
+        torch.set_num_threads(1)
+
+
+def _show(rows: list[Row], nfe: dict[str, int], seconds: float) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for row in rows:
+        asked = row.prompt if row.prompt is not None else " ".join(map(str, row.prompt_ids))
+        console.print(Text(asked, style="dim"))
+        console.print(Text(str(row.text), style="bold"))
+        console.print(Text(f"H̃ {row.uncertainty:.3f} nats · NFE {row.nfe}\n", style="dim"))
+    tokens = sum(sum(tick >= 0 for tick in row.order) for row in rows)
+    console.print(
+        f"{len(rows)} rows, {tokens} tokens in {seconds:.2f} s ({tokens / max(seconds, 1e-9):.0f} tokens/s); "
+        f"NFE {nfe['rows']} rows in {nfe['calls']} calls"
+    )
+
+
+def _version() -> str:
+    import mdmkit
+
+    return mdmkit.__version__

@@ -1,0 +1,53 @@
+"""The group `mdmkit`: its commands are parts like any other, imported only when one is invoked."""
+
+from __future__ import annotations
+
+import gettext
+from typing import Any
+
+import click
+
+from mdmkit import __version__, registry
+from mdmkit.errors import MdmkitError
+
+
+class Refused(click.ClickException):
+    """An `MdmkitError` as the command line shows it: one paragraph, exit code 2."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """A group whose commands come from the hook `mdmkit_command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({part.name for part in registry.default().of_kind("command")})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        parts = registry.default()
+        part = parts.find("command", cmd_name)
+        command = parts.load(part)
+        if not isinstance(command, click.Command):
+            raise MdmkitError(f"{part} is {command!r}, and must be a click command.")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by their summaries: click's own way would import each of them."""
+        rows = [(part.name, part.summary) for part in registry.default().of_kind("command")]
+        with formatter.section(gettext.gettext("Commands")):
+            formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MdmkitError as error:
+            if ctx.params.get("debug"):
+                raise
+            raise Refused(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mdmkit")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Decode masked diffusion models with samplers composed from parts."""

@@ -1,0 +1,63 @@
+"""Reading what to decode: texts, token ids and JSON-lines files, in the order given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdmkit.errors import MdmkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mdmkit.canvas import Prompt
+
+
+def gather(texts: Sequence[str], ids: Sequence[str], file: Path | None, seed: int) -> list[Prompt]:
+    """Collect the prompts of `--prompt`, `--prompt-ids` and `--prompts`, each seeded by its place in the list.
+
+    Raises:
+        MdmkitError: an id is no number; the file is missing, empty, not JSON lines, or holds a bad line.
+    """
+    from mdmkit.decode import as_prompt, read_prompts
+
+    prompts = read_prompts([*texts, *(_numbers(line) for line in ids)], seed)
+    if file is not None:
+        for number, line in _lines(file):
+            try:
+                prompts.append(as_prompt(_parsed(line), len(prompts), seed))
+            except MdmkitError as error:
+                raise MdmkitError(f"{file}, line {number}: {error}") from None
+    return prompts
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise MdmkitError(f"--prompt-ids {text!r}: token ids are whole numbers, as in --prompt-ids '5 7 9'.") from None
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise MdmkitError(f"--prompts {file}: {error.strerror or error}. Name a readable file of JSON lines.") from None
+    except UnicodeDecodeError:
+        raise MdmkitError(f"--prompts {file}: not UTF-8 text. It should hold one JSON value per line.") from None
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise MdmkitError(f"--prompts {file}: the file holds no prompt. Write one JSON value per line.")
+    yield from lines
+
+
+def _parsed(line: str) -> Any:
+    form = 'a line is a text in quotes, a list of token ids, or an object such as {"prompt": "…"}'
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise MdmkitError(f"not JSON ({error.msg} at column {error.colno}); {form}.") from None
+    if not isinstance(value, str | list | dict):
+        raise MdmkitError(f"{value!r} is not a prompt; {form}.")
+    return value

@@ -1,0 +1,204 @@
+"""Prompts in, decoded rows out: batches, seeds, and the rows as they go into JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from mdmkit.canvas import Canvas, Prompt
+from mdmkit.errors import MdmkitError, unknown
+from mdmkit.model import Backbone
+from mdmkit.noise import row_seed
+from mdmkit.observe import Observer
+from mdmkit.sampler import Sampler
+from mdmkit.trace import Trace
+
+PromptLike = str | Sequence[int] | Mapping[str, Any] | Prompt
+ROW_KEYS = ("prompt", "prompt_ids", "seed", "length", "infill")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One decoded prompt.
+
+    Attributes:
+        tokens: ids of the generated tokens; for an infill, of the whole filled canvas.
+        order: for each of `tokens`, the tick that wrote it, −1 for a given one.
+        uncertainty: cumulative uncertainty H̃ over every committed token, nats.
+        nfe: row-forwards that the row cost.
+        stopped: why it ended: `length` (every appended mask is filled) or `filled` (an infill is).
+        trace: per position of the row (prompt included) order, confidence, entropy; per tick choice and values.
+    """
+
+    index: int
+    prompt: str | None
+    prompt_ids: list[int]
+    text: Any
+    tokens: list[int]
+    seed: int
+    uncertainty: float
+    nfe: int
+    order: list[int]
+    stopped: str
+    trace: dict[str, Any] = field(repr=False, default_factory=dict)
+
+    def json(self) -> dict[str, Any]:
+        """The row as `--output` writes it: everything but the trace."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "trace"}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """All rows of a decode in the order of the prompts, and what they cost together."""
+
+    rows: list[Row]
+    calls: int
+    seconds: float
+
+    @property
+    def texts(self) -> list[Any]:
+        return [row.text for row in self.rows]
+
+    @property
+    def tokens(self) -> list[list[int]]:
+        return [row.tokens for row in self.rows]
+
+    @property
+    def trace(self) -> list[dict[str, Any]]:
+        return [row.trace for row in self.rows]
+
+    @property
+    def nfe(self) -> dict[str, int]:
+        """NFE in row-forwards and in model calls."""
+        return {"rows": sum(row.nfe for row in self.rows), "calls": self.calls}
+
+
+def decode(
+    sampler: Sampler,
+    backbone: Backbone,
+    prompts: Iterable[PromptLike],
+    *,
+    seed: int | None = None,
+    batch: int | None = None,
+    observers: Iterable[Observer] = (),
+) -> Decoded:
+    """Decode prompts, `batch` rows at a time (all at once where None).
+
+    A prompt is a text, a list of token ids, or a mapping with `prompt` or `prompt_ids` and the row's own `seed`,
+    `length` (masks to append) and `infill` (False keeps masks inside the prompt as they are). `seed` (the sampler's
+    where None) seeds every row that has none of its own, by its index.
+
+    Raises:
+        MdmkitError: a prompt cannot be encoded, or the decode fails; the message says which and why.
+    """
+    began, rows, calls = time.perf_counter(), [], 0
+    asked = read_prompts(prompts, sampler.seed if seed is None else seed)
+    for chunk, used in decode_batches(sampler, backbone, asked, batch=batch, observers=observers):
+        rows += chunk
+        calls += used
+    return Decoded(rows, calls, time.perf_counter() - began)
+
+
+def decode_batches(
+    sampler: Sampler,
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    *,
+    batch: int | None = None,
+    observers: Iterable[Observer] = (),
+) -> Iterator[tuple[list[Row], int]]:
+    """Decode batch by batch; yield each batch's rows and the model calls it took."""
+    if batch is not None and batch < 1:
+        raise MdmkitError(f"batch={batch}: it must be at least 1.")
+    observers = tuple(observers)
+    size = batch or max(1, len(prompts))
+    for start in range(0, len(prompts), size):
+        chunk = prompts[start : start + size]
+        canvas, conditioning = backbone.encode(chunk, sampler.plan)
+        filled, trace = sampler.run(backbone, canvas, conditioning, observers)
+        yield _rows(backbone, chunk, canvas, filled, trace), trace.calls
+
+
+def read_prompts(prompts: Iterable[PromptLike], seed: int) -> list[Prompt]:
+    """Turn what the user wrote into prompts, each with its seed."""
+    if isinstance(prompts, str | Mapping | Prompt):
+        raise MdmkitError("prompts is a list: wrap a single prompt in [ ].")
+    return [as_prompt(prompt, index, seed) for index, prompt in enumerate(prompts)]
+
+
+def as_prompt(given: PromptLike, index: int, seed: int) -> Prompt:
+    """Read one prompt as number `index` of a run seeded `seed`."""
+    own = row_seed(seed, index)
+    if isinstance(given, Prompt):
+        return replace(given, index=index)
+    if isinstance(given, str):
+        return Prompt(text=given, seed=own, index=index)
+    if isinstance(given, Mapping):
+        return _from_mapping(given, index, own)
+    return Prompt(ids=_ids(given, index), seed=own, index=index)
+
+
+def _from_mapping(given: Mapping[str, Any], index: int, own: int) -> Prompt:
+    for key in given:
+        if key not in ROW_KEYS:
+            raise MdmkitError(f"prompt {index}: {unknown('key', str(key), ROW_KEYS)}")
+    if ("prompt" in given) == ("prompt_ids" in given):
+        raise MdmkitError(f"prompt {index}: give either 'prompt' (a text) or 'prompt_ids' (a list of token ids).")
+    for key, kind in (("prompt", str), ("seed", int), ("length", int), ("infill", bool)):
+        if key in given and (not isinstance(given[key], kind) or (kind is int and isinstance(given[key], bool))):
+            raise MdmkitError(f"prompt {index}: {key!r} must be {kind.__name__}, not {given[key]!r}.")
+    if "length" in given and given["length"] < 0:
+        raise MdmkitError(f"prompt {index}: 'length' is the number of masks to append, not {given['length']}.")
+    if not -(1 << 63) <= given.get("seed", 0) < 1 << 63:
+        raise MdmkitError(f"prompt {index}: 'seed' must fit in 64 bits, and {given['seed']} does not.")
+    return Prompt(
+        text=given.get("prompt"),
+        ids=_ids(given["prompt_ids"], index) if "prompt_ids" in given else None,
+        seed=given.get("seed", own),
+        length=given.get("length"),
+        infill=given.get("infill", True),
+        index=index,
+    )
+
+
+def _ids(given: Any, index: int) -> tuple[int, ...]:
+    if isinstance(given, torch.Tensor):
+        given = given.tolist()
+    if not isinstance(given, Sequence) or not all(isinstance(i, int) and not isinstance(i, bool) for i in given):
+        raise MdmkitError(f"prompt {index}: token ids are a list of whole numbers, not {given!r}.")
+    return tuple(given)
+
+
+def _rows(backbone: Backbone, prompts: Sequence[Prompt], before: Canvas, after: Canvas, trace: Trace) -> list[Row]:
+    texts = backbone.decode(after)
+    out = []
+    for b, prompt in enumerate(prompts):
+        valid, editable = before.valid[b].tolist(), before.editable[b].tolist()
+        infill = bool(before.infill[b])
+        start = valid.index(True) if True in valid else len(valid)
+        kept = [t for t in range(start, len(valid)) if infill or editable[t]]
+        given = [t for t in range(start, len(valid)) if infill or not editable[t]]
+        facts = trace.row(b)
+        tokens, order = after.tokens[b].tolist(), facts["order"]
+        initial = before.tokens[b].tolist()
+        per_position = {key: facts[key][start:] for key in ("order", "confidence", "entropy")}
+        out.append(
+            Row(
+                index=prompt.index,
+                prompt=prompt.text,
+                prompt_ids=[initial[t] for t in given],
+                text=texts[b],
+                tokens=[tokens[t] for t in kept],
+                seed=prompt.seed,
+                uncertainty=facts["uncertainty"],
+                nfe=facts["nfe"],
+                order=[order[t] for t in kept],
+                stopped="filled" if infill else "length",
+                trace={"prompt_tokens": initial[start:], "tokens": tokens[start:], **facts, **per_position},
+            )
+        )
+    return out

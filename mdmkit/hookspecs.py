@@ -1,0 +1,82 @@
+"""What a plugin can register. Hooks only list components; they take no arguments and run once, lazily.
+
+A plugin is a module with functions of these names, marked `@mdmkit.hookimpl`, that return components:
+
+    from mdmkit import Component, hookimpl
+
+    @hookimpl
+    def mdmkit_score():
+        return [Component("margin", "my_package.scores:Margin", "how far the best token leads the second")]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("mdmkit")
+hookimpl = pluggy.HookimplMarker("mdmkit")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One named part of a plugin.
+
+    Args:
+        name: what configs and the command line call it.
+        target: `"package.module:Attr"`, imported only when the part is used, or the object itself.
+            A preset's target is `"package:path/inside/it.yaml"`.
+        summary: one line for `mdmkit plugins`.
+    """
+
+    name: str
+    target: Any
+    summary: str = ""
+
+
+@hookspec
+def mdmkit_score() -> Iterable[Component]:  # type: ignore[empty-body]
+    """How much to fill each open position now: a frozen dataclass, `(step) -> float [B, W]`, higher = sooner."""
+
+
+@hookspec
+def mdmkit_select() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Which alternative actions to propose: a frozen dataclass, `(step, scores) -> Actions`."""
+
+
+@hookspec
+def mdmkit_lookahead() -> Iterable[Component]:  # type: ignore[empty-body]
+    """What each proposed next state is worth: a frozen dataclass, `(step, actions, look) -> float [B, N]`."""
+
+
+@hookspec
+def mdmkit_commit() -> Iterable[Component]:  # type: ignore[empty-body]
+    """How the chosen action is written: a frozen dataclass, `(step, actions, choice [B]) -> Canvas`."""
+
+
+@hookspec
+def mdmkit_sampler() -> Iterable[Component]:  # type: ignore[empty-body]
+    """A named sampler: a preset (YAML inside the package)."""
+
+
+@hookspec
+def mdmkit_backbone() -> Iterable[Component]:  # type: ignore[empty-body]
+    """A model family: a `Backbone` subclass."""
+
+
+@hookspec
+def mdmkit_observer() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Something that watches a decode: a class with `on_step(step, actions, choice)`."""
+
+
+@hookspec
+def mdmkit_task() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Prompts and a judge: a class with `prompts(count, seed)` and `judge(prompt, answer)`."""
+
+
+@hookspec
+def mdmkit_command() -> Iterable[Component]:  # type: ignore[empty-body]
+    """A command of `mdmkit`: a click command."""

@@ -1,0 +1,27 @@
+"""Watching a decode: the live view, streaming and progress bars are observers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit.canvas import Canvas
+    from mdmkit.model import Backbone
+    from mdmkit.sampler import Sampler
+    from mdmkit.step import Actions, Step
+    from mdmkit.trace import Trace
+
+
+class Observer:
+    """Override what you want to hear; nothing an observer does changes the result."""
+
+    def on_start(self, sampler: Sampler, backbone: Backbone, canvas: Canvas) -> None:
+        """A batch begins."""
+
+    def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
+        """A step was committed: `step` is how it was before, `choice` int64 [B] the alternative taken."""
+
+    def on_end(self, canvas: Canvas, trace: Trace) -> None:
+        """Every mask of the batch is filled."""

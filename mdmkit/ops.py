@@ -1,0 +1,102 @@
+"""What the stages read off logits and scores, vectorised and in bounded memory.
+
+Everything a stage wants from a row of logits comes from one pass: maximum, runner-up, argmax, logsumexp, entropy.
+The pass runs in fp32 (float64 logits stay float64) over chunks of positions under a byte budget, so that no second tensor of the logits' size exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Bytes of fp32 temporaries that one chunk of logits may take.
+CHUNK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Stats:
+    """One pass over logits [..., V]: each field [...], fp32 (argmax int64); entropy in nats."""
+
+    top: Tensor
+    second: Tensor
+    argmax: Tensor
+    lse: Tensor
+    entropy: Tensor
+
+
+def in_chunks(function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
+    """Apply a function over the last dimension of [..., V] chunk by chunk; results are [...]."""
+    flat = x.reshape(-1, x.shape[-1])
+    size = max(1, CHUNK_BYTES // (4 * max(1, x.shape[-1])))
+    if len(flat) <= size:
+        return tuple(part.reshape(*x.shape[:-1], *part.shape[1:]) for part in function(flat))
+    parts = [function(chunk) for chunk in flat.split(size)]
+    return tuple(torch.cat(column).reshape(*x.shape[:-1], *column[0].shape[1:]) for column in zip(*parts, strict=True))
+
+
+def stats(logits: Tensor) -> Stats:
+    """Read off logits [..., V] all that the stages need."""
+    return Stats(*in_chunks(_stats, logits))
+
+
+def _stats(logits: Tensor) -> tuple[Tensor, ...]:
+    z = logits if logits.dtype == torch.float64 else logits.float()
+    best = z.topk(min(2, z.shape[-1]), dim=-1)
+    top = best.values[:, 0]
+    second = best.values[:, -1] if z.shape[-1] > 1 else torch.full_like(top, -torch.inf)
+    shifted = z - top[:, None]
+    weight = shifted.exp()
+    total = weight.sum(-1)
+    # H = lse − Σ p·z, on logits shifted by the maximum: no log of p, no clamp. A forbidden id (−inf) has p·z = 0.
+    mean = (weight * shifted.clamp_min(torch.finfo(torch.float32).min)).sum(-1) / total
+    lse = total.log()
+    return top, second, z.argmax(-1), lse + top, (lse - mean).clamp_min(0.0)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Shannon entropy in nats of softmax(logits): [..., V] -> [...]."""
+    return stats(logits).entropy
+
+
+def top(scores: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
+    """Mark the `count` best eligible entries along the last dimension; the first wins a tie.
+
+    scores [..., W], eligible bool [..., W], count int64 [...] -> bool [..., W].
+    """
+    # An eligible −inf still ranks before everything ineligible.
+    ranked = scores.clamp_min(torch.finfo(scores.dtype).min).masked_fill(~eligible, -torch.inf)
+    order = ranked.argsort(dim=-1, descending=True, stable=True)
+    rank = order.argsort(dim=-1)
+    return eligible & (rank < count[..., None])
+
+
+def sample(logits: Tensor, uniform: Tensor, temperature: float, top_p: float | None = None, top_k: int | None = None) -> Tensor:
+    """Sample token ids by inverse CDF: logits [B, W, V], uniform [B, n, W] -> int64 [B, n, W].
+
+    One uniform per token; equal in distribution to Gumbel-max. top-k, then top-p, are applied to the tempered
+    distribution (both keep at least the best token).
+    """
+    draws = uniform.transpose(1, 2)  # [B, W, n]
+    flat, wanted = logits.reshape(-1, logits.shape[-1]), draws.reshape(-1, draws.shape[-1])
+    size = max(1, CHUNK_BYTES // (16 * logits.shape[-1]))
+    picked = [
+        _sample(z, u, temperature, top_p, top_k) for z, u in zip(flat.split(size), wanted.split(size), strict=True)
+    ]
+    return torch.cat(picked).reshape(draws.shape).transpose(1, 2)
+
+
+def _sample(logits: Tensor, uniform: Tensor, temperature: float, top_p: float | None, top_k: int | None) -> Tensor:
+    z = logits.double() / temperature
+    if top_k is not None and top_k < z.shape[-1]:
+        z = z.masked_fill(z < z.topk(top_k, dim=-1).values[:, -1:], -torch.inf)
+    p = z.softmax(-1)
+    if top_p is not None and top_p < 1.0:
+        ordered, index = p.sort(dim=-1, descending=True, stable=True)
+        outside = ordered.cumsum(-1) - ordered >= top_p
+        p = p.masked_fill(torch.zeros_like(outside).scatter(-1, index, outside), 0.0)
+    cdf = p.cumsum(-1)
+    # Scaling by the last entry keeps u below the end; right=True never returns an id of zero probability.
+    return torch.searchsorted(cdf, uniform * cdf[:, -1:], right=True).clamp_max(z.shape[-1] - 1)

@@ -1,0 +1,150 @@
+"""The decoding loop. Read this first.
+
+A step proposes next states, looks at them with one batched forward, and moves to one of them; the chosen state's
+hidden states are the next step's belief. Greedy decoding is the case of one proposed state per row.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.blocks import Block, blocks
+from mdmkit.cache import CACHES
+from mdmkit.canvas import Canvas
+from mdmkit.errors import MdmkitError
+from mdmkit.model import Backbone, Hidden, Look, Runner, require_cache
+from mdmkit.observe import Observer
+from mdmkit.plan import Plan
+from mdmkit.stages import Commit, Lookahead, Score, Select, Write
+from mdmkit.step import Actions, Draw, Step
+from mdmkit.trace import Trace
+
+
+# Steps per column of a block after which a commit that takes tokens back counts as stuck.
+REWRITE_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Four stages and their settings, frozen: no registry, no config and no pluggy from here on.
+
+    Build one with `mdmkit.compose`. `config` is the resolved configuration that it came from.
+    """
+
+    score: Score
+    select: Select
+    lookahead: Lookahead | None = None
+    commit: Commit = field(default_factory=Write)
+    plan: Plan = field(default_factory=Plan)
+    draw: Draw = field(default_factory=Draw)
+    cache: str = "none"
+    seed: int = 0
+    name: str = "custom"
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @torch.inference_mode()
+    def run(
+        self, backbone: Backbone, canvas: Canvas, conditioning: Any = None, observers: Iterable[Observer] = ()
+    ) -> tuple[Canvas, Trace]:
+        """Fill every mask of a canvas; return the filled canvas and the trace.
+
+        Raises:
+            MdmkitError: the backbone lacks the cache, the logits are not numbers, or a stage makes no progress.
+        """
+        require_cache(backbone, self.cache)
+        observers = tuple(observers)
+        canvas = canvas.to(backbone.device)
+        runner = Runner(backbone, canvas, conditioning, self.draw, CACHES[self.cache]())
+        trace, memory = Trace.blank(canvas), {}
+        for observer in observers:
+            observer.on_start(self, backbone, canvas)
+        for block in blocks(canvas, self.plan):
+            runner.cache.enter_block(block.span, canvas.tokens.shape[1])
+            canvas = self._fill(runner, canvas, block, trace, memory, observers)
+        trace.rows, trace.calls = runner.rows, runner.calls
+        for observer in observers:
+            observer.on_end(canvas, trace)
+        return canvas, trace
+
+    def _fill(
+        self,
+        runner: Runner,
+        canvas: Canvas,
+        block: Block,
+        trace: Trace,
+        memory: dict[str, Any],
+        observers: tuple[Observer, ...],
+    ) -> Canvas:
+        """Decode one block of every row."""
+        rewrites = getattr(self.commit, "rewrites", False)
+        taken = torch.zeros_like(trace.ticks)
+        hidden, left = None, None
+        for steps in itertools.count():
+            open_ = canvas.masked[:, block.span] & block.member
+            before, left = left, int(open_.sum())
+            if left == 0:
+                return canvas
+            if steps > REWRITE_STEPS * open_.shape[1] + 100:
+                raise MdmkitError(f"commit {type(self.commit).__name__} still leaves {left} positions open after {steps} steps.")
+            if before is not None and left >= before and not rewrites:
+                raise MdmkitError(f"select {type(self.select).__name__} filled no position although {left} are open.")
+            if hidden is None:
+                hidden = _enter(runner, canvas, open_)
+            belief = runner.belief(hidden.at(block.span))
+            quota = block.quota(open_, taken)
+            step = Step(canvas, block.span, belief, open_, quota, trace.ticks, self.plan, self.draw, memory)
+            actions = self.select(step, self.score(step))
+
+            states = actions.written(canvas, block.span)
+            several = actions.live.sum(1) > 1
+            # A lone alternative is looked at for the next step's belief, so only where something stays open.
+            onward = (open_[:, None] & ~actions.place).any(-1) & (not rewrites)
+            looked = actions.live & (several[:, None] | onward)
+            where, compare = _host_plan(looked, several, step)
+            ahead = runner.forward(states.flatten(0, 1)[where], where // states.shape[1]) if len(where) else None
+
+            values, choice = None, actions.live.long().argmax(1)
+            if compare and self.lookahead is not None and ahead is not None:
+                remaining = (states == canvas.mask_id) & canvas.editable[:, None]
+                look = Look(runner, hidden, ahead, where, remaining, canvas.masked, block.span)
+                values = self.lookahead(step, actions, look).masked_fill(~actions.live, -torch.inf)
+                choice = values.argmax(1)
+            canvas = self.commit(step, actions, choice)
+            trace.record(step, actions, choice, values)
+            for observer in observers:
+                observer.on_step(step, actions, choice)
+            taken = taken + open_.any(1)
+            hidden = None if rewrites or ahead is None else _chosen(ahead, where, choice, states.shape[1])
+
+
+def _enter(runner: Runner, canvas: Canvas, open_: Tensor) -> Hidden:
+    """Look at the rows that have something open as they are: [B, L, D], zeros for the others."""
+    rows = open_.any(1).nonzero()[:, 0]
+    part = runner.forward(canvas.tokens[rows], rows)
+    full = part.values.new_zeros(len(open_), *part.values.shape[1:])
+    return Hidden(full.index_copy(0, rows, part.values), part.start)
+
+
+def _host_plan(looked: Tensor, several: Tensor, step: Step) -> tuple[Tensor, bool]:
+    """Fetch in one transfer which states need a forward, as flat indices into [B·N], and whether any row compares."""
+    broken = (step.belief.entropy.isnan() & step.open).any(1)
+    host = torch.cat((looked.flatten(), broken, several.any()[None])).cpu()
+    states, failed = host[: looked.numel()], host[looked.numel() : -1]
+    if failed.any():
+        rows = failed.nonzero()[:, 0].tolist()
+        raise MdmkitError(f"the model's logits are not numbers (NaN) at tick {int(step.tick[rows[0]])} in row {rows[0]} of the batch.")
+    return states.nonzero()[:, 0].to(looked.device), bool(host[-1])
+
+
+def _chosen(ahead: Hidden, where: Tensor, choice: Tensor, alternatives: int) -> Hidden:
+    """Carry the chosen states' hidden on: [B, L, D]. A row that was not looked at is done; its entry is never read."""
+    slot = torch.zeros(len(choice) * alternatives, dtype=torch.long, device=where.device)
+    slot[where] = torch.arange(len(where), device=where.device)
+    index = torch.arange(len(choice), device=where.device) * alternatives + choice
+    return Hidden(ahead.values[slot[index]], ahead.start)

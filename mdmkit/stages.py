@@ -1,0 +1,51 @@
+"""The four hook points as callable types, and the commit that every sampler starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit.canvas import Canvas
+    from mdmkit.model import Look
+    from mdmkit.step import Actions, Step
+
+
+@runtime_checkable
+class Score(Protocol):
+    def __call__(self, step: Step) -> Tensor:
+        """How much to fill each open position now: float [B, W], higher = sooner."""
+
+
+@runtime_checkable
+class Select(Protocol):
+    """`alternatives`, where present, is N: how many alternatives it proposes at most (1 where absent)."""
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        """Turn scores float [B, W] into N alternative actions per row."""
+
+
+@runtime_checkable
+class Lookahead(Protocol):
+    def __call__(self, step: Step, actions: Actions, look: Look) -> Tensor:
+        """What each alternative's next state is worth: float [B, N], higher = better."""
+
+
+@runtime_checkable
+class Commit(Protocol):
+    """`rewrites`, where present and true, says that the result can differ from the plainly written action."""
+
+    def __call__(self, step: Step, actions: Actions, choice: Tensor) -> Canvas:
+        """Write the chosen action, choice int64 [B], and return the next canvas."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """Write the chosen action's tokens; nothing already written changes."""
+
+    def __call__(self, step: Step, actions: Actions, choice: Tensor) -> Canvas:
+        place, tokens = actions.take(choice)
+        written = type(actions)(place[:, None], tokens[:, None], actions.live[:, :1])
+        return step.canvas.with_tokens(written.written(step.canvas, step.span)[:, 0])

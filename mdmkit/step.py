@@ -1,0 +1,126 @@
+"""What stages see and say: the Step they read, the Actions they propose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mdmkit import noise, ops
+from mdmkit.belief import Belief
+from mdmkit.canvas import Canvas
+from mdmkit.plan import Plan
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How tokens are drawn from the belief.
+
+    Args:
+        temperature: 0 takes the most probable token.
+        top_p: keep the smallest set of tokens with this probability mass; null keeps all.
+        top_k: keep this many tokens; null keeps all.
+        suppress: token ids that are never chosen.
+        penalty: token id -> amount taken off its logit, in base and lookahead logits alike.
+    """
+
+    temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    suppress: tuple[int, ...] = ()
+    penalty: dict[int, float] | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """The one read-only argument of every stage: B rows, a window of W columns of T.
+
+    Attributes:
+        canvas: the rows as they are.
+        span: the window's columns, `slice(lo, hi)`.
+        belief: the model's belief over the window, leading shape [B, W].
+        open: bool [B, W]; masked positions of the row's active block, the only ones that may be filled.
+        quota: int64 [B]; tokens the plan wants filled now (0 for a row with nothing open).
+        tick: int64 [B]; steps the row has taken so far.
+        memory: a dict that lives as long as the decode; stages keep their state here, never on themselves.
+    """
+
+    canvas: Canvas
+    span: slice
+    belief: Belief
+    open: Tensor
+    quota: Tensor
+    tick: Tensor
+    plan: Plan
+    draws: Draw
+    memory: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        return self.open.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.open.shape[1]
+
+    @cached_property
+    def position(self) -> Tensor:
+        """int64 [B, W]: each window column's place in its own row."""
+        return self.canvas.positions[:, self.span]
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """int64 [B, W]: the token each position would get: the best one, or one drawn at the temperature."""
+        return self.draw(1)[:, 0]
+
+    @cached_property
+    def confidence(self) -> Tensor:
+        """fp32 [B, W]: the un-tempered probability of `tokens`."""
+        if self.draws.temperature == 0:
+            return self.belief.confidence
+        return self.belief.logp_of(self.tokens[..., None])[..., 0].exp()
+
+    def draw(self, n: int, stream: str = "tokens") -> Tensor:
+        """Draw n tokens for every window position, int64 [B, n, W]; n copies of the argmax at temperature 0."""
+        if self.draws.temperature == 0:
+            return self.belief.argmax[:, None].expand(-1, n, -1)
+        d = self.draws
+        return ops.sample(self.belief.logits, self.noise(stream, n), d.temperature, d.top_p, d.top_k)
+
+    def noise(self, stream: str, n: int) -> Tensor:
+        """Draw uniforms in (0, 1), float64 [B, n, W]: n for every window position, of this row, tick and stream."""
+        return noise.uniform(self.canvas.seed, self.tick, stream, n, self.position)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """N alternative actions per row; alternative 0 is the one taken where nothing is compared.
+
+    Attributes:
+        place: bool [B, N, W]; positions that the alternative fills, within `step.open`.
+        tokens: int64 [B, N, W]; read where `place`.
+        live: bool [B, N]; False for a duplicate or an unused slot. Alternative 0 is live wherever a row has open positions.
+    """
+
+    place: Tensor
+    tokens: Tensor
+    live: Tensor
+
+    @classmethod
+    def single(cls, place: Tensor, tokens: Tensor) -> Actions:
+        """The one action per row of a greedy step: place bool [B, W], tokens int64 [B, W]."""
+        return cls(place[:, None], tokens[:, None], place.any(-1, keepdim=True))
+
+    def take(self, choice: Tensor) -> tuple[Tensor, Tensor]:
+        """The chosen alternative's (place bool [B, W], tokens int64 [B, W]) for choice int64 [B]."""
+        index = choice[:, None, None].expand(-1, 1, self.place.shape[-1])
+        return self.place.gather(1, index)[:, 0], self.tokens.gather(1, index)[:, 0]
+
+    def written(self, canvas: Canvas, span: slice) -> Tensor:
+        """Every alternative's next state, int64 [B, N, T]: the canvas with the action's tokens in place."""
+        tokens = canvas.tokens[:, None].expand(-1, self.place.shape[1], -1)
+        middle = torch.where(self.place, self.tokens, tokens[..., span])
+        return torch.cat((tokens[..., : span.start], middle, tokens[..., span.stop :]), -1)

@@ -1,0 +1,48 @@
+"""What a plugin's author needs to test a plugin: contract suites to inherit, and a toy model to decode with.
+
+A contract is a class of tests, one per law of the design. Inherit it in a class named `Test…`:
+
+    from mdmkit.testing import ScoreContract
+    from my_package.scores import Coldest
+
+    class TestColdest(ScoreContract):
+        component = Coldest
+
+Other parameters than the defaults go into a method `make(self)`. A test of a contract cannot be replaced; where a
+promise is known not to hold, override it with `@pytest.mark.xfail(reason="…")`. Needs pytest.
+"""
+
+import pytest
+
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{module}" for module in ("backbone", "commit", "laws", "lookahead", "score", "select", "stage"))
+)
+
+from mdmkit.testing.backbone import BackboneContract  # noqa: E402
+from mdmkit.testing.commit import CommitContract  # noqa: E402
+from mdmkit.testing.laws import HostSync, call_without_host, unmutated  # noqa: E402
+from mdmkit.testing.lookahead import LookaheadContract  # noqa: E402
+from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota  # noqa: E402
+from mdmkit.testing.score import ScoreContract  # noqa: E402
+from mdmkit.testing.select import SelectContract  # noqa: E402
+from mdmkit.testing.steps import Moment, make_moment, make_step  # noqa: E402
+from mdmkit.testing.toy import ToyBackbone  # noqa: E402
+
+__all__ = [
+    "BackboneContract",
+    "ByConfidence",
+    "CommitContract",
+    "HostSync",
+    "LeastEntropyLeft",
+    "LookaheadContract",
+    "Moment",
+    "ScoreContract",
+    "SelectContract",
+    "Spread",
+    "TakeQuota",
+    "ToyBackbone",
+    "call_without_host",
+    "make_moment",
+    "make_step",
+    "unmutated",
+]

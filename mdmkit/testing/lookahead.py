@@ -1,0 +1,53 @@
+"""The contract of a lookahead: `(step, actions, look) -> float [B, N]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.sampler import Sampler
+from mdmkit.testing.reference import ByConfidence, Spread
+from mdmkit.testing.stage import SEEDS, StageContract, at_temperatures
+from mdmkit.testing.steps import Moment, make_moment
+
+if TYPE_CHECKING:
+    from mdmkit.plan import Plan
+    from mdmkit.step import Draw
+
+
+class LookaheadContract(StageContract):
+    """What each alternative's next state is worth. Set `component`, or define `make`."""
+
+    def inputs(self, moment: Moment, span: slice) -> tuple[Any, ...]:
+        return moment.step(span), moment.actions(span), moment.look(span)
+
+    def facts(self, moment: Moment, span: slice, result: Tensor) -> dict[str, Tensor]:
+        # Only rows that compare alternatives are ever read.
+        live = moment.actions(span).live
+        return {"values": result.double().masked_fill(~live | (live.sum(1, keepdim=True) < 2), 0.0)}
+
+    def sampler(self, stage: Any, plan: Plan, draw: Draw) -> Sampler:
+        return Sampler(score=ByConfidence(), select=Spread(4), lookahead=stage, plan=plan, draw=draw)
+
+    @at_temperatures
+    def test_values_every_live_alternative(self, temperature: float) -> None:
+        for seed in SEEDS:
+            moment = make_moment(seed, temperature=temperature)
+            step, actions, look = self.inputs(moment, moment.hull)
+            with torch.no_grad():
+                values = self.make()(step, actions, look)
+            assert values.shape == actions.live.shape, "values are [B, N]"
+            assert values.is_floating_point(), f"values are floating point, not {values.dtype}"
+            compared = actions.live & (actions.live.sum(1, keepdim=True) > 1)
+            assert not values[compared].isnan().any(), "a live alternative is worth NaN"
+
+    def test_runs_no_forward_of_its_own(self) -> None:
+        moment = make_moment()
+        step, actions, look = self.inputs(moment, moment.hull)
+        runner = look._runner
+        before = runner.calls, runner.rows.tolist()
+        with torch.no_grad():
+            self.make()(step, actions, look)
+        assert (runner.calls, runner.rows.tolist()) == before, "the states were run again: reduce them with look(…)"

@@ -1,0 +1,68 @@
+"""The plainest stage of each kind, to complete a sampler around the one under test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from mdmkit import noise, ops
+from mdmkit.step import Actions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit.model import Look
+    from mdmkit.step import Step
+
+
+@dataclass(frozen=True)
+class ByConfidence:
+    """Score by the probability of the token that would be written."""
+
+    def __call__(self, step: Step) -> Tensor:
+        return step.confidence
+
+
+@dataclass(frozen=True)
+class TakeQuota:
+    """Fill as many of the best positions as the plan owes."""
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        return Actions.single(ops.top(scores, step.open, step.quota), step.tokens)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Propose the best positions, and others around them; some rows propose one alternative only.
+
+    Args:
+        candidates: N.
+    """
+
+    candidates: int = 4
+
+    @property
+    def alternatives(self) -> int:
+        return self.candidates
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        n = self.candidates
+        drawn = scores[:, None] + noise.gumbel(step.noise("spread", n))
+        wants = torch.cat((scores[:, None].double(), drawn[:, 1:]), 1)
+        place = ops.top(wants, step.open[:, None], step.quota[:, None])
+        order = torch.arange(n, device=place.device)
+        # Which slots go unused follows the row's tick, so a batch holds rows with 1, 2, … live alternatives.
+        live = place.any(-1) & ((order == 0) | (order <= step.tick[:, None] % (n + 1)))
+        return Actions(place, step.draw(n, "spread_tokens").contiguous(), live)
+
+
+@dataclass(frozen=True)
+class LeastEntropyLeft:
+    """Value a next state by minus the mean entropy over what stays open."""
+
+    def __call__(self, step: Step, actions: Actions, look: Look) -> Tensor:
+        after = step.open[:, None] & ~actions.place
+        ahead = look(lambda belief: belief.entropy)
+        return -(ahead * after).sum(-1) / after.sum(-1).clamp_min(1)

@@ -1,0 +1,85 @@
+"""The contract of a select: `(step, scores) -> Actions`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.sampler import Sampler
+from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft
+from mdmkit.testing.stage import SEEDS, StageContract, at_temperatures
+from mdmkit.testing.steps import Moment, make_moment
+
+if TYPE_CHECKING:
+    from mdmkit.plan import Plan
+    from mdmkit.step import Actions, Draw
+
+
+class SelectContract(StageContract):
+    """Turn scores into alternative actions. Set `component`, or define `make`."""
+
+    def inputs(self, moment: Moment, span: slice) -> tuple[Any, ...]:
+        return moment.step(span), moment.scores[:, span].clone()
+
+    def facts(self, moment: Moment, span: slice, result: Actions) -> dict[str, Tensor]:
+        place = torch.zeros(*result.live.shape, moment.open.shape[1], dtype=torch.bool)
+        tokens = torch.full(place.shape, -1)
+        place[..., span] = result.place & result.live[..., None]
+        tokens[..., span] = torch.where(place[..., span], result.tokens, -1)
+        return {"place": place, "tokens": tokens, "live": result.live}
+
+    def sampler(self, stage: Any, plan: Plan, draw: Draw) -> Sampler:
+        return Sampler(score=ByConfidence(), select=stage, lookahead=LeastEntropyLeft(), plan=plan, draw=draw)
+
+    @at_temperatures
+    def test_actions_have_their_shapes(self, temperature: float) -> None:
+        moment = make_moment(temperature=temperature)
+        step, scores = self.inputs(moment, moment.hull)
+        actions = self.make()(step, scores)
+        n = actions.live.shape[1]
+        assert list(actions.live.shape) == [step.rows, n], "live is [B, N]"
+        assert list(actions.place.shape) == [step.rows, n, step.width], "place is [B, N, W]"
+        assert list(actions.tokens.shape) == [step.rows, n, step.width], "tokens are [B, N, W]"
+        assert (actions.live.dtype, actions.place.dtype) == (torch.bool, torch.bool), "live and place are bool"
+        assert actions.tokens.dtype == torch.int64, "tokens are int64"
+        most = getattr(self.make(), "alternatives", 1)
+        assert n <= most, f"{n} alternatives proposed, but `alternatives` says at most {most}"
+
+    @at_temperatures
+    def test_fills_open_positions_only(self, temperature: float) -> None:
+        for step, actions in self._proposed(temperature):
+            assert not (actions.place & ~step.open[:, None]).any(), "a position that is not open is filled"
+
+    @at_temperatures
+    def test_the_first_alternative_fills_something_in_every_row_that_can(self, temperature: float) -> None:
+        for step, actions in self._proposed(temperature):
+            can = step.open.any(1)
+            assert actions.place[can, 0].any(-1).all(), "alternative 0 fills no position of a row with open positions"
+            assert actions.live[can, 0].all(), "alternative 0 is not live in a row with open positions"
+            assert (actions.place.any(-1) | ~actions.live).all(), "a live alternative fills nothing"
+
+    @at_temperatures
+    def test_an_idle_row_proposes_nothing(self, temperature: float) -> None:
+        for step, actions in self._proposed(temperature):
+            idle = ~step.open.any(1)
+            assert idle.any(), "the moment has idle rows"
+            assert not actions.place[idle].any(), "a row with nothing open is written to"
+            assert not actions.live[idle].any(), "a row with nothing open proposes a live alternative"
+
+    @at_temperatures
+    def test_never_chooses_a_forbidden_token(self, temperature: float) -> None:
+        for step, actions in self._proposed(temperature):
+            chosen = step.belief.logits[:, None].expand(-1, actions.live.shape[1], -1, -1)
+            chosen = chosen.gather(-1, actions.tokens.clamp(0, chosen.shape[-1] - 1)[..., None])[..., 0]
+            used = actions.place & actions.live[..., None]
+            inside = (actions.tokens >= 0) & (actions.tokens < step.belief.logits.shape[-1])
+            assert inside[used].all(), "a token outside the vocabulary is written"
+            assert (chosen[used] > -torch.inf).all(), "a mask or another forbidden token is written"
+
+    def _proposed(self, temperature: float) -> Any:
+        for seed in SEEDS:
+            moment = make_moment(seed, temperature=temperature)
+            step, scores = self.inputs(moment, moment.hull)
+            yield step, self.make()(step, scores)

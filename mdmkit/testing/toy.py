@@ -1,0 +1,128 @@
+"""A model small enough to compute by hand and real enough to decode: for tests of samplers, no weights to fetch."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.canvas import Canvas, Prompt, lay_out
+from mdmkit.errors import MdmkitError
+from mdmkit.model import Backbone
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mdmkit.plan import Plan
+
+PAD = 0
+
+
+class ToyBackbone(Backbone):
+    """Two layers of full attention with fixed random weights: each logit depends on every token and on its position.
+
+    The vocabulary: 0 is padding, then the letters a, b, c, …, then the mask `_`, then one id that the model never
+    uses. Padding and the unused id are forbidden. A prompt is ids, or a text of letters and `_`.
+
+    Args:
+        vocab: V; the mask is V−2.
+        seed: of the weights.
+        dtype: of the weights; float64 where rounding must not decide.
+        length: masks appended to a prompt that holds none.
+        max_length: positions it accepts; None is any number.
+    """
+
+    schemes = ("toy",)
+    samples = ("ab", "a__b")
+
+    def __init__(
+        self,
+        vocab: int = 13,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        length: int | None = 8,
+        max_length: int | None = 256,
+        dim: int = 16,
+        device: torch.device | str = "cpu",
+    ):
+        self.vocab, self.mask_id, self.forbidden = vocab, vocab - 2, (PAD, vocab - 1)
+        self.length, self.max_length, self.device = length, max_length, torch.device(device)
+        generator = torch.Generator().manual_seed(seed)
+
+        def weight(rows: int, columns: int, scale: float) -> Tensor:
+            drawn = torch.randn(rows, columns, generator=generator, dtype=torch.float64) * scale
+            return drawn.to(self.device, dtype)
+
+        self.embedding = weight(vocab, dim, 1.0)
+        self.layers = [{name: weight(dim, dim, dim**-0.5) for name in ("q", "k", "v", "up", "down")} for _ in range(2)]
+        self.head = weight(dim, vocab, 2.0 * dim**-0.5)
+
+    @classmethod
+    def accepts(cls, ref: str) -> bool:
+        return ref.startswith("toy:")
+
+    @classmethod
+    def load(cls, ref: str, *, device: str = "cpu", dtype: str = "auto", **options: Any) -> ToyBackbone:
+        """Build the toy of a seed, `toy:SEED`; options are the constructor's."""
+        seed = ref.removeprefix("toy:")
+        if not seed.isdigit():
+            raise MdmkitError(f"model {ref!r}: a toy is named by the seed of its weights, as in toy:0.")
+        kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)
+        return cls(seed=int(seed), dtype=kind, device="cpu" if device == "auto" else device, **options)
+
+    def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, None]:
+        canvas = lay_out(
+            prompts,
+            [self._ids(prompt) for prompt in prompts],
+            [[]] * len(prompts),
+            mask_id=self.mask_id,
+            pad_id=PAD,
+            vocab=self.vocab,
+            plan_length=plan.length,
+            default_length=self.length,
+            max_length=self.max_length,
+        )
+        return canvas, None
+
+    def _ids(self, prompt: Prompt) -> list[int]:
+        if prompt.ids is not None:
+            return list(prompt.ids)
+        letters = {self.render(i): i for i in range(1, self.mask_id + 1)}
+        text = prompt.text or ""
+        strange = [c for c in text if c not in letters]
+        if strange:
+            raise MdmkitError(f"prompt {prompt.index}: the toy reads {''.join(letters)}, not {strange[0]!r}.")
+        return [letters[c] for c in text]
+
+    def forward(
+        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
+    ) -> Tensor:
+        x = self.embedding[tokens] + self._places(positions)
+        # A finite bias: a row that is all padding must not turn into NaN.
+        bias = torch.zeros(valid.shape, dtype=x.dtype, device=x.device).masked_fill(~valid, -1e9)[:, None]
+        for layer in self.layers:
+            match = (x @ layer["q"]) @ (x @ layer["k"]).transpose(1, 2) / math.sqrt(x.shape[-1])
+            x = x + (match + bias).softmax(-1) @ (x @ layer["v"])
+            x = x + (x @ layer["up"]).tanh() @ layer["down"]
+            x = x / x.square().mean(-1, keepdim=True).sqrt()
+        return x
+
+    def _places(self, positions: Tensor) -> Tensor:
+        """Sinusoids of the position, [M, L, D]."""
+        half = self.embedding.shape[1] // 2
+        rates = 30.0 ** -(torch.arange(half, device=positions.device, dtype=self.embedding.dtype) / half)
+        angle = positions[..., None] * rates
+        return torch.cat((angle.sin(), angle.cos()), -1)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        return hidden @ self.head
+
+    def decode(self, canvas: Canvas) -> list[str]:
+        shown = torch.where(canvas.infill[:, None], canvas.valid, canvas.editable)
+        rows = zip(canvas.tokens.tolist(), shown.tolist(), strict=True)
+        return ["".join(self.render(t) for t, keep in zip(row, keeps, strict=True) if keep) for row, keeps in rows]
+
+    def render(self, token: int) -> str:
+        return "·" if token == PAD else "_" if token == self.mask_id else chr(ord("a") + token - 1)

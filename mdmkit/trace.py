@@ -1,0 +1,83 @@
+"""The trace: who was written when, how surely, and what it cost. Kept on the device, read once at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.canvas import Canvas
+from mdmkit.step import Actions, Step
+
+
+@dataclass
+class Trace:
+    """What happened to B rows of T tokens.
+
+    Attributes:
+        order: int64 [B, T]; the tick of the (last) write of each position, −1 where nothing was written.
+        confidence: fp32 [B, T]; the written token's un-tempered probability at that moment.
+        entropy: fp32 [B, T]; the position's entropy at that moment, nats.
+        uncertainty: float64 [B]; cumulative uncertainty H̃, nats: entropies summed over every committed token,
+            bypassed and last-step ones included (arXiv:2602.18176).
+        ticks: int64 [B]; steps each row took.
+        rows: int64 [B]; NFE in row-forwards.
+        calls: NFE in model calls of the whole batch.
+        choices: per step of the batch, int64 [B]: the alternative taken, −1 for a row that was done.
+        values: per step, fp32 [B, N] where a lookahead compared alternatives (−inf for those not live), else None.
+    """
+
+    order: Tensor
+    confidence: Tensor
+    entropy: Tensor
+    uncertainty: Tensor
+    ticks: Tensor
+    rows: Tensor
+    calls: int = 0
+    choices: list[Tensor] = field(default_factory=list)
+    values: list[Tensor | None] = field(default_factory=list)
+
+    @classmethod
+    def blank(cls, canvas: Canvas) -> Trace:
+        empty = torch.zeros(canvas.tokens.shape, device=canvas.tokens.device)
+        count = torch.zeros_like(canvas.seed)
+        return cls(torch.full_like(canvas.tokens, -1), empty, empty.clone(), count.double(), count, count.clone())
+
+    def record(self, step: Step, actions: Actions, choice: Tensor, values: Tensor | None) -> None:
+        place, tokens = actions.take(choice)
+        confidence = step.belief.logp_of(tokens[..., None])[..., 0].exp()
+        for kept, new in (
+            (self.order, step.tick[:, None].expand_as(place)),
+            (self.confidence, confidence),
+            (self.entropy, step.belief.entropy),
+        ):
+            kept[:, step.span] = torch.where(place, new.to(kept.dtype), kept[:, step.span])
+        self.uncertainty += (step.belief.entropy.double() * place).sum(1)
+        busy = step.open.any(1)
+        self.ticks = self.ticks + busy
+        self.choices.append(choice.masked_fill(~busy, -1))
+        self.values.append(values)
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One row as plain numbers, for JSON: per position order, confidence, entropy; per tick choice and values."""
+        choices = [int(c[index]) for c in self.choices]
+        values = [None if v is None else v[index].tolist() for v in self.values]
+        taken = [t for t, c in enumerate(choices) if c >= 0]
+        return {
+            "order": self.order[index].tolist(),
+            "confidence": [round(c, 6) for c in self.confidence[index].tolist()],
+            "entropy": [round(e, 6) for e in self.entropy[index].tolist()],
+            "uncertainty": float(self.uncertainty[index]),
+            "nfe": int(self.rows[index]),
+            "choices": [choices[t] for t in taken],
+            "values": [_finite(values[t]) for t in taken],
+        }
+
+
+def _finite(values: list[float] | None) -> list[float | None] | None:
+    """JSON has no −inf: an alternative that was not live becomes null; a row that compared nothing, None."""
+    if values is None or sum(v != float("-inf") for v in values) < 2:
+        return None
+    return [None if v == float("-inf") else round(v, 6) for v in values]

@@ -1,0 +1,1 @@
+"""Scores and selects of the literature that need one forward per step."""

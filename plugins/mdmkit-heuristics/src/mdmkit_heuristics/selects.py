@@ -1,0 +1,52 @@
+"""Selects: one action per row from the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mdmkit import Actions, MdmkitError, noise, ops
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit import Step
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Fill the best open positions, as many as the plan owes.
+
+    Args:
+        temperature: of the Gumbel noise on the scores (MaskGIT's position randomness): the positions are then drawn
+            without replacement from softmax(score / temperature). 0 takes the best.
+    """
+
+    temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise MdmkitError(f"select top_k: temperature={self.temperature}: it must be 0 or more.")
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        if self.temperature > 0:
+            scores = scores + self.temperature * noise.gumbel(step.noise("top_k", 1)[:, 0])
+        return Actions.single(ops.top(scores, step.open, step.quota), step.tokens)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Fill every open position whose token has at least this probability, always the best one (Fast-dLLM, arXiv:2505.22618).
+
+    The scores decide which position is the best; the plan's steps are not read.
+    """
+
+    threshold: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise MdmkitError(f"select threshold: threshold={self.threshold}: it is a probability, from 0 to 1.")
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        best = ops.top(scores, step.open, step.quota.clamp_max(1))
+        return Actions.single(best | (step.open & (step.confidence >= self.threshold)), step.tokens)

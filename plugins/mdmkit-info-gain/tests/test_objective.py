@@ -1,0 +1,95 @@
+"""The objective equals a brute-force computation, one state at a time, in the paper's own terms."""
+
+import itertools
+
+import pytest
+import torch
+from mdmkit_info_gain.branch import Branch
+from mdmkit_info_gain.lookahead import InfoGain
+
+from mdmkit.plan import Plan
+from mdmkit.sampler import Sampler
+from mdmkit.step import Draw
+from mdmkit.testing import ToyBackbone
+
+PROMPTS = [{"prompt": "ab", "length": 10, "seed": 5}, {"prompt": "abcde", "length": 7, "seed": 6}, {"prompt": "a__b_c___d", "seed": 7}]
+
+
+def entropies(backbone, tokens, valid):
+    """H of every position of one unpadded row, float64, by the definition."""
+    tokens = tokens[valid][None]
+    positions = torch.arange(tokens.shape[1])[None]
+    hidden = backbone.forward(tokens, torch.ones_like(tokens).bool(), None, positions=positions)
+    logits = backbone.project(hidden)[0].clone()
+    logits[:, [backbone.mask_id, *backbone.forbidden]] = -torch.inf
+    p = logits.softmax(-1)
+    h = torch.zeros(len(valid), dtype=torch.float64)
+    h[valid] = -(p * p.clamp_min(1e-300).log()).sum(-1)
+    logp = torch.zeros(len(valid), p.shape[-1], dtype=torch.float64)
+    logp[valid] = p.log()
+    return h, logp
+
+
+def brute_force(backbone, stage, canvas, row, block, place, tokens):
+    """J of one action, by Apply and the definitions of arXiv:2602.18176 (and 2608.26580 for `matched`)."""
+    before, valid = canvas.tokens[row], canvas.valid[row]
+    masked = canvas.masked[row]
+    scope = masked & block if stage.scope == "block" else masked
+    after_tokens = torch.where(place, tokens, before)
+    now, logp = entropies(backbone, before, valid)
+    later, _ = entropies(backbone, after_tokens, valid)
+    rest = scope & ~place
+    k = int(place.sum())
+
+    def average(h, where):
+        total = float(h[where].sum())
+        return total if stage.normalise == "sum" else total / int(where.sum()) if where.any() else 0.0
+
+    gain = average(now, rest if stage.reference == "matched" else scope) - average(later, rest)
+    gain *= k if stage.normalise == "k_mean" else 1
+    cost = {
+        "entropy": float(now[place].sum()),
+        "surprisal": -sum(float(logp[t, tokens[t]]) for t in place.nonzero()[:, 0]),
+        "none": 0.0,
+    }[stage.cost]
+    return stage.gain_weight * gain - cost
+
+
+class Checked:
+    """The stage under test, with every value it gives compared to the brute force."""
+
+    def __init__(self, stage, backbone):
+        self.stage, self.backbone, self.compared = stage, backbone, 0
+
+    def __call__(self, step, actions, look):
+        values = self.stage(step, actions, look)
+        wide = torch.zeros(actions.place.shape[:2] + step.canvas.tokens.shape[1:], dtype=torch.bool)
+        wide[..., step.span] = actions.place
+        tokens = torch.zeros(wide.shape, dtype=torch.long)
+        tokens[..., step.span] = actions.tokens
+        for b, n in actions.live.nonzero().tolist():
+            if actions.live[b].sum() > 1:
+                block = torch.zeros(step.canvas.tokens.shape[1], dtype=torch.bool)
+                block[step.span] = step.open[b]
+                expected = brute_force(self.backbone, self.stage, step.canvas, b, block, wide[b, n], tokens[b, n])
+                assert values[b, n].item() == pytest.approx(expected, abs=1e-6)
+                self.compared += 1
+        return values
+
+
+GRID = [
+    InfoGain(scope=s, reference=r, normalise=n, cost=c, gain_weight=w)
+    for s, r, n, c, w in itertools.product(
+        ("block", "sequence"), ("paper", "matched"), ("mean", "k_mean", "sum"), ("entropy", "surprisal", "none"), (1.0, 0.3)
+    )
+]
+
+
+@pytest.mark.parametrize("stage", GRID, ids=lambda s: f"{s.scope}-{s.reference}-{s.normalise}-{s.cost}-{s.gain_weight}")
+def test_j_equals_brute_force(stage, confidence, decode):
+    backbone = ToyBackbone(dtype=torch.float64)
+    checked = Checked(stage, backbone)
+    select = Branch(candidates=5, position_temperature=0.3, bypass=None)
+    sampler = Sampler(confidence, select, checked, plan=Plan(block=6, tokens_per_step=2), draw=Draw(temperature=0.7))
+    decode(sampler, backbone, PROMPTS)
+    assert checked.compared > 20

@@ -1,0 +1,161 @@
+"""The backbone `text`: transformers' own model classes, filling masks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.canvas import Canvas, Prompt, lay_out
+from mdmkit.errors import MdmkitError, unknown
+from mdmkit.model import Backbone
+from mdmkit_text import reference
+from mdmkit_text.families import family_of
+from mdmkit_text.jsonfile import read_object
+from mdmkit_text.manifest import Manifest, read_manifest
+from mdmkit_text.network import Network
+from mdmkit_text.quiet import quiet
+from mdmkit_text.tokens import Tokens
+from mdmkit_text.weights import load_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mdmkit.plan import Plan
+    from mdmkit_text.families.family import Family
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_OPTIONS = ("mask_id", "revision")
+
+
+class TextBackbone(Backbone):
+    """A masked language model, or a decoder without the causal mask, from a directory or a hub id.
+
+    Weights are safetensors only, and code that comes with a checkpoint is never run. Texts go through the checkpoint's
+    tokenizer: a text that holds its mask token is an infill. Beside the weights a directory may hold `mdmkit.json`,
+    see `mdmkit_text.manifest`.
+    """
+
+    def __init__(self, model: Any, tokens: Tokens, family: Family, mask_id: int, manifest: Manifest | None = None):
+        manifest = manifest or Manifest()
+        self.tokens, self.family, self.mask_id = tokens, family, mask_id
+        self.attention, self.caches = family.attention, family.caches
+        self.length, self.samples = manifest.length, manifest.samples
+        pad_id = tokens.special.get("pad")
+        # A model may count its masks by id (ESM does), so padding must be anything else.
+        self.pad_id = pad_id if pad_id is not None and pad_id != mask_id else int(mask_id == 0)
+        self.network = Network(model, self._trial_ids(model.config.vocab_size), self.pad_id)
+        self.vocab, self.device = self.network.vocab, model.device
+        for name, token in (("mask_id", mask_id), *(("mdmkit.json: forbidden id", i) for i in manifest.forbidden)):
+            if not 0 <= token < self.vocab:
+                raise MdmkitError(
+                    f"{name} {token} is outside the model's vocabulary of {self.vocab} ids (0 to {self.vocab - 1})."
+                )
+        self.forbidden = sorted({*self._never(self.vocab), *manifest.forbidden})
+
+    def _never(self, vocab: int) -> set[int]:
+        return {*self.tokens.never(vocab, ends=self.family.generates_end), self.mask_id}
+
+    def _trial_ids(self, vocab: int) -> list[int]:
+        """A few ordinary ids to try the model with."""
+        never = self._never(vocab)
+        return [i for i in range(vocab) if i not in never][:16] or [0]
+
+    @classmethod
+    def accepts(cls, ref: str) -> bool:
+        return reference.accepts(ref)
+
+    @classmethod
+    def load(cls, ref: str, *, device: str = "cpu", dtype: str = "auto", **options: Any) -> TextBackbone:
+        """Load a model directory or hub id.
+
+        Args:
+            ref: a directory with config.json, or `organisation/name`, which is downloaded once.
+            device: a torch device.
+            dtype: `"auto"` is the checkpoint's own on a GPU, float32 on the CPU.
+            options: `mask_id`, where the checkpoint does not name it; `revision` of a hub model.
+
+        Raises:
+            MdmkitError: whatever is wrong with the reference, the checkpoint or an option.
+        """
+        for name in options:
+            if name not in _OPTIONS:
+                raise MdmkitError(unknown("model option", name, _OPTIONS))
+        target = torch.device(device)
+        folder = reference.locate(ref, options.get("revision"))
+        config = read_object(folder / "config.json")
+        family, manifest = family_of(config, ref), read_manifest(folder)
+        model = load_model(folder, config, family, _dtype(dtype, target))
+        tokens = Tokens.read(folder, model.config)
+        mask_id = _mask_id(ref, options.get("mask_id"), tokens, family)
+        with quiet():
+            return cls(model.to(target), tokens, family, mask_id, manifest)
+
+    def to(self, device: str | torch.device) -> TextBackbone:
+        """Move the model's weights; returns self."""
+        self.network.model.to(device)
+        self.device = self.network.model.device
+        return self
+
+    def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, None]:
+        pieces = [self.tokens.encode(prompt) for prompt in prompts]
+        canvas = lay_out(
+            prompts,
+            [before for before, _ in pieces],
+            [after for _, after in pieces],
+            mask_id=self.mask_id,
+            pad_id=self.pad_id,
+            vocab=self.vocab,
+            plan_length=plan.length,
+            default_length=self.length,
+            max_length=self.network.max_length,
+        )
+        return canvas, None
+
+    def forward(
+        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
+    ) -> Tensor:
+        return self.network.forward(tokens, valid, positions)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        return self.network.project(hidden)
+
+    def decode(self, canvas: Canvas) -> list[str]:
+        """The text of each row's generated tokens, up to its end token; for an infill, of the whole row."""
+        texts = []
+        shown = torch.where(canvas.infill[:, None], canvas.valid, canvas.editable)
+        rows = zip(canvas.tokens.tolist(), shown.tolist(), canvas.infill.tolist(), strict=True)
+        for row, keep, infill in rows:
+            ids = [token for token, kept in zip(row, keep, strict=True) if kept]
+            if not infill and self.family.generates_end:
+                ends = [i for i, token in enumerate(ids) if token in self.tokens.ends]
+                ids = ids[: ends[0]] if ends else ids
+            texts.append(self.tokens.decode(ids))
+        return texts
+
+    def render(self, token: int) -> str:
+        return self.tokens.render(token)
+
+
+def _dtype(name: str, device: torch.device) -> Any:
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    if name not in _DTYPES:
+        raise MdmkitError(unknown("dtype", name, ("auto", *_DTYPES)))
+    return _DTYPES[name]
+
+
+def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family) -> int:
+    """The mask's id: as given, else the tokenizer's, else config.json's, else the family's."""
+    if given is None:
+        given = tokens.special.get("mask", family.mask_id)
+    if given is None:
+        raise MdmkitError(
+            f"model {ref!r} has no known mask token: neither its tokenizer nor its config.json names one. Say which "
+            "token id it was trained with: --model-option mask_id=N, or load(..., mask_id=N)."
+        )
+    try:
+        return int(str(given))
+    except ValueError as error:
+        raise MdmkitError(f"mask_id={given!r} is not a token id: give a whole number.") from error

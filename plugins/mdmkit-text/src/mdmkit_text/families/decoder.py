@@ -1,0 +1,24 @@
+"""Decoders trained without the causal mask: Llama, Qwen2, Qwen3, ... with `"is_causal": false` in config.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mdmkit_text.families.family import Family, native_config
+
+
+class BidirectionalDecoder(Family):
+    """Any class that transformers maps to `AutoModelForCausalLM`; its masks then become bidirectional."""
+
+    @classmethod
+    def claims(cls, config: dict[str, Any]) -> bool:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+        return config.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and config.get("is_causal") is False
+
+    def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
+        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+        native = native_config(config)
+        native.use_cache = False
+        return MODEL_FOR_CAUSAL_LM_MAPPING[type(native)], native

@@ -1,0 +1,55 @@
+"""`mdmkit.json`: what a model directory may say about its own use.
+
+    {"length": 32, "samples": ["EVQL"], "forbidden": [24]}
+
+All keys are optional. `length` is how many masks follow a prompt that holds none, where neither the prompt nor the
+plan says; `samples` are prompts to show the model with; `forbidden` are further token ids that may never be chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from mdmkit.errors import MdmkitError, unknown
+from mdmkit_text.jsonfile import read_object
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "mdmkit.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    length: int | None = None
+    samples: tuple[str, ...] = ()
+    forbidden: tuple[int, ...] = ()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a directory's `mdmkit.json`; without one, everything is left open.
+
+    Raises:
+        MdmkitError: the file is not a JSON object, or has an unknown key or a value of the wrong kind.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return Manifest()
+    content = read_object(path)
+    known = [field.name for field in fields(Manifest)]
+    for key in content:
+        if key not in known:
+            raise MdmkitError(f"{path}: {unknown('key', key, known)}")
+    length, samples, forbidden = (content.get(key) for key in known)
+    if length is not None and (not _is_int(length) or length < 1):
+        raise MdmkitError(f"{path}: length is {length!r}, but must be a whole number of tokens, at least 1.")
+    if samples is not None and not (isinstance(samples, list) and all(isinstance(s, str) for s in samples)):
+        raise MdmkitError(f"{path}: samples is {samples!r}, but must be a list of texts.")
+    if forbidden is not None and not (isinstance(forbidden, list) and all(_is_int(i) and i >= 0 for i in forbidden)):
+        raise MdmkitError(f"{path}: forbidden is {forbidden!r}, but must be a list of token ids.")
+    return Manifest(length, tuple(samples or ()), tuple(forbidden or ()))
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,177 @@
+"""One model in two parts, trunk and head, in which every row is computed as if it were alone.
+
+Nothing here knows an architecture by name. How a class wants its positions, whether its head runs apart from its
+trunk, and whether it leaves padding out, is found out once by trying a few tokens against the model's own logits.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mdmkit.errors import MdmkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# Tokens of the trial, and how many of them are padding.
+_TRIAL = 8
+_PADDING = 2
+
+
+class Network:
+    """A transformers model with a language-model head.
+
+    Args:
+        model: the model, on its device.
+        ids: token ids to try it with, neither mask nor padding.
+        pad_id: what fills the padding.
+
+    Attributes:
+        offset: what is added to a token's place in its row to give `position_ids`: 0, or where the table of positions
+            starts (RoBERTa and its kin: the padding index + 1); None: the class takes no positions.
+        split: whether the head runs apart from the trunk; where it does not, hidden states are the logits themselves.
+        padded: whether padding leaves a row as it is; where it does not, only rows of one length run together.
+        vocab: V, the number of logits.
+        max_length: positions that a row may have; None: no limit is known.
+
+    Raises:
+        MdmkitError: the model does not run on tokens alone, is causal, or gives logits that are not numbers.
+    """
+
+    def __init__(self, model: Any, ids: Sequence[int], pad_id: int):
+        self.model = model
+        self._head = _head(model)
+        self._pad_id = pad_id
+        self._takes = inspect.signature(model.base_model.forward).parameters.keys()
+        limit = getattr(model.config, "max_position_embeddings", None)
+        self._limit = limit if isinstance(limit, int) and limit > 0 else None
+        self.offset: int | None = None
+        self.split, self.padded = False, True
+        with torch.inference_mode():
+            self._settle(ids)
+        self.max_length = self._limit and self._limit - (self.offset or 0)
+
+    def forward(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
+        """Compute hidden states [M, L, D] from tokens int64, valid bool and positions int64, all [M, L]."""
+        if self.padded:
+            return self._run(tokens, valid, positions)
+        starts = valid.long().argmax(1)
+        rows, parts = [], []
+        for start in starts.unique().tolist():
+            rows.append((starts == start).nonzero()[:, 0])
+            alike = (each[rows[-1], start:] for each in (tokens, valid, positions))
+            parts.append(nn.functional.pad(self._run(*alike), (0, 0, start, 0)))
+        return torch.cat(parts)[torch.cat(rows).argsort()]
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Compute logits [..., V] from hidden states [..., D]."""
+        if not self.split:
+            return hidden
+        rows = hidden if hidden.dim() == 3 else hidden.reshape(1, -1, hidden.shape[-1])
+        return self._head(inputs_embeds=rows).logits.reshape(*hidden.shape[:-1], -1)
+
+    def _run(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
+        # Some classes read tokens behind the mask's back: ESM counts masks by id, in the padding too.
+        given = {"input_ids": tokens.masked_fill(~valid, self._pad_id)}
+        if "attention_mask" in self._takes:
+            given["attention_mask"] = valid.long()
+        if self.offset is not None:
+            given["position_ids"] = positions + self.offset
+        return self.model.base_model(**given)[0] if self.split else self.model(**given).logits
+
+    def _settle(self, ids: Sequence[int]) -> None:
+        """Set `vocab`, `offset`, `split` and `padded`, the last three by what gives the model's own logits."""
+        length = max(1, min(_TRIAL, self._limit or _TRIAL) - _PADDING)
+        row = torch.tensor([[ids[i % len(ids)] for i in range(length)]], device=self.model.device)
+        alone = row, torch.ones_like(row, dtype=torch.bool), torch.arange(length, device=row.device)[None]
+        truth = self._truth(alone)
+        self.vocab = truth.shape[-1]
+
+        def error(compute: Callable[[], Tensor]) -> float:
+            try:
+                return float((compute() - truth).abs().max())
+            except Exception:  # a way that this class does not offer
+                return math.inf
+
+        def shifted(offset: int) -> float:
+            self.offset = offset
+            return error(lambda: self._run(*alone))
+
+        # A wrong position or padding that leaks is far above either bound; half precision rounds at 1e-3 a layer.
+        bound = (1e-4 if truth.dtype == torch.float32 else 3e-2) * (1 + float(truth.abs().max()))
+        if "position_ids" in self._takes:
+            # Beyond the table of positions a GPU does not raise an error, it stops for good.
+            starts = [s for s in self._starts() if s == 0 or s + length <= (self._limit or 0)]
+            best = min(starts, key=shifted)
+            self.offset = best if shifted(best) <= bound else None
+        self.split = self._head is not None
+        self.split = self.split and error(lambda: self.project(self._run(*alone))) <= bound
+        left = nn.functional.pad
+        padded = [left(each, (_PADDING, 0)) for each in alone]
+        self.padded = error(lambda: self.project(self._run(*padded))[:, _PADDING:]) <= bound
+        self._must_look_ahead(*alone)
+
+    def _starts(self) -> tuple[int, ...]:
+        """Where a table of positions may start: at 0, after the padding index, at 2 (MPNet, whatever its padding)."""
+        padding = getattr(self.model.config, "pad_token_id", None)
+        return 0, (padding if isinstance(padding, int) else self._pad_id) + 1, 2
+
+    def _truth(self, alone: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The whole model's logits with the positions of its own choice."""
+        name = type(self.model).__name__
+        try:
+            truth = self._run(*alone)
+        except Exception as error:
+            raise MdmkitError(f"{name} does not run on token ids alone: {' '.join(str(error).split())}") from error
+        if not truth.isfinite().all():
+            raise MdmkitError(f"{name} gives logits that are not numbers: damaged weights, or too narrow a dtype.")
+        return truth
+
+    def _must_look_ahead(self, row: Tensor, valid: Tensor, positions: Tensor) -> None:
+        others = torch.cat((row[:, :1], row[:, 1:].roll(1, 1)), 1)
+        if torch.equal(others, row):
+            return
+        first, again = (self._run(tokens, valid, positions)[:, 0] for tokens in (row, others))
+        if torch.equal(first, again):
+            raise MdmkitError(
+                f"{type(self.model).__name__} cannot fill masks in: what follows a position changes nothing of what "
+                'it says there. It is causal, whatever config.json says: "is_causal": false does not reach this class.'
+            )
+
+
+class _Given(tuple):
+    """What a trunk returns, as far as heads read it: hidden states, and None for all else."""
+
+    @property
+    def last_hidden_state(self) -> Tensor:
+        return self[0]
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+class _Echo(nn.Module):
+    """Stands in for a trunk, and returns the hidden states that it is given."""
+
+    def forward(self, *args: Any, inputs_embeds: Tensor, **kwargs: Any) -> _Given:
+        return _Given((inputs_embeds,))
+
+
+def _head(model: Any) -> Any:
+    """A view of the model with its trunk taken out, sharing every weight; None where the class names no trunk.
+
+    What the class does between trunk and logits (transform, bias, soft cap, scale) thereby happens, whatever it is.
+    """
+    name = model.base_model_prefix
+    if model.base_model is model or name not in model._modules:
+        return None
+    head = copy.copy(model)
+    head.__dict__["_modules"] = {**model._modules, name: _Echo()}
+    return head

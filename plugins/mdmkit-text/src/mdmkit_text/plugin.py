@@ -1,0 +1,16 @@
+"""What this distribution registers. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+from mdmkit.hookspecs import Component, hookimpl
+
+
+@hookimpl
+def mdmkit_backbone() -> list[Component]:
+    return [
+        Component(
+            "text",
+            "mdmkit_text.backbone:TextBackbone",
+            "masked language models and bidirectional decoders: a directory or a hub id, safetensors only",
+        )
+    ]

@@ -1,0 +1,134 @@
+"""What a checkpoint's token ids mean: text to ids and back, which id is the mask, which may never be chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mdmkit.errors import MdmkitError
+from mdmkit_text.jsonfile import read_object
+from mdmkit_text.quiet import quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mdmkit.canvas import Prompt
+
+# A tokenizer is present where its vocabulary is. Without one transformers would make up an empty tokenizer.
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
+# Classes that read tokenizer.json as it stands.
+_GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
+_SPECIAL = ("mask", "pad", "cls", "sep", "bos", "eos", "unk")
+
+
+class Tokens:
+    """The tokenizer, if there is one, and the ids with a meaning.
+
+    Attributes:
+        special: name ("mask", "pad", "cls", "sep", "bos", "eos", "unk") -> id; from the tokenizer where there is one,
+            else from config.json, whose defaults need not fit a tokenizer of another kind.
+        ends: ids that end a text.
+    """
+
+    def __init__(self, tokenizer: Any, config: Any):
+        self.tokenizer = tokenizer
+        source = config if tokenizer is None else tokenizer
+        with quiet():
+            found = {name: getattr(source, f"{name}_token_id", None) for name in _SPECIAL}
+        self.special: dict[str, int] = {}
+        self.ends: set[int] = set()
+        for name, value in found.items():
+            ids = value if isinstance(value, list | tuple) else [] if value is None else [value]
+            if ids:
+                self.special[name] = ids[0]
+            if name == "eos":
+                self.ends.update(ids)
+        declared = getattr(config, "mask_token_id", None)
+        if "mask" not in self.special and isinstance(declared, int):
+            self.special["mask"] = declared
+
+    @classmethod
+    def read(cls, folder: Path, config: Any) -> Tokens:
+        """Read a model directory's tokenizer, if it holds one.
+
+        Raises:
+            MdmkitError: the tokenizer's files are there, and do not load.
+        """
+        if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
+            return cls(None, config)
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+        settings = folder / "tokenizer_config.json"
+        named = read_object(settings).get("tokenizer_class") if settings.is_file() else None
+        # AutoTokenizer puts the model type's own class in place of a generic one, with tokens that this file lacks.
+        plain = named in _GENERIC and (folder / "tokenizer.json").is_file()
+        try:
+            with quiet():
+                if plain:
+                    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+                else:
+                    tokenizer = AutoTokenizer.from_pretrained(
+                        folder, config=config, trust_remote_code=False, local_files_only=True
+                    )
+        except Exception as error:  # transformers and tokenizers raise many types here
+            raise MdmkitError(f"{folder}: the tokenizer does not load: {error}") from error
+        return cls(tokenizer, config)
+
+    def never(self, vocab: int, *, ends: bool) -> list[int]:
+        """Ids that may never be chosen: specials, and rows of the vocabulary that no token has. `ends`: not those."""
+        never = set(self.special.values())
+        if self.tokenizer is not None:
+            never.update(set(range(vocab)) - set(self.tokenizer.get_vocab().values()))
+        if ends:
+            # Where one token is both padding and end, it has to stay: it is how such a model ends.
+            return sorted(i for i in never if i not in self.ends and i < vocab)
+        if self.tokenizer is not None:
+            never.update(self.tokenizer.all_special_ids)
+        return sorted(i for i in never | self.ends if i < vocab)
+
+    def encode(self, prompt: Prompt) -> tuple[list[int], list[int]]:
+        """Ids that go before and after the appended masks. A prompt given as ids is taken as it is.
+
+        Raises:
+            MdmkitError: a text without a tokenizer, or one that the tokenizer cannot read.
+        """
+        if prompt.ids is not None:
+            return list(prompt.ids), []
+        text = prompt.text or ""
+        if self.tokenizer is None:
+            raise MdmkitError(
+                f"prompt {prompt.index} is a text, and this model's directory holds no tokenizer. Give token ids "
+                '(--prompt-ids "5 7 9"), or put the tokenizer\'s files (tokenizer.json) beside config.json.'
+            )
+        try:
+            bare = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            full = self.tokenizer(text, verbose=False)["input_ids"]
+        except Exception as error:  # the Rust tokenizers raise bare Exceptions
+            raise MdmkitError(f"prompt {prompt.index}: the model's tokenizer cannot read {text!r}: {error}") from error
+        return self._around(list(bare), list(full))
+
+    def _around(self, bare: list[int], full: list[int]) -> tuple[list[int], list[int]]:
+        """Cut a text with its template's special tokens where the text ends."""
+        if bare:
+            for start in range(len(full) - len(bare) + 1):
+                stop = start + len(bare)
+                if full[start:stop] == bare:
+                    return full[:stop], full[stop:]
+            return full, []
+        closing = {self.special.get("sep"), *self.ends}
+        stop = len(full)
+        while stop and full[stop - 1] in closing:
+            stop -= 1
+        return full[:stop], full[stop:]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text without special tokens; without a tokenizer, the ids themselves."""
+        if self.tokenizer is None:
+            return " ".join(str(i) for i in ids)
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def render(self, token: int) -> str:
+        """One token as text; the token's own name where it has none."""
+        if self.tokenizer is None:
+            return str(token)
+        return self.tokenizer.decode([token]) or str(self.tokenizer.convert_ids_to_tokens(token))

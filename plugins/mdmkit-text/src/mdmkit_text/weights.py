@@ -1,0 +1,129 @@
+"""Load a checkpoint's weights into transformers' own class, and refuse any that do not fit exactly."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from mdmkit.errors import MdmkitError
+from mdmkit_text.jsonfile import read_object
+from mdmkit_text.quiet import quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from mdmkit_text.families.family import Family
+
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_LISTED = 12
+
+
+def load_model(folder: Path, config: dict[str, Any], family: Family, dtype: Any) -> Any:
+    """Load the model on the CPU, for evaluation only; dtype is a torch dtype, or `"auto"` for the checkpoint's.
+
+    Raises:
+        MdmkitError: weight files are absent, pickled or corrupt; weights are missing, unexpected or of the wrong shape;
+            or transformers cannot build the model.
+    """
+    check_files(folder)
+    try:
+        with quiet():
+            native, native_config = family.native(config)
+            model, report = native.from_pretrained(
+                folder,
+                config=native_config,
+                dtype=dtype,
+                key_mapping=family.key_mapping,
+                attn_implementation="sdpa" if getattr(native, "_supports_sdpa", False) else "eager",
+                output_loading_info=True,
+                # Shapes that differ come back in the report, to be listed all at once.
+                ignore_mismatched_sizes=True,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+    except MdmkitError:
+        raise
+    except Exception as error:  # transformers raises many types here; each means that this checkpoint does not load
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MdmkitError(f"{folder}: transformers could not build the model: {reason}") from error
+    _check_report(folder, type(model).__name__, report, family)
+    return model.eval().requires_grad_(False)
+
+
+def check_files(folder: Path) -> None:
+    """Check that the weights are whole safetensors files, reading their headers only.
+
+    Raises:
+        MdmkitError: no safetensors, a shard that is absent, or a file that is cut short or no safetensors file.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise MdmkitError(
+            f"{folder} holds an adapter (adapter_config.json), not a whole model. Merge it into its base model "
+            "(peft: merge_and_unload, then save_pretrained) and give that directory."
+        )
+    if (folder / _SINGLE).is_file():
+        names = [_SINGLE]
+    elif (folder / _INDEX).is_file():
+        shards = read_object(folder / _INDEX).get("weight_map")
+        if not isinstance(shards, dict):
+            raise MdmkitError(f"{folder / _INDEX} has no weight_map: it should say which file holds each weight.")
+        names = sorted(set(shards.values()))
+    else:
+        raise MdmkitError(_no_weights(folder))
+    from safetensors import SafetensorError, safe_open
+
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise MdmkitError(f"{path} is missing, though {_INDEX} names it. Fetch the file again.")
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise MdmkitError(
+                f"{path} is not a whole safetensors file: {error}. It may be cut short, or a Git LFS pointer in place "
+                "of the file. Fetch it again."
+            ) from error
+
+
+def _no_weights(folder: Path) -> str:
+    pickles = sorted(p.name for suffix in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(suffix))
+    if pickles:
+        return (
+            f"{folder} holds its weights only as pickle ({', '.join(pickles[:4])}), which can run code when read. "
+            "Convert them once, where you trust them: read the file with torch.load(file, weights_only=True) and write "
+            f"it with safetensors.torch.save_file(weights, {_SINGLE!r}), or use transformers' save_pretrained."
+        )
+    named = sorted(p.name for p in folder.glob("*.safetensors"))
+    found = f" It holds {', '.join(named[:4])}; rename the weights to {_SINGLE}." if named else ""
+    return f"{folder} holds no weights: neither {_SINGLE} nor {_INDEX}.{found}"
+
+
+def _check_report(folder: Path, native: str, report: dict[str, Any], family: Family) -> None:
+    """Turn transformers' loading report into an error. It leaves tied weights and position buffers out by itself."""
+    ignored = [re.compile(pattern) for pattern in family.ignored_weights]
+    unexpected = [k for k in report["unexpected_keys"] if not any(p.search(k) for p in ignored)]
+    wrong = [f"{key} ({list(have)}, should be {list(want)})" for key, have, want in report["mismatched_keys"]]
+    faults = [
+        f"{kind}: {_listing(names)}"
+        for kind, names in (
+            ("missing", report["missing_keys"]),
+            ("unexpected", unexpected),
+            ("of another shape", wrong),
+        )
+        if names
+    ]
+    if faults:
+        raise MdmkitError(
+            f"{folder}: the weights do not fit {native}, which config.json asks for. {'; '.join(faults)}. Decoding "
+            "with part of a model random would look like an answer, so it is refused: check that config.json and the "
+            "weights belong together, and that the checkpoint has a language-model head."
+        )
+
+
+def _listing(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
+    return f"{', '.join(ordered[:_LISTED])}{more} ({len(ordered)} in all)" if more else ", ".join(ordered)

@@ -1,0 +1,1 @@
+"""`zoo:bigram`: a word-bigram chain as an exact masked diffusion model."""

@@ -1,0 +1,51 @@
+"""What is in the zoo. Imports nothing, so that listing is free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model: what it is, whose it is, and the command that makes it again."""
+
+    name: str
+    summary: str
+    licence: str
+    made_by: str
+
+    @property
+    def folder(self) -> Path:
+        """The model directory inside this package."""
+        return Path(__file__).parent / "models" / self.name
+
+    @property
+    def megabytes(self) -> float:
+        """Size on disk; 0 where the model is not there."""
+        return sum(f.stat().st_size for f in self.folder.glob("*") if f.is_file()) / 1e6
+
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "antibody",
+            "heavy chains of human antibodies: RoBERTa, 0.57 M parameters (sapiens 1.0.4)",
+            "MIT, Merck & Co.",
+            "mdmkit zoo convert antibody sapiens-1.0.4-py3-none-any.whl",
+        ),
+        Entry(
+            "bigram",
+            "exact model of English word pairs: 2000 words of the World English Bible",
+            "public domain",
+            "mdmkit zoo build bigram web.txt",
+        ),
+        Entry(
+            "puzzles",
+            "4x4 Sudoku, Countdown equations and one-way products, by characters",
+            "Apache-2.0",
+            "mdmkit zoo train puzzles",
+        ),
+    )
+}

@@ -1,0 +1,140 @@
+"""The three puzzles as fixed-width strings: every true text of each, the held-out split, and the judges.
+
+| puzzle | text | prompt (`_` is the mask) |
+|---|---|---|
+| `sudoku4` | `1234/3412/2143/4321` | some of the sixteen cells |
+| `countdown` | `3,4,7>25:3*7=21,21+04=25` | the numbers and the target |
+| `one_way` | `12*7=0001010100` (decimal factors, binary product) | anything; the paper's case gives nothing |
+
+The one-way product follows the case study of arXiv:2602.18176: multiplying is easy, factoring is not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import zlib
+from functools import cache
+
+MASK = "_"
+ALPHABET = "0123456789+-*=/,>:"
+TASKS = ("sudoku4", "countdown", "one_way")
+# Characters at the front that a question gives: the numbers and target, the factors; a Sudoku has no such part.
+PROMPT = {"sudoku4": 0, "countdown": len("3,4,7>25:"), "one_way": len("12*7=")}
+
+# One puzzle in this many is never trained on; see `held_out`.
+HELD_OUT_ONE_IN = {"sudoku4": 4, "countdown": 8}
+
+
+@cache
+def sudoku_texts() -> tuple[str, ...]:
+    """All 288 valid 4x4 grids, rows joined by `/`."""
+    rows = ["".join(p) for p in itertools.permutations("1234")]
+    grids = ("/".join(four) for four in itertools.product(rows, repeat=4))
+    return tuple(g for g in grids if is_sudoku(g))
+
+
+@cache
+def countdown_texts() -> tuple[str, ...]:
+    """Every solved puzzle of three numbers 1..9, targets 1..99; commutative operands keep the prompt's order."""
+    texts = []
+    for numbers in itertools.product(range(1, 10), repeat=3):
+        for i, j, k in ((0, 1, 2), (0, 2, 1), (1, 2, 0)):
+            for a, op, b, middle in _equations(numbers[i], numbers[j]):
+                for x, op2, y, target in _equations(middle, numbers[k]):
+                    if middle < 100 and 0 < target < 100:
+                        given = ",".join(map(str, numbers))
+                        texts.append(f"{given}>{target:02d}:{a}{op}{b}={middle:02d},{x:02d}{op2}{y:02d}={target:02d}")
+    return tuple(dict.fromkeys(texts))
+
+
+@cache
+def one_way_texts() -> tuple[str, ...]:
+    """The 720 products of a two-digit and a one-digit number, the product in ten bits."""
+    return tuple(f"{a}*{b}={a * b:010b}" for a in range(10, 100) for b in range(2, 10))
+
+
+def texts(task: str) -> tuple[str, ...]:
+    return {"sudoku4": sudoku_texts, "countdown": countdown_texts, "one_way": one_way_texts}[task]()
+
+
+def _equations(a: int, b: int):
+    yield a, "+", b, a + b
+    yield a, "*", b, a * b
+    yield max(a, b), "-", min(a, b), abs(a - b)
+
+
+def held_out(task: str, prompt: str) -> bool:
+    """Whether a masked prompt belongs to the judged split, which training never shows.
+
+    Sudoku is split by the whole masked puzzle, Countdown by its numbers and target. One-way products have no
+    split: the judged case gives nothing, so there is no puzzle to hold out.
+    """
+    if task not in HELD_OUT_ONE_IN:
+        return False
+    key = prompt if task == "sudoku4" else prompt[: PROMPT["countdown"]]
+    return zlib.crc32(key.encode()) % HELD_OUT_ONE_IN[task] == 0
+
+
+def instances(task: str, count: int, seed: int) -> list[str]:
+    """Draw `count` held-out prompts from a seed; the same seed gives the same prompts."""
+    rng = random.Random(f"{task}/{seed}")
+    prompts: list[str] = []
+    while len(prompts) < count:
+        text = rng.choice(texts(task))
+        prompt = _prompt(task, text, rng)
+        if task == "one_way" or (held_out(task, prompt) and prompt not in prompts):
+            prompts.append(prompt)
+    return prompts
+
+
+def _prompt(task: str, text: str, rng: random.Random) -> str:
+    if task == "sudoku4":
+        cells = [i for i, c in enumerate(text) if c != "/"]
+        hidden = set(rng.sample(cells, 16 - rng.randint(4, 10)))
+        return "".join(MASK if i in hidden else c for i, c in enumerate(text))
+    start = PROMPT["countdown"] if task == "countdown" else 0
+    return text[:start] + "".join(c if c in ",=" or (c == "*" and task == "one_way") else MASK for c in text[start:])
+
+
+def judge(task: str, prompt: str, answer: str) -> bool:
+    """Whether `answer` solves `prompt`: the givens are kept and the rules hold."""
+    if len(answer) != len(prompt) or any(p not in (MASK, a) for p, a in zip(prompt, answer, strict=True)):
+        return False
+    return {"sudoku4": is_sudoku, "countdown": is_countdown, "one_way": is_product}[task](answer)
+
+
+def is_sudoku(text: str) -> bool:
+    rows = text.split("/")
+    if [len(r) for r in rows] != [4] * 4:
+        return False
+    columns = ["".join(c) for c in zip(*rows, strict=True)]
+    boxes = [rows[r][c : c + 2] + rows[r + 1][c : c + 2] for r in (0, 2) for c in (0, 2)]
+    return all(sorted(unit) == list("1234") for unit in [*rows, *columns, *boxes])
+
+
+def is_countdown(text: str) -> bool:
+    """Check the arithmetic, the target, and that the three given numbers are used once each."""
+    m = re.fullmatch(r"(\d),(\d),(\d)>(\d\d):(\d)([+*-])(\d)=(\d\d),(\d\d)([+*-])(\d\d)=(\d\d)", text)
+    if m is None:
+        return False
+    given, target = sorted(map(int, m.group(1, 2, 3))), int(m[4])
+    a, b, middle, x, y, result = (int(m[i]) for i in (5, 7, 8, 9, 11, 12))
+    last = [y] if x == middle else [x] if y == middle else []
+    if x == middle == y:
+        last = [middle]
+    return (
+        _apply(a, m[6], b) == middle
+        and _apply(x, m[10], y) == result == target
+        and any(sorted([a, b, number]) == given for number in last)
+    )
+
+
+def is_product(text: str) -> bool:
+    m = re.fullmatch(r"(\d\d)\*(\d)=([01]{10})", text)
+    return m is not None and int(m[1]) * int(m[2]) == int(m[3], 2) and int(m[1]) >= 10 and int(m[2]) >= 2
+
+
+def _apply(a: int, op: str, b: int) -> int:
+    return {"+": a + b, "*": a * b, "-": a - b}[op]

@@ -1,0 +1,55 @@
+"""The plan leaves no mask behind and reproduces LLaDA's split."""
+
+import itertools
+
+import pytest
+
+from mdmkit.errors import MdmkitError
+from mdmkit.plan import SCHEDULES, Plan
+
+
+def counts(masks, targets):
+    return [a - b for a, b in zip([masks, *targets], targets, strict=False)]
+
+
+def test_linear_split_puts_the_larger_steps_first():
+    assert counts(10, Plan(steps=4).targets([10])[0]) == [3, 3, 2, 2]
+    assert [counts(8, t) for t in Plan(steps=16).targets([8, 8, 8, 8])] == [[2, 2, 2, 2]] * 4
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_block_ends_empty_in_at_least_one_step(schedule):
+    for masks, steps in itertools.product(([1], [7], [5, 5, 2], [0, 3, 0, 9], [1] * 9), (None, 1, 2, 3, 7, 50)):
+        plan = Plan(steps=steps, schedule=schedule)
+        for m, targets in zip(masks, plan.targets(list(masks)), strict=True):
+            assert (targets == []) == (m == 0)
+            assert m == 0 or targets[-1] == 0
+            assert targets == sorted(targets, reverse=True)
+
+
+def test_steps_are_shared_out_in_proportion_and_add_up():
+    shares = [len(t) for t in Plan(steps=12).targets([8, 8, 4, 4])]
+    assert shares == [4, 4, 2, 2]
+
+
+def test_tokens_per_step_is_exact():
+    assert Plan(tokens_per_step=3).targets([7, 3]) == [[4, 1, 0], [0]]
+
+
+def test_cosine_starts_with_few_tokens():
+    sizes = counts(100, Plan(steps=10, schedule="cosine").targets([100])[0])
+    assert sizes[0] == 2 and sizes[-1] == 15 and sum(sizes) == 100
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"steps": 0}, "plan.steps=0"),
+        ({"block": -1}, "plan.block=-1"),
+        ({"steps": 4, "tokens_per_step": 2}, "say the same thing twice"),
+        ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(plan, words):
+    with pytest.raises(MdmkitError, match=words):
+        Plan(**plan)

@@ -1,0 +1,222 @@
+"""The loop keeps the laws: no mask survives, rows are independent, forwards are counted, beliefs are carried."""
+
+import itertools
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+import mdmkit
+from mdmkit.errors import MdmkitError
+from mdmkit.observe import Observer
+from mdmkit.plan import Plan
+from mdmkit.sampler import Sampler
+from mdmkit.stages import Write
+from mdmkit.step import Actions, Draw
+from mdmkit.testing import ToyBackbone
+from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota
+
+GREEDY = Sampler(ByConfidence(), TakeQuota())
+AHEAD = Sampler(ByConfidence(), Spread(4), LeastEntropyLeft())
+RAGGED = [
+    {"prompt": "abcdefg"[: 1 + i % 7], "length": 1 + (5 * i) % 11, "seed": 1000 + i} for i in range(14)
+] + [{"prompt": p, "seed": 2000 + i} for i, p in enumerate(("a__b", "___", "ab_c__d____e", "_", "abcd__f", "a_b_c_d"))]
+
+
+def run(sampler, prompts, **options):
+    return mdmkit.decode(sampler, ToyBackbone(), prompts, **options)
+
+
+@pytest.mark.parametrize("sampler", [GREEDY, AHEAD], ids=["greedy", "lookahead"])
+def test_no_mask_survives_any_length_block_and_steps(sampler):
+    for length, block, steps in itertools.product((1, 2, 7, 8, 13), (None, 1, 3, 8, 50), (None, 1, 2, 5, 13, 40)):
+        decoded = run(replace(sampler, plan=Plan(length=length, block=block, steps=steps)), ["ab", "c"])
+        for row in decoded.rows:
+            assert len(row.tokens) == length
+            assert ToyBackbone().mask_id not in row.tokens
+            assert min(row.order) == 0
+
+
+@pytest.mark.parametrize("length", [1, 4, 9])
+@pytest.mark.parametrize("block", [None, 1, 3, 4])
+def test_greedy_decoding_of_l_steps_costs_exactly_l_row_forwards(length, block):
+    decoded = run(replace(GREEDY, plan=Plan(length=length, block=block)), ["ab", "abc", ""])
+    assert [row.nfe for row in decoded.rows] == [length] * 3
+    assert decoded.calls == length
+
+
+def test_steps_longer_than_the_length_cost_no_more():
+    assert run(replace(GREEDY, plan=Plan(length=5, steps=50)), ["a"]).nfe == {"rows": 5, "calls": 5}
+
+
+@pytest.mark.parametrize("base", [GREEDY, AHEAD], ids=["greedy", "lookahead"])
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize("plan", [Plan(), Plan(block=4), Plan(block=3, tokens_per_step=2)])
+def test_a_row_decodes_the_same_alone_together_shuffled_and_in_batches(base, temperature, plan):
+    sampler = replace(base, plan=plan, draw=Draw(temperature=temperature))
+    together = run(sampler, RAGGED)
+    shuffle = torch.randperm(len(RAGGED), generator=torch.Generator().manual_seed(1)).tolist()
+    shuffled = run(sampler, [RAGGED[i] for i in shuffle])
+    threes = run(sampler, RAGGED, batch=3)
+    for i, row in enumerate(together.rows):
+        others = [run(sampler, [RAGGED[i]]).rows[0], shuffled.rows[shuffle.index(i)], threes.rows[i]]
+        for other in others:
+            assert other.tokens == row.tokens
+            assert other.order == row.order
+            assert other.nfe == row.nfe
+            assert other.uncertainty == pytest.approx(row.uncertainty, abs=1e-4)
+
+
+def test_the_same_seed_repeats_and_another_differs():
+    sampler = replace(AHEAD, plan=Plan(length=12), draw=Draw(temperature=1.0))
+    once, twice, other = (run(sampler, ["ab", "ab"], seed=s) for s in (1, 1, 2))
+    assert once.tokens == twice.tokens
+    assert once.tokens != other.tokens
+    assert once.tokens[0] != once.tokens[1]  # equal prompts, each with a stream of its own
+    assert run(replace(sampler, seed=1), ["ab", "ab"]).tokens == once.tokens
+
+
+def test_masks_in_the_prompt_are_filled_and_the_rest_is_kept():
+    row = run(GREEDY, ["a__b_c"]).rows[0]
+    assert row.stopped == "filled" and len(row.text) == 6 and "_" not in row.text
+    assert (row.text[0], row.text[3], row.text[5]) == ("a", "b", "c")
+    assert [t < 0 for t in row.order] == [True, False, False, True, False, True]
+
+
+def test_a_mask_id_kept_in_a_prompt_on_purpose_is_never_touched():
+    decoded = run(replace(GREEDY, plan=Plan(length=3)), [{"prompt": "a__b", "infill": False}])
+    row = decoded.rows[0]
+    mask = ToyBackbone().mask_id
+    assert row.prompt_ids == [1, mask, mask, 2]
+    assert len(row.tokens) == 3 and mask not in row.tokens
+    assert row.trace["tokens"][:4] == [1, mask, mask, 2]
+
+
+def test_a_prompt_with_nothing_open_costs_nothing():
+    decoded = run(GREEDY, [{"prompt": "abc", "length": 0}, {"prompt": "abc", "length": 2}])
+    assert [(row.tokens == [], row.nfe) for row in decoded.rows] == [(True, 0), (False, 2)]
+    assert run(GREEDY, []).rows == []
+
+
+def test_blocks_are_filled_left_to_right():
+    order = run(replace(GREEDY, plan=Plan(length=9, block=3)), ["ab"]).rows[0].order
+    assert [sorted(order[i : i + 3]) for i in (0, 3, 6)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_uncertainty_is_the_entropy_of_every_committed_token():
+    backbone = ToyBackbone(dtype=torch.float64)
+    row = mdmkit.decode(replace(GREEDY, plan=Plan(length=6, tokens_per_step=2)), backbone, ["ab"]).rows[0]
+    tokens = torch.tensor([[1, 2] + [backbone.mask_id] * 6])
+    total = 0.0
+    for tick in range(3):
+        hidden = backbone.forward(tokens, tokens >= 0, None, positions=torch.arange(8)[None])
+        logits = backbone.project(hidden)[0]
+        logits[:, [backbone.mask_id, *backbone.forbidden]] = -torch.inf
+        p = logits.softmax(-1)
+        entropy = -(p * p.clamp_min(1e-300).log()).sum(-1)
+        for i, (when, token) in enumerate(zip(row.order, row.tokens, strict=True)):
+            if when == tick:
+                total += float(entropy[2 + i])
+                assert row.trace["entropy"][2 + i] == pytest.approx(float(entropy[2 + i]), abs=1e-5)
+                assert row.trace["confidence"][2 + i] == pytest.approx(float(p[2 + i, token]), abs=1e-5)
+                tokens[0, 2 + i] = token
+    assert row.uncertainty == pytest.approx(total, abs=1e-9)
+
+
+def test_suppressed_and_penalised_tokens():
+    free = run(replace(GREEDY, plan=Plan(length=8)), ["ab"]).rows[0].tokens
+    barred = tuple(set(free))
+    assert not set(barred) & set(run(replace(GREEDY, plan=Plan(length=8), draw=Draw(suppress=barred)), ["ab"]).tokens[0])
+    penalty = dict.fromkeys(barred, 1e4)
+    assert not set(barred) & set(run(replace(GREEDY, plan=Plan(length=8), draw=Draw(penalty=penalty)), ["ab"]).tokens[0])
+
+
+def test_penalties_reach_lookahead_logits_too():
+    beliefs = []
+
+    class Spy(LeastEntropyLeft):
+        def __call__(self, step, actions, look):
+            look(lambda belief: beliefs.append(belief.logits) or belief.entropy)
+            return super().__call__(step, actions, look)
+
+    run(replace(AHEAD, lookahead=Spy(), draw=Draw(suppress=(3,))), ["ab"])
+    assert beliefs and all((logits[..., 3] == -torch.inf).all() for logits in beliefs)
+
+
+@dataclass(frozen=True)
+class Erase(Write):
+    """Writes, and in the first three ticks takes the row's first written token back."""
+
+    rewrites = True
+
+    def __call__(self, step, actions, choice):
+        canvas = super().__call__(step, actions, choice)
+        written = canvas.editable & (canvas.tokens != canvas.mask_id)
+        first = written & (written.long().cumsum(1) == 1) & (step.tick[:, None] < 3)
+        return canvas.with_tokens(canvas.tokens.masked_fill(first, canvas.mask_id))
+
+
+@pytest.mark.parametrize("base", [GREEDY, AHEAD], ids=["greedy", "lookahead"])
+def test_a_commit_may_take_tokens_back(base):
+    decoded = run(replace(base, commit=Erase(), plan=Plan(length=6, block=3)), ["ab", "abcd"])
+    for row in decoded.rows:
+        assert ToyBackbone().mask_id not in row.tokens
+        assert len(row.trace["choices"]) == 7  # six tokens, three taken back, the deficit made good within each block
+
+
+def test_a_commit_that_never_lets_go_is_stopped():
+    @dataclass(frozen=True)
+    class Forever(Erase):
+        def __call__(self, step, actions, choice):
+            return step.canvas
+
+    with pytest.raises(MdmkitError, match="Forever still leaves 8 positions open after"):
+        run(replace(GREEDY, commit=Forever()), ["ab"])
+
+
+def test_a_select_that_fills_nothing_is_stopped():
+    @dataclass(frozen=True)
+    class Lazy:
+        def __call__(self, step, scores):
+            return Actions.single(step.open & False, step.tokens)
+
+    with pytest.raises(MdmkitError, match="Lazy filled no position although 8 are open"):
+        run(Sampler(ByConfidence(), Lazy()), ["ab"])
+
+
+def test_logits_that_are_not_numbers_name_tick_and_row():
+    class Broken(ToyBackbone):
+        def project(self, hidden):
+            return super().project(hidden) * float("nan")
+
+    with pytest.raises(MdmkitError, match="NaN.* tick 0 in row 0"):
+        mdmkit.decode(GREEDY, Broken(), ["ab"])
+
+
+def test_large_batches_of_states_are_split(monkeypatch):
+    from mdmkit import model
+
+    whole = run(AHEAD, RAGGED)
+    monkeypatch.setattr(model, "FORWARD_TOKENS", 40)
+    monkeypatch.setattr(model, "LOOK_BYTES", 600)
+    parts = run(AHEAD, RAGGED)
+    assert parts.tokens == whole.tokens and parts.nfe["rows"] == whole.nfe["rows"]
+    assert parts.calls > whole.calls
+
+
+def test_observers_hear_every_step_and_change_nothing():
+    heard = []
+
+    class Listener(Observer):
+        def on_start(self, sampler, backbone, canvas):
+            heard.append(int(canvas.masked.sum()))
+
+        def on_step(self, step, actions, choice):
+            heard.append(-int(actions.take(choice)[0].sum()))
+
+        def on_end(self, canvas, trace):
+            heard.append(int(canvas.masked.sum()))
+
+    watched = run(AHEAD, RAGGED, observers=[Listener()])
+    assert watched.tokens == run(AHEAD, RAGGED).tokens
+    assert sum(heard) == 0 and heard[0] > 0 and heard[-1] == 0
