@@ -11,18 +11,16 @@ can be listed without torch.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mdmkit.belief import Belief
     from mdmkit.canvas import Canvas, Prompt
-    from mdmkit.compose import compose
-    from mdmkit.decode import decode
+    from mdmkit.composing import compose
+    from mdmkit.decoding import decode
     from mdmkit.errors import MdmkitError
     from mdmkit.hookspecs import Component, hookimpl
-    from mdmkit.load import load
+    from mdmkit.loading import load
     from mdmkit.model import Backbone, Look
     from mdmkit.observe import Observer
     from mdmkit.plan import Plan
@@ -65,10 +63,10 @@ _HOME = {
     "Prompt": "canvas",
     "Sampler": "sampler",
     "Step": "step",
-    "compose": "compose",
-    "decode": "decode",
+    "compose": "composing",
+    "decode": "decoding",
     "hookimpl": "hookspecs",
-    "load": "load",
+    "load": "loading",
 }
 
 
@@ -84,18 +82,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keep `mdmkit.compose`, `mdmkit.decode` and `mdmkit.load` the functions.
-
-    Importing a submodule binds it to its name in the package, which would hide the function of the same name.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if _HOME.get(name) == name and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

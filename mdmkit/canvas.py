@@ -96,7 +96,9 @@ def lay_out(
         name = f"prompt {prompt.index}"
         bad = [i for i in (*head, *tail) if not 0 <= i < vocab]
         if bad:
-            raise MdmkitError(f"{name}: token id {bad[0]} is outside the model's vocabulary of {vocab} ids (0 to {vocab - 1}).")
+            raise MdmkitError(
+                f"{name}: token id {bad[0]} is outside the model's vocabulary of {vocab} ids (0 to {vocab - 1})."
+            )
         held = prompt.infill and mask_id in (*head, *tail)
         length = prompt.length if prompt.length is not None else 0 if held else plan_length
         if length is None:
@@ -109,8 +111,9 @@ def lay_out(
         row = [*head, *[mask_id] * length, *tail]
         if max_length is not None and len(row) > max_length:
             raise MdmkitError(
-                f"{name} needs {len(row)} positions ({len(row) - length} of prompt, {length} to fill), and this model has "
-                f"{max_length}. Shorten the prompt, or lower plan.length to at most {max(0, max_length - len(row) + length)}."
+                f"{name} needs {len(row)} positions ({len(row) - length} of prompt, {length} to fill), and this model "
+                f"has {max_length}. Shorten the prompt, or lower plan.length to at most "
+                f"{max(0, max_length - len(row) + length)}."
             )
         own = range(len(head), len(head) + length)
         rows.append(row)

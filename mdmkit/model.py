@@ -75,7 +75,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def project(self, hidden: Tensor) -> Tensor:
-        """The head: hidden [..., D] to logits [..., V], aligned with positions (a model's shift is undone in `forward`)."""
+        """The head: hidden [..., D] to logits [..., V], aligned with positions: `forward` undoes a model's shift."""
 
     @abstractmethod
     def decode(self, canvas: Canvas) -> list[Any]:
@@ -157,7 +157,9 @@ class Look:
         sequence: every column that was recomputed: the whole row without a cache.
     """
 
-    def __init__(self, runner: Runner, now: Hidden, ahead: Hidden, where: Tensor, remaining: Tensor, masked: Tensor, block: slice):
+    def __init__(
+        self, runner: Runner, now: Hidden, ahead: Hidden, where: Tensor, remaining: Tensor, masked: Tensor, block: slice
+    ):
         self._runner, self._now, self._ahead, self._where = runner, now, ahead, where
         self.remaining, self.masked, self.block = remaining, masked, block
         self.sequence = slice(ahead.start, ahead.start + ahead.values.shape[1])

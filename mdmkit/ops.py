@@ -1,7 +1,8 @@
 """What the stages read off logits and scores, vectorised and in bounded memory.
 
 Everything a stage wants from a row of logits comes from one pass: maximum, runner-up, argmax, logsumexp, entropy.
-The pass runs in fp32 (float64 logits stay float64) over chunks of positions under a byte budget, so that no second tensor of the logits' size exists.
+The pass runs in fp32 (float64 logits stay float64) over chunks of positions under a byte budget, so that no second
+tensor of the logits' size exists.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def top(scores: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
     return eligible & (rank < count[..., None])
 
 
-def sample(logits: Tensor, uniform: Tensor, temperature: float, top_p: float | None = None, top_k: int | None = None) -> Tensor:
+def sample(
+    logits: Tensor, uniform: Tensor, temperature: float, top_p: float | None = None, top_k: int | None = None
+) -> Tensor:
     """Sample token ids by inverse CDF: logits [B, W, V], uniform [B, n, W] -> int64 [B, n, W].
 
     One uniform per token; equal in distribution to Gumbel-max. top-k, then top-p, are applied to the tempered
@@ -99,4 +102,4 @@ def _sample(logits: Tensor, uniform: Tensor, temperature: float, top_p: float | 
         p = p.masked_fill(torch.zeros_like(outside).scatter(-1, index, outside), 0.0)
     cdf = p.cumsum(-1)
     # Scaling by the last entry keeps u below the end; right=True never returns an id of zero probability.
-    return torch.searchsorted(cdf, uniform * cdf[:, -1:], right=True).clamp_max(z.shape[-1] - 1)
+    return torch.searchsorted(cdf, (uniform * cdf[:, -1:]).contiguous(), right=True).clamp_max(z.shape[-1] - 1)

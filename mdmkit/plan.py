@@ -45,7 +45,9 @@ class Plan:
             if value is not None and value < 1:
                 raise MdmkitError(f"plan.{name}={value}: it must be at least 1, or null.")
         if self.steps is not None and self.tokens_per_step is not None:
-            raise MdmkitError("plan.steps and plan.tokens_per_step say the same thing twice: give one, set the other to null.")
+            raise MdmkitError(
+                "plan.steps and plan.tokens_per_step say the same thing twice: give one, set the other to null."
+            )
         if self.schedule not in SCHEDULES:
             raise MdmkitError(unknown("plan.schedule", self.schedule, SCHEDULES))
 
@@ -57,7 +59,10 @@ class Plan:
         """
         total = sum(masks)
         if self.tokens_per_step is not None:
-            return [[max(0, m - self.tokens_per_step * (i + 1)) for i in range(math.ceil(m / self.tokens_per_step))] for m in masks]
+            return [
+                [max(0, m - self.tokens_per_step * (i + 1)) for i in range(math.ceil(m / self.tokens_per_step))]
+                for m in masks
+            ]
         steps = total if self.steps is None else self.steps
         out, done, used = [], 0, 0
         for m in masks:

@@ -6,7 +6,6 @@ hidden states are the next step's belief. Greedy decoding is the case of one pro
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,9 +21,8 @@ from mdmkit.model import Backbone, Hidden, Look, Runner, require_cache
 from mdmkit.observe import Observer
 from mdmkit.plan import Plan
 from mdmkit.stages import Commit, Lookahead, Score, Select, Write
-from mdmkit.step import Actions, Draw, Step
+from mdmkit.step import Draw, Step
 from mdmkit.trace import Trace
-
 
 # Steps per column of a block after which a commit that takes tokens back counts as stuck.
 REWRITE_STEPS = 20
@@ -61,7 +59,8 @@ class Sampler:
         observers = tuple(observers)
         canvas = canvas.to(backbone.device)
         runner = Runner(backbone, canvas, conditioning, self.draw, CACHES[self.cache]())
-        trace, memory = Trace.blank(canvas), {}
+        trace = Trace.blank(canvas)
+        memory: dict[str, Any] = {}
         for observer in observers:
             observer.on_start(self, backbone, canvas)
         for block in blocks(canvas, self.plan):
@@ -84,14 +83,14 @@ class Sampler:
         """Decode one block of every row."""
         rewrites = getattr(self.commit, "rewrites", False)
         taken = torch.zeros_like(trace.ticks)
-        hidden, left = None, None
-        for steps in itertools.count():
+        hidden: Hidden | None = None
+        left: int | None = None
+        limit = REWRITE_STEPS * block.member.shape[1] + 100
+        for _ in range(limit):
             open_ = canvas.masked[:, block.span] & block.member
             before, left = left, int(open_.sum())
             if left == 0:
                 return canvas
-            if steps > REWRITE_STEPS * open_.shape[1] + 100:
-                raise MdmkitError(f"commit {type(self.commit).__name__} still leaves {left} positions open after {steps} steps.")
             if before is not None and left >= before and not rewrites:
                 raise MdmkitError(f"select {type(self.select).__name__} filled no position although {left} are open.")
             if hidden is None:
@@ -121,6 +120,9 @@ class Sampler:
                 observer.on_step(step, actions, choice)
             taken = taken + open_.any(1)
             hidden = None if rewrites or ahead is None else _chosen(ahead, where, choice, states.shape[1])
+        raise MdmkitError(
+            f"commit {type(self.commit).__name__} still leaves {left} positions open after {limit} steps."
+        )
 
 
 def _enter(runner: Runner, canvas: Canvas, open_: Tensor) -> Hidden:
@@ -138,7 +140,9 @@ def _host_plan(looked: Tensor, several: Tensor, step: Step) -> tuple[Tensor, boo
     states, failed = host[: looked.numel()], host[looked.numel() : -1]
     if failed.any():
         rows = failed.nonzero()[:, 0].tolist()
-        raise MdmkitError(f"the model's logits are not numbers (NaN) at tick {int(step.tick[rows[0]])} in row {rows[0]} of the batch.")
+        raise MdmkitError(
+            f"the model's logits are not numbers (NaN) at tick {int(step.tick[rows[0]])} in row {rows[0]} of the batch."
+        )
     return states.nonzero()[:, 0].to(looked.device), bool(host[-1])
 
 

@@ -102,7 +102,7 @@ class Actions:
     Attributes:
         place: bool [B, N, W]; positions that the alternative fills, within `step.open`.
         tokens: int64 [B, N, W]; read where `place`.
-        live: bool [B, N]; False for a duplicate or an unused slot. Alternative 0 is live wherever a row has open positions.
+        live: bool [B, N]; False for a duplicate or an unused slot. Where a row has open positions, one at least is.
     """
 
     place: Tensor

@@ -1,7 +1,6 @@
 """`mdmkit decode`: what it prints and writes, and every way of asking wrongly."""
 
 import json
-import re
 
 import pytest
 from click.testing import CliRunner
@@ -90,12 +89,27 @@ def test_json_is_one_document_with_every_key(decode):
     keys = {"index", "prompt", "prompt_ids", "text", "tokens", "seed", "uncertainty", "nfe", "order", "stopped"}
     assert [set(row) for row in document["rows"]] == [keys, keys]
     first, second = document["rows"]
-    assert (first["prompt"], first["prompt_ids"], second["prompt"], second["prompt_ids"]) == ("ab", [1, 2], None, [3, 4])
+    assert (first["prompt"], first["prompt_ids"], second["prompt"], second["prompt_ids"]) == (
+        "ab",
+        [1, 2],
+        None,
+        [3, 4],
+    )
     assert sorted(first["order"]) == list(range(8)) and len(first["tokens"]) == 8 and first["stopped"] == "length"
 
 
 def test_the_stored_sampler_replays_the_run(decode, tmp_path):
-    options = ("--prompt", "ab", "--json", "--set", "select=spread", "--set", "lookahead=least_entropy_left", "--set", "draw.temperature=0.9")
+    options = (
+        "--prompt",
+        "ab",
+        "--json",
+        "--set",
+        "select=spread",
+        "--set",
+        "lookahead=least_entropy_left",
+        "--set",
+        "draw.temperature=0.9",
+    )
     first = json.loads(decode(*options, "--seed", 7).stdout)
     stored = tmp_path / "stored.json"
     stored.write_text(json.dumps(first["sampler"]))
@@ -109,7 +123,9 @@ def test_python_and_the_command_line_agree(decode):
     from mdmkit.testing.reference import ByConfidence, TakeQuota
 
     rows = json.loads(decode("--prompt", "ab", "--prompt", "c", "--json", "--seed", 3).stdout)["rows"]
-    decoded = mdmkit.decode(mdmkit.compose(score=ByConfidence(), select=TakeQuota()), ToyBackbone(), ["ab", "c"], seed=3)
+    decoded = mdmkit.decode(
+        mdmkit.compose(score=ByConfidence(), select=TakeQuota()), ToyBackbone(), ["ab", "c"], seed=3
+    )
     assert [row.json() for row in decoded.rows] == rows
 
 
@@ -159,7 +175,10 @@ def test_live_shows_the_canvas_and_changes_nothing(decode):
 
 MISTAKES = {
     "unknown sampler": (["--sampler", "info_gian"], ["unknown sampler 'info_gian'"]),
-    "unknown stage": (["--set", "score=by_confidance"], ["unknown score 'by_confidance'", "Did you mean 'by_confidence'"]),
+    "unknown stage": (
+        ["--set", "score=by_confidance"],
+        ["unknown score 'by_confidance'", "Did you mean 'by_confidence'"],
+    ),
     "unknown model": (["--model", "toi:0"], ["toi"]),
     "unknown key": (["--set", "plan.lenght=4"], ["lenght", "length"]),
     "unknown top-level key": (["--set", "scores=a"], ["scores", "score"]),
@@ -260,9 +279,7 @@ def test_a_file_with_two_plugins_of_one_name_says_how_to_choose(decode, tmp_path
     refused(decode("--prompt", "ab", "--plugin", other), "by_confidence", "toys.py", "others.py")
 
 
-def test_a_plugin_that_fails_to_import_does_not_stop_the_rest(decode, tmp_path):
+def test_a_plugin_file_that_fails_to_import_is_named(decode, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("import no_such_module\n")
-    result = decode("--prompt", "ab", "--plugin", broken, "--set", "score=mine")
-    refused(result, "unknown score 'mine'", "broken.py", "no_such_module")
-    assert re.search(r"H̃", decode("--prompt", "ab", "--plugin", broken).stdout)
+    refused(decode("--prompt", "ab", "--plugin", broken), "broken.py", "no_such_module")

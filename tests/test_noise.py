@@ -40,7 +40,12 @@ def test_more_alternatives_leave_the_first_ones_as_they_were():
 
 def test_every_counter_matters():
     base = draw([3], [1])
-    others = [draw([4], [1]), draw([3], [2]), draw([3], [1], stream="t"), draw([3], [1], positions=torch.arange(4, 8)[None])]
+    others = [
+        draw([4], [1]),
+        draw([3], [2]),
+        draw([3], [1], stream="t"),
+        draw([3], [1], positions=torch.arange(4, 8)[None]),
+    ]
     assert all(not (other == base).any() for other in others)
 
 

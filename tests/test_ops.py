@@ -68,7 +68,10 @@ def test_samples_follow_the_tempered_distribution():
     assert share[3] == 0
 
 
-@pytest.mark.parametrize(("kept", "allowed"), [({"top_k": 2}, {0, 1}), ({"top_p": 0.5}, {0}), ({"top_p": 0.7}, {0, 1}), ({"top_p": 1e-9}, {0})])
+@pytest.mark.parametrize(
+    ("kept", "allowed"),
+    [({"top_k": 2}, {0, 1}), ({"top_p": 0.5}, {0}), ({"top_p": 0.7}, {0, 1}), ({"top_p": 1e-9}, {0})],
+)
 def test_top_k_and_top_p_cut_the_tail(kept, allowed):
     logits = torch.tensor([[[0.6, 0.2, 0.15, 0.05]]]).log()
     u = (torch.arange(1000, dtype=torch.float64)[None, :, None] + 0.5) / 1000

@@ -18,9 +18,9 @@ from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, Tak
 
 GREEDY = Sampler(ByConfidence(), TakeQuota())
 AHEAD = Sampler(ByConfidence(), Spread(4), LeastEntropyLeft())
-RAGGED = [
-    {"prompt": "abcdefg"[: 1 + i % 7], "length": 1 + (5 * i) % 11, "seed": 1000 + i} for i in range(14)
-] + [{"prompt": p, "seed": 2000 + i} for i, p in enumerate(("a__b", "___", "ab_c__d____e", "_", "abcd__f", "a_b_c_d"))]
+RAGGED = [{"prompt": "abcdefg"[: 1 + i % 7], "length": 1 + (5 * i) % 11, "seed": 1000 + i} for i in range(14)] + [
+    {"prompt": p, "seed": 2000 + i} for i, p in enumerate(("a__b", "___", "ab_c__d____e", "_", "abcd__f", "a_b_c_d"))
+]
 
 
 def run(sampler, prompts, **options):
@@ -126,9 +126,13 @@ def test_uncertainty_is_the_entropy_of_every_committed_token():
 def test_suppressed_and_penalised_tokens():
     free = run(replace(GREEDY, plan=Plan(length=8)), ["ab"]).rows[0].tokens
     barred = tuple(set(free))
-    assert not set(barred) & set(run(replace(GREEDY, plan=Plan(length=8), draw=Draw(suppress=barred)), ["ab"]).tokens[0])
+    assert not set(barred) & set(
+        run(replace(GREEDY, plan=Plan(length=8), draw=Draw(suppress=barred)), ["ab"]).tokens[0]
+    )
     penalty = dict.fromkeys(barred, 1e4)
-    assert not set(barred) & set(run(replace(GREEDY, plan=Plan(length=8), draw=Draw(penalty=penalty)), ["ab"]).tokens[0])
+    assert not set(barred) & set(
+        run(replace(GREEDY, plan=Plan(length=8), draw=Draw(penalty=penalty)), ["ab"]).tokens[0]
+    )
 
 
 def test_penalties_reach_lookahead_logits_too():
@@ -189,7 +193,7 @@ def test_logits_that_are_not_numbers_name_tick_and_row():
         def project(self, hidden):
             return super().project(hidden) * float("nan")
 
-    with pytest.raises(MdmkitError, match="NaN.* tick 0 in row 0"):
+    with pytest.raises(MdmkitError, match=r"NaN.* tick 0 in row 0"):
         mdmkit.decode(GREEDY, Broken(), ["ab"])
 
 

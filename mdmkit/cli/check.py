@@ -49,12 +49,12 @@ def check(ref: str | None) -> None:
 def try_part(part: Part, found: Registry) -> str:
     """Use one part as far as it goes without a model; return what there is to say about it."""
     if part.kind == "sampler":
-        from mdmkit.compose import compose
+        from mdmkit.composing import compose
 
         compose(f"{part.distribution}:{part.name}", registry=found)
         return ""
     if part.kind in STAGES:
-        from mdmkit.compose import instantiate
+        from mdmkit.composing import instantiate
 
         cls = found.load(part)
         required = _required(cls)
@@ -79,7 +79,7 @@ def try_model(ref: str, found: Registry) -> str:
         MdmkitError: it cannot be loaded, no score or select is installed, or a mask survives.
     """
     from mdmkit.canvas import Prompt
-    from mdmkit.load import load
+    from mdmkit.loading import load
 
     backbone = load(ref, registry=found)
     sampler = _minimal_sampler(found, None if backbone.length else 8)
@@ -96,7 +96,7 @@ def try_model(ref: str, found: Registry) -> str:
 
 def _minimal_sampler(found: Registry, length: int | None) -> Any:
     """The first score and the first greedy select that are installed."""
-    from mdmkit.compose import compose, instantiate
+    from mdmkit.composing import compose, instantiate
 
     scores, selects = found.of_kind("score"), found.of_kind("select")
     for kind, parts in (("score", scores), ("select", selects)):
@@ -126,10 +126,9 @@ def _alternatives(select: Any) -> int:
 
 
 def _check_backbone(cls: Any) -> None:
-    from mdmkit.model import Backbone
-
-    if not isinstance(cls, type) or not issubclass(cls, Backbone):
-        raise MdmkitError(f"it is {cls!r}, and must be a subclass of mdmkit.Backbone.")
+    lacking = [name for name in ("load", "accepts") if not callable(getattr(cls, name, None))]
+    if lacking:
+        raise MdmkitError(f"it is {cls!r}, and lacks {' and '.join(lacking)}: subclass mdmkit.Backbone.")
     if inspect.isabstract(cls):
         raise MdmkitError(f"{cls.__name__} lacks: {', '.join(sorted(cls.__abstractmethods__))}.")
 

@@ -19,7 +19,7 @@ from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
     from mdmkit.canvas import Prompt
-    from mdmkit.decode import Row
+    from mdmkit.decoding import Row
     from mdmkit.model import Backbone
     from mdmkit.observe import Observer
     from mdmkit.sampler import Sampler
@@ -32,19 +32,45 @@ ONE_THREAD_WEIGHTS = 20_000_000
 
 
 @click.command()
-@click.option("--sampler", "preset", help=f"Preset to decode with (default: the --config file's, else {DEFAULT_SAMPLER}).")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="zoo:NAME, a directory, a hub id, or BACKBONE:any of these.")
-@click.option("--model-option", "model_options", multiple=True, metavar="KEY=VALUE", help="Passed to the backbone, e.g. mask_id=5.")
+@click.option(
+    "--sampler", "preset", help=f"Preset to decode with (default: the --config file's, else {DEFAULT_SAMPLER})."
+)
+@click.option(
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="zoo:NAME, a directory, a hub id, or BACKBONE:any of these.",
+)
+@click.option(
+    "--model-option",
+    "model_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Passed to the backbone, e.g. mask_id=5.",
+)
 @click.option("--prompt", "texts", multiple=True, help="A prompt; repeat for more.")
 @click.option("--prompt-ids", "ids", multiple=True, help="A prompt as token ids, e.g. '5 7 9'; repeat for more.")
-@click.option("--prompts", "file", type=click.Path(path_type=Path), help="JSON lines: texts, id lists, or objects with per-row options.")
+@click.option(
+    "--prompts",
+    "file",
+    type=click.Path(path_type=Path),
+    help="JSON lines: texts, id lists, or objects with per-row options.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file.")
-@click.option("--trace", type=click.Path(path_type=Path), help="Write order, confidence, entropies and choices to this JSON file.")
+@click.option(
+    "--trace", type=click.Path(path_type=Path), help="Write order, confidence, entropies and choices to this JSON file."
+)
 @click.option("--overwrite", is_flag=True, help="Replace --output and --trace files that exist.")
-@click.option("--seed", type=int, help="Seed of the run; every row draws its own from it (default: the config's, else 0).")
-@click.option("--batch", type=click.IntRange(min=1), default=DEFAULT_BATCH, show_default=True, help="Rows decoded together.")
+@click.option(
+    "--seed", type=int, help="Seed of the run; every row draws its own from it (default: the config's, else 0)."
+)
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=DEFAULT_BATCH, show_default=True, help="Rows decoded together."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+)
 @click.option("--live/--no-live", default=None, help="Show the canvas filling (default: on a terminal).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @composing
@@ -74,8 +100,8 @@ def decode(
     for option, path in (("--output", output), ("--trace", trace)):
         if path is not None:
             check_target(option, path, overwrite)
-    from mdmkit.compose import compose
-    from mdmkit.load import load
+    from mdmkit.composing import compose
+    from mdmkit.loading import load
 
     if preset is None and config is None:
         preset = DEFAULT_SAMPLER
@@ -97,7 +123,11 @@ def decode(
         write_json(trace, document | {"rows": [row.trace | {"pieces": p} for row, p in zip(rows, pieces, strict=True)]})
     nfe = {"rows": sum(row.nfe for row in rows), "calls": calls}
     if as_json:
-        click.echo(json.dumps(document | {"rows": [row.json() for row in rows], "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
+        click.echo(
+            json.dumps(
+                document | {"rows": [row.json() for row in rows], "nfe": nfe, "seconds": seconds}, ensure_ascii=False
+            )
+        )
     else:
         _show(rows, nfe, seconds)
 
@@ -106,7 +136,7 @@ def _run(
     sampler: Sampler, backbone: Backbone, prompts: list[Prompt], batch: int, output: Path | None, live: bool | None
 ) -> tuple[list[Row], int, float]:
     """Decode batch by batch; what is finished is in the output file whatever happens next."""
-    from mdmkit.decode import decode_batches
+    from mdmkit.decoding import decode_batches
 
     rows: list[Row] = []
     calls, began = 0, time.perf_counter()
@@ -132,7 +162,7 @@ def _run(
 def _watching(live: bool | None, prompts: int) -> Iterator[list[Observer]]:
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, force_terminal=live or None)
     if live or (live is None and console.is_terminal):
         from mdmkit.cli.live import LiveView
 
@@ -149,10 +179,12 @@ def _watching(live: bool | None, prompts: int) -> Iterator[list[Observer]]:
 
 
 def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
-    from mdmkit.decode import read_prompts
+    from mdmkit.decoding import read_prompts
 
     if not backbone.samples:
-        raise MdmkitError(f"no prompt, and model {model} has no samples: give --prompt TEXT, --prompt-ids or --prompts FILE.")
+        raise MdmkitError(
+            f"no prompt, and model {model} has no samples: give --prompt TEXT, --prompt-ids or --prompts FILE."
+        )
     click.echo(f"No prompt given: decoding the {len(backbone.samples)} sample prompts of {model}.", err=True)
     return read_prompts(backbone.samples, seed)
 
@@ -173,7 +205,11 @@ def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
 def _limit_threads(backbone: Backbone) -> None:
     import torch
 
-    if backbone.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ and 0 < backbone.weights < ONE_THREAD_WEIGHTS:
+    if (
+        backbone.device.type == "cpu"
+        and "OMP_NUM_THREADS" not in os.environ
+        and 0 < backbone.weights < ONE_THREAD_WEIGHTS
+    ):
         torch.set_num_threads(1)
 
 

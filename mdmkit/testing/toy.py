@@ -34,7 +34,6 @@ class ToyBackbone(Backbone):
         max_length: positions it accepts; None is any number.
     """
 
-    schemes = ("toy",)
     samples = ("ab", "a__b")
 
     def __init__(

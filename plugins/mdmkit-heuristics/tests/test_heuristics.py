@@ -4,8 +4,6 @@ import math
 
 import pytest
 import torch
-from mdmkit_heuristics.scores import Confidence, Entropy, LeftToRight, Margin, Random
-from mdmkit_heuristics.selects import Threshold, TopK
 
 import mdmkit
 from mdmkit import MdmkitError
@@ -13,6 +11,8 @@ from mdmkit.plan import Plan
 from mdmkit.sampler import Sampler
 from mdmkit.step import Draw
 from mdmkit.testing import ScoreContract, SelectContract, ToyBackbone, make_step
+from mdmkit_heuristics.scores import Confidence, Entropy, LeftToRight, Margin, Random
+from mdmkit_heuristics.selects import Threshold, TopK
 
 
 class TestConfidence(ScoreContract):
@@ -67,7 +67,8 @@ def formulas(step):
 
 
 @pytest.mark.parametrize(
-    ("name", "score"), [("confidence", Confidence()), ("entropy", Entropy()), ("margin", Margin()), ("left_to_right", LeftToRight())]
+    ("name", "score"),
+    [("confidence", Confidence()), ("entropy", Entropy()), ("margin", Margin()), ("left_to_right", LeftToRight())],
 )
 def test_scores_equal_their_formulas(name, score):
     step = make_step(3)
@@ -125,7 +126,9 @@ def test_random_order_is_uniform():
 
 
 def test_left_to_right_is_left_to_right():
-    assert mdmkit.decode(Sampler(LeftToRight(), TopK(), plan=Plan(length=6)), ToyBackbone(), ["ab"]).rows[0].order == list(range(6))
+    assert mdmkit.decode(Sampler(LeftToRight(), TopK(), plan=Plan(length=6)), ToyBackbone(), ["ab"]).rows[
+        0
+    ].order == list(range(6))
 
 
 def test_threshold_zero_fills_everything_in_one_step():

@@ -4,17 +4,23 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from mdmkit_info_gain.branch import Branch
-from mdmkit_info_gain.lookahead import InfoGain
 
 from mdmkit.plan import Plan
 from mdmkit.sampler import Sampler
 from mdmkit.stages import Write
 from mdmkit.step import Draw
 from mdmkit.testing import ToyBackbone
+from mdmkit_info_gain.branch import Branch
+from mdmkit_info_gain.lookahead import InfoGain
 
 PROMPTS = [{"prompt": "ab", "length": n, "seed": n} for n in (1, 5, 9, 12)] + [{"prompt": "a__b_c____d", "seed": 99}]
-PLANS = [Plan(), Plan(block=4), Plan(tokens_per_step=2), Plan(block=5, steps=6), Plan(block=5, steps=3, schedule="cosine")]
+PLANS = [
+    Plan(),
+    Plan(block=4),
+    Plan(tokens_per_step=2),
+    Plan(block=5, steps=6),
+    Plan(block=5, steps=3, schedule="cosine"),
+]
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,11 @@ class Forgetful(Write):
 
 def info_gain(confidence, plan=None, *, temperature=0.0, **select):
     return Sampler(
-        confidence, Branch(**{"bypass": None, **select}), InfoGain(), plan=plan or Plan(), draw=Draw(temperature=temperature)
+        confidence,
+        Branch(**{"bypass": None, **select}),
+        InfoGain(),
+        plan=plan or Plan(),
+        draw=Draw(temperature=temperature),
     )
 
 
@@ -60,8 +70,8 @@ def test_nfe_is_at_most_n_per_step_and_one_per_block(confidence, decode):
         compared = [t for t in row.trace["values"] if t is not None]
         blocks = -(-len(row.tokens) // 4)
         assert row.nfe <= n * len(compared) + blocks
-        # Each compared alternative is one row-forward. A step that compares nothing costs one, a block's last step none,
-        # and entering the block one.
+        # Each compared alternative is one row-forward. A step that compares nothing costs one, a block's last step
+        # none, and entering the block one.
         alternatives = sum(sum(v is not None for v in values) for values in compared)
         assert row.nfe == alternatives + len(row.trace["values"]) - len(compared)
 

@@ -4,15 +4,19 @@ import itertools
 
 import pytest
 import torch
-from mdmkit_info_gain.branch import Branch
-from mdmkit_info_gain.lookahead import InfoGain
 
 from mdmkit.plan import Plan
 from mdmkit.sampler import Sampler
 from mdmkit.step import Draw
 from mdmkit.testing import ToyBackbone
+from mdmkit_info_gain.branch import Branch
+from mdmkit_info_gain.lookahead import InfoGain
 
-PROMPTS = [{"prompt": "ab", "length": 10, "seed": 5}, {"prompt": "abcde", "length": 7, "seed": 6}, {"prompt": "a__b_c___d", "seed": 7}]
+PROMPTS = [
+    {"prompt": "ab", "length": 10, "seed": 5},
+    {"prompt": "abcde", "length": 7, "seed": 6},
+    {"prompt": "a__b_c___d", "seed": 7},
+]
 
 
 def entropies(backbone, tokens, valid):
@@ -80,7 +84,11 @@ class Checked:
 GRID = [
     InfoGain(scope=s, reference=r, normalise=n, cost=c, gain_weight=w)
     for s, r, n, c, w in itertools.product(
-        ("block", "sequence"), ("paper", "matched"), ("mean", "k_mean", "sum"), ("entropy", "surprisal", "none"), (1.0, 0.3)
+        ("block", "sequence"),
+        ("paper", "matched"),
+        ("mean", "k_mean", "sum"),
+        ("entropy", "surprisal", "none"),
+        (1.0, 0.3),
     )
 ]
 

@@ -66,6 +66,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "MobileBertConfig",
         SIZE | {"embedding_size": 16, "intra_bottleneck_size": 16},
     ),
+    "longformer": ("LongformerForMaskedLM", "LongformerConfig", SIZE | {"attention_window": 4}),
     "mamba": ("MambaForCausalLM", "MambaConfig", SIZE | {"is_causal": False}),
 }
 

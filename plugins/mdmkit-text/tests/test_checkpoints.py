@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mdmkit.canvas import Prompt
 from mdmkit.errors import MdmkitError
 from mdmkit_text.backbone import TextBackbone
 
@@ -131,11 +132,18 @@ def test_an_unknown_model_type_has_a_nearest_name_and_code_in_the_checkpoint_nev
     refused(folder, r"unknown model_type 'qwen33'\. Did you mean 'qwen3'\?.*\(auto_map\) is never run.*Accepted are")
 
 
-def test_auto_map_beside_a_known_model_type_is_ignored(build: Callable[..., Path]) -> None:
+def test_code_named_beside_a_known_model_type_is_ignored(build: Callable[..., Path]) -> None:
     folder = build("bert")
     (folder / "modeling.py").write_text("raise SystemExit('this ran')")
-    change_config(folder, auto_map={"AutoConfig": "modeling.C", "AutoModelForMaskedLM": "modeling.M"})
-    assert type(TextBackbone.load(str(folder)).network.model).__module__.startswith("transformers.models.bert")
+    code = {"AutoConfig": "modeling.C", "AutoModelForMaskedLM": "modeling.M", "AutoTokenizer": ["modeling.T", None]}
+    change_config(folder, auto_map=code, attn_implementation="some/kernel")
+    (folder / "tokenizer_config.json").unlink()  # so that the model type decides on the tokenizer
+    backbone = TextBackbone.load(str(folder))
+    model = backbone.network.model
+    assert type(model).__module__.startswith("transformers.models.bert")
+    assert not hasattr(model.config, "auto_map")
+    assert model.config._attn_implementation == "sdpa"
+    assert type(backbone.tokens.tokenizer).__name__ == "BertTokenizer"
 
 
 @pytest.mark.parametrize(
@@ -177,15 +185,15 @@ def test_half_precision_weights_are_float32_on_a_cpu_unless_asked_otherwise(
     assert backbone.network.padded
 
 
-def test_loading_and_encoding_are_silent(build: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
-    from transformers.utils import logging
-
-    folder = build("modernbert", text={"model_max_length": 4}, eos_token_id=999)  # transformers would warn of both
-    change_weights(folder, lambda w: w.update({"pooler.dense.bias": torch.zeros(2)}))
-    capfd.readouterr()
-    logging.set_verbosity_warning()
-    backbone = TextBackbone.load(str(folder))
-    backbone.tokens.encode(Prompt(text="abcdefghij"))
-    assert capfd.readouterr() == ("", "")
-    assert logging.get_verbosity() == logging.WARNING
-    assert logging.is_progress_bar_enabled()
+def test_loading_and_encoding_are_silent(build: Callable[..., Path]) -> None:
+    # transformers would warn of the id, of the text's length and of the window, and show a progress bar.
+    folder = build("longformer", text={"model_max_length": 4}, eos_token_id=999)
+    code = (
+        "import sys; from transformers.utils import logging as log; from mdmkit.canvas import Prompt\n"
+        "from mdmkit_text.backbone import TextBackbone\n"
+        "log.set_verbosity_info()\n"
+        "TextBackbone.load(sys.argv[1]).tokens.encode(Prompt(text='abcdefghij'))\n"
+        "assert log.get_verbosity() == log.INFO and log.is_progress_bar_enabled()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -12,9 +12,14 @@ from mdmkit.canvas import Prompt
 from mdmkit.plan import Plan
 from mdmkit.sampler import Sampler
 from mdmkit.step import Actions
+from mdmkit_text.families.masked_lm import MaskedLM
+from mdmkit_text.jsonfile import read_object
+from mdmkit_text.network import Network
+from mdmkit_text.weights import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 ENCODERS = ["bert", "roberta", "modernbert", "distilbert", "albert", "electra", "mpnet", "esm", "esm-absolute"]
 DECODERS = ["llama", "qwen2", "qwen3", "qwen3-moe", "gemma2", "opt"]
@@ -97,6 +102,19 @@ def test_positions_start_where_the_models_table_does(name: str, offset: int, loa
     network = loaded(name).network
     assert network.offset == offset
     assert network.max_length == 40 - offset
+
+
+def test_no_position_beyond_the_models_table_is_tried(build: Callable[..., Path]) -> None:
+    # On a GPU an index out of range cannot be caught.
+    folder = build("bert", pad_token_id=27, max_position_embeddings=20)
+    model = load_model(folder, read_object(folder / "config.json"), MaskedLM(), torch.float32)
+    seen: list[int] = []
+    asked = "position_ids"
+    model.register_forward_pre_hook(
+        lambda module, _, given: seen.append(int(given[asked].max())) if asked in given else None, with_kwargs=True
+    )
+    assert Network(model, [5, 6, 7, 8], 0).offset == 0
+    assert max(seen) < 20
 
 
 @pytest.mark.parametrize(

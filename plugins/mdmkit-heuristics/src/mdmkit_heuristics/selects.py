@@ -36,7 +36,7 @@ class TopK:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Fill every open position whose token has at least this probability, always the best one (Fast-dLLM, arXiv:2505.22618).
+    """Fill every open position whose token is at least this probable, always the best (Fast-dLLM, arXiv:2505.22618).
 
     The scores decide which position is the best; the plan's steps are not read.
     """

@@ -76,13 +76,10 @@ class Branch:
         """Each alternative's tokens int64 [B, N, W] and how much it wants each position, [B, N, W]."""
         n, belief = self.candidates, step.belief
         greedy = belief.argmax[:, None]
-        if n == 1:
-            tokens = greedy.clone()
-        else:
-            tokens = torch.cat((greedy, step.draw(n - 1, "branch_tokens")), 1)
+        tokens = greedy.clone() if n == 1 else torch.cat((greedy, step.draw(n - 1, "branch_tokens")), 1)
         wants = scores[:, None].expand(-1, n, -1).double()
         if step.draws.temperature > 0:
-            # The score was computed for `step.tokens`: move it by as much as this alternative's token is surer or less sure.
+            # The score was computed for `step.tokens`: move it by how much surer this alternative's token is.
             certainty = belief.logp_of(tokens.transpose(1, 2)).exp().transpose(1, 2)
             wants = wants + (certainty - step.confidence[:, None])
         if n > 1:

@@ -29,7 +29,7 @@ class InfoGain:
     | reference | IG with normalise `mean` (M masked before, A filled, both within the scope) |
     |---|---|
     | `paper` | mean of H(z_t) over M − mean of H(z_{t−1}) over M∖A |
-    | `matched` | mean over M∖A of H(z_t) − H(z_{t−1}), the same positions before and after (arXiv:2608.26580, Eq. 3–4) |
+    | `matched` | mean over M∖A of H(z_t) − H(z_{t−1}): the same positions twice (arXiv:2608.26580, Eq. 3–4) |
 
     `k_mean` multiplies by K, which keeps the gain in proportion to a cost summed over K positions; `sum` puts sums in
     place of the means. A mean over nothing is 0. All in nats.

@@ -12,7 +12,11 @@ def mdmkit_select() -> list[Component]:
 
 @hookimpl
 def mdmkit_lookahead() -> list[Component]:
-    return [Component("info_gain", "mdmkit_info_gain.lookahead:InfoGain", "information gained about the rest, less the cost")]
+    return [
+        Component(
+            "info_gain", "mdmkit_info_gain.lookahead:InfoGain", "information gained about the rest, less the cost"
+        )
+    ]
 
 
 @hookimpl
@@ -20,5 +24,7 @@ def mdmkit_sampler() -> list[Component]:
     presets = "mdmkit_info_gain:presets"
     return [
         Component("info_gain", f"{presets}/info_gain.yaml", "the paper's sampler: N = 8, block scope"),
-        Component("future_entropy", f"{presets}/future_entropy.yaml", "least entropy afterwards, whatever the action costs"),
+        Component(
+            "future_entropy", f"{presets}/future_entropy.yaml", "least entropy afterwards, whatever the action costs"
+        ),
     ]

@@ -119,3 +119,35 @@ def _new(output: Path | None, name: str) -> Path:
 
 
 zoo.add_command(demo)
+
+
+@zoo.command()
+@click.option("--output", type=click.Path(path_type=Path), default=Path("docs/results/puzzles.md"), show_default=True)
+@click.option(
+    "--count", type=click.IntRange(min=2), default=500, show_default=True, help="Held-out instances per task."
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option(
+    "--trial-count",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Other instances, to choose the variant on.",
+)
+@click.option("--batch", type=click.IntRange(min=1), default=250, show_default=True, help="Rows decoded together.")
+def results(output: Path, count: int, seeds: int, trial_count: int, batch: int) -> None:
+    """Judge the samplers on held-out puzzles and write the page of results (about an hour at the defaults)."""
+    import time
+
+    from mdmkit_zoo.puzzles.page import write_page
+
+    began = time.monotonic()
+    write_page(
+        output,
+        count=count,
+        seeds=seeds,
+        batch=batch,
+        trial_count=trial_count,
+        say=lambda line: click.echo(f"[{time.monotonic() - began:6.0f} s] {line}", err=True),
+    )
+    click.echo(f"wrote {output}")

@@ -9,7 +9,7 @@ import click
 
 from mdmkit_zoo.puzzles import texts
 
-PUZZLE = "1___/__3_/_1__/___2"
+PUZZLE = "___4/3___/1__2/____"
 
 
 @click.command()
@@ -36,9 +36,10 @@ def demo(sampler: str, svg: Path | None) -> None:
 
 def picture(sampler, backbone, path: Path) -> None:
     """Decode once more and print the live view's pictures, one under the other, into an SVG."""
+    from rich.console import Console
+
     import mdmkit
     from mdmkit.cli.live import LiveView
-    from rich.console import Console
 
     console = Console(record=True, width=48, file=io.StringIO(), force_terminal=True, color_system="truecolor")
 

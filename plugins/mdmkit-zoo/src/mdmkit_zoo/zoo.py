@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import mdmkit
 from mdmkit.errors import MdmkitError, unknown
-from mdmkit.model import Backbone
 from mdmkit_zoo.catalogue import ENTRIES
 
+if TYPE_CHECKING:
+    from mdmkit.model import Backbone
 
-def _not_a_model(*args: Any, **kwargs: Any) -> NoReturn:
-    raise TypeError("Zoo only loads: use what Zoo.load returns")
 
+class Zoo:
+    """Loads a model of the zoo: `load` returns the backbone that reads the model's own directory."""
 
-class Zoo(Backbone):
-    """Loads a model of the zoo; what it returns is the backbone that reads the model's directory, never a `Zoo`."""
+    @classmethod
+    def accepts(cls, ref: str) -> bool:
+        """Never: the zoo is asked for by name, `zoo:NAME`."""
+        return False
 
     @classmethod
     def load(cls, ref: str, *, device: str = "auto", dtype: str = "auto", **options: Any) -> Backbone:
@@ -37,11 +40,6 @@ class Zoo(Backbone):
 
             return Bigram.load(str(entry.folder), device=_settled(device), dtype=dtype, **options)
         return mdmkit.load(str(entry.folder), device=device, dtype=dtype, **options)
-
-    encode: Any = _not_a_model
-    forward: Any = _not_a_model
-    project: Any = _not_a_model
-    decode: Any = _not_a_model
 
 
 def _settled(device: str) -> str:

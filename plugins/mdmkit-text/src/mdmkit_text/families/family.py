@@ -42,9 +42,8 @@ class Family(ABC):
 
 
 def native_config(config: dict[str, Any]) -> Any:
-    """Build transformers' config object. `auto_map` and a named attention kernel could both fetch code: dropped."""
+    """Build transformers' config object, without what would point it to code in the checkpoint."""
     from transformers import CONFIG_MAPPING
 
-    ours = {"auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"}
-    kept = {key: value for key, value in config.items() if key not in ours}
+    kept = {key: value for key, value in config.items() if key != "auto_map"}
     return CONFIG_MAPPING[config["model_type"]].from_dict(kept)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 
+# What `mdmkit decode` shows where no prompt is given: one of each puzzle, held out from training.
+SAMPLES = ("___4/3___/1__2/____", "9,7,8>47:___=__,_____=__", "__*_=__________")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything the weights depend on."""
@@ -64,7 +68,9 @@ class Examples:
         maskable[rng.random(count) < self.prompted, : puzzles.PROMPT[self.task]] = False
         masked = _mask(maskable, rng)
         if self.task == "sudoku4":
-            while (held := np.array([puzzles.held_out("sudoku4", _text(i, m)) for i, m in zip(ids, masked)])).any():
+            while (
+                held := np.array([puzzles.held_out("sudoku4", _text(i, m)) for i, m in zip(ids, masked, strict=True)])
+            ).any():
                 masked[held] = _mask(maskable[held], rng)
         return ids, masked
 
@@ -78,7 +84,7 @@ def _mask(maskable: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _text(ids: np.ndarray, masked: np.ndarray) -> str:
-    return "".join(puzzles.MASK if m else VOCABULARY[i] for i, m in zip(ids, masked) if i != PAD_ID)
+    return "".join(puzzles.MASK if m else VOCABULARY[i] for i, m in zip(ids, masked, strict=True) if i != PAD_ID)
 
 
 def build_model(recipe: Recipe) -> LlamaForCausalLM:
@@ -97,9 +103,9 @@ def build_model(recipe: Recipe) -> LlamaForCausalLM:
         eos_token_id=None,
         tie_word_embeddings=False,
         use_cache=False,
-        is_causal=False,
-        mask_token_id=MASK_ID,
     )
+    config.is_causal = False  # bidirectional: transformers then builds no causal mask
+    config.mask_token_id = MASK_ID
     return LlamaForCausalLM(config)
 
 
@@ -114,7 +120,8 @@ def train(
     recipe = recipe or Recipe()
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    model = build_model(recipe).to(device).train()
+    model = build_model(recipe).train()
+    model.to(torch.device(device))
     average = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
@@ -146,6 +153,8 @@ def train(
             report(step, loss.item())
     average.half().save_pretrained(output)
     build_tokenizer().save_pretrained(output)
+    about = {"length": None, "samples": list(SAMPLES)}
+    (output / "mdmkit.json").write_text(json.dumps(about, indent=2) + "\n")
     facts = asdict(recipe) | {
         "minutes": round((time.time() - began) / 60, 1),
         "torch": torch.__version__,
