@@ -11,7 +11,7 @@ TOOLS := pytest ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
-.PHONY: demo test test-slow lint docs results wheels clean
+.PHONY: demo test test-slow test-gpu lint docs results wheels clean
 
 demo: $(STAMP)
 	@$(QUIET) $(BIN)/mdmkit zoo demo
@@ -22,6 +22,9 @@ test: lint
 
 test-slow: $(STAMP)
 	$(QUIET) $(BIN)/python -m pytest -m "slow and not gpu"
+
+test-gpu: $(STAMP)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m gpu tests
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """How much of a decode is not the model: share of the wall time outside `forward`, and outside `forward` and the head.
 
-    python benchmarks/overhead.py                 # zoo:antibody, CPU, one thread, 120 tokens
-    python benchmarks/overhead.py --model DIR --length 256 --device cuda
+python benchmarks/overhead.py                 # zoo:antibody, CPU, one thread, 120 tokens
+python benchmarks/overhead.py --model DIR --length 256 --device cuda
 """
 
 from __future__ import annotations

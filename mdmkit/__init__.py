@@ -2,7 +2,7 @@
 
     sampler = mdmkit.compose("info_gain", plan={"length": 64})
     backbone = mdmkit.load("zoo:puzzles")
-    decoded = mdmkit.decode(sampler, backbone, ["12*3="], seed=0)
+    decoded = mdmkit.decode(sampler, backbone, ["7*8=_______"], seed=0)
 
 Importing the package imports nothing else: each public name is fetched when it is first asked for, so that a plugin
 can be listed without torch.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,7 +26,6 @@ class Prompt:
     length: int | None = None
     infill: bool = True
     index: int = 0
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,11 @@ class Canvas:
     def positions(self) -> Tensor:
         """int64 [B, T]: each token's place in its own row, whatever the padding; 0 on padding."""
         return (self.valid.long().cumsum(1) - 1).clamp_min(0)
+
+    @property
+    def shown(self) -> Tensor:
+        """bool [B, T]: what a person asked to see: the generated tokens, or for an infill the whole row."""
+        return torch.where(self.infill[:, None], self.valid, self.editable)
 
     def with_tokens(self, tokens: Tensor) -> Canvas:
         return replace(self, tokens=tokens)
@@ -108,13 +112,14 @@ def lay_out(
                 f"{name} has nothing to fill: it holds no mask, and this model has no length of its own. Put masks "
                 "into the prompt, or say how many to append with --set plan.length=N."
             )
-        row = [*head, *[mask_id] * length, *tail]
-        if max_length is not None and len(row) > max_length:
+        size = len(head) + length + len(tail)
+        if size > (max_length or math.inf):
             raise MdmkitError(
-                f"{name} needs {len(row)} positions ({len(row) - length} of prompt, {length} to fill), and this model "
+                f"{name} needs {size} positions ({size - length} of prompt, {length} to fill), and this model "
                 f"has {max_length}. Shorten the prompt, or lower plan.length to at most "
-                f"{max(0, max_length - len(row) + length)}."
+                f"{max(0, (max_length or 0) - size + length)}."
             )
+        row = [*head, *[mask_id] * length, *tail]
         own = range(len(head), len(head) + length)
         rows.append(row)
         open_flags.append([i in own or (prompt.infill and token == mask_id) for i, token in enumerate(row)])

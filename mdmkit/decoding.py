@@ -1,24 +1,19 @@
-"""Prompts in, decoded rows out: batches, seeds, and the rows as they go into JSON."""
+"""Prompts in, decoded rows out: batches, and the rows as they go into JSON."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from mdmkit.canvas import Canvas, Prompt
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit.errors import MdmkitError
 from mdmkit.model import Backbone
-from mdmkit.noise import row_seed
 from mdmkit.observe import Observer
+from mdmkit.prompts import PromptLike, read_prompts
 from mdmkit.sampler import Sampler
 from mdmkit.trace import Trace
-
-PromptLike = str | Sequence[int] | Mapping[str, Any] | Prompt
-ROW_KEYS = ("prompt", "prompt_ids", "seed", "length", "infill")
 
 
 @dataclass(frozen=True)
@@ -123,64 +118,15 @@ def decode_batches(
         yield _rows(backbone, chunk, canvas, filled, trace), trace.calls
 
 
-def read_prompts(prompts: Iterable[PromptLike], seed: int) -> list[Prompt]:
-    """Turn what the user wrote into prompts, each with its seed."""
-    if isinstance(prompts, str | Mapping | Prompt):
-        raise MdmkitError("prompts is a list: wrap a single prompt in [ ].")
-    return [as_prompt(prompt, index, seed) for index, prompt in enumerate(prompts)]
-
-
-def as_prompt(given: PromptLike, index: int, seed: int) -> Prompt:
-    """Read one prompt as number `index` of a run seeded `seed`."""
-    own = row_seed(seed, index)
-    if isinstance(given, Prompt):
-        return replace(given, index=index)
-    if isinstance(given, str):
-        return Prompt(text=given, seed=own, index=index)
-    if isinstance(given, Mapping):
-        return _from_mapping(given, index, own)
-    return Prompt(ids=_ids(given, index), seed=own, index=index)
-
-
-def _from_mapping(given: Mapping[str, Any], index: int, own: int) -> Prompt:
-    for key in given:
-        if key not in ROW_KEYS:
-            raise MdmkitError(f"prompt {index}: {unknown('key', str(key), ROW_KEYS)}")
-    if ("prompt" in given) == ("prompt_ids" in given):
-        raise MdmkitError(f"prompt {index}: give either 'prompt' (a text) or 'prompt_ids' (a list of token ids).")
-    for key, kind in (("prompt", str), ("seed", int), ("length", int), ("infill", bool)):
-        if key in given and (not isinstance(given[key], kind) or (kind is int and isinstance(given[key], bool))):
-            raise MdmkitError(f"prompt {index}: {key!r} must be {kind.__name__}, not {given[key]!r}.")
-    if "length" in given and given["length"] < 0:
-        raise MdmkitError(f"prompt {index}: 'length' is the number of masks to append, not {given['length']}.")
-    if not -(1 << 63) <= given.get("seed", 0) < 1 << 63:
-        raise MdmkitError(f"prompt {index}: 'seed' must fit in 64 bits, and {given['seed']} does not.")
-    return Prompt(
-        text=given.get("prompt"),
-        ids=_ids(given["prompt_ids"], index) if "prompt_ids" in given else None,
-        seed=given.get("seed", own),
-        length=given.get("length"),
-        infill=given.get("infill", True),
-        index=index,
-    )
-
-
-def _ids(given: Any, index: int) -> tuple[int, ...]:
-    if isinstance(given, torch.Tensor):
-        given = given.tolist()
-    if not isinstance(given, Sequence) or not all(isinstance(i, int) and not isinstance(i, bool) for i in given):
-        raise MdmkitError(f"prompt {index}: token ids are a list of whole numbers, not {given!r}.")
-    return tuple(given)
-
-
 def _rows(backbone: Backbone, prompts: Sequence[Prompt], before: Canvas, after: Canvas, trace: Trace) -> list[Row]:
-    texts = backbone.decode(after)
+    texts, shown = backbone.decode(after), before.shown.tolist()
+    trace = trace.cpu()
     out = []
     for b, prompt in enumerate(prompts):
         valid, editable = before.valid[b].tolist(), before.editable[b].tolist()
         infill = bool(before.infill[b])
         start = valid.index(True) if True in valid else len(valid)
-        kept = [t for t in range(start, len(valid)) if infill or editable[t]]
+        kept = [t for t in range(start, len(valid)) if shown[b][t]]
         given = [t for t in range(start, len(valid)) if infill or not editable[t]]
         facts = trace.row(b)
         tokens, order = after.tokens[b].tolist(), facts["order"]

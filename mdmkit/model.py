@@ -68,8 +68,9 @@ class Backbone(ABC):
     def forward(
         self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
     ) -> Tensor:
-        """Compute hidden states [M, L, D] of M rows: tokens int64, valid bool, positions int64, all [M, L].
+        """Compute hidden states [M, L, D] of M rows: tokens and positions int64 [M, L], valid bool.
 
+        `valid` is [M, T], the whole row; L < T only where `cache` stands for the other columns.
         `conditioning` is `encode`'s, already reduced to these M rows by `select`. Padding may not influence a row.
         """
 
@@ -113,9 +114,17 @@ class Runner:
         self.valid, self.positions = canvas.valid, canvas.positions
         self.rows = torch.zeros(len(canvas.tokens), dtype=torch.long, device=canvas.tokens.device)
         self.calls = 0
+        penalty = draws.penalty or {}
+        for key, ids in (("suppress", draws.suppress), ("penalty", penalty)):
+            if strange := [i for i in ids if not 0 <= i < backbone.vocab]:
+                raise MdmkitError(
+                    f"draw.{key} names token id {strange[0]}, and the model's ids go from 0 to {backbone.vocab - 1}."
+                )
         never = sorted({canvas.mask_id, *backbone.forbidden, *draws.suppress})
+        if len(never) == backbone.vocab:
+            raise MdmkitError("draw.suppress leaves no token that could be chosen. Take some ids off it.")
         bias = torch.zeros(backbone.vocab, device=canvas.tokens.device)
-        for token, amount in (draws.penalty or {}).items():
+        for token, amount in penalty.items():
             bias[token] -= amount
         bias[never] = -torch.inf
         self.bias = bias
@@ -148,7 +157,7 @@ class Runner:
 class Look:
     """What a lookahead sees of the proposed next states: reductions of their beliefs, on demand.
 
-    A next state exists for every live alternative of a row that proposes more than one; elsewhere results are 0.
+    A next state exists for every live alternative of a row that proposes more than one; elsewhere results mean nothing.
 
     Attributes:
         remaining: bool [B, N, T]; positions still masked in each next state.
@@ -167,8 +176,8 @@ class Look:
     def __call__(self, reduce: Callable[[Belief], Tensor], span: slice | None = None) -> Tensor:
         """Reduce each next state's belief over the vocabulary, position by position.
 
-        `reduce` maps a belief with logits [m, S, V] to [m, S]; the result is [B, N, S] over the columns of `span` (the
-        active window where None). The logits exist only chunk by chunk.
+        `reduce` maps a belief over positions, logits [..., V], to one number for each, [...]. The result is [B, N, S]
+        over the columns of `span` (the active window where None). The logits exist only chunk by chunk.
         """
         values = self._reduced(reduce, self._ahead.at(span or self.block))
         rows, alternatives = self.remaining.shape[:2]
@@ -180,8 +189,11 @@ class Look:
         return self._reduced(reduce, self._now.at(span or self.block))
 
     def _reduced(self, reduce: Callable[[Belief], Tensor], hidden: Tensor) -> Tensor:
-        row_bytes = 4 * self._runner.backbone.vocab * max(1, hidden.shape[1])
-        return torch.cat([reduce(self._runner.belief(part)) for part in hidden.split(max(1, LOOK_BYTES // row_bytes))])
+        size = max(1, LOOK_BYTES // (4 * self._runner.backbone.vocab))
+        # [positions, 1, D]: heads that want a sequence get sequences of one.
+        parts = hidden.flatten(0, 1)[:, None].split(size)
+        values = torch.cat([reduce(self._runner.belief(part))[:, 0] for part in parts])
+        return values.unflatten(0, hidden.shape[:2])
 
 
 def require_cache(backbone: Backbone, name: str) -> None:

@@ -1,8 +1,7 @@
 """What the stages read off logits and scores, vectorised and in bounded memory.
 
 Everything a stage wants from a row of logits comes from one pass: maximum, runner-up, argmax, logsumexp, entropy.
-The pass runs in fp32 (float64 logits stay float64) over chunks of positions under a byte budget, so that no second
-tensor of the logits' size exists.
+The pass runs in fp32 (float64 logits stay float64) over chunks of positions, so that its temporaries stay small.
 """
 
 from __future__ import annotations
@@ -51,15 +50,10 @@ def _stats(logits: Tensor) -> tuple[Tensor, ...]:
     shifted = z - top[:, None]
     weight = shifted.exp()
     total = weight.sum(-1)
-    # H = lse − Σ p·z, on logits shifted by the maximum: no log of p, no clamp. A forbidden id (−inf) has p·z = 0.
+    # H = lse − Σ p·z, on logits shifted by the maximum: no log of p. A forbidden id (−inf) has p·z = 0.
     mean = (weight * shifted.clamp_min(torch.finfo(torch.float32).min)).sum(-1) / total
     lse = total.log()
     return top, second, z.argmax(-1), lse + top, (lse - mean).clamp_min(0.0)
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Shannon entropy in nats of softmax(logits): [..., V] -> [...]."""
-    return stats(logits).entropy
 
 
 def top(scores: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
@@ -92,7 +86,8 @@ def sample(
 
 
 def _sample(logits: Tensor, uniform: Tensor, temperature: float, top_p: float | None, top_k: int | None) -> Tensor:
-    z = logits.double() / temperature
+    z = logits.double()
+    z = (z - z.amax(-1, keepdim=True)) / temperature
     if top_k is not None and top_k < z.shape[-1]:
         z = z.masked_fill(z < z.topk(top_k, dim=-1).values[:, -1:], -torch.inf)
     p = z.softmax(-1)

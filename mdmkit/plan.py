@@ -17,6 +17,9 @@ def _cosine(progress: float) -> float:
     return math.cos(progress * math.pi / 2)
 
 
+# Masks that may be appended to a prompt: more is a slip of the keyboard.
+LONGEST = 1 << 20
+
 # Share of a block that is still masked after a share of its steps.
 SCHEDULES: dict[str, Callable[[float], float]] = {"linear": _linear, "cosine": _cosine}
 
@@ -48,6 +51,13 @@ class Plan:
             raise MdmkitError(
                 "plan.steps and plan.tokens_per_step say the same thing twice: give one, set the other to null."
             )
+        if self.tokens_per_step is not None and self.schedule != "linear":
+            raise MdmkitError(
+                f"plan.tokens_per_step is the same number every step, so schedule={self.schedule} has no effect: "
+                "give plan.steps instead, or schedule=linear."
+            )
+        if self.length is not None and self.length > LONGEST:
+            raise MdmkitError(f"plan.length={self.length}: at most {LONGEST} masks can be appended.")
         if self.schedule not in SCHEDULES:
             raise MdmkitError(unknown("plan.schedule", self.schedule, SCHEDULES))
 
@@ -55,7 +65,8 @@ class Plan:
         """Masks still allowed after each step of each block of one row.
 
         `masks[j]` counts the row's masks in block j. The linear schedule splits evenly with the larger steps first
-        (LLaDA's rule); every block ends at 0 and has at least one step, so no mask survives.
+        (LLaDA's rule); every block ends at 0 and has at least one step, so no mask survives, and there are more steps
+        than asked for only where there are more blocks with masks.
         """
         total = sum(masks)
         if self.tokens_per_step is not None:
@@ -64,10 +75,12 @@ class Plan:
                 for m in masks
             ]
         steps = total if self.steps is None else self.steps
-        out, done, used = [], 0, 0
+        out, done, used, later = [], 0, 0, sum(m > 0 for m in masks)
         for m in masks:
             done += m
-            share = max(1, (steps * done) // max(1, total) - used) if m else 0
+            later -= m > 0
+            # In proportion, but one step is kept for each block still to come.
+            share = max(1, min((steps * done) // max(1, total), steps - later) - used) if m else 0
             used += share
             out.append(self._block_targets(m, share))
         return out

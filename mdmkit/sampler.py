@@ -16,16 +16,16 @@ from torch import Tensor
 from mdmkit.blocks import Block, blocks
 from mdmkit.cache import CACHES
 from mdmkit.canvas import Canvas
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, unknown
 from mdmkit.model import Backbone, Hidden, Look, Runner, require_cache
 from mdmkit.observe import Observer
 from mdmkit.plan import Plan
 from mdmkit.stages import Commit, Lookahead, Score, Select, Write
-from mdmkit.step import Draw, Step
+from mdmkit.step import Actions, Draw, Step
 from mdmkit.trace import Trace
 
 # Steps per column of a block after which a commit that takes tokens back counts as stuck.
-REWRITE_STEPS = 20
+STEPS_PER_COLUMN = 20
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,16 @@ class Sampler:
     name: str = "custom"
     config: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.cache not in CACHES:
+            raise MdmkitError(unknown("cache", self.cache, CACHES))
+        alternatives = getattr(self.select, "alternatives", 1)
+        if alternatives > 1 and self.lookahead is None:
+            raise MdmkitError(
+                f"select {type(self.select).__name__!r} proposes {alternatives} alternatives but no lookahead chooses "
+                "among them: add a lookahead, or have it propose one."
+            )
+
     @torch.inference_mode()
     def run(
         self, backbone: Backbone, canvas: Canvas, conditioning: Any = None, observers: Iterable[Observer] = ()
@@ -53,7 +63,8 @@ class Sampler:
         """Fill every mask of a canvas; return the filled canvas and the trace.
 
         Raises:
-            MdmkitError: the backbone lacks the cache, the logits are not numbers, or a stage makes no progress.
+            MdmkitError: the backbone lacks the cache, the logits are not numbers, a select fills nothing in a row, or a
+                commit leaves masks.
         """
         require_cache(backbone, self.cache)
         observers = tuple(observers)
@@ -66,6 +77,8 @@ class Sampler:
         for block in blocks(canvas, self.plan):
             runner.cache.enter_block(block.span, canvas.tokens.shape[1])
             canvas = self._fill(runner, canvas, block, trace, memory, observers)
+        if canvas.masked.any():
+            raise MdmkitError(f"commit {type(self.commit).__name__} took tokens back in a block that was finished.")
         trace.rows, trace.calls = runner.rows, runner.calls
         for observer in observers:
             observer.on_end(canvas, trace)
@@ -84,20 +97,18 @@ class Sampler:
         rewrites = getattr(self.commit, "rewrites", False)
         taken = torch.zeros_like(trace.ticks)
         hidden: Hidden | None = None
-        left: int | None = None
-        limit = REWRITE_STEPS * block.member.shape[1] + 100
+        limit = STEPS_PER_COLUMN * block.member.shape[1] + 100
         for _ in range(limit):
             open_ = canvas.masked[:, block.span] & block.member
-            before, left = left, int(open_.sum())
-            if left == 0:
-                return canvas
-            if before is not None and left >= before and not rewrites:
-                raise MdmkitError(f"select {type(self.select).__name__} filled no position although {left} are open.")
             if hidden is None:
+                if not open_.any():
+                    return canvas
                 hidden = _enter(runner, canvas, open_)
             belief = runner.belief(hidden.at(block.span))
             quota = block.quota(open_, taken)
-            step = Step(canvas, block.span, belief, open_, quota, trace.ticks, self.plan, self.draw, memory)
+            step = Step(
+                canvas, block.span, belief, open_, block.member, quota, trace.ticks, self.plan, self.draw, memory
+            )
             actions = self.select(step, self.score(step))
 
             states = actions.written(canvas, block.span)
@@ -105,24 +116,50 @@ class Sampler:
             # A lone alternative is looked at for the next step's belief, so only where something stays open.
             onward = (open_[:, None] & ~actions.place).any(-1) & (not rewrites)
             looked = actions.live & (several[:, None] | onward)
-            where, compare = _host_plan(looked, several, step)
+            where, compared, busy = self._host_plan(step, actions, looked, several)
+            if not busy:
+                return canvas
             ahead = runner.forward(states.flatten(0, 1)[where], where // states.shape[1]) if len(where) else None
 
             values, choice = None, actions.live.long().argmax(1)
-            if compare and self.lookahead is not None and ahead is not None:
+            if self.lookahead is not None and ahead is not None and len(compared):
                 remaining = (states == canvas.mask_id) & canvas.editable[:, None]
-                look = Look(runner, hidden, ahead, where, remaining, canvas.masked, block.span)
+                among = Hidden(ahead.values[compared], ahead.start)
+                look = Look(runner, hidden, among, where[compared], remaining, canvas.masked, block.span)
                 values = self.lookahead(step, actions, look).masked_fill(~actions.live, -torch.inf)
-                choice = values.argmax(1)
+                choice = torch.where(several, values.argmax(1), choice)
             canvas = self.commit(step, actions, choice)
             trace.record(step, actions, choice, values)
             for observer in observers:
                 observer.on_step(step, actions, choice)
             taken = taken + open_.any(1)
+            if ahead is None and not rewrites:  # nothing stays open in any row
+                return canvas
             hidden = None if rewrites or ahead is None else _chosen(ahead, where, choice, states.shape[1])
-        raise MdmkitError(
-            f"commit {type(self.commit).__name__} still leaves {left} positions open after {limit} steps."
-        )
+        raise MdmkitError(f"commit {type(self.commit).__name__} still leaves positions open after {limit} steps.")
+
+    def _host_plan(self, step: Step, actions: Actions, looked: Tensor, several: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Fetch in one transfer, the step's only one, what the host must know.
+
+        Returns:
+            The states that need a forward, as flat indices into [B·N]; which of those are to be compared; and whether
+            any row has something open.
+        """
+        broken = (step.belief.entropy.isnan() & step.open).any(1)
+        open_ = step.open.any(1)
+        stuck = open_ & ~(actions.live & (actions.place & step.open[:, None]).any(-1)).any(1)
+        everything = torch.cat((looked.flatten(), broken, stuck, several, open_)).cpu()
+        flags, host = everything[: looked.numel()], everything[looked.numel() :].view(4, -1)
+        for failed, reason in (
+            (host[0], "the model's logits are not numbers (NaN)"),
+            (host[1], f"select {type(self.select).__name__} filled no position"),
+        ):
+            if failed.any():
+                row = int(failed.long().argmax())
+                raise MdmkitError(f"{reason} at tick {int(step.tick[row])} in row {row} of the batch.")
+        where = flags.nonzero()[:, 0]
+        compared = host[2][where // looked.shape[1]].nonzero()[:, 0]
+        return where.to(looked.device), compared.to(looked.device), bool(host[3].any())
 
 
 def _enter(runner: Runner, canvas: Canvas, open_: Tensor) -> Hidden:
@@ -131,19 +168,6 @@ def _enter(runner: Runner, canvas: Canvas, open_: Tensor) -> Hidden:
     part = runner.forward(canvas.tokens[rows], rows)
     full = part.values.new_zeros(len(open_), *part.values.shape[1:])
     return Hidden(full.index_copy(0, rows, part.values), part.start)
-
-
-def _host_plan(looked: Tensor, several: Tensor, step: Step) -> tuple[Tensor, bool]:
-    """Fetch in one transfer which states need a forward, as flat indices into [B·N], and whether any row compares."""
-    broken = (step.belief.entropy.isnan() & step.open).any(1)
-    host = torch.cat((looked.flatten(), broken, several.any()[None])).cpu()
-    states, failed = host[: looked.numel()], host[looked.numel() : -1]
-    if failed.any():
-        rows = failed.nonzero()[:, 0].tolist()
-        raise MdmkitError(
-            f"the model's logits are not numbers (NaN) at tick {int(step.tick[rows[0]])} in row {rows[0]} of the batch."
-        )
-    return states.nonzero()[:, 0].to(looked.device), bool(host[-1])
 
 
 def _chosen(ahead: Hidden, where: Tensor, choice: Tensor, alternatives: int) -> Hidden:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from mdmkit import noise, ops
 from mdmkit.belief import Belief
 from mdmkit.canvas import Canvas
+from mdmkit.errors import MdmkitError
 from mdmkit.plan import Plan
 
 
@@ -33,6 +35,18 @@ class Draw:
     suppress: tuple[int, ...] = ()
     penalty: dict[int, float] | None = None
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise MdmkitError(f"draw.temperature={self.temperature}: it must be a number from 0 up; 0 is greedy.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise MdmkitError(f"draw.top_p={self.top_p}: it must be above 0 and at most 1, or null.")
+        if self.top_k is not None and self.top_k < 1:
+            raise MdmkitError(f"draw.top_k={self.top_k}: it must be at least 1, or null.")
+        if not all(math.isfinite(amount) for amount in (self.penalty or {}).values()):
+            raise MdmkitError(
+                f"draw.penalty={self.penalty}: every amount must be finite; draw.suppress forbids a token."
+            )
+
 
 @dataclass(frozen=True)
 class Step:
@@ -43,6 +57,7 @@ class Step:
         span: the window's columns, `slice(lo, hi)`.
         belief: the model's belief over the window, leading shape [B, W].
         open: bool [B, W]; masked positions of the row's active block, the only ones that may be filled.
+        member: bool [B, W]; the columns of the row's active block, the only ones that a commit may change.
         quota: int64 [B]; tokens the plan wants filled now (0 for a row with nothing open).
         tick: int64 [B]; steps the row has taken so far.
         memory: a dict that lives as long as the decode; stages keep their state here, never on themselves.
@@ -52,6 +67,7 @@ class Step:
     span: slice
     belief: Belief
     open: Tensor
+    member: Tensor
     quota: Tensor
     tick: Tensor
     plan: Plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -54,16 +54,24 @@ class Trace:
             (self.entropy, step.belief.entropy),
         ):
             kept[:, step.span] = torch.where(place, new.to(kept.dtype), kept[:, step.span])
-        self.uncertainty += (step.belief.entropy.double() * place).sum(1)
+        self.uncertainty += torch.where(place, step.belief.entropy.double(), 0.0).sum(1)
         busy = step.open.any(1)
         self.ticks = self.ticks + busy
         self.choices.append(choice.masked_fill(~busy, -1))
         self.values.append(values)
 
+    def cpu(self) -> Trace:
+        """Bring everything to the host, the steps in one transfer each."""
+        host = {
+            name: getattr(self, name).cpu()
+            for name in ("order", "confidence", "entropy", "uncertainty", "ticks", "rows")
+        }
+        choices = list(torch.stack(self.choices).cpu()) if self.choices else []
+        return replace(self, **host, choices=choices, values=[None if v is None else v.cpu() for v in self.values])
+
     def row(self, index: int) -> dict[str, Any]:
         """One row as plain numbers, for JSON: per position order, confidence, entropy; per tick choice and values."""
         choices = [int(c[index]) for c in self.choices]
-        values = [None if v is None else v[index].tolist() for v in self.values]
         taken = [t for t, c in enumerate(choices) if c >= 0]
         return {
             "order": self.order[index].tolist(),
@@ -72,12 +80,12 @@ class Trace:
             "uncertainty": float(self.uncertainty[index]),
             "nfe": int(self.rows[index]),
             "choices": [choices[t] for t in taken],
-            "values": [_finite(values[t]) for t in taken],
+            "values": [_compared(self.values[t], index) for t in taken],
         }
 
 
-def _finite(values: list[float] | None) -> list[float | None] | None:
-    """JSON has no −inf: an alternative that was not live becomes null; a row that compared nothing, None."""
-    if values is None or sum(v != float("-inf") for v in values) < 2:
+def _compared(values: Tensor | None, index: int) -> list[float | None] | None:
+    """One row's values; null for an alternative that was not live, None where the row compared nothing."""
+    if values is None or int((values[index] > -torch.inf).sum()) < 2:
         return None
-    return [None if v == float("-inf") else round(v, 6) for v in values]
+    return [None if v == -torch.inf else round(v, 6) for v in values[index].tolist()]

@@ -5,6 +5,7 @@ OmegaConf's own validation needs the class, and so torch; it turns `true` into 1
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +48,9 @@ def fit(value: Any, hint: Any) -> Any:
     if hint in (None, types.NoneType):
         return _require(value, value is None)
     if hint is float:
-        return float(_require(value, isinstance(value, int | float) and not isinstance(value, bool)))
+        return float(
+            _require(value, isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+        )
     if hint is int:
         return _require(value, isinstance(value, int) and not isinstance(value, bool))
     if hint in (bool, str):
@@ -70,7 +73,7 @@ def _require(value: Any, fits: bool) -> Any:
 def _fit_any(value: Any, hints: tuple[Any, ...]) -> Any:
     for hint in hints:
         if type(value) is hint:
-            return value
+            return fit(value, hint)
     for hint in hints:
         try:
             return fit(value, hint)

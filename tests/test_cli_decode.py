@@ -9,7 +9,9 @@ from mdmkit import registry
 from mdmkit.cli import main
 
 PLUGIN = '''
-from mdmkit import Component, hookimpl
+import sys
+
+from mdmkit import Component, Observer, hookimpl
 from mdmkit.testing import ToyBackbone
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota
 
@@ -26,6 +28,13 @@ class Interrupted(ToyBackbone):
         return super().forward(*args, **options)
 
 
+class Counter(Observer):
+    """Says on standard error how many tokens each step wrote."""
+
+    def on_step(self, step, actions, choice):
+        print("wrote", int(actions.take(choice)[0].sum()), file=sys.stderr)
+
+
 class Mute(ToyBackbone):
     samples = ()
 
@@ -33,6 +42,11 @@ class Mute(ToyBackbone):
 @hookimpl
 def mdmkit_backbone():
     return [Component("toy", ToyBackbone), Component("interrupted", Interrupted), Component("mute", Mute)]
+
+
+@hookimpl
+def mdmkit_observer():
+    return [Component("counter", Counter)]
 
 
 @hookimpl
@@ -173,6 +187,12 @@ def test_live_shows_the_canvas_and_changes_nothing(decode):
     assert "tokens/s" in live.stderr and "NFE" in live.stderr
 
 
+def test_observers_run_along_by_name(decode):
+    result = decode("--prompt", "ab", "--observer", "counter")
+    assert result.stderr.count("wrote 1") == 8
+    refused(decode("--prompt", "ab", "--observer", "count"), "unknown observer 'count'", "Did you mean 'counter'")
+
+
 MISTAKES = {
     "unknown sampler": (["--sampler", "info_gian"], ["unknown sampler 'info_gian'"]),
     "unknown stage": (
@@ -193,6 +213,11 @@ MISTAKES = {
     "missing config": (["--config", "nowhere.yaml"], ["nowhere.yaml"]),
     "missing plugin": (["--plugin", "nowhere.py"], ["nowhere.py"]),
     "missing directory": (["--output", "no/such/place/out.jsonl"], ["no/such/place"]),
+    "one file twice": (["--output", "same.json", "--trace", "same.json"], ["both name"]),
+    "reserved option": (["--model-option", "device=cpu"], ["option of its own"]),
+    "bad temperature": (["--set", "draw.temperature=-1"], ["draw.temperature"]),
+    "not finite": (["--set", "draw.temperature=.nan"], ["draw.temperature"]),
+    "id to suppress": (["--set", "draw.suppress=[99]"], ["draw.suppress", "99"]),
     "bad option": (["--model-option", "mask_id"], ["KEY=VALUE"]),
     "no samples": (["--model", "mute:0"], []),
     "cache": (["--set", "cache=prefix"], ["prefix", "none"]),
@@ -265,6 +290,17 @@ def test_cuda_asked_for_and_absent(decode):
         assert decode("--prompt", "ab", "--device", "cuda").exit_code == 0
     else:
         refused(decode("--prompt", "ab", "--device", "cuda"), "cuda")
+
+
+def test_a_disk_that_is_full_is_one_paragraph(decode):
+    refused(decode("--prompt", "ab", "--output", "/dev/full", "--overwrite"), "/dev/full", "No space left")
+
+
+def test_a_config_without_a_sampler_uses_the_default(decode, tmp_path):
+    config = tmp_path / "plan.yaml"
+    config.write_text("plan: {length: 3}\n")
+    result = decode("--prompt", "ab", "--json", "--config", config, with_config=False)
+    assert json.loads(result.stdout)["sampler"]["sampler"] == "info_gain"
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -272,15 +272,15 @@ def test_the_command_example_is_a_command_of_the_group() -> None:
 def test_the_task_example_judges_right_and_wrong() -> None:
     task = runpy.run_path(str(EXAMPLES / "hooks" / "task.py"))["Products"]()
     assert task.prompts(3, seed=1) == task.prompts(3, seed=1) != task.prompts(3, seed=2)
-    assert task.judge("12*7=__________", "12*7=0001010100")
-    assert not task.judge("12*7=__________", "12*7=0001010101")
-    assert not task.judge("12*7=__________", "14*6=0001010100")
+    assert task.judge("7*8=_______", "7*8=0111000")
+    assert not task.judge("7*8=_______", "7*8=0111001")
+    assert not task.judge("7*8=_______", "8*7=0111000")
 
 
 def test_the_commit_example_gives_weak_tokens_one_second_chance() -> None:
     """The puzzle cannot be certain everywhere, so with floor 1 every token is written exactly twice."""
     registry.default().add_file(EXAMPLES / "hooks" / "commit.py")
-    line = ["mdmkit", "decode", "--sampler", "confidence", "--prompt", "__*_=__________", "--json"]
+    line = ["mdmkit", "decode", "--sampler", "confidence", "--prompt", "_*_=_______", "--json"]
     line += ["--set", "draw.temperature=1", "--seed", "1"]
     once = json.loads(run(line))["rows"][0]
     twice = json.loads(run([*line, "--set", "commit={name: reconsider, floor: 1.0}"]))["rows"][0]

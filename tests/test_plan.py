@@ -32,6 +32,12 @@ def test_steps_are_shared_out_in_proportion_and_add_up():
     assert shares == [4, 4, 2, 2]
 
 
+def test_front_heavy_rows_keep_a_step_for_every_later_block():
+    assert [len(t) for t in Plan(steps=3).targets([10, 1, 1])] == [1, 1, 1]
+    assert [len(t) for t in Plan(steps=5).targets([10, 0, 1, 1])] == [3, 0, 1, 1]
+    assert [len(t) for t in Plan(steps=1).targets([4, 4])] == [1, 1]  # no fewer than the blocks that hold masks
+
+
 def test_tokens_per_step_is_exact():
     assert Plan(tokens_per_step=3).targets([7, 3]) == [[4, 1, 0], [0]]
 
@@ -47,6 +53,8 @@ def test_cosine_starts_with_few_tokens():
         ({"steps": 0}, "plan.steps=0"),
         ({"block": -1}, "plan.block=-1"),
         ({"steps": 4, "tokens_per_step": 2}, "say the same thing twice"),
+        ({"tokens_per_step": 2, "schedule": "cosine"}, "schedule=cosine has no effect"),
+        ({"length": 10**9}, "plan.length=1000000000"),
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
     ],
 )

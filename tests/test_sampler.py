@@ -174,7 +174,7 @@ def test_a_commit_that_never_lets_go_is_stopped():
         def __call__(self, step, actions, choice):
             return step.canvas
 
-    with pytest.raises(MdmkitError, match="Forever still leaves 8 positions open after"):
+    with pytest.raises(MdmkitError, match="Forever still leaves positions open after"):
         run(replace(GREEDY, commit=Forever()), ["ab"])
 
 
@@ -184,8 +184,101 @@ def test_a_select_that_fills_nothing_is_stopped():
         def __call__(self, step, scores):
             return Actions.single(step.open & False, step.tokens)
 
-    with pytest.raises(MdmkitError, match="Lazy filled no position although 8 are open"):
+    with pytest.raises(MdmkitError, match="Lazy filled no position at tick 0 in row 0"):
         run(Sampler(ByConfidence(), Lazy()), ["ab"])
+
+
+def test_a_select_that_skips_one_row_is_stopped_whatever_its_neighbours_do():
+    @dataclass(frozen=True)
+    class Skips:
+        def __call__(self, step, scores):
+            place = step.open & (step.tick[:, None] + torch.arange(step.rows)[:, None] != 1)
+            return Actions.single(place, step.tokens)
+
+    with pytest.raises(MdmkitError, match="Skips filled no position at tick 0 in row 1"):
+        run(Sampler(ByConfidence(), Skips()), ["ab", "cd"])
+
+
+def test_a_commit_that_reopens_a_finished_block_is_stopped():
+    @dataclass(frozen=True)
+    class Reopens(Write):
+        rewrites = True
+
+        def __call__(self, step, actions, choice):
+            canvas = super().__call__(step, actions, choice)
+            first = canvas.editable & (canvas.editable.long().cumsum(1) == 1) & (step.tick[:, None] == 5)
+            return canvas.with_tokens(canvas.tokens.masked_fill(first, canvas.mask_id))
+
+    with pytest.raises(MdmkitError, match="Reopens took tokens back in a block that was finished"):
+        run(replace(GREEDY, commit=Reopens(), plan=Plan(length=8, block=4)), ["ab"])
+
+
+def test_more_alternatives_than_one_need_a_lookahead():
+    with pytest.raises(MdmkitError, match="'Spread' proposes 4 alternatives but no lookahead"):
+        Sampler(ByConfidence(), Spread(4))
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        ({"temperature": -1.0}, "draw.temperature=-1.0"),
+        ({"temperature": float("nan")}, "draw.temperature=nan"),
+        ({"temperature": float("inf")}, "draw.temperature=inf"),
+        ({"top_p": 0.0}, "draw.top_p=0.0"),
+        ({"top_p": 5.0}, "draw.top_p=5.0"),
+        ({"top_k": 0}, "draw.top_k=0"),
+        ({"penalty": {3: float("-inf")}}, "draw.penalty"),
+    ],
+)
+def test_a_draw_that_makes_no_sense_is_refused(draw, words):
+    with pytest.raises(MdmkitError, match=words):
+        Draw(**draw)
+
+
+@pytest.mark.parametrize("draw", [{"suppress": (99,)}, {"suppress": (-1,)}, {"penalty": {13: 1.0}}])
+def test_ids_that_the_model_has_not_are_refused(draw):
+    with pytest.raises(MdmkitError, match="the model's ids go from 0 to 12"):
+        run(replace(GREEDY, draw=Draw(**draw)), ["ab"])
+
+
+def test_suppressing_everything_is_refused():
+    with pytest.raises(MdmkitError, match="leaves no token"):
+        run(replace(GREEDY, draw=Draw(suppress=tuple(range(13)))), ["ab"])
+
+
+@pytest.mark.parametrize("temperature", [1e-310, 1e-30, 0.01, 1.0, 1e30])
+def test_no_temperature_draws_a_forbidden_token(temperature):
+    decoded = run(replace(AHEAD, draw=Draw(temperature=temperature), plan=Plan(length=12)), ["ab", "c"])
+    assert not {0, 11, 12} & {token for row in decoded.tokens for token in row}
+
+
+def test_greedy_tokens_do_not_depend_on_the_seed():
+    first, second = (run(replace(GREEDY, plan=Plan(length=9)), ["ab", "c"], seed=s) for s in (1, 2))
+    assert first.tokens == second.tokens
+
+
+def test_lookahead_runs_on_infills_too():
+    for prompt in ("a____b", "______"):
+        assert run(AHEAD, [prompt]).nfe["rows"] > prompt.count("_")
+
+
+def test_a_cache_that_the_backbone_has_not_is_refused(monkeypatch):
+    from mdmkit import cache
+
+    monkeypatch.setitem(cache.CACHES, "prefix", cache.Cache)
+    with pytest.raises(MdmkitError, match="cache=prefix, but backbone 'ToyBackbone' offers: none"):
+        run(replace(GREEDY, cache="prefix"), ["ab"])
+
+
+def test_garbage_on_padding_reaches_nothing():
+    class Dirty(ToyBackbone):
+        def forward(self, tokens, valid, conditioning, *, positions, cache=None):
+            hidden = super().forward(tokens, valid, conditioning, positions=positions)
+            return hidden.masked_fill(~valid[..., None], float("nan"))
+
+    clean, dirty = (mdmkit.decode(AHEAD, backbone, RAGGED) for backbone in (ToyBackbone(), Dirty()))
+    assert dirty.tokens == clean.tokens
+    assert [row.uncertainty for row in dirty.rows] == [row.uncertainty for row in clean.rows]
 
 
 def test_logits_that_are_not_numbers_name_tick_and_row():

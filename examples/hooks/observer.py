@@ -24,4 +24,4 @@ def mdmkit_observer():
 
 if __name__ == "__main__":
     sampler, backbone = mdmkit.compose("confidence"), mdmkit.load("zoo:puzzles")
-    mdmkit.decode(sampler, backbone, ["12*7=__________"], observers=[Typewriter()])
+    mdmkit.decode(sampler, backbone, ["7*8=_______"], observers=[Typewriter()])

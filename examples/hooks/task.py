@@ -9,11 +9,11 @@ from mdmkit import Component, hookimpl
 
 
 class Products:
-    """Multiply a two-digit number by a digit; the product is binary, in ten digits."""
+    """Multiply two digits; the product is binary, in seven digits."""
 
     def prompts(self, count, seed):
         rng = random.Random(seed)
-        return [f"{rng.randint(10, 99)}*{rng.randint(2, 9)}=__________" for _ in range(count)]
+        return [f"{rng.randint(2, 9)}*{rng.randint(2, 9)}=_______" for _ in range(count)]
 
     def judge(self, prompt, answer):
         factors, _, product = answer.partition("=")
@@ -25,7 +25,7 @@ class Products:
 
 @hookimpl
 def mdmkit_task():
-    return [Component("products", Products, "two digits times one, in binary")]
+    return [Component("products", Products, "a digit times a digit, in binary")]
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-mdmkit decode --prompt "12*7=__________" --json
+mdmkit decode --prompt "7*8=_______" --json

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdmkit import registry
 from mdmkit.cli.options import composing
 from mdmkit.cli.output import RowFile, check_target, write_json
 from mdmkit.cli.requests import gather
@@ -72,6 +73,7 @@ ONE_THREAD_WEIGHTS = 20_000_000
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
 )
 @click.option("--live/--no-live", default=None, help="Show the canvas filling (default: on a terminal).")
+@click.option("--observer", "watchers", multiple=True, metavar="NAME", help="An installed observer to run along.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @composing
 def decode(
@@ -91,6 +93,7 @@ def decode(
     device: str,
     dtype: str,
     live: bool | None,
+    watchers: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Fill the masks of prompts with a masked diffusion model.
@@ -100,10 +103,12 @@ def decode(
     for option, path in (("--output", output), ("--trace", trace)):
         if path is not None:
             check_target(option, path, overwrite)
+    if output is not None and trace is not None and output.resolve() == trace.resolve():
+        raise MdmkitError(f"--output and --trace both name {output}: one would replace the other. Name two files.")
     from mdmkit.composing import compose
     from mdmkit.loading import load
 
-    if preset is None and config is None:
+    if preset is None and not _names_sampler(config):
         preset = DEFAULT_SAMPLER
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
@@ -115,12 +120,18 @@ def decode(
         prompts = _samples(backbone, model, sampler.seed)
     for start in range(0, len(prompts), batch):  # a bad prompt is found before the first one is decoded
         backbone.encode(prompts[start : start + batch], sampler.plan)
-    rows, calls, seconds = _run(sampler, backbone, prompts, batch, output, live)
+    found = registry.default()
+    listening = [found.load(found.find("observer", name))() for name in watchers]
+    rows, calls, seconds = _run(sampler, backbone, prompts, batch, output, live, listening)
 
     document = {"mdmkit": _version(), "model": model, "sampler": sampler.config}
     if trace is not None:
         pieces = [[backbone.render(token) for token in row.trace["tokens"]] for row in rows]
-        write_json(trace, document | {"rows": [row.trace | {"pieces": p} for row, p in zip(rows, pieces, strict=True)]})
+        write_json(
+            "--trace",
+            trace,
+            document | {"rows": [row.trace | {"pieces": p} for row, p in zip(rows, pieces, strict=True)]},
+        )
     nfe = {"rows": sum(row.nfe for row in rows), "calls": calls}
     if as_json:
         click.echo(
@@ -133,7 +144,13 @@ def decode(
 
 
 def _run(
-    sampler: Sampler, backbone: Backbone, prompts: list[Prompt], batch: int, output: Path | None, live: bool | None
+    sampler: Sampler,
+    backbone: Backbone,
+    prompts: list[Prompt],
+    batch: int,
+    output: Path | None,
+    live: bool | None,
+    listening: list[Observer],
 ) -> tuple[list[Row], int, float]:
     """Decode batch by batch; what is finished is in the output file whatever happens next."""
     from mdmkit.decoding import decode_batches
@@ -142,7 +159,8 @@ def _run(
     calls, began = 0, time.perf_counter()
     sink = RowFile(output) if output is not None else None
     try:
-        with _watching(live, len(prompts)) as observers:
+        with _watching(live, len(prompts)) as views:
+            observers = [*views, *listening]
             for done, used in decode_batches(sampler, backbone, prompts, batch=batch, observers=observers):
                 rows += done
                 calls += used
@@ -179,7 +197,7 @@ def _watching(live: bool | None, prompts: int) -> Iterator[list[Observer]]:
 
 
 def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
-    from mdmkit.decoding import read_prompts
+    from mdmkit.prompts import read_prompts
 
     if not backbone.samples:
         raise MdmkitError(
@@ -189,10 +207,19 @@ def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
     return read_prompts(backbone.samples, seed)
 
 
+def _names_sampler(config: Path | None) -> bool:
+    """Whether a config file says which sampler it is about, or builds one itself."""
+    from mdmkit.layers import config_layer
+
+    return bool({"sampler", "score", "select"} & set(config_layer(config)[1]))
+
+
 def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
     options = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
+        if key in ("ref", "device", "dtype", "registry"):
+            raise MdmkitError(f"--model-option {pair!r}: {key} has an option of its own, such as --device.")
         if not equals or not key.isidentifier():
             raise MdmkitError(f"--model-option {pair!r}: write it as KEY=VALUE, e.g. --model-option mask_id=5.")
         try:

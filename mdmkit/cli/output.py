@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,21 +31,39 @@ class RowFile:
         self._file: IO[str] | None = None
 
     def write(self, rows: list[dict[str, Any]]) -> None:
-        if self._file is None:  # opened (and an old file replaced) only once there is something to write
-            self._file = self.path.open("w", encoding="utf-8")
-        self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Append rows and have them on disk.
+
+        Raises:
+            MdmkitError: the disk is full, or the file cannot be written.
+        """
+        try:
+            if self._file is None:  # opened (and an old file replaced) only once there is something to write
+                self._file = self.path.open("w", encoding="utf-8")
+            self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise MdmkitError(
+                f"--output {self.path}: {error.strerror or error}; {self.rows} rows were written before."
+            ) from error
         self.rows += len(rows)
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a failed write has been reported already
+                self._file.close()
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write a document atomically: readers see the old file or the new one, whole."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
-        json.dump(document, file, ensure_ascii=False)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+def write_json(option: str, path: Path, document: Any) -> None:
+    """Write a document atomically: readers see the old file or the new one, whole.
+
+    Raises:
+        MdmkitError: it cannot be written; nothing is left behind.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MdmkitError(f"{option} {path}: {error.strerror or error}.") from error

@@ -20,7 +20,7 @@ def gather(texts: Sequence[str], ids: Sequence[str], file: Path | None, seed: in
     Raises:
         MdmkitError: an id is no number; the file is missing, empty, not JSON lines, or holds a bad line.
     """
-    from mdmkit.decoding import as_prompt, read_prompts
+    from mdmkit.prompts import as_prompt, read_prompts
 
     prompts = read_prompts([*texts, *(_numbers(line) for line in ids)], seed)
     if file is not None:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from mdmkit.cache import CACHES
 from mdmkit.canvas import Canvas, Prompt
-from mdmkit.decoding import read_prompts
 from mdmkit.errors import MdmkitError
 from mdmkit.plan import Plan
+from mdmkit.prompts import read_prompts
 from mdmkit.sampler import Sampler
 from mdmkit.testing.contract import Contract
 from mdmkit.testing.reference import ByConfidence, TakeQuota

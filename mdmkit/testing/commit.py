@@ -57,6 +57,7 @@ class CommitContract(StageContract):
             assert not changed[:, : step.span.start].any(), "a column left of the window changed"
             assert not changed[:, step.span.stop :].any(), "a column right of the window changed"
             assert not changed[~step.open.any(1)].any(), "a row with nothing open changed"
+            assert not (changed[:, step.span] & ~step.member).any(), "a column outside the row's own block changed"
 
     @at_temperatures
     def test_writes_the_action_unless_it_says_otherwise(self, temperature: float) -> None:

@@ -65,4 +65,4 @@ class LeastEntropyLeft:
     def __call__(self, step: Step, actions: Actions, look: Look) -> Tensor:
         after = step.open[:, None] & ~actions.place
         ahead = look(lambda belief: belief.entropy)
-        return -(ahead * after).sum(-1) / after.sum(-1).clamp_min(1)
+        return -torch.where(after, ahead, 0.0).sum(-1) / after.sum(-1).clamp_min(1)

@@ -25,6 +25,7 @@ class Moment:
 
     Attributes:
         open: bool [B, T]; masked positions of each row's active block.
+        member: bool [B, T]; the columns of each row's active block.
         scores: float [B, T]; random, highest where nothing may be filled.
         logits: float [B, T, V]; after the logit policy.
     """
@@ -32,6 +33,7 @@ class Moment:
     backbone: ToyBackbone
     canvas: Canvas
     open: Tensor
+    member: Tensor
     quota: Tensor
     tick: Tensor
     scores: Tensor
@@ -56,6 +58,7 @@ class Moment:
             span=span,
             belief=Belief(self.logits[:, span].clone()),
             open=self.open[:, span].clone(),
+            member=self.member[:, span].clone(),
             quota=self.quota,
             tick=self.tick,
             plan=Plan(length=self.open.shape[1]),
@@ -87,7 +90,7 @@ class Moment:
 
     def rows(self, index: list[int]) -> Moment:
         """The same moment with these rows only, in this order."""
-        own = {name: getattr(self, name)[index] for name in ("open", "quota", "tick", "scores", "logits")}
+        own = {name: getattr(self, name)[index] for name in ("open", "member", "quota", "tick", "scores", "logits")}
         parts = {name: getattr(self.canvas, name)[index] for name in ("tokens", "editable", "valid", "seed", "infill")}
         return replace(self, canvas=replace(self.canvas, **parts), **own)
 
@@ -104,7 +107,14 @@ class Moment:
             valid=left(self.canvas.valid, False),
         )
         logits = functional.pad(self.logits, (0, 0, columns, 0))
-        return replace(self, canvas=canvas, open=left(self.open, False), scores=left(self.scores, 1e4), logits=logits)
+        return replace(
+            self,
+            canvas=canvas,
+            open=left(self.open, False),
+            member=left(self.member, False),
+            scores=left(self.scores, 1e4),
+            logits=logits,
+        )
 
 
 def make_moment(
@@ -148,7 +158,8 @@ def make_moment(
     scores = torch.randn(rows, width, generator=g).masked_fill(~open_, 1e4)
     tick = torch.arange(rows) + torch.randint(0, 20, (1,), generator=g)
     logits = runner.belief(hidden.values).logits.float()
-    return Moment(backbone, canvas, open_, torch.where(count > 0, quota, 0), tick, scores, logits, draws)
+    logits = logits.masked_fill(~valid[..., None], torch.nan)  # nothing may be read off padding
+    return Moment(backbone, canvas, open_, block, torch.where(count > 0, quota, 0), tick, scores, logits, draws)
 
 
 def make_step(seed: int = 0, **options: Any) -> Step:

@@ -119,7 +119,7 @@ class ToyBackbone(Backbone):
         return hidden @ self.head
 
     def decode(self, canvas: Canvas) -> list[str]:
-        shown = torch.where(canvas.infill[:, None], canvas.valid, canvas.editable)
+        shown = canvas.shown
         rows = zip(canvas.tokens.tolist(), shown.tolist(), strict=True)
         return ["".join(self.render(t) for t, keep in zip(row, keeps, strict=True) if keep) for row, keeps in rows]
 

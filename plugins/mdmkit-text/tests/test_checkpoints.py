@@ -87,7 +87,8 @@ def test_a_missing_shard_is_named(build: Callable[..., Path]) -> None:
 def test_a_sharded_checkpoint_loads(build: Callable[..., Path]) -> None:
     folder = build("llama")
     weights = load_file(folder / "model.safetensors")
-    names, index = sorted(weights), {}
+    names = sorted(weights)
+    index: dict[str, str] = {}
     for number, part in enumerate((names[::2], names[1::2])):
         file = f"model-0000{number + 1}-of-00002.safetensors"
         save_file({name: weights[name] for name in part}, folder / file, metadata={"format": "pt"})

@@ -31,6 +31,25 @@ def test_masks_are_appended_inside_the_template(loaded: Callable[[str], Any]) ->
     assert canvas.infill.tolist() == [False, False]
 
 
+@pytest.mark.parametrize(
+    ("text", "before"), [("[CLS]a", [2, 2, 5]), ("[SEP]", [2, 3]), ("a[SEP]", [2, 5, 3]), ("", [2])]
+)
+def test_special_tokens_written_in_a_text_are_not_the_templates(
+    text: str, before: list[int], loaded: Callable[[str], Any]
+) -> None:
+    assert encode(loaded("bert"), Prompt(text=text, length=1)).tokens.tolist() == [[*before, 4, 3]]
+
+
+def test_a_tokenizer_written_in_python_has_its_template_too(build: Callable[..., Path]) -> None:
+    folder = build("esm", text=None, mask_token_id=24)
+    words = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWC", "<mask>"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    backbone = TextBackbone.load(str(folder))
+    canvas = encode(backbone, Prompt(text="LA", length=1), Prompt(text="L<mask>A"))
+    assert canvas.tokens.tolist() == [[0, 4, 5, 24, 2], [0, 4, 24, 5, 2]]
+    assert backbone.forbidden == [0, 1, 2, 3, 24, 25, 26, 27]
+
+
 def test_a_text_that_holds_the_mask_token_is_an_infill(loaded: Callable[[str], Any]) -> None:
     canvas = encode(loaded("bert"), Prompt(text="a[MASK]b[MASK]"), length=9)
     assert canvas.tokens.tolist() == [[2, 5, 4, 6, 4, 3]]

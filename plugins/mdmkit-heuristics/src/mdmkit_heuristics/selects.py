@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ class TopK:
     temperature: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise MdmkitError(f"select top_k: temperature={self.temperature}: it must be 0 or more.")
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ class Branch:
 
     Alternative 0 is greedy: the most probable tokens at the best-scored positions. Every other one draws its own
     tokens at `draw.temperature`, then its positions without replacement from softmax(score / position_temperature),
-    where a position's score follows the certainty of the token drawn for it. Equal (positions, tokens) are merged.
+    where under score `confidence` a position counts as much as the token drawn for it is probable; any other score is
+    taken as it is. Equal (positions, tokens) are merged.
 
     Two cases propose nothing to compare, and so cost one forward at most: the last step of a block, and a step in
     which some position is already certain (bypass), which fills the certain ones alone. A bypass that fills fewer than
@@ -40,7 +42,7 @@ class Branch:
     def __post_init__(self) -> None:
         if self.candidates < 1:
             raise MdmkitError(f"select branch: candidates={self.candidates}: at least 1, the greedy action.")
-        if self.position_temperature <= 0:
+        if not 0 < self.position_temperature < math.inf:
             raise MdmkitError(f"select branch: position_temperature={self.position_temperature}: it must be above 0.")
         if self.bypass is not None and not 0 <= self.bypass <= 1:
             raise MdmkitError(f"select branch: bypass={self.bypass}: it is a probability, from 0 to 1, or null.")
@@ -78,10 +80,9 @@ class Branch:
         greedy = belief.argmax[:, None]
         tokens = greedy.clone() if n == 1 else torch.cat((greedy, step.draw(n - 1, "branch_tokens")), 1)
         wants = scores[:, None].expand(-1, n, -1).double()
-        if step.draws.temperature > 0:
-            # The score was computed for `step.tokens`: move it by how much surer this alternative's token is.
+        if scores is step.confidence and step.draws.temperature > 0:
             certainty = belief.logp_of(tokens.transpose(1, 2)).exp().transpose(1, 2)
-            wants = wants + (certainty - step.confidence[:, None])
+            wants = certainty.double()
         if n > 1:
             drawn = wants[:, 1:] / self.position_temperature + noise.gumbel(step.noise("branch_positions", n - 1))
             wants = torch.cat((wants[:, :1], drawn), 1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import torch
 
 from mdmkit import MdmkitError
 
@@ -50,6 +53,8 @@ class InfoGain:
     cost: str = "entropy"
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.gain_weight):
+            raise MdmkitError(f"lookahead info_gain: gain_weight={self.gain_weight}: it must be a finite number.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise MdmkitError(
@@ -61,12 +66,12 @@ class InfoGain:
 
     def _cost(self, step: Step, actions: Actions) -> Tensor:
         if self.cost == "none":
-            return actions.place.sum(-1) * 0.0
+            return torch.zeros(actions.live.shape, device=actions.live.device)
         if self.cost == "entropy":
             each = step.belief.entropy[:, None]
         else:
             each = -step.belief.logp_of(actions.tokens.transpose(1, 2)).transpose(1, 2)
-        return (each * actions.place).sum(-1)
+        return _sum(each, actions.place)
 
     def _gain(self, step: Step, actions: Actions, look: Look) -> Tensor:
         if self.scope == "block":
@@ -80,11 +85,11 @@ class InfoGain:
         ahead = look(_entropy, span)
         filled = actions.place.sum(-1)
         rest = after.sum(-1).clamp_min(1)
-        later = (ahead * after).sum(-1)
+        later = _sum(ahead, after)
         if self.reference == "matched":
-            earlier = (now[:, None] * after).sum(-1)
+            earlier = _sum(now[:, None], after)
             return (earlier - later) * self._scale(filled) / self._count(rest)
-        earlier = (now * before).sum(-1)[:, None] / self._count(before.sum(-1).clamp_min(1))[..., None]
+        earlier = _sum(now, before)[:, None] / self._count(before.sum(-1).clamp_min(1))[..., None]
         return (earlier - later / self._count(rest)) * self._scale(filled)
 
     def _count(self, positions: Tensor) -> Tensor:
@@ -93,6 +98,11 @@ class InfoGain:
 
     def _scale(self, filled: Tensor) -> Tensor:
         return filled if self.normalise == "k_mean" else filled.clamp(1, 1)
+
+
+def _sum(values: Tensor, where: Tensor) -> Tensor:
+    """Sum over the last dimension; what lies outside `where` may be anything, NaN included."""
+    return torch.where(where, values, 0.0).sum(-1)
 
 
 def _entropy(belief: Belief) -> Tensor:

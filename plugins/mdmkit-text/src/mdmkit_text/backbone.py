@@ -124,7 +124,7 @@ class TextBackbone(Backbone):
     def decode(self, canvas: Canvas) -> list[str]:
         """The text of each row's generated tokens, up to its end token; for an infill, of the whole row."""
         texts = []
-        shown = torch.where(canvas.infill[:, None], canvas.valid, canvas.editable)
+        shown = canvas.shown
         rows = zip(canvas.tokens.tolist(), shown.tolist(), canvas.infill.tolist(), strict=True)
         for row, keep, infill in rows:
             ids = [token for token, kept in zip(row, keep, strict=True) if kept]

@@ -107,7 +107,7 @@ class Network:
         bound = (1e-4 if truth.dtype == torch.float32 else 3e-2) * (1 + float(truth.abs().max()))
         if "position_ids" in self._takes:
             # Beyond the table of positions a GPU does not raise an error, it stops for good.
-            starts = [s for s in self._starts() ]
+            starts = [s for s in self._starts() if s == 0 or s + length <= (self._limit or 0)]
             best = min(starts, key=shifted)
             self.offset = best if shifted(best) <= bound else None
         self.split = self._head is not None

@@ -71,7 +71,7 @@ class Tokens:
                         folder, config=config, trust_remote_code=False, local_files_only=True
                     )
         except Exception as error:  # transformers and tokenizers raise many types here
-            raise MdmkitError(f"{folder}: the tokenizer does not load: {error}") from error
+            raise MdmkitError(f"{folder}: the tokenizer does not load: {' '.join(str(error).split())}") from error
         return cls(tokenizer, config)
 
     def never(self, vocab: int, *, ends: bool) -> list[int]:
@@ -101,25 +101,23 @@ class Tokens:
                 '(--prompt-ids "5 7 9"), or put the tokenizer\'s files (tokenizer.json) beside config.json.'
             )
         try:
-            bare = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-            full = self.tokenizer(text, verbose=False)["input_ids"]
+            given = self.tokenizer(text, return_special_tokens_mask=True, verbose=False)
         except Exception as error:  # the Rust tokenizers raise bare Exceptions
             raise MdmkitError(f"prompt {prompt.index}: the model's tokenizer cannot read {text!r}: {error}") from error
-        return self._around(list(bare), list(full))
+        ids, of_template = list(given["input_ids"]), list(given["special_tokens_mask"])
+        return self._cut(ids, of_template)
 
-    def _around(self, bare: list[int], full: list[int]) -> tuple[list[int], list[int]]:
-        """Cut a text with its template's special tokens where the text ends."""
-        if bare:
-            for start in range(len(full) - len(bare) + 1):
-                stop = start + len(bare)
-                if full[start:stop] == bare:
-                    return full[:stop], full[stop:]
-            return full, []
-        closing = {self.special.get("sep"), *self.ends}
-        stop = len(full)
-        while stop and full[stop - 1] in closing:
-            stop -= 1
-        return full[:stop], full[stop:]
+    def _cut(self, ids: list[int], of_template: list[int]) -> tuple[list[int], list[int]]:
+        """Cut ids where the text ends and the template's closing tokens begin."""
+        stop = len(ids)
+        if all(of_template):  # no text between opening and closing tokens: tell them apart by their meaning
+            closing = {self.special.get("sep"), *self.ends}
+            while stop and ids[stop - 1] in closing:
+                stop -= 1
+        else:
+            while of_template[stop - 1]:
+                stop -= 1
+        return ids[:stop], ids[stop:]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text without special tokens; without a tokenizer, the ids themselves."""

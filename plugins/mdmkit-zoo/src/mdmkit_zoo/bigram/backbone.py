@@ -127,7 +127,7 @@ class Bigram(Backbone):
         return F.pad(hidden, (0, 1), value=NEVER)
 
     def decode(self, canvas: Canvas) -> list[str]:
-        shown = torch.where(canvas.infill[:, None], canvas.valid, canvas.editable)
+        shown = canvas.shown
         return [self.text(row[keep].tolist()) for row, keep in zip(canvas.tokens, shown, strict=True)]
 
     def render(self, token: int) -> str:

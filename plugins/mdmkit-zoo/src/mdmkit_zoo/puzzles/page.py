@@ -49,7 +49,7 @@ for every seed and were decoded once. Tokens/s were taken on a shared machine: c
 
 A Sudoku is held out as a masked puzzle: its solution, one of 288 grids, is known to the model under other masks. A
 Countdown is held out by its numbers and target. A one-way product starts from nothing, so there is no puzzle to hold
-out; given both factors, greedy decoding gets {product:.1f} % of the 720 products right.
+out; given both factors, greedy decoding gets {product:.1f} % of the 64 products right.
 """
 
 TASKS = {
@@ -59,20 +59,20 @@ TASKS = {
 """,
     "countdown": """## Countdown
 
-Three numbers and a target are given; two equations are filled in greedily. Solved: the equations are right, each number
-is used once, the target is reached.
+Three numbers and a target are given; two equations of + and − are filled in greedily. Solved: the equations are right,
+each number is used once, the target is reached.
 """,
     "one_way": """## One-way products
 
-Nothing is given but `*` and `=`: the model writes a two-digit factor, a one-digit factor and their product in ten bits,
-tokens drawn at temperature 1. Solved: the product is right. *Factors first*: the share of rows whose factor digits were
-written, on average, before the product's bits.
+Nothing is given but `*` and `=`: the model writes two factors from 2 to 9 and their product in seven bits, tokens drawn
+at temperature 1. Solved: the product is right. *Factors first*: the share of rows whose factors were written, on
+average, before the product's bits.
 """,
 }
 
 VARIANTS_ABOUT = """## Variants of the objective
 
-Solved % on {trial_count} other held-out prompts, one seed: how the second `info_gain` row of the tables above was chosen
+Solved % on {trial_count} other held-out prompts, one seed: how the second `info_gain` row of the tables was chosen
 (the best mean of those that are not the paper's). All with N = 8, τ_pos = 0.1, γ = 0.8, scope block.
 """
 

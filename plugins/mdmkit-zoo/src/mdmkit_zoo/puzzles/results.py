@@ -64,8 +64,8 @@ class Cell:
 
 
 def factors_first(order: list[int]) -> bool:
-    """Whether the factors' digits of `12*7=0001010100` were written, on average, before the product's bits."""
-    return mean(order[i] for i in (0, 1, 3)) < mean(order[5:])
+    """Whether the factors of `7*8=0111000` were written, on average, before the product's bits."""
+    return mean(order[i] for i in (0, 2)) < mean(order[4:])
 
 
 def composed(name: str, task: str, tokens_per_step: int, lookahead: dict[str, Any] | None = None) -> Sampler:
@@ -78,8 +78,8 @@ def composed(name: str, task: str, tokens_per_step: int, lookahead: dict[str, An
 
 
 def product_given_factors(backbone: Backbone) -> float:
-    """Share of the 720 products that greedy decoding gets right when both factors are given."""
-    prompts = [text[: texts.PROMPT["one_way"]] + texts.MASK * 10 for text in texts.one_way_texts()]
+    """Share of the 64 products that greedy decoding gets right when both factors are given."""
+    prompts = [text[: texts.PROMPT["one_way"]] + texts.MASK * 7 for text in texts.one_way_texts()]
     decoded = mdmkit.decode(mdmkit.compose("confidence"), backbone, prompts, batch=240)
     return mean(texts.judge("one_way", p, t) for p, t in zip(prompts, decoded.texts, strict=True))
 

@@ -3,8 +3,8 @@
 | puzzle | text | prompt (`_` is the mask) |
 |---|---|---|
 | `sudoku4` | `1234/3412/2143/4321` | some of the sixteen cells |
-| `countdown` | `3,4,7>25:3*7=21,21+04=25` | the numbers and the target |
-| `one_way` | `12*7=0001010100` (decimal factors, binary product) | anything; the paper's case gives nothing |
+| `countdown` | `3,4,9>08:3+9=12,12-04=08` | the numbers and the target |
+| `one_way` | `7*8=0111000` (decimal factors, binary product) | anything; the paper's case gives nothing |
 
 The one-way product follows the case study of arXiv:2602.18176: multiplying is easy, factoring is not.
 """
@@ -21,7 +21,7 @@ MASK = "_"
 ALPHABET = "0123456789+-*=/,>:"
 TASKS = ("sudoku4", "countdown", "one_way")
 # Characters at the front that a question gives: the numbers and target, the factors; a Sudoku has no such part.
-PROMPT = {"sudoku4": 0, "countdown": len("3,4,7>25:"), "one_way": len("12*7=")}
+PROMPT = {"sudoku4": 0, "countdown": len("3,4,9>08:"), "one_way": len("7*8=")}
 
 # One puzzle in this many is never trained on; see `held_out`.
 HELD_OUT_ONE_IN = {"sudoku4": 4, "countdown": 8}
@@ -37,13 +37,13 @@ def sudoku_texts() -> tuple[str, ...]:
 
 @cache
 def countdown_texts() -> tuple[str, ...]:
-    """Every solved puzzle of three numbers 1..9, targets 1..99; commutative operands keep the prompt's order."""
+    """Every solved puzzle of three numbers 1..9 by + and −, target above 0; a sum keeps the prompt's order."""
     texts = []
     for numbers in itertools.product(range(1, 10), repeat=3):
         for i, j, k in ((0, 1, 2), (0, 2, 1), (1, 2, 0)):
             for a, op, b, middle in _equations(numbers[i], numbers[j]):
                 for x, op2, y, target in _equations(middle, numbers[k]):
-                    if middle < 100 and 0 < target < 100:
+                    if target > 0:
                         given = ",".join(map(str, numbers))
                         texts.append(f"{given}>{target:02d}:{a}{op}{b}={middle:02d},{x:02d}{op2}{y:02d}={target:02d}")
     return tuple(dict.fromkeys(texts))
@@ -51,8 +51,8 @@ def countdown_texts() -> tuple[str, ...]:
 
 @cache
 def one_way_texts() -> tuple[str, ...]:
-    """The 720 products of a two-digit and a one-digit number, the product in ten bits."""
-    return tuple(f"{a}*{b}={a * b:010b}" for a in range(10, 100) for b in range(2, 10))
+    """The 64 products of two numbers 2..9, the product in seven bits."""
+    return tuple(f"{a}*{b}={a * b:07b}" for a in range(2, 10) for b in range(2, 10))
 
 
 def texts(task: str) -> tuple[str, ...]:
@@ -61,7 +61,6 @@ def texts(task: str) -> tuple[str, ...]:
 
 def _equations(a: int, b: int):
     yield a, "+", b, a + b
-    yield a, "*", b, a * b
     yield max(a, b), "-", min(a, b), abs(a - b)
 
 
@@ -116,7 +115,7 @@ def is_sudoku(text: str) -> bool:
 
 def is_countdown(text: str) -> bool:
     """Check the arithmetic, the target, and that the three given numbers are used once each."""
-    m = re.fullmatch(r"(\d),(\d),(\d)>(\d\d):(\d)([+*-])(\d)=(\d\d),(\d\d)([+*-])(\d\d)=(\d\d)", text)
+    m = re.fullmatch(r"(\d),(\d),(\d)>(\d\d):(\d)([+-])(\d)=(\d\d),(\d\d)([+-])(\d\d)=(\d\d)", text)
     if m is None:
         return False
     given, target = sorted(map(int, m.group(1, 2, 3))), int(m[4])
@@ -132,9 +131,9 @@ def is_countdown(text: str) -> bool:
 
 
 def is_product(text: str) -> bool:
-    m = re.fullmatch(r"(\d\d)\*(\d)=([01]{10})", text)
-    return m is not None and int(m[1]) * int(m[2]) == int(m[3], 2) and int(m[1]) >= 10 and int(m[2]) >= 2
+    m = re.fullmatch(r"([2-9])\*([2-9])=([01]{7})", text)
+    return m is not None and int(m[1]) * int(m[2]) == int(m[3], 2)
 
 
 def _apply(a: int, op: str, b: int) -> int:
-    return {"+": a + b, "*": a * b, "-": a - b}[op]
+    return a + b if op == "+" else a - b

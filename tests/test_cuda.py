@@ -1,0 +1,55 @@
+"""On a GPU: no stage waits for the device, and the same seed gives the same tokens as on the CPU."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import mdmkit
+from mdmkit.testing import ToyBackbone
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+PROMPTS = [
+    {"prompt": "ab", "length": 9, "seed": 1},
+    {"prompt": "a__b___c", "seed": 2},
+    {"prompt": "abc", "length": 4, "seed": 3},
+]
+PRESETS = ("confidence", "entropy", "margin", "random", "left_to_right", "threshold", "info_gain", "future_entropy")
+
+
+class Unsynced:
+    """A stage that may not wait for the device."""
+
+    def __init__(self, stage):
+        self.stage = stage
+        self.alternatives = getattr(stage, "alternatives", 1)
+        self.rewrites = getattr(stage, "rewrites", False)
+
+    def __call__(self, *inputs):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return self.stage(*inputs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_stages_do_not_wait_and_tokens_equal_the_cpu(name, temperature):
+    sampler = mdmkit.compose(name, draw={"temperature": temperature}, plan={"block": 4})
+    parts = {part: getattr(sampler, part) for part in ("score", "select", "lookahead", "commit")}
+    watched = replace(sampler, **{part: Unsynced(stage) for part, stage in parts.items() if stage is not None})
+    on_gpu = mdmkit.decode(watched, ToyBackbone(dtype=torch.float64, device="cuda"), PROMPTS)
+    on_cpu = mdmkit.decode(sampler, ToyBackbone(dtype=torch.float64), PROMPTS)
+    assert on_gpu.tokens == on_cpu.tokens
+    assert [row.order for row in on_gpu.rows] == [row.order for row in on_cpu.rows]
+    assert on_gpu.nfe == on_cpu.nfe
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_decodes(dtype):
+    decoded = mdmkit.decode(mdmkit.compose("info_gain"), ToyBackbone(dtype=dtype, device="cuda"), PROMPTS)
+    assert all(ToyBackbone().mask_id not in row.tokens for row in decoded.rows)

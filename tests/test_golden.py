@@ -1,0 +1,150 @@
+"""The loop reproduces the public reference decoders token for token (cases without a cache or guidance)."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import mdmkit
+from mdmkit import Actions, Backbone, Plan, Sampler
+from mdmkit.canvas import lay_out
+from mdmkit_heuristics.scores import Confidence, Entropy, Margin
+from mdmkit_heuristics.selects import Threshold, TopK
+from mdmkit_info_gain.lookahead import InfoGain
+
+GOLDEN = Path(__file__).parent / "golden" / "llada"
+# The reference's tensor names, and those of transformers' Llama.
+NAMES = [
+    (r"^model\.transformer\.wte", "model.embed_tokens"),
+    (r"^model\.transformer\.ln_f", "model.norm"),
+    (r"^model\.transformer\.ff_out", "lm_head"),
+    (r"^model\.transformer\.blocks\.(\d+)\.([qkv]_proj)", r"model.layers.\1.self_attn.\2"),
+    (r"^model\.transformer\.blocks\.(\d+)\.attn_out", r"model.layers.\1.self_attn.o_proj"),
+    (r"^model\.transformer\.blocks\.(\d+)\.attn_norm", r"model.layers.\1.input_layernorm"),
+    (r"^model\.transformer\.blocks\.(\d+)\.ff_norm", r"model.layers.\1.post_attention_layernorm"),
+    (r"^model\.transformer\.blocks\.(\d+)\.ff_proj", r"model.layers.\1.mlp.gate_proj"),
+    (r"^model\.transformer\.blocks\.(\d+)\.up_proj", r"model.layers.\1.mlp.up_proj"),
+    (r"^model\.transformer\.blocks\.(\d+)\.ff_out", r"model.layers.\1.mlp.down_proj"),
+]
+
+
+class TinyLLaDA(Backbone):
+    """The golden checkpoint in transformers' Llama, bidirectional; prompts are ids."""
+
+    mask_id, vocab = 125, 128
+
+    def __init__(self):
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        own = json.loads((GOLDEN / "config.json").read_text())
+        config = LlamaConfig(
+            vocab_size=own["embedding_size"],
+            hidden_size=own["d_model"],
+            intermediate_size=own["mlp_hidden_size"],
+            num_hidden_layers=own["n_layers"],
+            num_attention_heads=own["n_heads"],
+            num_key_value_heads=own["n_kv_heads"],
+            rms_norm_eps=own["rms_norm_eps"],
+            rope_theta=own["rope_theta"],
+            tie_word_embeddings=own["weight_tying"],
+        )
+        config.is_causal = False
+        self.model = LlamaForCausalLM(config).eval()
+        self.model.load_state_dict({_renamed(k): v for k, v in load_file(GOLDEN / "model.safetensors").items()})
+
+    @classmethod
+    def load(cls, ref, *, device="cpu", dtype="auto", **options):
+        return cls()
+
+    def encode(self, prompts, plan):
+        ids = [list(p.ids) for p in prompts]
+        sizes = {"plan_length": plan.length, "default_length": None, "max_length": None}
+        return lay_out(prompts, ids, [[]] * len(ids), mask_id=125, pad_id=126, vocab=128, **sizes), None
+
+    def forward(self, tokens, valid, conditioning, *, positions, cache=None):
+        out = self.model.model(tokens, attention_mask=valid.long(), position_ids=positions, use_cache=False)
+        return out.last_hidden_state
+
+    def project(self, hidden):
+        return self.model.lm_head(hidden)
+
+    def decode(self, canvas):
+        return [""] * len(canvas.tokens)
+
+
+def _renamed(name):
+    for pattern, ours in NAMES:
+        if re.match(pattern, name):
+            return re.sub(pattern, ours, name)
+    return name
+
+
+@dataclass(frozen=True)
+class EveryPosition:
+    """One alternative per open position: the exhaustive candidates of the reference runs."""
+
+    alternatives: int = 1 << 10
+
+    def __call__(self, step, scores):
+        one_each = torch.eye(step.width, dtype=torch.bool, device=step.open.device).expand(step.rows, -1, -1)
+        return Actions(one_each, step.tokens[:, None].expand(-1, step.width, -1), step.open)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return TinyLLaDA()
+
+
+def sampler(case):
+    name, p = case["sampler"], case["params"]
+    plan = Plan(length=p["gen_length"], block=p["block_length"], steps=p.get("steps"))
+    if name == "threshold":
+        return Sampler(Confidence(), Threshold(p["threshold"]), plan=plan)
+    if name in ("info_gain", "lookum"):
+        gain = InfoGain(scope="sequence", cost="entropy" if name == "info_gain" else "none")
+        return Sampler(Confidence(), EveryPosition(), gain, plan=plan)
+    return Sampler({"confidence": Confidence, "entropy": Entropy, "margin": Margin}[name](), TopK(), plan=plan)
+
+
+OURS = ("confidence", "entropy", "margin", "threshold", "info_gain", "lookum")
+CASES = [
+    case
+    for case in json.loads((GOLDEN / "traces.json").read_text())["cases"]
+    if case["sampler"] in OURS and case["params"].get("cache", "none") == "none" and not case["params"].get("cfg_scale")
+]
+
+
+def test_all_such_cases_are_here():
+    counts = {name: sum(case["sampler"] == name for case in CASES) for name in OURS}
+    assert counts == {"confidence": 16, "entropy": 4, "margin": 4, "threshold": 24, "info_gain": 4, "lookum": 4}
+
+
+@torch.inference_mode()
+def test_logits_equal_the_reference(backbone):
+    data = load_file(GOLDEN / "logits.safetensors")
+    ids = data["input_ids"]
+    positions = torch.arange(ids.shape[1]).expand_as(ids)
+    logits = backbone.project(backbone.forward(ids, torch.ones_like(ids).bool(), None, positions=positions))
+    torch.testing.assert_close(logits, data["logits"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['sampler']}-{c['params']}-{len(c['prompt'])}")
+def test_trace_equals_the_reference(backbone, case):
+    decoded = mdmkit.decode(sampler(case), backbone, [case["prompt"]])
+    assert decoded.tokens[0] == case["output"]
+    assert decoded.nfe["rows"] == case.get("nfe", decoded.nfe["rows"])
+
+
+def test_traces_stay_the_same_in_one_ragged_batch(backbone):
+    groups: dict[str, list] = {}
+    for case in CASES:
+        groups.setdefault(json.dumps([case["sampler"], case["params"]]), []).append(case)
+    shared = [cases for cases in groups.values() if len({len(c["prompt"]) for c in cases}) > 1]
+    assert len(shared) > 5
+    for cases in shared:
+        decoded = mdmkit.decode(sampler(cases[0]), backbone, [case["prompt"] for case in cases])
+        assert decoded.tokens == [case["output"] for case in cases]
