@@ -51,15 +51,15 @@ class Plan:
             raise MdmkitError(
                 "plan.steps and plan.tokens_per_step say the same thing twice: give one, set the other to null."
             )
+        if self.length is not None and self.length > LONGEST:
+            raise MdmkitError(f"plan.length={self.length}: at most {LONGEST} masks can be appended.")
+        if self.schedule not in SCHEDULES:
+            raise MdmkitError(unknown("plan.schedule", self.schedule, SCHEDULES))
         if self.tokens_per_step is not None and self.schedule != "linear":
             raise MdmkitError(
                 f"plan.tokens_per_step is the same number every step, so schedule={self.schedule} has no effect: "
                 "give plan.steps instead, or schedule=linear."
             )
-        if self.length is not None and self.length > LONGEST:
-            raise MdmkitError(f"plan.length={self.length}: at most {LONGEST} masks can be appended.")
-        if self.schedule not in SCHEDULES:
-            raise MdmkitError(unknown("plan.schedule", self.schedule, SCHEDULES))
 
     def targets(self, masks: list[int]) -> list[list[int]]:
         """Masks still allowed after each step of each block of one row.

@@ -231,15 +231,6 @@ def test_a_composed_sampler_decodes(installed):
         assert not filled.masked.any()
 
 
-def test_functions_are_not_hidden_by_the_modules_that_hold_them():
-    import importlib
-
-    for name in ("compose", "load", "decode"):
-        module = importlib.import_module(f"mdmkit.{name}")
-        assert getattr(mdmkit, name) is getattr(module, name)
-        assert callable(getattr(mdmkit, name))
-
-
 def test_every_public_name_is_there():
     assert {name for name in mdmkit.__all__ if getattr(mdmkit, name, None) is None} == set()
     assert not hasattr(mdmkit, "no_such_name")

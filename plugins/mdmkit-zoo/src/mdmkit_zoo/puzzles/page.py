@@ -73,7 +73,8 @@ average, before the product's bits.
 VARIANTS_ABOUT = """## Variants of the objective
 
 Solved % on {trial_count} other held-out prompts, one seed: how the second `info_gain` row of the tables was chosen
-(the best mean of those that are not the paper's). All with N = 8, τ_pos = 0.1, γ = 0.8, scope block.
+(the best mean of those that are not the paper's). All with N = 8, τ_pos = 0.1, scope block, and γ = 0.8 unless *no
+bypass*. K-scaled and total have the matched reference; surprisal is the cost of the tokens written.
 """
 
 

@@ -16,13 +16,24 @@ if TYPE_CHECKING:
 
 BASELINES = ("random", "left_to_right", "confidence", "entropy", "margin")
 TOKENS_PER_STEP = (1, 2, 4)
-# The objective's variants that were tried; the paper's comes first and is always reported.
-VARIANTS: dict[str, dict[str, Any]] = {
+NO_BYPASS = {"bypass": None}
+# The variants of Info-Gain that were tried, as changes to its preset; the paper's comes first and is always reported.
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
-    "matched, K-scaled": {"reference": "matched", "normalise": "k_mean"},
-    "matched, total": {"reference": "matched", "normalise": "sum"},
-    "matched, K-scaled, surprisal": {"reference": "matched", "normalise": "k_mean", "cost": "surprisal"},
-    "matched, total, surprisal": {"reference": "matched", "normalise": "sum", "cost": "surprisal"},
+    "no bypass": {"select": NO_BYPASS},
+    "K-scaled": {"lookahead": {"reference": "matched", "normalise": "k_mean"}},
+    "total": {"lookahead": {"reference": "matched", "normalise": "sum"}},
+    "total, surprisal": {"lookahead": {"reference": "matched", "normalise": "sum", "cost": "surprisal"}},
+    "K-scaled, no bypass": {"lookahead": {"reference": "matched", "normalise": "k_mean"}, "select": NO_BYPASS},
+    "total, no bypass": {"lookahead": {"reference": "matched", "normalise": "sum"}, "select": NO_BYPASS},
+    "K-scaled, surprisal, no bypass": {
+        "lookahead": {"reference": "matched", "normalise": "k_mean", "cost": "surprisal"},
+        "select": NO_BYPASS,
+    },
+    "total, surprisal, no bypass": {
+        "lookahead": {"reference": "matched", "normalise": "sum", "cost": "surprisal"},
+        "select": NO_BYPASS,
+    },
 }
 # A one-way product starts from nothing, so its tokens are drawn; the other two puzzles are solved greedily.
 TEMPERATURE = {"sudoku4": 0.0, "countdown": 0.0, "one_way": 1.0}
@@ -68,13 +79,9 @@ def factors_first(order: list[int]) -> bool:
     return mean(order[i] for i in (0, 2)) < mean(order[4:])
 
 
-def composed(name: str, task: str, tokens_per_step: int, lookahead: dict[str, Any] | None = None) -> Sampler:
-    return mdmkit.compose(
-        name,
-        plan={"tokens_per_step": tokens_per_step},
-        draw={"temperature": TEMPERATURE[task]},
-        **({"lookahead": lookahead} if lookahead else {}),  # type: ignore[arg-type]
-    )
+def composed(name: str, task: str, tokens_per_step: int, changes: dict[str, dict[str, Any]] | None = None) -> Sampler:
+    plan, draw = {"tokens_per_step": tokens_per_step}, {"temperature": TEMPERATURE[task]}
+    return mdmkit.compose(name, config={"plan": plan, "draw": draw, **(changes or {})})
 
 
 def product_given_factors(backbone: Backbone) -> float:
@@ -90,9 +97,9 @@ def trial(backbone: Backbone, count: int, batch: int, say: Callable[[str], None]
     for task in texts.TASKS:
         prompts = texts.instances(task, count, TRIAL_SEED)
         for k in TOKENS_PER_STEP[1:]:
-            for name, lookahead in VARIANTS.items():
+            for name, changes in VARIANTS.items():
                 decoded = mdmkit.decode(
-                    composed("info_gain", task, k, lookahead), backbone, prompts, seed=99, batch=batch
+                    composed("info_gain", task, k, changes), backbone, prompts, seed=99, batch=batch
                 )
                 right = [texts.judge(task, p, t) for p, t in zip(prompts, decoded.texts, strict=True)]
                 found[name][f"{task} K={k}"] = mean(right)
@@ -104,20 +111,20 @@ def measure(
     backbone: Backbone, best: str, count: int, seeds: int, batch: int, say: Callable[[str], None]
 ) -> Iterator[Cell]:
     """Judge every sampler on `count` held-out prompts of every task, for every K, over the seeds."""
-    candidates: dict[str, tuple[str, dict[str, Any] | None]] = {name: (name, None) for name in BASELINES}
-    candidates["info_gain"] = ("info_gain", None)
+    candidates: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {name: (name, {}) for name in BASELINES}
+    candidates["info_gain"] = ("info_gain", {})
     candidates[f"info_gain ({best})"] = ("info_gain", VARIANTS[best])
     for task in texts.TASKS:
         prompts = texts.instances(task, count, 0)
         for k in TOKENS_PER_STEP:
-            for label, (name, lookahead) in candidates.items():
+            for label, (name, changes) in candidates.items():
                 cell = Cell(task, k, label)
                 # Greedy tokens and no proposals: every seed gives the same, so one is decoded.
                 fixed = TEMPERATURE[task] == 0 and name not in ("random", "info_gain")
                 for seed in range(1 if fixed else seeds):
                     cell.add(
                         prompts,
-                        mdmkit.decode(composed(name, task, k, lookahead), backbone, prompts, seed=seed, batch=batch),
+                        mdmkit.decode(composed(name, task, k, changes), backbone, prompts, seed=seed, batch=batch),
                     )
                 say(f"{task} K={k} {label}: {cell.share:.3f}")
                 yield cell

@@ -22,6 +22,8 @@ ALPHABET = "0123456789+-*=/,>:"
 TASKS = ("sudoku4", "countdown", "one_way")
 # Characters at the front that a question gives: the numbers and target, the factors; a Sudoku has no such part.
 PROMPT = {"sudoku4": 0, "countdown": len("3,4,9>08:"), "one_way": len("7*8=")}
+# The Countdown column that is 0 in every text: the last operand is below ten. It is given, as punctuation is.
+LEADING_ZERO = "3,4,9>08:3+9=12,12-04=08".index("04")
 
 # One puzzle in this many is never trained on; see `held_out`.
 HELD_OUT_ONE_IN = {"sudoku4": 4, "countdown": 8}
@@ -94,7 +96,9 @@ def _prompt(task: str, text: str, rng: random.Random) -> str:
         hidden = set(rng.sample(cells, 16 - rng.randint(4, 10)))
         return "".join(MASK if i in hidden else c for i, c in enumerate(text))
     start = PROMPT["countdown"] if task == "countdown" else 0
-    return text[:start] + "".join(c if c in ",=" or (c == "*" and task == "one_way") else MASK for c in text[start:])
+    given = {"countdown": ",=", "one_way": "*="}[task]
+    kept = {LEADING_ZERO} if task == "countdown" else set()
+    return "".join(c if i < start or c in given or i in kept else MASK for i, c in enumerate(text))
 
 
 def judge(task: str, prompt: str, answer: str) -> bool:

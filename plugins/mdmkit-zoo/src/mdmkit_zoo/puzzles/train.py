@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 # What `mdmkit decode` shows where no prompt is given: one of each puzzle, held out from training.
-SAMPLES = ("___4/3___/1__2/____", "3,8,7>12:___=__,_____=__", "_*_=_______")
+SAMPLES = ("___4/3___/1__2/____", "3,8,7>12:___=__,___0_=__", "_*_=_______")
 
 
 @dataclass(frozen=True)
