@@ -11,7 +11,7 @@ TOOLS := pytest ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
-.PHONY: demo test test-slow test-gpu lint docs results wheels clean
+.PHONY: demo test test-slow test-gpu lint docs results readme wheels clean
 
 demo: $(STAMP)
 	@$(QUIET) $(BIN)/mdmkit zoo demo
@@ -36,6 +36,9 @@ docs: $(STAMP)
 
 results: $(STAMP)
 	$(QUIET) $(BIN)/mdmkit zoo results
+
+readme: $(STAMP)
+	$(QUIET) $(BIN)/python docs/fill_readme.py
 
 wheels: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PROJECTS)

@@ -37,7 +37,8 @@ class Belief:
     @cached_property
     def top2(self) -> Tensor:
         """fp32 [..., 2]: probabilities of the best and the second-best token."""
-        return torch.stack((self.stats.top, self.stats.second), -1).sub(self.stats.lse[..., None]).exp()
+        second = ops.runner_up(self.logits).to(self.stats.top.dtype)
+        return torch.stack((self.stats.top, second), -1).sub(self.stats.lse[..., None]).exp()
 
     @cached_property
     def confidence(self) -> Tensor:

@@ -1,6 +1,6 @@
 """What the stages read off logits and scores, vectorised and in bounded memory.
 
-Everything a stage wants from a row of logits comes from one pass: maximum, runner-up, argmax, logsumexp, entropy.
+Everything a stage wants from a row of logits comes from one pass: maximum, argmax, logsumexp, entropy.
 The pass runs in fp32 (float64 logits stay float64) over chunks of positions, so that its temporaries stay small.
 """
 
@@ -21,7 +21,6 @@ class Stats:
     """One pass over logits [..., V]: each field [...], fp32 (argmax int64); entropy in nats."""
 
     top: Tensor
-    second: Tensor
     argmax: Tensor
     lse: Tensor
     entropy: Tensor
@@ -44,16 +43,19 @@ def stats(logits: Tensor) -> Stats:
 
 def _stats(logits: Tensor) -> tuple[Tensor, ...]:
     z = logits if logits.dtype == torch.float64 else logits.float()
-    best = z.topk(min(2, z.shape[-1]), dim=-1)
-    top = best.values[:, 0]
-    second = best.values[:, -1] if z.shape[-1] > 1 else torch.full_like(top, -torch.inf)
+    top, argmax = z.max(-1)
     shifted = z - top[:, None]
     weight = shifted.exp()
     total = weight.sum(-1)
     # H = lse − Σ p·z, on logits shifted by the maximum: no log of p. A forbidden id (−inf) has p·z = 0.
     mean = (weight * shifted.clamp_min(torch.finfo(torch.float32).min)).sum(-1) / total
     lse = total.log()
-    return top, second, z.argmax(-1), lse + top, (lse - mean).clamp_min(0.0)
+    return top, argmax, lse + top, (lse - mean).clamp_min(0.0)
+
+
+def runner_up(logits: Tensor) -> Tensor:
+    """The second-largest logit, [..., V] -> [...]; apart from `stats`, since it costs a sort that few samplers want."""
+    return in_chunks(lambda z: (z.topk(2, dim=-1).values[:, 1],), logits)[0]
 
 
 def top(scores: Tensor, eligible: Tensor, count: Tensor) -> Tensor:

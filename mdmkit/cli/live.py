@@ -120,5 +120,5 @@ class LiveView(Observer):
                 line.append(MASK_SIGN, style="dim")
             else:
                 fresh = self.before[b][t] != token
-                line.append(self.render(token), style="black on bright_green" if fresh else "green")
+                line.append(self.render(token), style="bold #ffffff on #2e7d32" if fresh else "green")
         return line

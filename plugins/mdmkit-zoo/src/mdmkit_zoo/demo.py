@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mdmkit_zoo.puzzles import texts
+
+if TYPE_CHECKING:
+    from mdmkit import Backbone, Sampler
 
 PUZZLE = "___4/3___/1__2/____"
 
@@ -34,20 +39,31 @@ def demo(sampler: str, svg: Path | None) -> None:
         raise SystemExit(1)
 
 
-def picture(sampler, backbone, path: Path) -> None:
-    """Decode once more and print the live view's pictures, one under the other, into an SVG."""
+def picture(sampler: Sampler, backbone: Backbone, path: Path) -> None:
+    """Decode the samples once more and print four moments of the live view, one under the other, into an SVG."""
     from rich.console import Console
 
     import mdmkit
     from mdmkit.cli.live import LiveView
 
     console = Console(record=True, width=48, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    panels = []
 
-    class Printer(LiveView):
+    class Film(LiveView):
         def draw(self, canvas: list[list[int]]) -> None:
-            console.print(self.panel(canvas))
+            panels.append(self.panel(canvas))
             self.before = canvas
 
-    mdmkit.decode(sampler, backbone, [PUZZLE], observers=[Printer(console, 1)])
+    mdmkit.decode(sampler, backbone, list(backbone.samples), observers=[Film(console, len(backbone.samples))])
+    for share in range(4):
+        console.print(panels[share * (len(panels) - 1) // 3])
     path.parent.mkdir(parents=True, exist_ok=True)
-    console.save_svg(str(path), title=f"mdmkit decode --sampler {sampler.name} --live")
+    title = f"mdmkit decode --sampler {sampler.name}"
+    path.write_text(console.export_svg(title=title, code_format=_without_fonts()), encoding="utf-8")
+
+
+def _without_fonts() -> str:
+    """Rich's picture without the web fonts that it would fetch: the reader's own monospace serves."""
+    from rich._export_format import CONSOLE_SVG_FORMAT
+
+    return re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)

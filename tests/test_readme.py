@@ -1,0 +1,19 @@
+"""README shows what the commands print."""
+
+import importlib.util
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_demo_and_the_results_in_readme_are_the_real_ones():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "valid · H̃" in readme
+    assert readme == load(ROOT / "docs" / "fill_readme.py").filled(readme), "run `make readme`"
