@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +10,19 @@ import click
 
 from mdmkit import registry
 from mdmkit.cli.options import composing
-from mdmkit.cli.output import RowFile, check_target, write_json
+from mdmkit.cli.output import check_target, write_json
 from mdmkit.cli.requests import gather
+from mdmkit.cli.run import limit_threads, run
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
     from mdmkit.canvas import Prompt
     from mdmkit.decoding import Row
     from mdmkit.model import Backbone
-    from mdmkit.observe import Observer
-    from mdmkit.sampler import Sampler
 
 DEFAULT_MODEL = "zoo:puzzles"
 DEFAULT_SAMPLER = "info_gain"
 DEFAULT_BATCH = 16
-# Below this many weights, handing work to a second thread costs more than it saves.
-ONE_THREAD_WEIGHTS = 20_000_000
 
 
 @click.command()
@@ -115,14 +108,14 @@ def decode(
     sampler = compose(preset, config=config, overrides=overrides)
     prompts = gather(texts, ids, file, sampler.seed)
     backbone = load(model, device=device, dtype=dtype, **_options(model_options))
-    _limit_threads(backbone)
+    limit_threads(backbone)
     if not prompts:
         prompts = _samples(backbone, model, sampler.seed)
     for start in range(0, len(prompts), batch):  # a bad prompt is found before the first one is decoded
         backbone.encode(prompts[start : start + batch], sampler.plan)
     found = registry.default()
     listening = [found.load(found.find("observer", name))() for name in watchers]
-    rows, calls, seconds = _run(sampler, backbone, prompts, batch, output, live, listening)
+    rows, calls, seconds = run(sampler, backbone, prompts, batch, output, live, listening)
 
     document = {"mdmkit": _version(), "model": model, "sampler": sampler.config}
     if trace is not None:
@@ -141,59 +134,6 @@ def decode(
         )
     else:
         _show(rows, nfe, seconds)
-
-
-def _run(
-    sampler: Sampler,
-    backbone: Backbone,
-    prompts: list[Prompt],
-    batch: int,
-    output: Path | None,
-    live: bool | None,
-    listening: list[Observer],
-) -> tuple[list[Row], int, float]:
-    """Decode batch by batch; what is finished is in the output file whatever happens next."""
-    from mdmkit.decoding import decode_batches
-
-    rows: list[Row] = []
-    calls, began = 0, time.perf_counter()
-    sink = RowFile(output) if output is not None else None
-    try:
-        with _watching(live, len(prompts)) as views:
-            observers = [*views, *listening]
-            for done, used in decode_batches(sampler, backbone, prompts, batch=batch, observers=observers):
-                rows += done
-                calls += used
-                if sink is not None:
-                    sink.write([row.json() for row in done])
-    except KeyboardInterrupt:
-        kept = f"{len(rows)} of {len(prompts)} rows are finished"
-        click.echo(f"Stopped: {kept}{f' and in {output}' if output is not None and rows else ''}.", err=True)
-        raise SystemExit(130) from None
-    finally:
-        if sink is not None:
-            sink.close()
-    return rows, calls, time.perf_counter() - began
-
-
-@contextlib.contextmanager
-def _watching(live: bool | None, prompts: int) -> Iterator[list[Observer]]:
-    from rich.console import Console
-
-    console = Console(stderr=True, force_terminal=live or None)
-    if live or (live is None and console.is_terminal):
-        from mdmkit.cli.live import LiveView
-
-        with LiveView(console, prompts) as view:
-            yield [view]
-    elif console.is_terminal:
-        from mdmkit.cli.live import Meter
-
-        meter = Meter(console, prompts)
-        with meter.bar:
-            yield [meter]
-    else:
-        yield []
 
 
 def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
@@ -227,17 +167,6 @@ def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
         except json.JSONDecodeError:
             options[key] = value
     return options
-
-
-def _limit_threads(backbone: Backbone) -> None:
-    import torch
-
-    if (
-        backbone.device.type == "cpu"
-        and "OMP_NUM_THREADS" not in os.environ
-        and 0 < backbone.weights < ONE_THREAD_WEIGHTS
-    ):
-        torch.set_num_threads(1)
 
 
 def _show(rows: list[Row], nfe: dict[str, int], seconds: float) -> None:
