@@ -32,7 +32,8 @@ def results_block() -> str:
     columns = list(dict.fromkeys((c["task"], c["tokens_per_step"]) for c in data["cells"]))
     facts = data["facts"]
     lines = [
-        f"Solved by `zoo:puzzles`, % of {facts['count']} held-out instances ({facts['seeds']} seeds), K tokens a step:",
+        f"Solved by `zoo:puzzles` at K tokens a step, in % of held-out prompts (up to {facts['count']}; "
+        f"{facts['seeds']} seeds):",
         "",
         "| sampler | " + " | ".join(f"{TITLES[task]}, K={k}" for task, k in columns) + " |",
         "|---|" + "---|" * len(columns),

@@ -73,6 +73,12 @@ class Canvas:
         return replace(self, **moved)
 
 
+def _shorten(length: int, excess: int) -> str:
+    if length <= excess:
+        return f"Shorten the prompt by {excess} tokens."
+    return f"Shorten the prompt, or append at most {length - excess} masks (plan.length, or the prompt's own length)."
+
+
 def lay_out(
     prompts: Sequence[Prompt],
     before: Sequence[Sequence[int]],
@@ -116,8 +122,7 @@ def lay_out(
         if size > (max_length or math.inf):
             raise MdmkitError(
                 f"{name} needs {size} positions ({size - length} of prompt, {length} to fill), and this model "
-                f"has {max_length}. Shorten the prompt, or lower plan.length to at most "
-                f"{max(0, (max_length or 0) - size + length)}."
+                f"has {max_length}. {_shorten(length, size - (max_length or 0))}"
             )
         row = [*head, *[mask_id] * length, *tail]
         own = range(len(head), len(head) + length)

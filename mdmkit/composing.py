@@ -45,6 +45,10 @@ def compose(
         MdmkitError: an unknown name or key, a bad value, or parts that do not fit together.
     """
     registry = registry or default()
+    if preset is not None and not isinstance(preset, str):
+        raise MdmkitError(f"compose wants the name of a sampler first, not {preset!r}; parts go by keyword: score=…")
+    if isinstance(overrides, str):
+        raise MdmkitError(f"overrides is a list of KEY=VALUE: write [{overrides!r}].")
     found = resolve(preset, config, overrides, nodes, registry=registry)
     resolved = dict(found.config)
     stages: dict[str, Any] = {}

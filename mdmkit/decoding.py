@@ -90,6 +90,12 @@ def decode(
     Raises:
         MdmkitError: a prompt cannot be encoded, or the decode fails; the message says which and why.
     """
+    if not isinstance(sampler, Sampler):
+        raise MdmkitError(
+            f"decode wants a sampler, not {sampler!r}: compose it first, as in mdmkit.compose('info_gain')."
+        )
+    if not isinstance(backbone, Backbone):
+        raise MdmkitError(f"decode wants a model, not {backbone!r}: load it first, as in mdmkit.load('zoo:puzzles').")
     began, rows, calls = time.perf_counter(), [], 0
     asked = read_prompts(prompts, sampler.seed if seed is None else seed)
     for chunk, used in decode_batches(sampler, backbone, asked, batch=batch, observers=observers):
@@ -107,8 +113,8 @@ def decode_batches(
     observers: Iterable[Observer] = (),
 ) -> Iterator[tuple[list[Row], int]]:
     """Decode batch by batch; yield each batch's rows and the model calls it took."""
-    if batch is not None and batch < 1:
-        raise MdmkitError(f"batch={batch}: it must be at least 1.")
+    if batch is not None and (not isinstance(batch, int) or batch < 1):
+        raise MdmkitError(f"batch={batch!r}: it is a number of rows, at least 1.")
     observers = tuple(observers)
     size = batch or max(1, len(prompts))
     for start in range(0, len(prompts), size):

@@ -33,7 +33,7 @@ def load(
         MdmkitError: no backbone reads the reference, the device or dtype is not there, or the model cannot be loaded.
     """
     if dtype not in DTYPES:
-        raise MdmkitError(unknown("dtype", dtype, DTYPES))
+        raise MdmkitError(unknown("dtype", str(dtype).removeprefix("torch."), DTYPES))
     device = _device(device)
     cls, rest = _backbone(str(ref), registry or default())
     return cls.load(rest, device=device, dtype=dtype, **options)

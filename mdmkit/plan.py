@@ -17,7 +17,7 @@ def _cosine(progress: float) -> float:
     return math.cos(progress * math.pi / 2)
 
 
-# Masks that may be appended to a prompt: more is a slip of the keyboard.
+# The longest row, in tokens: more is a slip of the keyboard.
 LONGEST = 1 << 20
 
 # Share of a block that is still masked after a share of its steps.
@@ -45,14 +45,12 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("length", "block", "steps", "tokens_per_step"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise MdmkitError(f"plan.{name}={value}: it must be at least 1, or null.")
+            if value is not None and not 1 <= value <= LONGEST:
+                raise MdmkitError(f"plan.{name}={value}: it must be from 1 to {LONGEST}, or null.")
         if self.steps is not None and self.tokens_per_step is not None:
             raise MdmkitError(
                 "plan.steps and plan.tokens_per_step say the same thing twice: give one, set the other to null."
             )
-        if self.length is not None and self.length > LONGEST:
-            raise MdmkitError(f"plan.length={self.length}: at most {LONGEST} masks can be appended.")
         if self.schedule not in SCHEDULES:
             raise MdmkitError(unknown("plan.schedule", self.schedule, SCHEDULES))
         if self.tokens_per_step is not None and self.schedule != "linear":

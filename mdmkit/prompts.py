@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,8 +18,10 @@ KEYS = ("prompt", "prompt_ids", "seed", "length", "infill")
 
 def read_prompts(prompts: Iterable[PromptLike], seed: int) -> list[Prompt]:
     """Turn what the user wrote into prompts, each with its seed."""
-    if isinstance(prompts, str | Mapping | Prompt):
-        raise MdmkitError("prompts is a list: wrap a single prompt in [ ].")
+    if isinstance(prompts, str | Mapping | Prompt) or not isinstance(prompts, Iterable):
+        raise MdmkitError(f"prompts is a list of prompts, not {prompts!r}: wrap a single prompt in [ ].")
+    if not isinstance(seed, int):
+        raise MdmkitError(f"seed is a whole number, not {seed!r}.")
     return [as_prompt(prompt, index, seed) for index, prompt in enumerate(prompts)]
 
 
@@ -28,7 +29,9 @@ def as_prompt(given: PromptLike, index: int, seed: int) -> Prompt:
     """Read one prompt as number `index` of a run seeded `seed`."""
     own = row_seed(seed, index)
     if isinstance(given, Prompt):
-        return replace(given, index=index)
+        told: dict[str, Any] = {"seed": given.seed, "infill": given.infill}
+        told |= {"prompt": given.text} if given.ids is None else {"prompt_ids": given.ids}
+        return _from_mapping(told if given.length is None else told | {"length": given.length}, index, own)
     if isinstance(given, str):
         return Prompt(text=given, seed=own, index=index)
     if isinstance(given, Mapping):

@@ -77,6 +77,8 @@ class Sampler:
         for block in blocks(canvas, self.plan):
             runner.cache.enter_block(block.span, canvas.tokens.shape[1])
             canvas = self._fill(runner, canvas, block, trace, memory, observers)
+        if any(v is not None and v.isnan().any() for v in trace.values):
+            raise MdmkitError(f"lookahead {type(self.lookahead).__name__} gave values that are not numbers (NaN).")
         if canvas.masked.any():
             raise MdmkitError(f"commit {type(self.commit).__name__} took tokens back in a block that was finished.")
         trace.rows, trace.calls = runner.rows, runner.calls
@@ -107,16 +109,27 @@ class Sampler:
             belief = runner.belief(hidden.at(block.span))
             quota = block.quota(open_, taken)
             step = Step(
-                canvas, block.span, belief, open_, block.member, quota, trace.ticks, self.plan, self.draw, memory
+                canvas=canvas,
+                span=block.span,
+                belief=belief,
+                open=open_,
+                member=block.member,
+                quota=quota,
+                tick=trace.ticks,
+                plan=self.plan,
+                draws=self.draw,
+                memory=memory,
             )
-            actions = self.select(step, self.score(step))
+            scores = self.score(step)
+            _check_shape("score", self.score, scores, open_.shape)
+            actions = self.select(step, scores)
 
             states = actions.written(canvas, block.span)
             several = actions.live.sum(1) > 1
             # A lone alternative is looked at for the next step's belief, so only where something stays open.
             onward = (open_[:, None] & ~actions.place).any(-1) & (not rewrites)
             looked = actions.live & (several[:, None] | onward)
-            where, compared, busy = self._host_plan(step, actions, looked, several)
+            where, compared, busy = self._host_plan(step, scores, actions, looked, several)
             if not busy:
                 return canvas
             ahead = runner.forward(states.flatten(0, 1)[where], where // states.shape[1]) if len(where) else None
@@ -126,7 +139,9 @@ class Sampler:
                 remaining = (states == canvas.mask_id) & canvas.editable[:, None]
                 among = Hidden(ahead.values[compared], ahead.start)
                 look = Look(runner, hidden, among, where[compared], remaining, canvas.masked, block.span)
-                values = self.lookahead(step, actions, look).masked_fill(~actions.live, -torch.inf)
+                values = self.lookahead(step, actions, look)
+                _check_shape("lookahead", self.lookahead, values, actions.live.shape)
+                values = values.masked_fill(~actions.live, -torch.inf)
                 choice = torch.where(several, values.argmax(1), choice)
             canvas = self.commit(step, actions, choice)
             trace.record(step, actions, choice, values)
@@ -138,7 +153,9 @@ class Sampler:
             hidden = None if rewrites or ahead is None else _chosen(ahead, where, choice, states.shape[1])
         raise MdmkitError(f"commit {type(self.commit).__name__} still leaves positions open after {limit} steps.")
 
-    def _host_plan(self, step: Step, actions: Actions, looked: Tensor, several: Tensor) -> tuple[Tensor, Tensor, bool]:
+    def _host_plan(
+        self, step: Step, scores: Tensor, actions: Actions, looked: Tensor, several: Tensor
+    ) -> tuple[Tensor, Tensor, bool]:
         """Fetch in one transfer, the step's only one, what the host must know.
 
         Returns:
@@ -147,19 +164,29 @@ class Sampler:
         """
         broken = (step.belief.entropy.isnan() & step.open).any(1)
         open_ = step.open.any(1)
+        unscored = (scores.isnan() & step.open).any(1)
         stuck = open_ & ~(actions.live & (actions.place & step.open[:, None]).any(-1)).any(1)
-        everything = torch.cat((looked.flatten(), broken, stuck, several, open_)).cpu()
-        flags, host = everything[: looked.numel()], everything[looked.numel() :].view(4, -1)
+        everything = torch.cat((looked.flatten(), broken, unscored, stuck, several, open_)).cpu()
+        flags, host = everything[: looked.numel()], everything[looked.numel() :].view(5, -1)
         for failed, reason in (
             (host[0], "the model's logits are not numbers (NaN)"),
-            (host[1], f"select {type(self.select).__name__} filled no position"),
+            (host[1], f"score {type(self.score).__name__} gave scores that are not numbers (NaN)"),
+            (host[2], f"select {type(self.select).__name__} filled no position"),
         ):
             if failed.any():
                 row = int(failed.long().argmax())
                 raise MdmkitError(f"{reason} at tick {int(step.tick[row])} in row {row} of the batch.")
         where = flags.nonzero()[:, 0]
-        compared = host[2][where // looked.shape[1]].nonzero()[:, 0]
-        return where.to(looked.device), compared.to(looked.device), bool(host[3].any())
+        compared = host[3][where // looked.shape[1]].nonzero()[:, 0]
+        return where.to(looked.device), compared.to(looked.device), bool(host[4].any())
+
+
+def _check_shape(kind: str, stage: Any, result: Any, shape: torch.Size) -> None:
+    if not isinstance(result, Tensor) or result.shape != shape or not result.is_floating_point():
+        got = f"{result.dtype} {list(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
+        raise MdmkitError(
+            f"{kind} {type(stage).__name__} returned {got}; it must return a float tensor of shape {list(shape)}."
+        )
 
 
 def _enter(runner: Runner, canvas: Canvas, open_: Tensor) -> Hidden:

@@ -206,15 +206,16 @@ MISTAKES = {
     "wrong type": (["--set", "plan.length=many"], ["plan.length", "many"]),
     "out of range": (["--set", "plan.length=0"], ["plan.length=0"]),
     "no lookahead": (["--set", "select=spread"], ["proposes 4 alternatives but no lookahead", "candidates=1"]),
-    "too long": (["--set", "plan.length=300"], ["prompt 0 needs 302 positions", "256", "at most 254"]),
+    "too long": (["--set", "plan.length=300"], ["prompt 0 needs 302 positions", "256", "at most 254 masks"]),
     "id outside": (["--prompt-ids", "5 99"], ["token id 99", "13"]),
     "id no number": (["--prompt-ids", "5 x"], ["'5 x'"]),
     "missing file": (["--prompts", "nowhere.jsonl"], ["nowhere.jsonl", "No such file"]),
     "missing config": (["--config", "nowhere.yaml"], ["nowhere.yaml"]),
     "missing plugin": (["--plugin", "nowhere.py"], ["nowhere.py"]),
     "missing directory": (["--output", "no/such/place/out.jsonl"], ["no/such/place"]),
+    "many steps": (["--set", "plan.steps=99999999999999999999"], ["plan.steps", "1048576"]),
     "one file twice": (["--output", "same.json", "--trace", "same.json"], ["both name"]),
-    "reserved option": (["--model-option", "device=cpu"], ["option of its own"]),
+    "reserved option": (["--model-option", "device=cpu"], ["cannot be passed this way"]),
     "bad temperature": (["--set", "draw.temperature=-1"], ["draw.temperature"]),
     "not finite": (["--set", "draw.temperature=.nan"], ["draw.temperature"]),
     "id to suppress": (["--set", "draw.suppress=[99]"], ["draw.suppress", "99"]),
@@ -290,6 +291,64 @@ def test_cuda_asked_for_and_absent(decode):
         assert decode("--prompt", "ab", "--device", "cuda").exit_code == 0
     else:
         refused(decode("--prompt", "ab", "--device", "cuda"), "cuda")
+
+
+def test_an_input_is_never_the_output(decode, tmp_path):
+    file = tmp_path / "in.jsonl"
+    file.write_text('"a"\n')
+    refused(decode("--prompts", file, "--output", file, "--overwrite"), "--prompts and --output both name")
+    assert file.read_text() == '"a"\n'
+
+
+def test_a_link_is_written_through_and_stays_a_link(decode, tmp_path):
+    target, link = tmp_path / "real.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    assert decode("--prompt", "ab", "--trace", link, "--overwrite").exit_code == 0
+    assert link.is_symlink()
+    assert json.loads(target.read_text())["model"] == "toy:0"
+
+
+def test_a_write_that_fails_leaves_whole_rows(tmp_path, monkeypatch):
+    from mdmkit.cli import output
+    from mdmkit.errors import MdmkitError
+
+    sink = output.RowFile(tmp_path / "out.jsonl")
+    sink.write([{"index": 0}])
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output, "_to_disk", full)
+    with pytest.raises(MdmkitError, match="No space left on device; 1 rows were written before"):
+        sink.write([{"index": 1}])
+    assert (tmp_path / "out.jsonl").read_text() == '{"index": 0}\n'
+
+
+def test_files_may_hold_a_byte_order_mark_and_line_separators_inside_texts(decode, tmp_path):
+    file = tmp_path / "p.jsonl"
+    file.write_bytes(b'\xef\xbb\xbf"a"\r\n' + '"a\u2028"\n'.encode())
+    refused(decode("--prompts", file), "line 2", "prompt 1", "'\\u2028'")
+
+
+def test_a_prompt_that_cannot_be_encoded_is_named_by_its_line(decode, tmp_path):
+    file = tmp_path / "p.jsonl"
+    file.write_text('"a"\n\n"aZ"\n')
+    refused(decode("--prompt", "b", "--prompts", file), "p.jsonl, line 3", "'Z'")
+
+
+def test_a_plugin_that_breaks_while_running_is_one_paragraph_too(decode, tmp_path):
+    plugin = tmp_path / "bad.py"
+    plugin.write_text(
+        "from mdmkit import Component, hookimpl\n\nclass Bad:\n    def on_start(self, *a):\n"
+        "        raise KeyError('oops')\n\n"
+        "@hookimpl\ndef mdmkit_observer():\n    return [Component('bad', Bad)]\n"
+    )
+    result = decode("--prompt", "ab", "--plugin", plugin, "--observer", "bad")
+    assert result.exit_code == 1
+    assert "KeyError" in result.stderr
+    assert "--debug" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_disk_that_is_full_is_one_paragraph(decode):

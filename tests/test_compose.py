@@ -110,7 +110,7 @@ class TestCompose:
         assert error(compose, "plain", score={"name": "tilted", "weight": -1}) == "score 'tilted': weight is negative"
 
     def test_an_error_of_the_plan_passes_through(self):
-        assert error(compose, "plain", plan={"block": 0}).startswith("plan.block=0: it must be at least 1")
+        assert error(compose, "plain", plan={"block": 0}).startswith("plan.block=0: it must be from 1")
 
     def test_an_unknown_cache_is_named(self):
         assert error(compose, "plain", cache="non") == "unknown cache 'non'. Did you mean 'none'? Known: none."

@@ -300,7 +300,7 @@ class TestExampleScore(ScoreContract):
 
 
 class TestExampleSelect(SelectContract):
-    component = example("select", "Huddle")
+    component = example("selecting", "Huddle")
 
 
 class TestExampleLookahead(LookaheadContract):

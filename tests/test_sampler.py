@@ -168,6 +168,40 @@ def test_a_commit_may_take_tokens_back(base):
         assert len(row.trace["choices"]) == 7  # six tokens, three taken back, the deficit made good within each block
 
 
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (lambda step: torch.full(step.open.shape, torch.nan), r"score Odd gave scores that are not numbers .* row 0"),
+        (lambda step: step.confidence[:, :1], r"score Odd returned torch.float32 \[1, 1\].*shape \[1, 8\]"),
+        (lambda step: step.tokens, r"score Odd returned torch.int64"),
+        (lambda step: None, r"score Odd returned NoneType"),
+    ],
+)
+def test_a_score_that_is_none_is_named(result, words):
+    class Odd:
+        def __call__(self, step):
+            return result(step)
+
+    with pytest.raises(MdmkitError, match=words):
+        run(Sampler(Odd(), TakeQuota()), ["ab"])
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (lambda live: torch.full(live.shape, torch.nan), "lookahead Odd gave values that are not numbers"),
+        (lambda live: torch.zeros(len(live), 1), r"lookahead Odd returned torch.float32 \[1, 1\].*shape \[1, 4\]"),
+    ],
+)
+def test_a_lookahead_that_values_nothing_is_named(result, words):
+    class Odd:
+        def __call__(self, step, actions, look):
+            return result(actions.live)
+
+    with pytest.raises(MdmkitError, match=words):
+        run(replace(AHEAD, lookahead=Odd()), ["ab"])
+
+
 def test_a_commit_that_never_lets_go_is_stopped():
     @dataclass(frozen=True)
     class Forever(Erase):

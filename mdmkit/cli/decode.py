@@ -10,8 +10,8 @@ import click
 
 from mdmkit import registry
 from mdmkit.cli.options import composing
-from mdmkit.cli.output import check_target, write_json
-from mdmkit.cli.requests import gather
+from mdmkit.cli.output import check_targets, write_json
+from mdmkit.cli.requests import check, gather
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.errors import MdmkitError
 
@@ -93,11 +93,7 @@ def decode(
 
     Without --prompt, --prompt-ids or --prompts, the model's own sample prompts are decoded.
     """
-    for option, path in (("--output", output), ("--trace", trace)):
-        if path is not None:
-            check_target(option, path, overwrite)
-    if output is not None and trace is not None and output.resolve() == trace.resolve():
-        raise MdmkitError(f"--output and --trace both name {output}: one would replace the other. Name two files.")
+    check_targets({"--output": output, "--trace": trace}, {"--prompts": file, "--config": config}, overwrite)
     from mdmkit.composing import compose
     from mdmkit.loading import load
 
@@ -106,25 +102,19 @@ def decode(
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
     sampler = compose(preset, config=config, overrides=overrides)
-    prompts = gather(texts, ids, file, sampler.seed)
+    prompts, lines = gather(texts, ids, file, sampler.seed)
     backbone = load(model, device=device, dtype=dtype, **_options(model_options))
     limit_threads(backbone)
     if not prompts:
         prompts = _samples(backbone, model, sampler.seed)
-    for start in range(0, len(prompts), batch):  # a bad prompt is found before the first one is decoded
-        backbone.encode(prompts[start : start + batch], sampler.plan)
+    check(backbone, prompts, sampler.plan, lines)
     found = registry.default()
     listening = [found.load(found.find("observer", name))() for name in watchers]
     rows, calls, seconds = run(sampler, backbone, prompts, batch, output, live, listening)
 
     document = {"mdmkit": _version(), "model": model, "sampler": sampler.config}
     if trace is not None:
-        pieces = [[backbone.render(token) for token in row.trace["tokens"]] for row in rows]
-        write_json(
-            "--trace",
-            trace,
-            document | {"rows": [row.trace | {"pieces": p} for row, p in zip(rows, pieces, strict=True)]},
-        )
+        write_json("--trace", trace, document | {"rows": [_traced(row, backbone) for row in rows]})
     nfe = {"rows": sum(row.nfe for row in rows), "calls": calls}
     if as_json:
         click.echo(
@@ -151,6 +141,9 @@ def _names_sampler(config: Path | None) -> bool:
     """Whether a config file says which sampler it is about, or builds one itself."""
     from mdmkit.layers import config_layer
 
+    if config is not None and not config.is_file():
+        return True  # a pipe can be read once only, and whoever composes on the fly says what
+
     return bool({"sampler", "score", "select"} & set(config_layer(config)[1]))
 
 
@@ -158,15 +151,22 @@ def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
     options = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if key in ("ref", "device", "dtype", "registry"):
-            raise MdmkitError(f"--model-option {pair!r}: {key} has an option of its own, such as --device.")
+        if key in ("cls", "ref", "device", "dtype", "registry"):
+            raise MdmkitError(
+                f"--model-option {pair!r}: {key} cannot be passed this way; see --model, --device, --dtype."
+            )
         if not equals or not key.isidentifier():
             raise MdmkitError(f"--model-option {pair!r}: write it as KEY=VALUE, e.g. --model-option mask_id=5.")
         try:
             options[key] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             options[key] = value
     return options
+
+
+def _traced(row: Row, backbone: Backbone) -> dict[str, Any]:
+    pieces = [backbone.render(token) for token in row.trace["tokens"]]
+    return {"index": row.index, "seed": row.seed, **row.trace, "pieces": pieces}
 
 
 def _show(rows: list[Row], nfe: dict[str, int], seconds: float) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gettext
+import io
+import sys
 from typing import Any
 
 import click
@@ -15,6 +17,27 @@ class Refused(click.ClickException):
     """An `MdmkitError` as the command line shows it: one paragraph, exit code 2."""
 
     exit_code = 2
+
+
+class Failed(click.ClickException):
+    """What nobody foresaw, in one paragraph too: exit code 1."""
+
+
+def _story(error: Exception) -> str:
+    said = " ".join(str(error).split())[:500]
+    if "out of memory" in said.lower() or "can't allocate memory" in said or isinstance(error, MemoryError):
+        return f"out of memory. Lower --batch, the length or the number of candidates. ({said})"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'standard output'}: {error.strerror or said}."
+    where = "Run `mdmkit --debug …` to see where; if a plugin is there, it is the cause."
+    return f"{type(error).__name__}: {said}. {where}"
+
+
+def _write_anything() -> None:
+    """Have a terminal without UTF-8 show a question mark rather than stop at a sign that it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 class Commands(click.Group):
@@ -38,12 +61,23 @@ class Commands(click.Group):
             formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
+        _write_anything()
+        debug = ctx.params.get("debug")
         try:
             return super().invoke(ctx)
         except MdmkitError as error:
-            if ctx.params.get("debug"):
+            if debug:
                 raise
             raise Refused(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Stopped before any row was finished.", err=True)
+            raise SystemExit(130) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if debug or isinstance(error, BrokenPipeError):
+                raise
+            raise Failed(_story(error)) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

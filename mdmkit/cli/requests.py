@@ -12,10 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mdmkit.canvas import Prompt
+    from mdmkit.model import Backbone
+    from mdmkit.plan import Plan
 
 
-def gather(texts: Sequence[str], ids: Sequence[str], file: Path | None, seed: int) -> list[Prompt]:
+def gather(
+    texts: Sequence[str], ids: Sequence[str], file: Path | None, seed: int
+) -> tuple[list[Prompt], dict[int, str]]:
     """Collect the prompts of `--prompt`, `--prompt-ids` and `--prompts`, each seeded by its place in the list.
+
+    Returns:
+        The prompts; and for those of the file, which line each came from, for messages.
 
     Raises:
         MdmkitError: an id is no number; the file is missing, empty, not JSON lines, or holds a bad line.
@@ -23,13 +30,24 @@ def gather(texts: Sequence[str], ids: Sequence[str], file: Path | None, seed: in
     from mdmkit.prompts import as_prompt, read_prompts
 
     prompts = read_prompts([*texts, *(_numbers(line) for line in ids)], seed)
-    if file is not None:
-        for number, line in _lines(file):
-            try:
-                prompts.append(as_prompt(_parsed(line), len(prompts), seed))
-            except MdmkitError as error:
-                raise MdmkitError(f"{file}, line {number}: {error}") from None
-    return prompts
+    lines: dict[int, str] = {}
+    for number, line in _lines(file) if file is not None else ():
+        lines[len(prompts)] = f"{file}, line {number}"
+        try:
+            prompts.append(as_prompt(_parsed(line), len(prompts), seed))
+        except MdmkitError as error:
+            raise MdmkitError(f"{lines[len(prompts)]}: {error}") from None
+    return prompts, lines
+
+
+def check(backbone: Backbone, prompts: Sequence[Prompt], plan: Plan, lines: dict[int, str]) -> None:
+    """Encode every prompt once, so that a bad one is found, and named by its line, before the first is decoded."""
+    for prompt in prompts:
+        try:
+            backbone.encode([prompt], plan)
+        except MdmkitError as error:
+            where = lines.get(prompt.index)
+            raise MdmkitError(f"{where}: {error}" if where else str(error)) from error
 
 
 def _numbers(text: str) -> list[int]:
@@ -41,12 +59,12 @@ def _numbers(text: str) -> list[int]:
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise MdmkitError(f"--prompts {file}: {error.strerror or error}. Name a readable file of JSON lines.") from None
     except UnicodeDecodeError:
         raise MdmkitError(f"--prompts {file}: not UTF-8 text. It should hold one JSON value per line.") from None
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise MdmkitError(f"--prompts {file}: the file holds no prompt. Write one JSON value per line.")
     yield from lines
@@ -58,6 +76,8 @@ def _parsed(line: str) -> Any:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise MdmkitError(f"not JSON ({error.msg} at column {error.colno}); {form}.") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+        raise MdmkitError(f"not a prompt ({' '.join(str(error).split())}); {form}.") from None
     if not isinstance(value, str | list | dict):
         raise MdmkitError(f"{value!r} is not a prompt; {form}.")
     return value

@@ -12,16 +12,21 @@ import click
 from mdmkit import registry
 from mdmkit.cli.options import composing
 from mdmkit.config import ABOUT, KEYS, Resolved, resolve
+from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @click.command()
-@click.argument("sampler")
+@click.argument("sampler", required=False)
 @composing
-def show(sampler: str, config: Path | None, overrides: tuple[str, ...]) -> None:
-    """Print SAMPLER's configuration as YAML that --config takes back."""
+def show(sampler: str | None, config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Print the configuration of SAMPLER, or of a --config file, as YAML that --config takes back."""
+    if sampler is None and config is None:
+        raise MdmkitError(
+            "name a sampler, as in `mdmkit show info_gain`, or a --config file; `mdmkit plugins` lists samplers."
+        )
     click.echo("\n".join(lines(resolve(sampler, config, overrides, registry=registry.default()))))
 
 

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from mdmkit import MdmkitError
 from mdmkit_zoo.puzzles import texts
 from mdmkit_zoo.puzzles.tokenizer import MASK_ID, VOCABULARY, build_tokenizer
 from mdmkit_zoo.puzzles.train import SAMPLES, Examples, _mask, _text
@@ -66,6 +67,17 @@ def test_instances_come_from_their_seed_and_can_be_solved(task):
         assert len(set(first)) == 30
         assert first != texts.instances(task, 30, 6)
         assert all(texts.held_out(task, prompt) for prompt in first)
+
+
+def test_more_prompts_than_there_are_is_refused():
+    assert texts.available("countdown") == 309
+    assert len(texts.instances("countdown", 309, 0)) == 309
+    with pytest.raises(MdmkitError, match="310 held-out countdown prompts were asked for, and there are 309"):
+        texts.instances("countdown", 310, 0)
+
+
+def test_trained_prompts_are_none_of_the_judged():
+    assert not any(texts.held_out("countdown", p) for p in texts.instances("countdown", 40, 1, trained=True))
 
 
 def test_sudokus_have_four_to_ten_givens():

@@ -35,5 +35,5 @@ def mdmkit_sampler() -> list[Component]:
         Component("margin", f"{presets}/margin.yaml", "widest margins first"),
         Component("random", f"{presets}/random.yaml", "positions in random order"),
         Component("left_to_right", f"{presets}/left_to_right.yaml", "autoregressive order"),
-        Component("threshold", f"{presets}/threshold.yaml", "all positions above 0.9 at once"),
+        Component("threshold", f"{presets}/threshold.yaml", "all positions at or above 0.9 at once"),
     ]

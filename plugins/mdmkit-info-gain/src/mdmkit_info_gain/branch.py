@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from mdmkit import Step
 
 
+# Every pair of a row's candidates is compared to merge equal ones.
+MOST = 1024
+
+
 @dataclass(frozen=True)
 class Branch:
     """Propose up to N actions per row (arXiv:2602.18176, §2 of the method).
@@ -40,8 +44,10 @@ class Branch:
     bypass: float | None = 0.8
 
     def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise MdmkitError(f"select branch: candidates={self.candidates}: at least 1, the greedy action.")
+        if not 1 <= self.candidates <= MOST:
+            raise MdmkitError(
+                f"select branch: candidates={self.candidates}: from 1, the greedy action alone, to {MOST}."
+            )
         if not 0 < self.position_temperature < math.inf:
             raise MdmkitError(f"select branch: position_temperature={self.position_temperature}: it must be above 0.")
         if self.bypass is not None and not 0 <= self.bypass <= 1:

@@ -103,9 +103,19 @@ class Tokens:
         try:
             given = self.tokenizer(text, return_special_tokens_mask=True, verbose=False)
         except Exception as error:  # the Rust tokenizers raise bare Exceptions
-            raise MdmkitError(f"prompt {prompt.index}: the model's tokenizer cannot read {text!r}: {error}") from error
+            raise MdmkitError(
+                f"prompt {prompt.index}: the model's tokenizer cannot read {text!r}: {error}.{self._alphabet(text)}"
+            ) from error
         ids, of_template = list(given["input_ids"]), list(given["special_tokens_mask"])
         return self._cut(ids, of_template)
+
+    def _alphabet(self, text: str) -> str:
+        """For a tokenizer of single characters: which of the text's it lacks, and those it has."""
+        known = sorted(token for token in self.tokenizer.get_vocab() if len(token) == 1)
+        lacking = sorted(set(text) - set(known))
+        if not lacking or len(known) < 2 or len(known) > 100:
+            return ""
+        return f" It has no {' '.join(map(repr, lacking))}; its characters are {''.join(known)}"
 
     def _cut(self, ids: list[int], of_template: list[int]) -> tuple[list[int], list[int]]:
         """Cut ids where the text ends and the template's closing tokens begin."""

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 NEVER = -1e4
 DTYPES = {"auto": torch.float32, "float32": torch.float32, "float64": torch.float64}
 
+# The forward pass walks the columns one by one, and keeps [M, L, V] log marginals.
+LONGEST = 1024
+
 
 class Bigram(Backbone):
     """A word chain: hidden states are the exact log marginals, the head passes them on.
@@ -93,7 +96,7 @@ class Bigram(Backbone):
             vocab=self.vocab,
             plan_length=plan.length,
             default_length=self.length,
-            max_length=None,
+            max_length=LONGEST,
         )
         return canvas, None
 

@@ -17,6 +17,8 @@ import re
 import zlib
 from functools import cache
 
+from mdmkit.errors import MdmkitError
+
 MASK = "_"
 ALPHABET = "0123456789+-*=/,>:"
 TASKS = ("sudoku4", "countdown", "one_way")
@@ -78,16 +80,34 @@ def held_out(task: str, prompt: str) -> bool:
     return zlib.crc32(key.encode()) % HELD_OUT_ONE_IN[task] == 0
 
 
-def instances(task: str, count: int, seed: int) -> list[str]:
-    """Draw `count` held-out prompts from a seed; the same seed gives the same prompts."""
+def instances(task: str, count: int, seed: int, *, trained: bool = False) -> list[str]:
+    """Draw `count` different held-out prompts from a seed (one-way: `count` times the one prompt there is).
+
+    With `trained=True` they come from what training may show instead.
+
+    Raises:
+        MdmkitError: there are fewer than `count` such prompts.
+    """
+    if task == "one_way":
+        return [_prompt(task, one_way_texts()[0], random.Random(0))] * count
+    if count > (most := available(task)) and not trained:
+        raise MdmkitError(f"{count} held-out {task} prompts were asked for, and there are {most}.")
     rng = random.Random(f"{task}/{seed}")
-    prompts: list[str] = []
+    prompts: dict[str, None] = {}
     while len(prompts) < count:
-        text = rng.choice(texts(task))
-        prompt = _prompt(task, text, rng)
-        if task == "one_way" or (held_out(task, prompt) and prompt not in prompts):
-            prompts.append(prompt)
-    return prompts
+        prompt = _prompt(task, rng.choice(texts(task)), rng)
+        if held_out(task, prompt) is not trained:
+            prompts[prompt] = None
+    return list(prompts)
+
+
+@cache
+def available(task: str) -> int:
+    """How many different held-out prompts there are; for Sudoku far more than anybody judges."""
+    if task == "countdown":
+        prompts = {_prompt(task, text, random.Random(0)) for text in countdown_texts()}
+        return sum(held_out(task, prompt) for prompt in prompts)
+    return 10**6
 
 
 def _prompt(task: str, text: str, rng: random.Random) -> str:
