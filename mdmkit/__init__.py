@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mdmkit.errors import MdmkitError
     from mdmkit.hookspecs import Component, hookimpl
     from mdmkit.loading import load
-    from mdmkit.model import Backbone, Look
+    from mdmkit.look import Look
+    from mdmkit.model import Backbone
     from mdmkit.observe import Observer
     from mdmkit.plan import Plan
     from mdmkit.sampler import Sampler
@@ -56,7 +57,7 @@ _HOME = {
     "Canvas": "canvas",
     "Component": "hookspecs",
     "Draw": "step",
-    "Look": "model",
+    "Look": "look",
     "MdmkitError": "errors",
     "Observer": "observe",
     "Plan": "plan",

@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from mdmkit.agenda import Agenda, check_shape
 from mdmkit.blocks import Block, blocks
 from mdmkit.cache import CACHES
 from mdmkit.canvas import Canvas
 from mdmkit.errors import MdmkitError, unknown
-from mdmkit.model import Backbone, Hidden, Look, Runner, require_cache
+from mdmkit.look import Look
+from mdmkit.model import Backbone, require_cache
 from mdmkit.observe import Observer
 from mdmkit.plan import Plan
+from mdmkit.runner import Hidden, Runner
 from mdmkit.stages import Commit, Lookahead, Score, Select, Write
-from mdmkit.step import Actions, Draw, Step
+from mdmkit.step import Draw, Step
 from mdmkit.trace import Trace
 
 # Steps per column of a block after which a commit that takes tokens back counts as stuck.
@@ -77,7 +79,8 @@ class Sampler:
         for block in blocks(canvas, self.plan):
             runner.cache.enter_block(block.span, canvas.tokens.shape[1])
             canvas = self._fill(runner, canvas, block, trace, memory, observers)
-        if any(v is not None and v.isnan().any() for v in trace.values):
+        odd = [values.isnan().any() for values in trace.values if values is not None]
+        if odd and torch.stack(odd).any():
             raise MdmkitError(f"lookahead {type(self.lookahead).__name__} gave values that are not numbers (NaN).")
         if canvas.masked.any():
             raise MdmkitError(f"commit {type(self.commit).__name__} took tokens back in a block that was finished.")
@@ -105,7 +108,7 @@ class Sampler:
             if hidden is None:
                 if not open_.any():
                     return canvas
-                hidden = _enter(runner, canvas, open_)
+                hidden = runner.enter(canvas, open_)
             belief = runner.belief(hidden.at(block.span))
             quota = block.quota(open_, taken)
             step = Step(
@@ -121,28 +124,26 @@ class Sampler:
                 memory=memory,
             )
             scores = self.score(step)
-            _check_shape("score", self.score, scores, open_.shape)
+            check_shape("score", self.score, scores, open_.shape)
             actions = self.select(step, scores)
 
-            states = actions.written(canvas, block.span)
-            several = actions.live.sum(1) > 1
-            # A lone alternative is looked at for the next step's belief, so only where something stays open.
-            onward = (open_[:, None] & ~actions.place).any(-1) & (not rewrites)
-            looked = actions.live & (several[:, None] | onward)
-            where, compared, busy = self._host_plan(step, scores, actions, looked, several)
-            if not busy:
+            agenda = Agenda.fetch(self, step, scores, actions)
+            if not agenda.busy:
                 return canvas
-            ahead = runner.forward(states.flatten(0, 1)[where], where // states.shape[1]) if len(where) else None
+            states = actions.written(canvas, block.span)
+            ahead = None
+            if len(agenda.forward):
+                ahead = runner.forward(states.flatten(0, 1)[agenda.forward], agenda.forward // states.shape[1])
 
             values, choice = None, actions.live.long().argmax(1)
-            if self.lookahead is not None and ahead is not None and len(compared):
+            if self.lookahead is not None and ahead is not None and len(agenda.compare):
                 remaining = (states == canvas.mask_id) & canvas.editable[:, None]
-                among = Hidden(ahead.values[compared], ahead.start)
-                look = Look(runner, hidden, among, where[compared], remaining, canvas.masked, block.span)
+                compared, states_compared = ahead.only(agenda.compare), agenda.forward[agenda.compare]
+                look = Look(runner, hidden, compared, states_compared, remaining, canvas.masked, block.span)
                 values = self.lookahead(step, actions, look)
-                _check_shape("lookahead", self.lookahead, values, actions.live.shape)
+                check_shape("lookahead", self.lookahead, values, actions.live.shape)
                 values = values.masked_fill(~actions.live, -torch.inf)
-                choice = torch.where(several, values.argmax(1), choice)
+                choice = torch.where(actions.live.sum(1) > 1, values.argmax(1), choice)
             canvas = self.commit(step, actions, choice)
             trace.record(step, actions, choice, values)
             for observer in observers:
@@ -150,56 +151,5 @@ class Sampler:
             taken = taken + open_.any(1)
             if ahead is None and not rewrites:  # nothing stays open in any row
                 return canvas
-            hidden = None if rewrites or ahead is None else _chosen(ahead, where, choice, states.shape[1])
+            hidden = None if rewrites or ahead is None else ahead.chosen(agenda.forward, choice, states.shape[1])
         raise MdmkitError(f"commit {type(self.commit).__name__} still leaves positions open after {limit} steps.")
-
-    def _host_plan(
-        self, step: Step, scores: Tensor, actions: Actions, looked: Tensor, several: Tensor
-    ) -> tuple[Tensor, Tensor, bool]:
-        """Fetch in one transfer, the step's only one, what the host must know.
-
-        Returns:
-            The states that need a forward, as flat indices into [B·N]; which of those are to be compared; and whether
-            any row has something open.
-        """
-        broken = (step.belief.entropy.isnan() & step.open).any(1)
-        open_ = step.open.any(1)
-        unscored = (scores.isnan() & step.open).any(1)
-        stuck = open_ & ~(actions.live & (actions.place & step.open[:, None]).any(-1)).any(1)
-        everything = torch.cat((looked.flatten(), broken, unscored, stuck, several, open_)).cpu()
-        flags, host = everything[: looked.numel()], everything[looked.numel() :].view(5, -1)
-        for failed, reason in (
-            (host[0], "the model's logits are not numbers (NaN)"),
-            (host[1], f"score {type(self.score).__name__} gave scores that are not numbers (NaN)"),
-            (host[2], f"select {type(self.select).__name__} filled no position"),
-        ):
-            if failed.any():
-                row = int(failed.long().argmax())
-                raise MdmkitError(f"{reason} at tick {int(step.tick[row])} in row {row} of the batch.")
-        where = flags.nonzero()[:, 0]
-        compared = host[3][where // looked.shape[1]].nonzero()[:, 0]
-        return where.to(looked.device), compared.to(looked.device), bool(host[4].any())
-
-
-def _check_shape(kind: str, stage: Any, result: Any, shape: torch.Size) -> None:
-    if not isinstance(result, Tensor) or result.shape != shape or not result.is_floating_point():
-        got = f"{result.dtype} {list(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
-        raise MdmkitError(
-            f"{kind} {type(stage).__name__} returned {got}; it must return a float tensor of shape {list(shape)}."
-        )
-
-
-def _enter(runner: Runner, canvas: Canvas, open_: Tensor) -> Hidden:
-    """Look at the rows that have something open as they are: [B, L, D], zeros for the others."""
-    rows = open_.any(1).nonzero()[:, 0]
-    part = runner.forward(canvas.tokens[rows], rows)
-    full = part.values.new_zeros(len(open_), *part.values.shape[1:])
-    return Hidden(full.index_copy(0, rows, part.values), part.start)
-
-
-def _chosen(ahead: Hidden, where: Tensor, choice: Tensor, alternatives: int) -> Hidden:
-    """Carry the chosen states' hidden on: [B, L, D]. A row that was not looked at is done; its entry is never read."""
-    slot = torch.zeros(len(choice) * alternatives, dtype=torch.long, device=where.device)
-    slot[where] = torch.arange(len(where), device=where.device)
-    index = torch.arange(len(choice), device=where.device) * alternatives + choice
-    return Hidden(ahead.values[slot[index]], ahead.start)

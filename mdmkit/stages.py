@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mdmkit.canvas import Canvas
-    from mdmkit.model import Look
+    from mdmkit.look import Look
     from mdmkit.step import Actions, Step
 
 

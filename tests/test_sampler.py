@@ -325,11 +325,11 @@ def test_logits_that_are_not_numbers_name_tick_and_row():
 
 
 def test_large_batches_of_states_are_split(monkeypatch):
-    from mdmkit import model
+    from mdmkit import look, runner
 
     whole = run(AHEAD, RAGGED)
-    monkeypatch.setattr(model, "FORWARD_TOKENS", 40)
-    monkeypatch.setattr(model, "LOOK_BYTES", 600)
+    monkeypatch.setattr(runner, "FORWARD_TOKENS", 40)
+    monkeypatch.setattr(look, "LOOK_BYTES", 600)
     parts = run(AHEAD, RAGGED)
     assert parts.tokens == whole.tokens and parts.nfe["rows"] == whole.nfe["rows"]
     assert parts.calls > whole.calls

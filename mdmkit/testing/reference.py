@@ -13,7 +13,7 @@ from mdmkit.step import Actions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit.model import Look
+    from mdmkit.look import Look
     from mdmkit.step import Step
 
 

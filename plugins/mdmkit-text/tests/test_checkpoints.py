@@ -198,3 +198,34 @@ def test_loading_and_encoding_are_silent(build: Callable[..., Path]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("model_type", ["bert"], "model_type in its config.json must be a text"),
+        ("architectures", 3, "architectures in its config.json must be a list"),
+        ("architectures", [{}], "architectures in its config.json must be a list"),
+    ],
+)
+def test_a_config_with_values_of_the_wrong_kind_is_refused(
+    build: Callable[..., Path], key: str, value: Any, words: str
+) -> None:
+    folder = build("bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    refused(folder, words)
+
+
+@pytest.mark.parametrize("weight_map", [{}, {"a": 3}, {"a": "../elsewhere.safetensors"}, None])
+def test_an_index_that_names_no_files_here_is_refused(build: Callable[..., Path], weight_map: Any) -> None:
+    folder = build("bert")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    refused(folder, "has no usable weight_map")
+
+
+def test_a_config_nested_without_end_is_refused(build: Callable[..., Path]) -> None:
+    folder = build("bert")
+    (folder / "config.json").write_text("[" * 100_000)
+    refused(folder, "config.json cannot be read")

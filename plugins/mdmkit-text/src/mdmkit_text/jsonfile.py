@@ -21,7 +21,7 @@ def read_object(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise MdmkitError(f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise MdmkitError(f"{path} cannot be read: {error}.") from error
     if not isinstance(content, dict):
         raise MdmkitError(f"{path} must hold a JSON object, and holds a {type(content).__name__}.")

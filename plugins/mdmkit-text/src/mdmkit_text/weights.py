@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdmkit.errors import MdmkitError
@@ -11,7 +12,6 @@ from mdmkit_text.quiet import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from mdmkit_text.families.family import Family
 
@@ -67,8 +67,10 @@ def check_files(folder: Path) -> None:
         names = [_SINGLE]
     elif (folder / _INDEX).is_file():
         shards = read_object(folder / _INDEX).get("weight_map")
-        if not isinstance(shards, dict):
-            raise MdmkitError(f"{folder / _INDEX} has no weight_map: it should say which file holds each weight.")
+        if not isinstance(shards, dict) or not shards or not all(_plain(name) for name in shards.values()):
+            raise MdmkitError(
+                f"{folder / _INDEX} has no usable weight_map: it should name the file here that holds each weight."
+            )
         names = sorted(set(shards.values()))
     else:
         raise MdmkitError(_no_weights(folder))
@@ -86,6 +88,10 @@ def check_files(folder: Path) -> None:
                 f"{path} is not a whole safetensors file: {error}. It may be cut short, or a Git LFS pointer in place "
                 "of the file. Fetch it again."
             ) from error
+
+
+def _plain(name: Any) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
 
 
 def _no_weights(folder: Path) -> str:

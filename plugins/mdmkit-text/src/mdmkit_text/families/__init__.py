@@ -21,6 +21,13 @@ def family_of(config: dict[str, Any], ref: str) -> Family:
     Raises:
         MdmkitError: no family claims it, with the reason.
     """
+    model_type, names = config.get("model_type"), config.get("architectures") or []
+    if not isinstance(model_type, str | None):
+        raise MdmkitError(f"model {ref!r}: model_type in its config.json must be a text, not {model_type!r}.")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise MdmkitError(
+            f"model {ref!r}: architectures in its config.json must be a list of class names, not {names!r}."
+        )
     for family in FAMILIES:
         if family.claims(config):
             return family()

@@ -1,0 +1,69 @@
+"""What the host must know of a step, fetched from the device in one transfer, and whether the stages kept to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.errors import MdmkitError
+
+if TYPE_CHECKING:
+    from mdmkit.sampler import Sampler
+    from mdmkit.step import Actions, Step
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """The forwards of a step.
+
+    Attributes:
+        forward: int64 [M]; the next states to look at, as flat indices into [B·N].
+        compare: int64; which of those are rivals: a row that proposes one state has none.
+        busy: whether any row has something open.
+    """
+
+    forward: Tensor
+    compare: Tensor
+    busy: bool
+
+    @classmethod
+    def fetch(cls, sampler: Sampler, step: Step, scores: Tensor, actions: Actions) -> Agenda:
+        """Read it off the device.
+
+        Raises:
+            MdmkitError: logits or scores are not numbers, or the select fills nothing in a row with open positions.
+        """
+        rewrites = getattr(sampler.commit, "rewrites", False)
+        several = actions.live.sum(1) > 1
+        # A lone state is looked at for the next step's belief only: where something stays open, and is not rewritten.
+        onward = (step.open[:, None] & ~actions.place).any(-1) & (not rewrites)
+        looked = actions.live & (several[:, None] | onward)
+
+        open_ = step.open.any(1)
+        broken = (step.belief.entropy.isnan() & step.open).any(1)
+        unscored = (scores.isnan() & step.open).any(1)
+        stuck = open_ & ~(actions.live & (actions.place & step.open[:, None]).any(-1)).any(1)
+        host = torch.cat((looked.flatten(), broken, unscored, stuck, several, open_)).cpu()
+        rows = host[looked.numel() :].view(5, -1)
+        for failed, reason in (
+            (rows[0], "the model's logits are not numbers (NaN)"),
+            (rows[1], f"score {type(sampler.score).__name__} gave scores that are not numbers (NaN)"),
+            (rows[2], f"select {type(sampler.select).__name__} filled no position"),
+        ):
+            if failed.any():
+                row = int(failed.long().argmax())
+                raise MdmkitError(f"{reason} at tick {int(step.tick[row])} in row {row} of the batch.")
+        forward = host[: looked.numel()].nonzero()[:, 0]
+        compare = rows[3][forward // looked.shape[1]].nonzero()[:, 0]
+        return cls(forward.to(looked.device), compare.to(looked.device), bool(rows[4].any()))
+
+
+def check_shape(kind: str, stage: Any, result: Any, shape: torch.Size) -> None:
+    """Refuse a stage's result that is no float tensor of the given shape."""
+    if not isinstance(result, Tensor) or result.shape != shape or not result.is_floating_point():
+        got = f"{result.dtype} {list(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
+        name = type(stage).__name__
+        raise MdmkitError(f"{kind} {name} returned {got}; it must return a float tensor of shape {list(shape)}.")

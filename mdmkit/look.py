@@ -1,0 +1,59 @@
+"""What a lookahead sees of the proposed next states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mdmkit.belief import Belief
+
+if TYPE_CHECKING:
+    from mdmkit.runner import Hidden, Runner
+
+# Bytes of logits that one chunk of a look may hold.
+LOOK_BYTES = 256 << 20
+
+
+class Look:
+    """What a lookahead sees of the proposed next states: reductions of their beliefs, on demand.
+
+    A next state exists for every live alternative of a row that proposes more than one; elsewhere results mean nothing.
+
+    Attributes:
+        remaining: bool [B, N, T]; positions still masked in each next state.
+        masked: bool [B, T]; positions masked in the current state.
+        block: the columns of the active window.
+        sequence: every column that was recomputed: the whole row without a cache.
+    """
+
+    def __init__(
+        self, runner: Runner, now: Hidden, ahead: Hidden, where: Tensor, remaining: Tensor, masked: Tensor, block: slice
+    ):
+        self._runner, self._now, self._ahead, self._where = runner, now, ahead, where
+        self.remaining, self.masked, self.block = remaining, masked, block
+        self.sequence = slice(ahead.start, ahead.start + ahead.values.shape[1])
+
+    def __call__(self, reduce: Callable[[Belief], Tensor], span: slice | None = None) -> Tensor:
+        """Reduce each next state's belief over the vocabulary, position by position.
+
+        `reduce` maps a belief over positions, logits [..., V], to one number for each, [...]. The result is [B, N, S]
+        over the columns of `span` (the active window where None). The logits exist only chunk by chunk.
+        """
+        values = self._reduced(reduce, self._ahead.at(span or self.block))
+        rows, alternatives = self.remaining.shape[:2]
+        out = values.new_zeros(rows * alternatives, *values.shape[1:])
+        return out.index_copy(0, self._where, values).unflatten(0, (rows, alternatives))
+
+    def now(self, reduce: Callable[[Belief], Tensor], span: slice | None = None) -> Tensor:
+        """Reduce the current state's belief in the same way: [B, S]."""
+        return self._reduced(reduce, self._now.at(span or self.block))
+
+    def _reduced(self, reduce: Callable[[Belief], Tensor], hidden: Tensor) -> Tensor:
+        size = max(1, LOOK_BYTES // (4 * self._runner.backbone.vocab))
+        # [positions, 1, D]: heads that want a sequence get sequences of one.
+        parts = hidden.flatten(0, 1)[:, None].split(size)
+        values = torch.cat([reduce(self._runner.belief(part))[:, 0] for part in parts])
+        return values.unflatten(0, hidden.shape[:2])
