@@ -17,3 +17,13 @@ def test_the_demo_and_the_results_in_readme_are_the_real_ones():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "valid · H̃" in readme
     assert readme == load(ROOT / "docs" / "fill_readme.py").filled(readme), "run `make readme`"
+
+
+def test_the_results_page_is_written_from_its_numbers():
+    import json
+
+    from mdmkit_zoo.puzzles.page import page
+
+    results = ROOT / "docs" / "results" / "puzzles.md"
+    data = json.loads(results.with_suffix(".json").read_text(encoding="utf-8"))
+    assert results.read_text(encoding="utf-8") == page(data), "run `mdmkit zoo results --render`"

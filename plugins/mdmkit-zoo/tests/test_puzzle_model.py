@@ -12,7 +12,7 @@ import mdmkit
 from mdmkit_zoo.catalogue import ENTRIES
 from mdmkit_zoo.demo import demo
 from mdmkit_zoo.puzzles import texts
-from mdmkit_zoo.puzzles.page import page
+from mdmkit_zoo.puzzles.page import numbers, page
 from mdmkit_zoo.puzzles.results import VARIANTS, composed, factors_first, measure, product_given_factors, trial
 from mdmkit_zoo.puzzles.train import SAMPLES, Recipe, build_model, train
 
@@ -82,8 +82,9 @@ def test_the_results_page_says_what_was_measured(backbone, monkeypatch):
         assert 0 <= cell.share <= 1
     trials = trial(backbone, 2, 2, lambda line: None)
     assert set(trials) == set(VARIANTS)
-    facts = {"count": 3, "seeds": 2, "trial_count": 2, "best": "total", "product": 1.0}
-    text = page(cells, trials, facts)
+    words = dict.fromkeys(("command", "date", "machine", "torch", "transformers"), "said")
+    facts = {"count": 3, "countdown": 3, "seeds": 2, "trial_count": 2, "best": "total", "product": 1.0, **words}
+    text = page({"facts": facts, "trials": trials, "cells": [numbers(cell) for cell in cells]})
     assert text.count("| info_gain (total) |") == 6
     assert "100.0 % of the 64 products" in text
 

@@ -135,14 +135,21 @@ zoo.add_command(demo)
     help="Other instances, to choose the variant on.",
 )
 @click.option("--batch", type=click.IntRange(min=1), default=250, show_default=True, help="Rows decoded together.")
-def results(output: Path, count: int, seeds: int, trial_count: int, batch: int) -> None:
+@click.option("--render", is_flag=True, help="Only write the page anew from the numbers beside it.")
+def results(output: Path, count: int, seeds: int, trial_count: int, batch: int, render: bool) -> None:
     """Judge the samplers on held-out puzzles and write the page of results (about an hour at the defaults)."""
     import time
 
-    from mdmkit_zoo.puzzles.page import write_page
+    from mdmkit_zoo.puzzles import page
 
+    if render:
+        if not output.with_suffix(".json").is_file():
+            raise MdmkitError(f"{output.with_suffix('.json')} is not there: run `mdmkit zoo results` without --render.")
+        page.render(output)
+        click.echo(f"wrote {output}")
+        return
     began = time.monotonic()
-    write_page(
+    page.write_page(
         output,
         count=count,
         seeds=seeds,
