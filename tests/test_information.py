@@ -43,7 +43,7 @@ def test_total_gain_averaged_over_the_token_is_the_sum_of_mutual_informations(co
         def __call__(self, step, actions, look):
             seen["p"] = step.belief.logp[0, column - step.span.start].exp()
             seen["gain"] = super().__call__(step, actions, look)[0]
-            return seen["gain"]
+            return seen["gain"][None]
 
     gain = Kept(reference="matched", normalise="sum", cost="none")
     mdmkit.decode(Sampler(ByConfidence(), EveryWord(column), gain), backbone, [prompt])
