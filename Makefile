@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PROJECTS := $(sort $(dir $(wildcard plugins/mdmkit-*/pyproject.toml)))
 SOURCES := mdmkit $(wildcard plugins/mdmkit-*/src)
 # One thread is the fastest for models this small; no test may reach for a model hub.
-QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1
 BUILD := hatchling editables build
 TOOLS := pytest ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.

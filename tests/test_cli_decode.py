@@ -82,7 +82,7 @@ def decode(tmp_path, monkeypatch):
     return call
 
 
-def refused(result, *words):
+def expect_refused(result, *words):
     """The result is one paragraph on stderr that holds the words, nothing on stdout, exit code 2."""
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
@@ -190,7 +190,9 @@ def test_live_shows_the_canvas_and_changes_nothing(decode):
 def test_observers_run_along_by_name(decode):
     result = decode("--prompt", "ab", "--observer", "counter")
     assert result.stderr.count("wrote 1") == 8
-    refused(decode("--prompt", "ab", "--observer", "count"), "unknown observer 'count'", "Did you mean 'counter'")
+    expect_refused(
+        decode("--prompt", "ab", "--observer", "count"), "unknown observer 'count'", "Did you mean 'counter'"
+    )
 
 
 MISTAKES = {
@@ -231,7 +233,7 @@ def test_a_mistake_is_one_paragraph_and_leaves_nothing(decode, tmp_path, name):
     out = tmp_path / "out.jsonl"
     asked = [] if name == "no samples" else ["--prompt", "ab"]
     given = [*asked, *([] if "--output" in options else ["--output", out]), *options]
-    refused(decode(*given), *words)
+    expect_refused(decode(*given), *words)
     assert not out.exists()
 
 
@@ -252,14 +254,14 @@ def test_a_mistake_is_one_paragraph_and_leaves_nothing(decode, tmp_path, name):
 def test_a_bad_line_is_named(decode, tmp_path, line, words):
     file, out = tmp_path / "p.jsonl", tmp_path / "out.jsonl"
     file.write_text(f'"a"\n"b"\n{line}\n')
-    refused(decode("--prompts", file, "--output", out), "line 3", words)
+    expect_refused(decode("--prompts", file, "--output", out), "line 3", words)
     assert not out.exists()
 
 
 def test_a_bad_prompt_late_in_the_file_is_found_before_anything_is_decoded(decode, tmp_path):
     file, out = tmp_path / "p.jsonl", tmp_path / "out.jsonl"
     file.write_text('"a"\n' * 40 + '"aZ"\n')
-    refused(decode("--prompts", file, "--output", out, "--batch", 2), "prompt 40", "'Z'")
+    expect_refused(decode("--prompts", file, "--output", out, "--batch", 2), "prompt 40", "'Z'")
     assert not out.exists()
 
 
@@ -267,21 +269,21 @@ def test_a_bad_prompt_late_in_the_file_is_found_before_anything_is_decoded(decod
 def test_a_file_without_prompts_is_refused(decode, tmp_path, content):
     file = tmp_path / "p.jsonl"
     file.write_bytes(content)
-    refused(decode("--prompts", file), "p.jsonl")
+    expect_refused(decode("--prompts", file), "p.jsonl")
 
 
 @pytest.mark.parametrize("option", ["--output", "--trace"])
 def test_an_existing_file_is_kept_unless_overwrite_is_given(decode, tmp_path, option):
     path = tmp_path / "there"
     path.write_text("precious")
-    refused(decode("--prompt", "ab", option, path), "exists", "--overwrite")
+    expect_refused(decode("--prompt", "ab", option, path), "exists", "--overwrite")
     assert path.read_text() == "precious"
     # A run that fails does not cost the old file either.
-    refused(decode("--prompt", "aZ", option, path, "--overwrite"), "'Z'")
+    expect_refused(decode("--prompt", "aZ", option, path, "--overwrite"), "'Z'")
     assert path.read_text() == "precious"
     assert decode("--prompt", "ab", option, path, "--overwrite").exit_code == 0
     assert path.read_text() != "precious"
-    refused(decode("--prompt", "ab", option, tmp_path), "directory")
+    expect_refused(decode("--prompt", "ab", option, tmp_path), "directory")
 
 
 def test_cuda_asked_for_and_absent(decode):
@@ -290,13 +292,13 @@ def test_cuda_asked_for_and_absent(decode):
     if torch.cuda.is_available():
         assert decode("--prompt", "ab", "--device", "cuda").exit_code == 0
     else:
-        refused(decode("--prompt", "ab", "--device", "cuda"), "cuda")
+        expect_refused(decode("--prompt", "ab", "--device", "cuda"), "cuda")
 
 
 def test_an_input_is_never_the_output(decode, tmp_path):
     file = tmp_path / "in.jsonl"
     file.write_text('"a"\n')
-    refused(decode("--prompts", file, "--output", file, "--overwrite"), "--prompts and --output both name")
+    expect_refused(decode("--prompts", file, "--output", file, "--overwrite"), "--prompts and --output both name")
     assert file.read_text() == '"a"\n'
 
 
@@ -328,13 +330,13 @@ def test_a_write_that_fails_leaves_whole_rows(tmp_path, monkeypatch):
 def test_files_may_hold_a_byte_order_mark_and_line_separators_inside_texts(decode, tmp_path):
     file = tmp_path / "p.jsonl"
     file.write_bytes(b'\xef\xbb\xbf"a"\r\n' + '"a\u2028"\n'.encode())
-    refused(decode("--prompts", file), "line 2", "prompt 1", "'\\u2028'")
+    expect_refused(decode("--prompts", file), "line 2", "prompt 1", "'\\u2028'")
 
 
 def test_a_prompt_that_cannot_be_encoded_is_named_by_its_line(decode, tmp_path):
     file = tmp_path / "p.jsonl"
     file.write_text('"a"\n\n"aZ"\n')
-    refused(decode("--prompt", "b", "--prompts", file), "p.jsonl, line 3", "'Z'")
+    expect_refused(decode("--prompt", "b", "--prompts", file), "p.jsonl, line 3", "'Z'")
 
 
 def test_a_plugin_that_breaks_while_running_is_one_paragraph_too(decode, tmp_path):
@@ -352,7 +354,7 @@ def test_a_plugin_that_breaks_while_running_is_one_paragraph_too(decode, tmp_pat
 
 
 def test_a_disk_that_is_full_is_one_paragraph(decode):
-    refused(decode("--prompt", "ab", "--output", "/dev/full", "--overwrite"), "/dev/full", "No space left")
+    expect_refused(decode("--prompt", "ab", "--output", "/dev/full", "--overwrite"), "/dev/full", "No space left")
 
 
 def test_a_config_without_a_sampler_uses_the_default(decode, tmp_path):
@@ -371,10 +373,10 @@ def test_debug_shows_the_traceback(tmp_path):
 def test_a_file_with_two_plugins_of_one_name_says_how_to_choose(decode, tmp_path):
     other = tmp_path / "others.py"
     other.write_text(PLUGIN)
-    refused(decode("--prompt", "ab", "--plugin", other), "by_confidence", "toys.py", "others.py")
+    expect_refused(decode("--prompt", "ab", "--plugin", other), "by_confidence", "toys.py", "others.py")
 
 
 def test_a_plugin_file_that_fails_to_import_is_named(decode, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("import no_such_module\n")
-    refused(decode("--prompt", "ab", "--plugin", broken), "broken.py", "no_such_module")
+    expect_refused(decode("--prompt", "ab", "--plugin", broken), "broken.py", "no_such_module")

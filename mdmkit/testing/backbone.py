@@ -35,7 +35,7 @@ class BackboneContract(Contract):
 
     @pytest.fixture
     def backbone(self) -> Backbone:
-        raise NotImplementedError(f"{type(self).__name__}: define a fixture `backbone` that returns the model")
+        raise TypeError(f"{type(self).__name__}: define a fixture `backbone` that returns the model")
 
     def _encode(self, backbone: Backbone) -> tuple[list[Prompt], Canvas, Any]:
         prompts = read_prompts(self.prompts, seed=0)

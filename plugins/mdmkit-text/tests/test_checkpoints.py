@@ -31,7 +31,7 @@ def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any
     save_file(weights, path, metadata={"format": "pt"})
 
 
-def refused(folder: Path, pattern: str, **options: Any) -> str:
+def expect_refused(folder: Path, pattern: str, **options: Any) -> str:
     with pytest.raises(MdmkitError, match=pattern) as caught:
         TextBackbone.load(str(folder), **options)
     assert "\n" not in str(caught.value), "an error is one paragraph"
@@ -41,19 +41,19 @@ def refused(folder: Path, pattern: str, **options: Any) -> str:
 def test_missing_weights_are_listed(build: Callable[..., Path]) -> None:
     folder = build("bert")
     change_weights(folder, lambda w: w.pop("bert.encoder.layer.1.output.dense.weight"))
-    refused(folder, r"do not fit BertForMaskedLM.*missing: bert\.encoder\.layer\.1\.output\.dense\.weight\.")
+    expect_refused(folder, r"do not fit BertForMaskedLM.*missing: bert\.encoder\.layer\.1\.output\.dense\.weight\.")
 
 
 def test_unexpected_weights_are_listed(build: Callable[..., Path]) -> None:
     folder = build("llama")
     change_weights(folder, lambda w: w.update({"model.layers.7.extra": torch.zeros(2)}))
-    refused(folder, r"unexpected: model\.layers\.7\.extra\.")
+    expect_refused(folder, r"unexpected: model\.layers\.7\.extra\.")
 
 
 def test_weights_of_another_shape_are_listed_with_both_shapes(build: Callable[..., Path]) -> None:
     folder = build("llama")
     change_weights(folder, lambda w: w.update({"model.norm.weight": torch.zeros(31)}))
-    refused(folder, r"of another shape: model\.norm\.weight \(\[31\], should be \[32\]\)")
+    expect_refused(folder, r"of another shape: model\.norm\.weight \(\[31\], should be \[32\]\)")
 
 
 def test_tied_weights_and_sentence_heads_are_no_fault(build: Callable[..., Path]) -> None:
@@ -67,13 +67,13 @@ def test_tied_weights_and_sentence_heads_are_no_fault(build: Callable[..., Path]
 def test_weights_that_are_not_numbers_are_found_at_load(build: Callable[..., Path]) -> None:
     folder = build("llama")
     change_weights(folder, lambda w: w["model.norm.weight"].fill_(torch.nan))
-    refused(folder, "LlamaForCausalLM gives logits that are not numbers")
+    expect_refused(folder, "LlamaForCausalLM gives logits that are not numbers")
 
 
 def test_a_file_cut_short_is_named(build: Callable[..., Path]) -> None:
     path = build("bert") / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    refused(path.parent, r"model\.safetensors is not a whole safetensors file.*Fetch it again")
+    expect_refused(path.parent, r"model\.safetensors is not a whole safetensors file.*Fetch it again")
 
 
 def test_a_missing_shard_is_named(build: Callable[..., Path]) -> None:
@@ -81,7 +81,7 @@ def test_a_missing_shard_is_named(build: Callable[..., Path]) -> None:
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-    refused(folder, r"model-00002-of-00002\.safetensors is missing")
+    expect_refused(folder, r"model-00002-of-00002\.safetensors is missing")
 
 
 def test_a_sharded_checkpoint_loads(build: Callable[..., Path]) -> None:
@@ -101,25 +101,25 @@ def test_a_sharded_checkpoint_loads(build: Callable[..., Path]) -> None:
 def test_pickled_weights_are_refused_with_the_conversion(build: Callable[..., Path]) -> None:
     folder = build("bert")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    refused(folder, r"only as pickle \(pytorch_model\.bin\).*weights_only=True.*safetensors\.torch\.save_file")
+    expect_refused(folder, r"only as pickle \(pytorch_model\.bin\).*weights_only=True.*safetensors\.torch\.save_file")
 
 
 def test_no_weights_at_all_says_which_files_are_looked_for(build: Callable[..., Path]) -> None:
     folder = build("bert")
     (folder / "model.safetensors").rename(folder / "weights.safetensors")
-    refused(folder, r"neither model\.safetensors nor .*It holds weights\.safetensors; rename")
+    expect_refused(folder, r"neither model\.safetensors nor .*It holds weights\.safetensors; rename")
 
 
 def test_an_adapter_is_not_a_model(build: Callable[..., Path]) -> None:
     folder = build("llama")
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/model"}')
-    refused(folder, "holds an adapter")
+    expect_refused(folder, "holds an adapter")
 
 
 def test_a_config_that_is_not_json_says_where(build: Callable[..., Path]) -> None:
     folder = build("bert")
     (folder / "config.json").write_text('{"model_type": "bert",\n oops}')
-    refused(folder, r"config\.json is not JSON: .* at line 2, column 2")
+    expect_refused(folder, r"config\.json is not JSON: .* at line 2, column 2")
 
 
 def test_an_unknown_model_type_has_a_nearest_name_and_code_in_the_checkpoint_never_runs(
@@ -130,7 +130,9 @@ def test_an_unknown_model_type_has_a_nearest_name_and_code_in_the_checkpoint_nev
     change_config(
         folder, model_type="qwen33", auto_map={"AutoConfig": "modeling.C", "AutoModelForMaskedLM": "modeling.M"}
     )
-    refused(folder, r"unknown model_type 'qwen33'\. Did you mean 'qwen3'\?.*\(auto_map\) is never run.*Accepted are")
+    expect_refused(
+        folder, r"unknown model_type 'qwen33'\. Did you mean 'qwen3'\?.*\(auto_map\) is never run.*Accepted are"
+    )
 
 
 def test_code_named_beside_a_known_model_type_is_ignored(build: Callable[..., Path]) -> None:
@@ -155,23 +157,23 @@ def test_a_model_of_another_kind_is_told_what_is_accepted(
 ) -> None:
     folder = build("bert")
     change_config(folder, model_type=model_type)
-    refused(folder, f"{why}.*Accepted are masked language models")
+    expect_refused(folder, f"{why}.*Accepted are masked language models")
 
 
 def test_a_config_that_no_model_can_have_is_explained(build: Callable[..., Path]) -> None:
     folder = build("bert")
     change_config(folder, num_attention_heads=5)
-    refused(folder, "transformers could not build the model: .*5")
+    expect_refused(folder, "transformers could not build the model: .*5")
 
 
 def test_a_broken_tokenizer_is_no_missing_one(build: Callable[..., Path]) -> None:
     folder = build("bert")
     (folder / "tokenizer.json").write_text("{}")
-    refused(folder, "the tokenizer does not load")
+    expect_refused(folder, "the tokenizer does not load")
 
 
 def test_an_unknown_option_is_not_dropped(build: Callable[..., Path]) -> None:
-    refused(build("bert"), r"unknown model option 'mask_ids'\. Did you mean 'mask_id'\?", mask_ids=4)
+    expect_refused(build("bert"), r"unknown model option 'mask_ids'\. Did you mean 'mask_id'\?", mask_ids=4)
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
@@ -214,7 +216,7 @@ def test_a_config_with_values_of_the_wrong_kind_is_refused(
     folder = build("bert")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {key: value}))
-    refused(folder, words)
+    expect_refused(folder, words)
 
 
 @pytest.mark.parametrize("weight_map", [{}, {"a": 3}, {"a": "../elsewhere.safetensors"}, None])
@@ -222,10 +224,10 @@ def test_an_index_that_names_no_files_here_is_refused(build: Callable[..., Path]
     folder = build("bert")
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    refused(folder, "has no usable weight_map")
+    expect_refused(folder, "has no usable weight_map")
 
 
 def test_a_config_nested_without_end_is_refused(build: Callable[..., Path]) -> None:
     folder = build("bert")
     (folder / "config.json").write_text("[" * 100_000)
-    refused(folder, "config.json cannot be read")
+    expect_refused(folder, "config.json cannot be read")
