@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mdmkit.observe import Observer
     from mdmkit.plan import Plan
     from mdmkit.sampler import Sampler
-    from mdmkit.step import Actions, Draw, Step
+    from mdmkit.step import Actions, Draw, Guidance, Step
 
 __version__ = "0.1.0"
 
@@ -37,6 +37,7 @@ __all__ = [
     "Canvas",
     "Component",
     "Draw",
+    "Guidance",
     "Look",
     "MdmkitError",
     "Observer",
@@ -57,6 +58,7 @@ _HOME = {
     "Canvas": "canvas",
     "Component": "hookspecs",
     "Draw": "step",
+    "Guidance": "step",
     "Look": "look",
     "MdmkitError": "errors",
     "Observer": "observe",

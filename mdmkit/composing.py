@@ -12,7 +12,7 @@ from mdmkit.plan import Plan
 from mdmkit.registry import Part, Registry, default
 from mdmkit.sampler import Sampler
 from mdmkit.schema import build, parameters
-from mdmkit.step import Draw
+from mdmkit.step import Draw, Guidance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,8 +38,8 @@ def compose(
         config: a mapping, such as the `config` of another sampler, or the path of a YAML file.
         overrides: `KEY=VALUE` strings, as after `--set`.
         registry: where to look parts up; the installed ones where None.
-        nodes: score, select, lookahead, commit, plan, draw, cache, seed. Later layers win, and these are the last. A
-            stage may be a name, a dict, None, or an instance of a callable dataclass.
+        nodes: score, select, lookahead, commit, plan, draw, guidance, cache, seed. Later layers win, and these are
+            the last. A stage may be a name, a dict, None, or an instance of a callable dataclass.
 
     Raises:
         MdmkitError: an unknown name or key, a bad value, or parts that do not fit together.
@@ -66,10 +66,13 @@ def compose(
         raise MdmkitError(unknown("cache", resolved["cache"], CACHES))
     draw = build(Draw, resolved["draw"], "draw", "draw")
     resolved["draw"] = parameters(draw)
+    guidance = build(Guidance, resolved["guidance"], "guidance", "guidance")
+    resolved["guidance"] = parameters(guidance)
     return Sampler(
         **stages,
         plan=build(Plan, resolved["plan"], "plan", "plan"),
         draw=draw,
+        guidance=guidance,
         cache=resolved["cache"],
         seed=resolved["seed"],
         name=resolved.get("sampler", "custom"),

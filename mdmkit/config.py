@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAGES = ("score", "select", "lookahead", "commit")
-SECTIONS = ("plan", "draw")
+SECTIONS = ("plan", "draw", "guidance")
 SCALARS = {"cache": (str, "a name"), "seed": (int, "a whole number")}
 KEYS = (*STAGES, *SECTIONS, *SCALARS)
 ABOUT = ("paper", "arxiv", "note")
@@ -56,7 +56,7 @@ def resolve(
     Raises:
         MdmkitError: an unreadable file, an unknown key or name, a wrong type, or no score or select.
     """
-    tree: dict[str, Any] = {**dict.fromkeys(STAGES), "plan": {}, "draw": {}, "cache": "none", "seed": 0}
+    tree: dict[str, Any] = {**dict.fromkeys(STAGES), "plan": {}, "draw": {}, "guidance": {}, "cache": "none", "seed": 0}
     about: dict[str, Any] = {}
     parts: dict[str, Part] = {}
     where, layer = config_layer(config)
@@ -155,6 +155,7 @@ def _finish(
             config[kind] = {"name": part.name, **parameters(node)}
     config["plan"] = parameters(build(Plan, tree["plan"], "plan", "plan"))
     config["draw"] = _complete(read("mdmkit.step:Draw"), tree["draw"], "draw", "draw")
+    config["guidance"] = _complete(read("mdmkit.step:Guidance"), tree["guidance"], "guidance", "guidance")
     config |= {key: tree[key] for key in SCALARS}
     config["parts"] = {k: {"distribution": p.distribution, "version": p.version} for k, p in parts.items()}
     return Resolved(config, parts, given)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mdmkit.cache import Cache
     from mdmkit.canvas import Canvas
     from mdmkit.model import Backbone
-    from mdmkit.step import Draw
+    from mdmkit.step import Draw, Guidance
 
 # Tokens (rows times columns) that one forward may hold; larger batches of states are split.
 FORWARD_TOKENS = 1 << 16
@@ -50,13 +50,23 @@ class Hidden:
 class Runner:
     """Runs a backbone for one decode: every forward and every projection of a decode goes through here.
 
-    The logit policy (forbidden ids, suppressed ids, penalties) is applied on projection, so base and lookahead logits
-    get it alike. `rows` [B] and `calls` are the NFE counters.
+    The logit policy (guidance, forbidden ids, suppressed ids, penalties) is applied on projection, so base and
+    lookahead logits get it alike. `rows` [B] and `calls` are the NFE counters.
     """
 
-    def __init__(self, backbone: Backbone, canvas: Canvas, conditioning: Any, draws: Draw, cache: Cache):
+    def __init__(
+        self,
+        backbone: Backbone,
+        canvas: Canvas,
+        conditioning: Any,
+        draws: Draw,
+        cache: Cache,
+        guidance: Guidance | None = None,
+    ):
         self.backbone, self.conditioning, self.cache = backbone, conditioning, cache
         self.valid, self.positions = canvas.valid, canvas.positions
+        self.scale = 1.0 if guidance is None else guidance.scale
+        self.prompt, self.mask_id = canvas.valid & ~canvas.editable, canvas.mask_id
         self.rows = torch.zeros(len(canvas.tokens), dtype=torch.long, device=canvas.tokens.device)
         self.calls = 0
         penalty = draws.penalty or {}
@@ -75,7 +85,18 @@ class Runner:
         self.bias = bias
 
     def forward(self, tokens: Tensor, rows: Tensor) -> Hidden:
-        """Run states int64 [M, T] that belong to canvas rows int64 [M]; each counts as one row-forward."""
+        """Run states int64 [M, T] that belong to canvas rows int64 [M]; each counts as one row-forward.
+
+        Under guidance each is run once more with its prompt masked, in the same calls, and counts twice; the hidden
+        states of both stand side by side, [M, L, 2·D], until `belief` mixes their logits.
+        """
+        if self.scale == 1.0:
+            return self._run(tokens, rows)
+        without = tokens.masked_fill(self.prompt[rows], self.mask_id)
+        both = self._run(torch.cat((tokens, without)), torch.cat((rows, rows)))
+        return Hidden(torch.cat(both.values.chunk(2), -1), both.start)
+
+    def _run(self, tokens: Tensor, rows: Tensor) -> Hidden:
         columns = self.cache.columns(tokens.shape[1])
         size = max(1, FORWARD_TOKENS // max(1, columns.stop - columns.start))
         parts = []
@@ -101,6 +122,10 @@ class Runner:
         return Hidden(full.index_copy(0, rows, part.values), part.start)
 
     def belief(self, hidden: Tensor) -> Belief:
-        """Project hidden [..., D] and apply the logit policy."""
-        logits = self.backbone.project(hidden)
+        """Project hidden [..., D], mix in guidance, and apply the rest of the logit policy."""
+        if self.scale == 1.0:
+            logits = self.backbone.project(hidden)
+        else:
+            guided, free = (self.backbone.project(half) for half in hidden.chunk(2, -1))
+            logits = free + self.scale * (guided - free)
         return Belief(logits + self.bias.to(logits.dtype))

@@ -23,7 +23,7 @@ from mdmkit.observe import Observer
 from mdmkit.plan import Plan
 from mdmkit.runner import Hidden, Runner
 from mdmkit.stages import Commit, Lookahead, Score, Select, Write
-from mdmkit.step import Draw, Step
+from mdmkit.step import Draw, Guidance, Step
 from mdmkit.trace import Trace
 
 # Steps per column of a block after which a commit that takes tokens back counts as stuck.
@@ -43,6 +43,7 @@ class Sampler:
     commit: Commit = field(default_factory=Write)
     plan: Plan = field(default_factory=Plan)
     draw: Draw = field(default_factory=Draw)
+    guidance: Guidance = field(default_factory=Guidance)
     cache: str = "none"
     seed: int = 0
     name: str = "custom"
@@ -71,7 +72,7 @@ class Sampler:
         require_cache(backbone, self.cache)
         observers = tuple(observers)
         canvas = canvas.to(backbone.device)
-        runner = Runner(backbone, canvas, conditioning, self.draw, CACHES[self.cache]())
+        runner = Runner(backbone, canvas, conditioning, self.draw, CACHES[self.cache](), self.guidance)
         trace = Trace.blank(canvas)
         memory: dict[str, Any] = {}
         for observer in observers:

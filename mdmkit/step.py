@@ -49,6 +49,22 @@ class Draw:
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance: how far the logits move from what the model says without the prompt (arXiv:2207.12598).
+
+    Args:
+        scale: logits become u + scale · (c − u), with c the ordinary ones and u those with every given token masked.
+            1 is off; any other scale runs both, two row-forwards per state. A reference's `cfg_scale` s is scale s + 1.
+    """
+
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise MdmkitError(f"guidance.scale={self.scale}: it must be a finite number; 1 is off.")
+
+
+@dataclass(frozen=True)
 class Step:
     """The one read-only argument of every stage: B rows, a window of W columns of T.
 

@@ -157,6 +157,7 @@ def test_show_prints_the_resolved_yaml_with_its_origins(run):
         "commit:    {name: write}  # mdmkit 0.1.0\n"
         "plan:      {length: 12, block: null, steps: null, tokens_per_step: 2, schedule: linear}\n"
         "draw:      {temperature: 0.0, top_p: null, top_k: null, suppress: [], penalty: {5: 1.5}}\n"
+        "guidance:  {scale: 1.0}\n"
         "cache:     none\n"
         "seed:      0\n"
     )

@@ -43,6 +43,7 @@ def test_a_preset_resolves_to_every_parameter_without_importing_its_stages(confi
         "commit": {"name": "write"},
         "plan": {"length": 12, "block": None, "steps": None, "tokens_per_step": 2, "schedule": "linear"},
         "draw": {"temperature": 0.0, "top_p": None, "top_k": None, "suppress": [], "penalty": {5: 1.5}},
+        "guidance": {"scale": 1.0},
         "cache": "none",
         "seed": 0,
         "parts": {
@@ -163,7 +164,7 @@ def test_computed_defaults_are_left_to_the_running_class(config):
     [
         ({"nodes": {"plam": {}}}, "compose: unknown key 'plam'. Did you mean 'plan'? Known: cache, commit, draw, "),
         ({"overrides": ["sede=3"]}, "--set sede=3: unknown key 'sede'. Did you mean 'seed'?"),
-        ({"config": {"guidance": {"scale": 2.0}}}, "config: unknown key 'guidance'."),
+        ({"config": {"guidence": {"scale": 2.0}}}, "config: unknown key 'guidence'. Did you mean 'guidance'?"),
         ({"overrides": ["paper=x"]}, "unknown key 'paper'"),
         ({"overrides": ["plan.lenght=3"]},
          "unknown plan parameter 'lenght'. Did you mean 'length'? Parameters: block, "),

@@ -21,7 +21,7 @@ from mdmkit import config, hookspecs, registry
 from mdmkit.cli import main
 from mdmkit.plan import Plan
 from mdmkit.registry import KINDS
-from mdmkit.step import Draw
+from mdmkit.step import Draw, Guidance
 from mdmkit.testing import BackboneContract, CommitContract, LookaheadContract, ScoreContract, SelectContract
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,7 +156,8 @@ def test_every_part_in_the_box_is_on_its_hooks_page_and_in_the_readme() -> None:
 def test_every_key_of_the_configuration_is_on_its_page() -> None:
     page = (DOCS / "config.md").read_text()
     keys = [*config.STAGES, *config.SCALARS]
-    keys += [f"plan.{field.name}" for field in fields(Plan)] + [f"draw.{field.name}" for field in fields(Draw)]
+    for section, schema in (("plan", Plan), ("draw", Draw), ("guidance", Guidance)):
+        keys += [f"{section}.{field.name}" for field in fields(schema)]
     rows = set(re.findall(r"^\| `([\w.]+)` \|", page, re.M))
     assert rows - {"sampler"} == set(keys)
 
@@ -167,6 +168,7 @@ def test_the_example_with_all_keys_has_all_keys() -> None:
     assert set(tree) == {"sampler", *config.KEYS}
     assert set(tree["plan"]) == {field.name for field in fields(Plan)}
     assert set(tree["draw"]) == {field.name for field in fields(Draw)}
+    assert set(tree["guidance"]) == {field.name for field in fields(Guidance)}
 
 
 @pytest.mark.parametrize("name", ["decode", "plugins", "show", "check"])

@@ -12,7 +12,7 @@ from mdmkit.observe import Observer
 from mdmkit.plan import Plan
 from mdmkit.sampler import Sampler
 from mdmkit.stages import Write
-from mdmkit.step import Actions, Draw
+from mdmkit.step import Actions, Draw, Guidance
 from mdmkit.testing import ToyBackbone
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota
 
@@ -121,6 +121,39 @@ def test_uncertainty_is_the_entropy_of_every_committed_token():
                 assert row.trace["confidence"][2 + i] == pytest.approx(float(p[2 + i, token]), abs=1e-5)
                 tokens[0, 2 + i] = token
     assert row.uncertainty == pytest.approx(total, abs=1e-9)
+
+
+@pytest.mark.parametrize("base", [GREEDY, AHEAD], ids=["greedy", "lookahead"])
+def test_guidance_mixes_both_logits_and_counts_two_rows(base):
+    """Against a backbone that does the same inside one forward, by the formula."""
+
+    class Guided(ToyBackbone):
+        def forward(self, tokens, valid, conditioning, *, positions, cache=None):
+            # The toy's prompts here are the two tokens that every row begins with.
+            without = tokens.masked_fill((positions < 2) & valid, self.mask_id)
+            halves = [super(Guided, self).forward(t, valid, None, positions=positions) for t in (tokens, without)]
+            return torch.cat(halves, -1)
+
+        def project(self, hidden):
+            guided, free = (super(Guided, self).project(half) for half in hidden.chunk(2, -1))
+            return free + 2.5 * (guided - free)
+
+    plan = Plan(length=9, block=4, tokens_per_step=2)
+    prompts = [{"prompt": "ab", "length": n, "seed": n} for n in (5, 9)]
+    ours = mdmkit.decode(replace(base, plan=plan, guidance=Guidance(2.5)), ToyBackbone(dtype=torch.float64), prompts)
+    theirs = mdmkit.decode(replace(base, plan=plan), Guided(dtype=torch.float64), prompts)
+    plain = mdmkit.decode(replace(base, plan=plan), ToyBackbone(dtype=torch.float64), prompts)
+    assert ours.tokens == theirs.tokens
+    assert [r.uncertainty for r in ours.rows] == pytest.approx([r.uncertainty for r in theirs.rows], abs=1e-9)
+    assert [row.nfe for row in ours.rows] == [2 * row.nfe for row in theirs.rows]
+    assert ours.calls == theirs.calls
+    assert ours.tokens != plain.tokens
+
+
+def test_guidance_of_one_is_off():
+    assert run(replace(GREEDY, guidance=Guidance(1.0)), ["ab"]).nfe["rows"] == 8
+    with pytest.raises(MdmkitError, match=r"guidance\.scale=nan"):
+        Guidance(float("nan"))
 
 
 def test_suppressed_and_penalised_tokens():
