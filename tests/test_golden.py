@@ -1,7 +1,6 @@
 """The loop reproduces the public reference decoders token for token (cases without a cache)."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,77 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 import mdmkit
-from mdmkit import Actions, Backbone, Guidance, Plan, Sampler
-from mdmkit.canvas import lay_out
+from mdmkit import Actions, Guidance, Plan, Sampler
 from mdmkit_heuristics.scores import Confidence, Entropy, Margin
 from mdmkit_heuristics.selects import Threshold, TopK
 from mdmkit_info_gain.lookahead import InfoGain
 
 GOLDEN = Path(__file__).parent / "golden" / "llada"
-# The reference's tensor names, and those of transformers' Llama.
-NAMES = [
-    (r"^model\.transformer\.wte", "model.embed_tokens"),
-    (r"^model\.transformer\.ln_f", "model.norm"),
-    (r"^model\.transformer\.ff_out", "lm_head"),
-    (r"^model\.transformer\.blocks\.(\d+)\.([qkv]_proj)", r"model.layers.\1.self_attn.\2"),
-    (r"^model\.transformer\.blocks\.(\d+)\.attn_out", r"model.layers.\1.self_attn.o_proj"),
-    (r"^model\.transformer\.blocks\.(\d+)\.attn_norm", r"model.layers.\1.input_layernorm"),
-    (r"^model\.transformer\.blocks\.(\d+)\.ff_norm", r"model.layers.\1.post_attention_layernorm"),
-    (r"^model\.transformer\.blocks\.(\d+)\.ff_proj", r"model.layers.\1.mlp.gate_proj"),
-    (r"^model\.transformer\.blocks\.(\d+)\.up_proj", r"model.layers.\1.mlp.up_proj"),
-    (r"^model\.transformer\.blocks\.(\d+)\.ff_out", r"model.layers.\1.mlp.down_proj"),
-]
-
-
-class TinyLLaDA(Backbone):
-    """The golden checkpoint in transformers' Llama, bidirectional; prompts are ids."""
-
-    mask_id, vocab = 125, 128
-
-    def __init__(self):
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        own = json.loads((GOLDEN / "config.json").read_text())
-        config = LlamaConfig(
-            vocab_size=own["embedding_size"],
-            hidden_size=own["d_model"],
-            intermediate_size=own["mlp_hidden_size"],
-            num_hidden_layers=own["n_layers"],
-            num_attention_heads=own["n_heads"],
-            num_key_value_heads=own["n_kv_heads"],
-            rms_norm_eps=own["rms_norm_eps"],
-            rope_theta=own["rope_theta"],
-            tie_word_embeddings=own["weight_tying"],
-        )
-        config.is_causal = False
-        self.model = LlamaForCausalLM(config).eval()
-        self.model.load_state_dict({_renamed(k): v for k, v in load_file(GOLDEN / "model.safetensors").items()})
-
-    @classmethod
-    def load(cls, ref, *, device="cpu", dtype="auto", **options):
-        return cls()
-
-    def encode(self, prompts, plan):
-        ids = [list(p.ids) for p in prompts]
-        sizes = {"plan_length": plan.length, "default_length": None, "max_length": None}
-        return lay_out(prompts, ids, [[]] * len(ids), mask_id=125, pad_id=126, vocab=128, **sizes), None
-
-    def forward(self, tokens, valid, conditioning, *, positions, cache=None):
-        out = self.model.model(tokens, attention_mask=valid.long(), position_ids=positions, use_cache=False)
-        return out.last_hidden_state
-
-    def project(self, hidden):
-        return self.model.lm_head(hidden)
-
-    def decode(self, canvas):
-        return [""] * len(canvas.tokens)
-
-
-def _renamed(name):
-    for pattern, ours in NAMES:
-        if re.match(pattern, name):
-            return re.sub(pattern, ours, name)
-    return name
 
 
 @dataclass(frozen=True)
@@ -96,7 +30,7 @@ class EveryPosition:
 
 @pytest.fixture(scope="module")
 def backbone():
-    return TinyLLaDA()
+    return mdmkit.load(str(GOLDEN), device="cpu")
 
 
 def sampler(case):

@@ -11,7 +11,7 @@ from mdmkit.canvas import Canvas, Prompt, lay_out
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit.model import Backbone
 from mdmkit_text import reference
-from mdmkit_text.families import family_of
+from mdmkit_text.families import family_of, split_family
 from mdmkit_text.jsonfile import read_object
 from mdmkit_text.manifest import Manifest, read_manifest
 from mdmkit_text.network import Network
@@ -64,14 +64,16 @@ class TextBackbone(Backbone):
 
     @classmethod
     def accepts(cls, ref: str) -> bool:
-        return reference.accepts(ref)
+        forced, rest = split_family(ref)
+        return forced is not None or reference.accepts(rest)
 
     @classmethod
     def load(cls, ref: str, *, device: str = "cpu", dtype: str = "auto", **options: Any) -> TextBackbone:
         """Load a model directory or hub id.
 
         Args:
-            ref: a directory with config.json, or `organisation/name`, which is downloaded once.
+            ref: a directory with config.json, or `organisation/name`, which is downloaded once; `family:` before either
+                forces a family (`llada:./checkpoint`) whatever config.json says of itself.
             device: a torch device.
             dtype: `"auto"` is the checkpoint's own on a GPU, float32 on the CPU.
             options: `mask_id`, where the checkpoint does not name it; `revision` of a hub model.
@@ -83,12 +85,13 @@ class TextBackbone(Backbone):
             if name not in _OPTIONS:
                 raise MdmkitError(unknown("model option", name, _OPTIONS))
         target = torch.device(device)
+        forced, ref = split_family(ref)
         folder = reference.locate(ref, options.get("revision"))
         config = read_object(folder / "config.json")
-        family, manifest = family_of(config, ref), read_manifest(folder)
+        family, manifest = family_of(config, ref, forced), read_manifest(folder)
         model = load_model(folder, config, family, _dtype(dtype, target))
-        tokens = Tokens.read(folder, model.config)
-        mask_id = _mask_id(ref, options.get("mask_id"), tokens, family)
+        tokens = Tokens.read(folder, model.config, family)
+        mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, model.config.vocab_size)
         with quiet():
             return cls(model.to(target), tokens, family, mask_id, manifest)
 
@@ -116,7 +119,7 @@ class TextBackbone(Backbone):
     def forward(
         self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
     ) -> Tensor:
-        return self.network.forward(tokens, valid, positions)
+        return self.family.align(self.network.forward(tokens, valid, positions), positions)
 
     def project(self, hidden: Tensor) -> Tensor:
         return self.network.project(hidden)
@@ -146,10 +149,11 @@ def _dtype(name: str, device: torch.device) -> Any:
     return _DTYPES[name]
 
 
-def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family) -> int:
-    """The mask's id: as given, else the tokenizer's, else config.json's, else the family's."""
+def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family, vocab: int) -> int:
+    """The mask's id: as given, else the tokenizer's, else config.json's, else the family's where the model has it."""
     if given is None:
-        given = tokens.special.get("mask", family.mask_id)
+        usual = family.mask_id if family.mask_id is not None and family.mask_id < vocab else None
+        given = tokens.special.get("mask", usual)
     if given is None:
         raise MdmkitError(
             f"model {ref!r} has no known mask token: neither its tokenizer nor its config.json names one. Say which "

@@ -11,6 +11,6 @@ def mdmkit_backbone() -> list[Component]:
         Component(
             "text",
             "mdmkit_text.backbone:TextBackbone",
-            "masked language models and bidirectional decoders: a directory or a hub id, safetensors only",
+            "LLaDA, Dream, masked language models, bidirectional decoders: a directory or a hub id, safetensors only",
         )
     ]

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mdmkit.canvas import Prompt
+    from mdmkit_text.families.family import Family
 
 # A tokenizer is present where its vocabulary is. Without one transformers would make up an empty tokenizer.
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
 # Classes that read tokenizer.json as it stands.
 _GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
+_NONE = "this model's directory holds no tokenizer"
 _SPECIAL = ("mask", "pad", "cls", "sep", "bos", "eos", "unk")
 
 
@@ -28,10 +30,16 @@ class Tokens:
         special: name ("mask", "pad", "cls", "sep", "bos", "eos", "unk") -> id; from the tokenizer where there is one,
             else from config.json, whose defaults need not fit a tokenizer of another kind.
         ends: ids that end a text.
+
+    Args:
+        tokenizer: transformers' tokenizer; None: ids only.
+        config: the model's config object.
+        end_tokens: names of further tokens that end a text, where the tokenizer has them.
+        why_none: why there is no tokenizer, for the user.
     """
 
-    def __init__(self, tokenizer: Any, config: Any):
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, config: Any, end_tokens: Sequence[str] = (), why_none: str = _NONE):
+        self.tokenizer, self.why_none = tokenizer, why_none
         source = config if tokenizer is None else tokenizer
         with quiet():
             found = {name: getattr(source, f"{name}_token_id", None) for name in _SPECIAL}
@@ -43,13 +51,16 @@ class Tokens:
                 self.special[name] = ids[0]
             if name == "eos":
                 self.ends.update(ids)
+        if tokenizer is not None and end_tokens:
+            vocabulary = tokenizer.get_vocab()
+            self.ends.update(vocabulary[name] for name in end_tokens if name in vocabulary)
         declared = getattr(config, "mask_token_id", None)
         if "mask" not in self.special and isinstance(declared, int):
             self.special["mask"] = declared
 
     @classmethod
-    def read(cls, folder: Path, config: Any) -> Tokens:
-        """Read a model directory's tokenizer, if it holds one.
+    def read(cls, folder: Path, config: Any, family: Family) -> Tokens:
+        """Read a model directory's tokenizer, if it holds one that needs no code of its own.
 
         Raises:
             MdmkitError: the tokenizer's files are there, and do not load.
@@ -60,8 +71,20 @@ class Tokens:
 
         settings = folder / "tokenizer_config.json"
         named = read_object(settings).get("tokenizer_class") if settings.is_file() else None
-        # AutoTokenizer puts the model type's own class in place of a generic one, with tokens that this file lacks.
-        plain = named in _GENERIC and (folder / "tokenizer.json").is_file()
+        foreign = named is not None and _is_foreign(str(named))
+        if (folder / "tokenizer.json").is_file():
+            # AutoTokenizer puts the model type's own class in place of a generic one, with tokens that this file lacks;
+            # and the model type is transformers', which for a family with a type of its own says nothing.
+            plain = named in _GENERIC or foreign or (named is None and bool(family.model_types))
+        elif foreign:
+            return cls(
+                None,
+                config,
+                why_none=f"this model's tokenizer is a class of its own ({named}), code that is never run, without a "
+                "tokenizer.json",
+            )
+        else:
+            plain = False
         try:
             with quiet():
                 if plain:
@@ -72,7 +95,7 @@ class Tokens:
                     )
         except Exception as error:  # transformers and tokenizers raise many types here
             raise MdmkitError(f"{folder}: the tokenizer does not load: {' '.join(str(error).split())}") from error
-        return cls(tokenizer, config)
+        return cls(tokenizer, config, family.end_tokens)
 
     def never(self, vocab: int, *, ends: bool) -> list[int]:
         """Ids that may never be chosen: specials, and rows of the vocabulary that no token has. `ends`: not those."""
@@ -97,7 +120,7 @@ class Tokens:
         text = prompt.text or ""
         if self.tokenizer is None:
             raise MdmkitError(
-                f"prompt {prompt.index} is a text, and this model's directory holds no tokenizer. Give token ids "
+                f"prompt {prompt.index} is a text, and {self.why_none}. Give token ids "
                 '(--prompt-ids "5 7 9"), or put the tokenizer\'s files (tokenizer.json) beside config.json.'
             )
         try:
@@ -140,3 +163,11 @@ class Tokens:
         if self.tokenizer is None:
             return str(token)
         return self.tokenizer.decode([token]) or str(self.tokenizer.convert_ids_to_tokens(token))
+
+
+def _is_foreign(name: str) -> bool:
+    """Say whether a tokenizer class is none of transformers', which would read its files as it thinks best."""
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
+    stem = name.removesuffix("Fast")
+    return name not in _GENERIC and all(tokenizer_class_from_name(each) is None for each in (name, stem, f"{stem}Fast"))

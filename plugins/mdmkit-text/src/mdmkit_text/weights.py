@@ -43,10 +43,15 @@ def load_model(folder: Path, config: dict[str, Any], family: Family, dtype: Any)
                 local_files_only=True,
                 trust_remote_code=False,
             )
-    except MdmkitError:
-        raise
+    except MdmkitError as error:
+        raise MdmkitError(f"{folder}: {error}") from error
     except Exception as error:  # transformers raises many types here; each means that this checkpoint does not load
         reason = " ".join(str(error).split()) or type(error).__name__
+        if "automatic conversion of the weights" in reason:  # which ones goes to a log only
+            reason = (
+                "weights that its class stacks into one (a layer's experts) are not all there, or differ in shape: "
+                "fetch the checkpoint again, or check that config.json and the weights belong together."
+            )
         raise MdmkitError(f"{folder}: transformers could not build the model: {reason}") from error
     _check_report(folder, type(model).__name__, report, family)
     return model.eval().requires_grad_(False)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from mdmkit.errors import MdmkitError, unknown
+from mdmkit_text.families.a2d import A2D
 from mdmkit_text.families.decoder import BidirectionalDecoder
+from mdmkit_text.families.dream import Dream
+from mdmkit_text.families.llada import LLaDA
+from mdmkit_text.families.llada_moe import LLaDAMoE
 from mdmkit_text.families.masked_lm import MaskedLM
 
 if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
 
 # Asked in this order; the first that claims a checkpoint loads it.
-FAMILIES: tuple[type[Family], ...] = (MaskedLM, BidirectionalDecoder)
+FAMILIES: tuple[type[Family], ...] = (LLaDA, LLaDAMoE, Dream, A2D, MaskedLM, BidirectionalDecoder)
 
 
-def family_of(config: dict[str, Any], ref: str) -> Family:
-    """Find the family that loads a checkpoint with this config.json.
+def split_family(ref: str) -> tuple[type[Family] | None, str]:
+    """Split `family:reference`; None where the reference names no family."""
+    name, colon, rest = ref.partition(":")
+    return next(((family, rest) for family in FAMILIES if colon and family.name == name), (None, ref))
+
+
+def family_of(config: dict[str, Any], ref: str, forced: type[Family] | None = None) -> Family:
+    """Find the family that loads a checkpoint with this config.json, or take the one asked for.
 
     Raises:
-        MdmkitError: no family claims it, with the reason.
+        MdmkitError: no family claims it, with the reason; or a field of the config asks for what the family lacks.
     """
     model_type, names = config.get("model_type"), config.get("architectures") or []
     if not isinstance(model_type, str | None):
@@ -28,24 +39,42 @@ def family_of(config: dict[str, Any], ref: str) -> Family:
         raise MdmkitError(
             f"model {ref!r}: architectures in its config.json must be a list of class names, not {names!r}."
         )
-    for family in FAMILIES:
-        if family.claims(config):
-            return family()
-    raise MdmkitError(f"model {ref!r}: {_why_not(config)}")
+    if forced is not None and not forced.forced(config):
+        raise MdmkitError(f"model {ref!r} cannot be of family {forced.name}: {_why_not(config)}")
+    found = forced or next((family for family in FAMILIES if family.claims(config)), None)
+    if found is None:
+        raise MdmkitError(f"model {ref!r}: {_why_not(config)}")
+    family = found()
+    _check_covered(config, ref, family)
+    return family
+
+
+def _check_covered(config: dict[str, Any], ref: str, family: Family) -> None:
+    faults = [
+        f"{field} is {json.dumps(config[field]) if field in config else 'absent'} (covered: "
+        f"{' or '.join(json.dumps(value) for value in values)})"
+        for field, values in family.covered(config).items()
+        if config.get(field) not in values
+    ]
+    if faults:
+        raise MdmkitError(
+            f"model {ref!r}: its config.json asks for what family {family.name} does not cover: {'; '.join(faults)}. "
+            "Loading it all the same would give wrong logits, so it is refused."
+        )
 
 
 def _why_not(config: dict[str, Any]) -> str:
     from transformers import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+    own = [name for family in FAMILIES for name in family.model_types]
     accepted = (
-        "Accepted are masked language models (a transformers class ...ForMaskedLM) and decoders whose config.json has "
-        '"is_causal": false.'
+        "Accepted are masked language models (a transformers class ...ForMaskedLM), decoders whose config.json has "
+        f'"is_causal": false, and the model types {", ".join(own)}.'
     )
     model_type = config.get("model_type")
     if model_type is None:
         return f"its config.json names no model_type. {accepted}"
-    own = [name for family in FAMILIES for name in family.model_types]
     if model_type not in CONFIG_MAPPING:
         close = unknown("model_type", str(model_type), [*CONFIG_MAPPING.keys(), *own]).split(" Known:")[0]
         remote = " Code that comes with a checkpoint (auto_map) is never run." if "auto_map" in config else ""

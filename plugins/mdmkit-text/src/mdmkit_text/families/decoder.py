@@ -10,15 +10,21 @@ from mdmkit_text.families.family import Family, native_config
 class BidirectionalDecoder(Family):
     """Any class that transformers maps to `AutoModelForCausalLM`; its masks then become bidirectional."""
 
+    name = "decoder"
+
     @classmethod
     def claims(cls, config: dict[str, Any]) -> bool:
+        return cls.forced(config) and config.get("is_causal") is False
+
+    @classmethod
+    def forced(cls, config: dict[str, Any]) -> bool:
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-        return config.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and config.get("is_causal") is False
+        return config.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
         from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-        native = native_config(config)
+        native = native_config(config, is_causal=False)
         native.use_cache = False
         return MODEL_FOR_CAUSAL_LM_MAPPING[type(native)], native

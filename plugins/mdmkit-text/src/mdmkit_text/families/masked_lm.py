@@ -10,6 +10,7 @@ from mdmkit_text.families.family import Family, native_config
 class MaskedLM(Family):
     """Any class that transformers maps to `AutoModelForMaskedLM`, encoder only."""
 
+    name = "masked_lm"
     generates_end = False
     # Sentence-level heads of pretraining checkpoints.
     ignored_weights = (r"(^|\.)pooler\.", r"^cls\.seq_relationship\.", r"^sop_classifier\.", r"^mask_predictions\.")
