@@ -55,5 +55,6 @@ class Look:
         size = max(1, LOOK_BYTES // (4 * self._runner.backbone.vocab))
         # [positions, 1, D]: heads that want a sequence get sequences of one.
         parts = hidden.flatten(0, 1)[:, None].split(size)
-        values = torch.cat([reduce(self._runner.belief(part))[:, 0] for part in parts])
+        chunks = [reduce(self._runner.belief(part))[:, 0] for part in parts]
+        values = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
         return values.unflatten(0, hidden.shape[:2])
