@@ -92,3 +92,17 @@ def test_the_results_page_says_what_was_measured(backbone, monkeypatch):
 def test_factors_first_compares_mean_ticks():
     assert factors_first([0, -1, 1, -1, 2, 3, 4, 5, 6, 7, 8])
     assert not factors_first([7, -1, 8, -1, 0, 1, 2, 3, 4, 5, 6])
+
+
+def test_a_small_model_says_its_size_and_decodes_on_one_thread(backbone, monkeypatch):
+    from mdmkit.cli.run import limit_threads
+
+    weights = load_file(ENTRIES["puzzles"].folder / "model.safetensors")
+    assert backbone.weights == sum(tensor.numel() for tensor in weights.values())
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    limit_threads(backbone)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    limit_threads(backbone)  # the user has said how many
+    assert asked == [1]

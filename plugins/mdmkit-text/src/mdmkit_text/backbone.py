@@ -47,6 +47,7 @@ class TextBackbone(Backbone):
         self.pad_id = pad_id if pad_id is not None and pad_id != mask_id else int(mask_id == 0)
         self.network = Network(model, self._trial_ids(model.config.vocab_size), self.pad_id)
         self.vocab, self.device = self.network.vocab, model.device
+        self.weights = sum(p.numel() for p in model.parameters())
         for name, token in (("mask_id", mask_id), *(("mdmkit.json: forbidden id", i) for i in manifest.forbidden)):
             if not 0 <= token < self.vocab:
                 raise MdmkitError(
