@@ -143,8 +143,10 @@ class Sampler:
                 look = Look(runner, hidden, compared, states_compared, remaining, canvas.masked, block.span)
                 values = self.lookahead(step, actions, look)
                 check_shape("lookahead", self.lookahead, values, actions.live.shape)
-                values = values.masked_fill(~actions.live, -torch.inf)
-                choice = torch.where(actions.live.sum(1) > 1, values.argmax(1), choice)
+                # Only rivals were looked at: what a lookahead says of a row's lone alternative means nothing.
+                several = actions.live.sum(1, keepdim=True) > 1
+                values = values.masked_fill(~(actions.live & several), -torch.inf)
+                choice = torch.where(several[:, 0], values.argmax(1), choice)
             canvas = self.commit(step, actions, choice)
             trace.record(step, actions, choice, values)
             for observer in observers:

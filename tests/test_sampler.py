@@ -235,6 +235,17 @@ def test_a_lookahead_that_values_nothing_is_named(result, words):
         run(replace(AHEAD, lookahead=Odd()), ["ab"])
 
 
+def test_what_a_lookahead_says_of_a_lone_alternative_means_nothing():
+    class Picky(LeastEntropyLeft):
+        def __call__(self, step, actions, look):
+            lone = actions.live.sum(1, keepdim=True) < 2
+            return super().__call__(step, actions, look).masked_fill(lone, torch.nan)
+
+    picky, plain = run(replace(AHEAD, lookahead=Picky()), RAGGED), run(AHEAD, RAGGED)
+    assert picky.tokens == plain.tokens
+    assert [row.trace["values"] for row in picky.rows] == [row.trace["values"] for row in plain.rows]
+
+
 def test_a_commit_that_never_lets_go_is_stopped():
     @dataclass(frozen=True)
     class Forever(Erase):
