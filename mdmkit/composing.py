@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cache import CACHES
 from mdmkit.config import STAGES, resolve
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit.errors import MdmkitError
 from mdmkit.plan import Plan
 from mdmkit.registry import Part, Registry, default
 from mdmkit.sampler import Sampler
@@ -62,8 +61,6 @@ def compose(
             # Now that the class is here, every default is known.
             resolved[kind] = {"name": node["name"], **parameters(stages[kind])}
     _check_pairing(resolved, stages, registry)
-    if resolved["cache"] not in CACHES:
-        raise MdmkitError(unknown("cache", resolved["cache"], CACHES))
     draw = build(Draw, resolved["draw"], "draw", "draw")
     resolved["draw"] = parameters(draw)
     guidance = build(Guidance, resolved["guidance"], "guidance", "guidance")
