@@ -236,12 +236,24 @@ def test_a_lookahead_that_values_nothing_is_named(result, words):
 
 
 def test_what_a_lookahead_says_of_a_lone_alternative_means_nothing():
+    @dataclass(frozen=True)
+    class EveryOtherRow(Spread):
+        def __call__(self, step, scores):
+            actions = super().__call__(step, scores)
+            lone = (step.canvas.seed % 2 == 0)[:, None] & (torch.arange(self.candidates) > 0)
+            return replace(actions, live=actions.live & ~lone)
+
+    unasked = []
+
     class Picky(LeastEntropyLeft):
         def __call__(self, step, actions, look):
-            lone = actions.live.sum(1, keepdim=True) < 2
+            lone = actions.live.sum(1, keepdim=True) == 1
+            unasked.append(int(lone.sum()))
             return super().__call__(step, actions, look).masked_fill(lone, torch.nan)
 
-    picky, plain = run(replace(AHEAD, lookahead=Picky()), RAGGED), run(AHEAD, RAGGED)
+    plain = run(replace(AHEAD, select=EveryOtherRow(4)), RAGGED)
+    picky = run(replace(AHEAD, select=EveryOtherRow(4), lookahead=Picky()), RAGGED)
+    assert sum(unasked) > 0
     assert picky.tokens == plain.tokens
     assert [row.trace["values"] for row in picky.rows] == [row.trace["values"] for row in plain.rows]
 
