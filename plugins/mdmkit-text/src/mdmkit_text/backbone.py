@@ -11,6 +11,7 @@ from mdmkit.canvas import Canvas, Prompt, lay_out
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit.model import Backbone
 from mdmkit_text import reference
+from mdmkit_text.encoder import Encoder
 from mdmkit_text.families import family_of, split_family
 from mdmkit_text.jsonfile import read_object
 from mdmkit_text.manifest import Manifest, read_manifest
@@ -37,8 +38,11 @@ class TextBackbone(Backbone):
     see `mdmkit_text.manifest`.
     """
 
-    def __init__(self, model: Any, tokens: Tokens, family: Family, mask_id: int, manifest: Manifest | None = None):
+    def __init__(
+        self, model: Any, tokens: Tokens, family: Family, mask_id: int, manifest: Manifest | None = None, ref: str = ""
+    ):
         manifest = manifest or Manifest()
+        self.encoder = Encoder(tokens, mask_id, ref)
         self.tokens, self.family, self.mask_id = tokens, family, mask_id
         self.attention, self.caches = family.attention, family.caches
         self.length, self.samples = manifest.length, manifest.samples
@@ -94,7 +98,7 @@ class TextBackbone(Backbone):
         tokens = Tokens.read(folder, model.config, family)
         mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, model.config.vocab_size)
         with quiet():
-            return cls(model.to(target), tokens, family, mask_id, manifest)
+            return cls(model.to(target), tokens, family, mask_id, manifest, ref)
 
     def to(self, device: str | torch.device) -> TextBackbone:
         """Move the model's weights; returns self."""
@@ -103,9 +107,9 @@ class TextBackbone(Backbone):
         return self
 
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, None]:
-        pieces = [self.tokens.encode(prompt) for prompt in prompts]
+        pieces = [self.encoder.encode(prompt) for prompt in prompts]
         canvas = lay_out(
-            prompts,
+            [prompt.read() for prompt in prompts],
             [before for before, _ in pieces],
             [after for _, after in pieces],
             mask_id=self.mask_id,
