@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit import registry
-from mdmkit.cli.options import composing
+from mdmkit.cli.options import composing, names_sampler, pairs
 from mdmkit.cli.output import check_targets, write_json
 from mdmkit.cli.requests import check, gather
 from mdmkit.cli.run import limit_threads, run
@@ -50,6 +50,11 @@ DEFAULT_BATCH = 16
     type=click.Path(path_type=Path),
     help="JSON lines: texts, id lists, or objects with per-row options.",
 )
+@click.option(
+    "--chat/--no-chat", default=None, help="Put texts into the model's chat template (default: see the docs)."
+)
+@click.option("--system", metavar="TEXT", help="System message before every text; implies --chat.")
+@click.option("--suffix", metavar="TEXT", help="Text after the appended masks: fill in the middle.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file.")
 @click.option(
     "--trace", type=click.Path(path_type=Path), help="Write order, confidence, entropies and choices to this JSON file."
@@ -78,6 +83,9 @@ def decode(
     texts: tuple[str, ...],
     ids: tuple[str, ...],
     file: Path | None,
+    chat: bool | None,
+    system: str | None,
+    suffix: str | None,
     output: Path | None,
     trace: Path | None,
     overwrite: bool,
@@ -96,17 +104,20 @@ def decode(
     check_targets({"--output": output, "--trace": trace}, {"--prompts": file, "--config": config}, overwrite)
     from mdmkit.composing import compose
     from mdmkit.loading import load
+    from mdmkit.prompts import with_defaults
 
-    if preset is None and not _names_sampler(config):
+    if preset is None and not names_sampler(config):
         preset = DEFAULT_SAMPLER
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
     sampler = compose(preset, config=config, overrides=overrides)
     prompts, lines = gather(texts, ids, file, sampler.seed)
-    backbone = load(model, device=device, dtype=dtype, **_options(model_options))
+    prompts = with_defaults(prompts, chat=chat, system=system, suffix=suffix)
+    backbone = load(model, device=device, dtype=dtype, **pairs(model_options))
     limit_threads(backbone)
     if not prompts:
-        prompts = _samples(backbone, model, sampler.seed)
+        samples = _samples(backbone, model, sampler.seed)
+        prompts = with_defaults(samples, chat=chat, system=system, suffix=suffix)
     check(backbone, prompts, sampler.plan, lines)
     found = registry.default()
     listening = [found.load(found.find("observer", name))() for name in watchers]
@@ -135,33 +146,6 @@ def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
         )
     click.echo(f"No prompt given: decoding the {len(backbone.samples)} sample prompts of {model}.", err=True)
     return read_prompts(backbone.samples, seed)
-
-
-def _names_sampler(config: Path | None) -> bool:
-    """Whether a config file says which sampler it is about, or builds one itself."""
-    from mdmkit.layers import config_layer
-
-    if config is not None and not config.is_file():
-        return True  # a pipe can be read once only, and whoever composes on the fly says what
-
-    return bool({"sampler", "score", "select"} & set(config_layer(config)[1]))
-
-
-def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
-    options = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if key in ("cls", "ref", "device", "dtype", "registry"):
-            raise MdmkitError(
-                f"--model-option {pair!r}: {key} cannot be passed this way; see --model, --device, --dtype."
-            )
-        if not equals or not key.isidentifier():
-            raise MdmkitError(f"--model-option {pair!r}: write it as KEY=VALUE, e.g. --model-option mask_id=5.")
-        try:
-            options[key] = json.loads(value)
-        except (ValueError, RecursionError):
-            options[key] = value
-    return options
 
 
 def _traced(row: Row, backbone: Backbone) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The options that show, check and decode share."""
+"""The options that commands share, and how they are read."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from mdmkit import registry
+from mdmkit.errors import MdmkitError
 
 Command = Callable[..., Any]
 
@@ -47,3 +49,31 @@ def composing(command: Command) -> Command:
         type=click.Path(path_type=Path),
         help="Read the sampler's configuration from a YAML file.",
     )(command)
+
+
+def names_sampler(config: Path | None) -> bool:
+    """Say whether a config file says which sampler it is about, or builds one itself."""
+    from mdmkit.layers import config_layer
+
+    if config is not None and not config.is_file():
+        return True  # a pipe can be read once only, and whoever composes on the fly says what
+
+    return bool({"sampler", "score", "select"} & set(config_layer(config)[1]))
+
+
+def pairs(given: tuple[str, ...]) -> dict[str, Any]:
+    """Read `--model-option KEY=VALUE`; a value is JSON where it can be, else a text."""
+    options = {}
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if key in ("cls", "ref", "device", "dtype", "registry"):
+            raise MdmkitError(
+                f"--model-option {pair!r}: {key} cannot be passed this way; see --model, --device, --dtype."
+            )
+        if not equals or not key.isidentifier():
+            raise MdmkitError(f"--model-option {pair!r}: write it as KEY=VALUE, e.g. --model-option mask_id=5.")
+        try:
+            options[key] = json.loads(value)
+        except (ValueError, RecursionError):
+            options[key] = value
+    return options
