@@ -195,7 +195,7 @@ def test_loading_and_encoding_are_silent(build: Callable[..., Path]) -> None:
         "import sys; from transformers.utils import logging as log; from mdmkit.canvas import Prompt\n"
         "from mdmkit_text.backbone import TextBackbone\n"
         "log.set_verbosity_info()\n"
-        "TextBackbone.load(sys.argv[1]).tokens.encode(Prompt(text='abcdefghij'))\n"
+        "TextBackbone.load(sys.argv[1]).encoder.encode(Prompt(text='abcdefghij'))\n"
         "assert log.get_verbosity() == log.INFO and log.is_progress_bar_enabled()"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
