@@ -21,6 +21,7 @@ class Block:
         span: the columns that hold it, over all rows.
         member: bool [B, W]; the columns of each row's own block. Rows whose prompts end at the same column share them.
         targets: int64 [B, S]; masks that may remain after each of the row's steps.
+        least: tokens that a step owes whatever was filled before; 0 where only `targets` counts.
         windows: each row's own columns [start, stop) that influence one another while it is decoded: its block, or
             where attention goes by blocks the model's block around it. Empty for a row without such a block.
     """
@@ -28,6 +29,7 @@ class Block:
     span: slice
     member: Tensor
     targets: Tensor
+    least: int
     windows: list[tuple[int, int]]
 
     def without(self, done: Tensor) -> Block:
@@ -37,13 +39,14 @@ class Block:
     def quota(self, open_: Tensor, taken: Tensor) -> Tensor:
         """Tokens owed now, int64 [B]: at least one where anything is open, everything once the steps are used up.
 
-        `taken` counts the row's steps in this block. Counting from what is open carries a deficit over.
+        `taken` counts the row's steps in this block. Counting from what is open carries a deficit over; steps that
+        filled more than they owed leave less to do, but for a plan of K tokens a step it is K all the same.
         """
         count = open_.sum(1)
         steps = self.targets.shape[1]
         allowed = self.targets.gather(1, taken.clamp_max(steps - 1)[:, None])[:, 0]
         allowed = allowed.masked_fill(taken >= steps, 0)
-        return torch.where(count > 0, (count - allowed).clamp_min(1), 0)
+        return (count - allowed).clamp_min(max(1, self.least)).minimum(count)
 
 
 def blocks(canvas: Canvas, plan: Plan) -> Iterator[Block]:
@@ -89,7 +92,7 @@ def blocks(canvas: Canvas, plan: Plan) -> Iterator[Block]:
             for lo, hi, some in zip(starts.tolist(), ends.tolist(), busy.tolist(), strict=True)
         ]
         device = canvas.tokens.device
-        yield Block(span, member.to(device), table.to(device), windows)
+        yield Block(span, member.to(device), table.to(device), plan.tokens_per_step or 0, windows)
 
 
 def _must_divide(size: int, block: int) -> None:
