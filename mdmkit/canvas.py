@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ class Prompt:
         chat: whether a text goes through the chat template too; None leaves that to the model.
         system: the system message before a text.
         suffix: text after the appended masks.
+        chat_options: variables of the chat template, such as `{"enable_thinking": False}`.
     """
 
     text: str | None = None
@@ -39,10 +41,11 @@ class Prompt:
     chat: bool | None = None
     system: str | None = None
     suffix: str | None = None
+    chat_options: Mapping[str, Any] | None = None
 
     def read(self) -> Prompt:
         """Give the prompt without what a backbone has put into the ids: `lay_out` refuses what nothing has read."""
-        return replace(self, messages=None, chat=None, system=None, suffix=None)
+        return replace(self, messages=None, chat=None, system=None, suffix=None, chat_options=None)
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,8 @@ class Canvas:
 
 
 def _require_read(prompt: Prompt) -> None:
-    asked = {"messages": prompt.messages, "chat": prompt.chat or None, "system": prompt.system, "suffix": prompt.suffix}
-    for key, value in asked.items():
-        if value is not None:
+    for key in ("messages", "chat", "system", "suffix", "chat_options"):
+        if getattr(prompt, key) not in (None, False):
             raise MdmkitError(
                 f"prompt {prompt.index}: this model takes texts and token ids as they are, and {key!r} is given. Leave "
                 f"it out{', or write masks and what follows into the prompt' if key == 'suffix' else ''}; chat "

@@ -16,8 +16,11 @@ from mdmkit.plan import LONGEST
 PromptLike = str | Sequence[int] | Mapping[str, Any] | Prompt
 # One of the first three says what the prompt is.
 SOURCES = ("prompt", "prompt_ids", "messages")
-KEYS = (*SOURCES, "seed", "length", "infill", "chat", "system", "suffix")
+KEYS = (*SOURCES, "seed", "length", "infill", "chat", "system", "suffix", "chat_options")
 KINDS = {"prompt": str, "seed": int, "length": int, "infill": bool, "chat": bool, "system": str, "suffix": str}
+KINDS |= {"chat_options": dict}
+# What is for texts, and what goes through the chat template.
+OF_TEXTS, OF_CHAT = ("chat", "system", "suffix", "chat_options"), ("system", "chat_options")
 
 
 def read_prompts(prompts: Iterable[PromptLike], seed: int) -> list[Prompt]:
@@ -72,34 +75,48 @@ def _from_mapping(given: Mapping[str, Any], index: int, own: int) -> Prompt:
         chat=given.get("chat"),
         system=given.get("system"),
         suffix=given.get("suffix"),
+        chat_options=given.get("chat_options"),
     )
 
 
 def with_defaults(
-    prompts: Sequence[Prompt], *, chat: bool | None = None, system: str | None = None, suffix: str | None = None
+    prompts: Sequence[Prompt],
+    *,
+    chat: bool | None = None,
+    system: str | None = None,
+    suffix: str | None = None,
+    chat_options: Mapping[str, Any] | None = None,
 ) -> list[Prompt]:
     """Give texts what the command line says for all of them; a prompt's own options, and token ids, stay as they are.
 
     Raises:
-        MdmkitError: something is given and no prompt can take it, or `system` where `chat` is False.
+        MdmkitError: something is given and no prompt can take it, or it is for the template and `chat` is False.
     """
-    given = {"--chat": chat or None, "--system": system, "--suffix": suffix}
+    of_chat = {"--system": system, "--chat-option": chat_options or None}
+    given = {"--chat": chat or None, **of_chat, "--suffix": suffix}
     named = next((name for name, value in given.items() if value is not None), None)
     if named and prompts and all(prompt.ids is not None for prompt in prompts):
         raise MdmkitError(f"{named} is for texts, and every prompt is token ids, which are taken as they are.")
-    if chat is False and system is not None:
-        raise MdmkitError("--system goes through the chat template, and --no-chat says not to use it: drop one.")
-    return [_with_defaults(prompt, chat, system, suffix) for prompt in prompts]
+    named = next((name for name, value in of_chat.items() if value is not None), None)
+    if chat is False and named:
+        raise MdmkitError(f"{named} goes through the chat template, and --no-chat says not to use it: drop one.")
+    return [_with_defaults(prompt, chat, system, suffix, chat_options or {}) for prompt in prompts]
 
 
-def _with_defaults(prompt: Prompt, chat: bool | None, system: str | None, suffix: str | None) -> Prompt:
+def _with_defaults(
+    prompt: Prompt, chat: bool | None, system: str | None, suffix: str | None, chat_options: Mapping[str, Any]
+) -> Prompt:
     if prompt.ids is not None:
         return prompt
-    if prompt.messages is None:
-        prompt = replace(prompt, chat=chat if prompt.chat is None else prompt.chat)
-    if prompt.system is None and prompt.chat is not False and not (prompt.messages and _has_system(prompt.messages)):
+    if prompt.suffix is None:
+        prompt = replace(prompt, suffix=suffix)
+    if prompt.chat is None and prompt.messages is None and prompt.system is None and prompt.chat_options is None:
+        prompt = replace(prompt, chat=chat)
+    if prompt.chat is False:
+        return prompt
+    if prompt.system is None and not (prompt.messages and _has_system(prompt.messages)):
         prompt = replace(prompt, system=system)
-    return replace(prompt, suffix=suffix if prompt.suffix is None else prompt.suffix)
+    return replace(prompt, chat_options={**chat_options, **(prompt.chat_options or {})} or None)
 
 
 def _told(prompt: Prompt) -> dict[str, Any]:
@@ -111,7 +128,7 @@ def _told(prompt: Prompt) -> dict[str, Any]:
         told["prompt_ids"] = prompt.ids
     else:
         told["prompt"] = prompt.text
-    own = {key: getattr(prompt, key) for key in ("length", "chat", "system", "suffix")}
+    own = {key: getattr(prompt, key) for key in ("length", *OF_TEXTS)}
     return told | {key: value for key, value in own.items() if value is not None}
 
 
@@ -137,15 +154,17 @@ def _has_system(messages: Sequence[tuple[str, str]]) -> bool:
 
 
 def _check_chat(given: Mapping[str, Any], messages: tuple[tuple[str, str], ...] | None, index: int) -> None:
-    for key in ("chat", "system", "suffix"):
+    for key in OF_TEXTS:
         if key in given and "prompt_ids" in given:
             raise MdmkitError(
                 f"prompt {index}: 'prompt_ids' are taken as they are, so {key!r} cannot be given with them. Give a "
                 "text, or put the ids of all of it, masks included, into 'prompt_ids'."
             )
-    if given.get("chat") is False and (messages or "system" in given):
-        what = "'messages'" if messages else "'system'"
-        raise MdmkitError(f"prompt {index}: {what} goes through the chat template, and 'chat' is false: drop one.")
+    through = ["messages"] if messages else [key for key in OF_CHAT if key in given]
+    if given.get("chat") is False and through:
+        raise MdmkitError(
+            f"prompt {index}: {through[0]!r} goes through the chat template, and 'chat' is false: drop one."
+        )
     if messages and "system" in given and _has_system(messages):
         raise MdmkitError(f"prompt {index}: 'messages' begins with a system message, so drop 'system'.")
 

@@ -49,6 +49,7 @@ class Talker(ToyBackbone):
         read = []
         for prompt in prompts:
             system = f"a{prompt.system}b" if prompt.system else ""
+            system += (prompt.chat_options or {}).get("opening", "")
             read.append(replace(prompt.read(), text=system + "".join(content for _, content in prompt.messages)))
         return super().encode(read, plan)
 
@@ -69,10 +70,14 @@ def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     plugin = tmp_path / "talker.py"
     plugin.write_text(PLUGIN)
 
-    def hold(*lines: str, options: Sequence[str] = ()) -> Any:
+    def hold(*lines: str | bytes, options: Sequence[str] = ()) -> Any:
         monkeypatch.setattr(registry, "_default", None)
         given = ["chat", "--plugin", str(plugin), "--model", "talker:0", "--device", "cpu", "--length", "3"]
-        result = CliRunner().invoke(main, [*given, "--sampler", "confidence", *options], input="\n".join(lines))
+        result = CliRunner().invoke(
+            main,
+            [*given, "--sampler", "confidence", *options],
+            input=b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines),
+        )
         backbones = [p for p in registry.default().of_kind("backbone") if p.name == "talker"]
         result.seen = backbones[0].target.encode.__globals__["SEEN"] if backbones else []
         return result
@@ -97,6 +102,18 @@ def test_the_system_message_can_be_given_changed_and_dropped(chat: Callable[...,
     result = chat("c", "/undo", "/system e", "c", "/undo", "/system", "c", options=["--system", "d"])
     assert len(answers(result)) == 3
     assert result.seen == ["adbc", "aebc", "c"]
+
+
+def test_options_of_the_template_hold_for_every_turn(chat: Callable[..., Any]) -> None:
+    result = chat("c", "/undo", "e", options=["--chat-option", "opening=gh"])
+    assert len(answers(result)) == 2
+    assert result.seen == ["ghc", "ghe"]
+
+
+def test_bytes_that_are_no_text_spoil_their_line_only(chat: Callable[..., Any]) -> None:
+    result = chat(b"\xff\nc\n")
+    assert len(answers(result)) == 1
+    assert "not '\ufffd'" in result.stderr
 
 
 def test_undo_and_clear_forget(chat: Callable[..., Any]) -> None:
@@ -334,6 +351,8 @@ USER = {"role": "user", "content": "a"}
         ({"prompt": "a", "suffix": ["b"]}, "'suffix' must be str"),
         ({"prompt_ids": [1], "suffix": "b"}, "'prompt_ids' are taken as they are, so 'suffix' cannot"),
         ({"prompt_ids": [1], "chat": True}, "so 'chat' cannot"),
+        ({"prompt": "a", "chat_options": "b"}, "'chat_options' must be dict"),
+        ({"prompt": "a", "chat_options": {}, "chat": False}, "'chat_options' goes through the chat template"),
     ],
 )
 def test_a_contradictory_prompt_is_refused(given: Any, said: str) -> None:
@@ -343,6 +362,7 @@ def test_a_contradictory_prompt_is_refused(given: Any, said: str) -> None:
 
 def test_a_prompt_read_again_is_the_same() -> None:
     given = [{"messages": [USER], "system": "s", "length": 3}, {"prompt": "a", "chat": False, "suffix": "b"}, [1, 2]]
+    given.append({"prompt": "a", "chat_options": {"x": 1}})
     prompts = read_prompts(given, 5)
     assert read_prompts(prompts, 6) == prompts
     assert prompts[0].text == "a"
@@ -354,6 +374,9 @@ def test_the_command_lines_options_are_for_prompts_without_their_own() -> None:
     prompts = with_defaults(read_prompts([*given, {"prompt": "a", "chat": False}], 0), system="s", suffix="x")
     assert [prompt.system for prompt in prompts] == ["s", "own", None, None, None]
     assert [prompt.suffix for prompt in prompts] == ["x", "own", "x", None, "x"]
+    own = {"prompt": "a", "chat_options": {"x": 1}}
+    options = with_defaults(read_prompts([own, "a", [1]], 0), chat_options={"x": 2, "y": 3})
+    assert [prompt.chat_options for prompt in options] == [{"x": 1, "y": 3}, {"x": 2, "y": 3}, None]
     with_chat = with_defaults(read_prompts(["a", {"prompt": "a", "chat": False}, {"messages": [USER]}], 0), chat=True)
     assert [prompt.chat for prompt in with_chat] == [True, False, None]
 
@@ -362,6 +385,8 @@ def test_the_command_lines_options_are_for_prompts_without_their_own() -> None:
     ("options", "said"),
     [
         (["--prompt", "a", "--no-chat", "--system", "s"], "--no-chat says not to use it"),
+        (["--prompt", "a", "--no-chat", "--chat-option", "x=1"], "--chat-option goes through the chat template"),
+        (["--prompt", "a", "--chat-option", "x"], "--chat-option 'x': write it as KEY=VALUE"),
         (["--prompt-ids", "1", "--suffix", "s"], "--suffix is for texts, and every prompt is token ids"),
         (["--prompt-ids", "1", "--chat"], "--chat is for texts"),
         (["--prompt", "4*5=", "--chat"], "prompt 0"),
@@ -383,7 +408,9 @@ def test_decode_fills_the_middle() -> None:
     assert [sum(tick >= 0 for tick in row["order"]) for row in rows] == [3, 2]
 
 
-@pytest.mark.parametrize("asked", [{"chat": True}, {"system": "s"}, {"suffix": "s"}, {"messages": (("user", "a"),)}])
+@pytest.mark.parametrize(
+    "asked", [{"chat": True}, {"system": "s"}, {"suffix": "s"}, {"messages": (("user", "a"),)}, {"chat_options": {}}]
+)
 def test_a_backbone_that_reads_texts_only_refuses_the_rest(asked: dict[str, Any]) -> None:
     prompt, backbone = Prompt(text="a", length=1, index=4, **asked), ToyBackbone.load("toy:0", device="cpu")
     with pytest.raises(MdmkitError, match=f"prompt 4: this model takes texts.*'{next(iter(asked))}' is given"):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mdmkit.cli.decode import DEFAULT_SAMPLER
-from mdmkit.cli.options import composing, names_sampler, pairs
+from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
 from mdmkit.cli.run import limit_threads
 from mdmkit.errors import MdmkitError
 
@@ -31,6 +32,7 @@ PROMPT = "> "
     "--sampler", "preset", help=f"Preset to answer with (default: the --config file's, else {DEFAULT_SAMPLER})."
 )
 @click.option("--system", metavar="TEXT", help="System message of the conversation.")
+@chat_option
 @click.option(
     "--length",
     type=click.IntRange(min=1),
@@ -56,6 +58,7 @@ def chat(
     config: Path | None,
     overrides: tuple[str, ...],
     system: str | None,
+    chat_options: dict[str, Any],
     length: int | None,
     model_options: tuple[str, ...],
     seed: int | None,
@@ -81,7 +84,7 @@ def chat(
     sampler = recipe.compose()
     backbone = load(model, device=device, dtype=dtype, **pairs(model_options))
     limit_threads(backbone)
-    talk(Conversation(backbone, recipe, sampler, system), model, live)
+    talk(Conversation(backbone, recipe, sampler, system, chat_options), model, live)
 
 
 def talk(conversation: Conversation, model: str, live: bool | None) -> None:
@@ -90,6 +93,8 @@ def talk(conversation: Conversation, model: str, live: bool | None) -> None:
 
     answers, notes = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
     typed = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a byte that is no text spoils its line, not the conversation
     if typed:
         with contextlib.suppress(ImportError):  # where there is no readline, lines are edited by the terminal alone
             import readline  # noqa: F401

@@ -54,6 +54,7 @@ class Conversation:
     recipe: Recipe
     sampler: Sampler
     system: str | None = None
+    chat_options: Mapping[str, Any] | None = None
     messages: tuple[tuple[str, str], ...] = ()
     asked: int = 0
 
@@ -88,9 +89,10 @@ class Conversation:
             "text": messages[-1][1],
             "messages": messages,
             "system": self.system,
+            "chat_options": self.chat_options or None,
             "seed": row_seed(self.sampler.seed, self.asked),
             "length": self.length,
-            "infill": False,  # masks that a person types in a conversation are words
+            "infill": False,  # nothing that a person types in a conversation is to be filled
             "index": self.asked,
         }
         return Prompt(**told | changes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mdmkit import registry
-from mdmkit.cli.options import composing, names_sampler, pairs
+from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
 from mdmkit.cli.output import check_targets, write_json
 from mdmkit.cli.requests import check, gather
 from mdmkit.cli.run import limit_threads, run
@@ -54,6 +55,7 @@ DEFAULT_BATCH = 16
     "--chat/--no-chat", default=None, help="Put texts into the model's chat template (default: see the docs)."
 )
 @click.option("--system", metavar="TEXT", help="System message before every text; implies --chat.")
+@chat_option
 @click.option("--suffix", metavar="TEXT", help="Text after the appended masks: fill in the middle.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file.")
 @click.option(
@@ -85,6 +87,7 @@ def decode(
     file: Path | None,
     chat: bool | None,
     system: str | None,
+    chat_options: dict[str, Any],
     suffix: str | None,
     output: Path | None,
     trace: Path | None,
@@ -112,12 +115,12 @@ def decode(
         overrides = (*overrides, f"seed={seed}")
     sampler = compose(preset, config=config, overrides=overrides)
     prompts, lines = gather(texts, ids, file, sampler.seed)
-    prompts = with_defaults(prompts, chat=chat, system=system, suffix=suffix)
+    defaults = partial(with_defaults, chat=chat, system=system, suffix=suffix, chat_options=chat_options)
+    prompts = defaults(prompts)
     backbone = load(model, device=device, dtype=dtype, **pairs(model_options))
     limit_threads(backbone)
     if not prompts:
-        samples = _samples(backbone, model, sampler.seed)
-        prompts = with_defaults(samples, chat=chat, system=system, suffix=suffix)
+        prompts = defaults(_samples(backbone, model, sampler.seed))
     check(backbone, prompts, sampler.plan, lines)
     found = registry.default()
     listening = [found.load(found.find("observer", name))() for name in watchers]

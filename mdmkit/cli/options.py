@@ -51,6 +51,18 @@ def composing(command: Command) -> Command:
     )(command)
 
 
+def chat_option(command: Command) -> Command:
+    """Add `--chat-option KEY=VALUE` (as `chat_options`, a dict)."""
+    return click.option(
+        "--chat-option",
+        "chat_options",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=lambda ctx, param, given: pairs(given, "--chat-option", "enable_thinking=false"),
+        help="Set a variable of the chat template, e.g. enable_thinking=false; may be repeated.",
+    )(command)
+
+
 def names_sampler(config: Path | None) -> bool:
     """Say whether a config file says which sampler it is about, or builds one itself."""
     from mdmkit.layers import config_layer
@@ -61,17 +73,17 @@ def names_sampler(config: Path | None) -> bool:
     return bool({"sampler", "score", "select"} & set(config_layer(config)[1]))
 
 
-def pairs(given: tuple[str, ...]) -> dict[str, Any]:
-    """Read `--model-option KEY=VALUE`; a value is JSON where it can be, else a text."""
+def pairs(given: tuple[str, ...], option: str = "--model-option", example: str = "mask_id=5") -> dict[str, Any]:
+    """Read KEY=VALUE options; a value is JSON where it can be, else a text."""
     options = {}
     for pair in given:
         key, equals, value = pair.partition("=")
-        if key in ("cls", "ref", "device", "dtype", "registry"):
+        if option == "--model-option" and key in ("cls", "ref", "device", "dtype", "registry"):
             raise MdmkitError(
                 f"--model-option {pair!r}: {key} cannot be passed this way; see --model, --device, --dtype."
             )
         if not equals or not key.isidentifier():
-            raise MdmkitError(f"--model-option {pair!r}: write it as KEY=VALUE, e.g. --model-option mask_id=5.")
+            raise MdmkitError(f"{option} {pair!r}: write it as KEY=VALUE, e.g. {option} {example}.")
         try:
             options[key] = json.loads(value)
         except (ValueError, RecursionError):

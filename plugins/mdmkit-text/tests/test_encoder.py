@@ -157,6 +157,7 @@ def test_chat_can_be_asked_for_where_it_is_not_the_default() -> None:
         ("org/Base-Instruct", False),
         ("org/database-model", False),
         ("base/Model", False),
+        ("", False),
     ],
 )
 def test_a_name_says_whether_a_model_is_a_base_model(ref: str, base: bool) -> None:
@@ -172,6 +173,18 @@ def test_a_chat_request_without_a_template_says_how_to_do_without_or_bring_one()
 def test_a_template_that_refuses_a_conversation_is_quoted() -> None:
     with pytest.raises(MdmkitError, match=r"prompt 0: the chat template .* of system, user: no system here"):
         written(byte_level(chat_template=ROLES), {"prompt": "a", "system": "b"})
+
+
+def test_options_are_the_templates_variables() -> None:
+    tokenizer = byte_level(chat_template=QWEN)
+    thought = {"prompt": "a", "chat_options": {"enable_thinking": False}}
+    assert written(tokenizer, thought, "org/Base").endswith("<im>assistant\n<think></think>…")
+    assert written(tokenizer, {"prompt": "a", "chat_options": {"enable_thinking": True}}).endswith("assistant\n…")
+    for name in ("enable_thinkin", "padding"):
+        with pytest.raises(MdmkitError, match=f"prompt 0: the chat template .* has no option '{name}'"):
+            written(tokenizer, {"prompt": "a", "chat_options": {name: True}})
+    with pytest.raises(MdmkitError, match=r"prompt 0: the chat template .* cannot write this conversation"):
+        written(tokenizer, {"prompt": "a", "chat_options": {"add_generation_prompt": False}})
 
 
 def test_a_template_beside_the_weights_is_read(build: Callable[..., Path]) -> None:

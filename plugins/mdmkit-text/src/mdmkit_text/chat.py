@@ -17,6 +17,8 @@ _TUNED = {"instruct", "chat", "sft", "it", "rl", "rlhf"}
 
 def is_base(ref: str) -> bool:
     """Say whether a model's name tells that it was not trained on conversations: `…-Base`, and no `…-Instruct`."""
+    if not ref:
+        return False
     path = Path(ref).expanduser()
     name = path.name or path.resolve().name
     if path.parent.name == "snapshots":  # the hub's cache: models--ORGANISATION--NAME/snapshots/REVISION
@@ -43,8 +45,15 @@ def render(tokenizer: Any, prompt: Prompt, ref: str) -> str:
     if prompt.system is not None:
         said = (("system", prompt.system), *said)
     messages = [{"role": role, "content": content} for role, content in said]
+    options = prompt.chat_options or {}
     try:
-        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        template = tokenizer.get_chat_template()
+        for name in options:
+            if not re.search(rf"\b{re.escape(name)}\b", template):  # a template passes over what it does not know
+                raise MdmkitError(f"prompt {prompt.index}: the chat template of model {ref!r} has no option {name!r}.")
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
+    except MdmkitError:
+        raise
     except Exception as error:  # whatever a template's code raises
         raise MdmkitError(
             f"prompt {prompt.index}: the chat template of model {ref!r} cannot write this conversation of "

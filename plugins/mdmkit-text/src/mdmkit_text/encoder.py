@@ -58,7 +58,8 @@ class Encoder:
     def chats(self, prompt: Prompt) -> bool:
         """Whether a text goes through the chat template: as told, else where there is one, the name is no base
         model's, and the prompt is no infill."""
-        if prompt.messages is not None or prompt.system is not None or prompt.chat is not None:
+        asked = (prompt.messages, prompt.system, prompt.chat_options, prompt.chat)
+        if any(each is not None for each in asked):
             return prompt.chat is not False
         holds = prompt.infill and self._masks.held(prompt.text or "")
         return bool(self.tokens.tokenizer.chat_template) and not (
