@@ -13,6 +13,7 @@ from mdmkit.hidden import Hidden
 from mdmkit.policy import Policy
 
 if TYPE_CHECKING:
+    from mdmkit.blocks import Block
     from mdmkit.cache import Cache, Reach
     from mdmkit.canvas import Canvas
     from mdmkit.model import Backbone
@@ -46,6 +47,12 @@ class Runner:
         self.row_tokens = self.rows.clone()
         self.calls = 0
         self.policy = Policy(backbone, canvas, draws)
+        self._span: slice | None = None
+
+    def enter_block(self, block: Block) -> None:
+        """Hear that decoding moved on to a block: what is forwarded from here on covers its columns."""
+        self.cache.enter_block(block)
+        self._span = block.span if self.cache.keeps else None
 
     def forward(self, tokens: Tensor, rows: Tensor) -> Hidden:
         """Run states int64 [M, T] that belong to canvas rows, int64 [M] on the host; each counts as one row-forward.
@@ -68,26 +75,24 @@ class Runner:
         """Forward the columns that the cache asks for: hidden states over their hull, and where that starts."""
         host = rows.tolist()
         groups = self.cache.reaches(host, tokens.shape[1])
-        if len(groups) == 1:
-            reach = groups[0][0]
-            values = self._reach(tokens, where, slots, reach)
-            self._after(host)
-            return values, reach.columns.start
-        hull = slice(min(r.columns.start for r, _ in groups), max(r.columns.stop for r, _ in groups))
+        spans = [reach.columns for reach, _ in groups] + ([self._span] if self._span else [])
+        start, stop = min(span.start for span in spans), max(span.stop for span in spans)
         out: Tensor | None = None
         for reach, places in groups:
-            index = torch.tensor(places, device=tokens.device)
+            alike = len(places) == len(host)
+            index = slice(None) if alike else torch.tensor(places, device=tokens.device)
             part = self._reach(tokens[index], where[index], slots[index], reach)
+            lo, hi = reach.columns.start - start, reach.columns.stop - start
+            if alike and hi - lo == stop - start:
+                out = part
+                break
             if out is None:
-                out = part.new_zeros(len(host), hull.stop - hull.start, part.shape[-1])
-            out[index, reach.columns.start - hull.start : reach.columns.stop - hull.start] = part
-        self._after(host)
+                out = part.new_zeros(len(host), stop - start, part.shape[-1])
+            out[index, lo:hi] = part
         assert out is not None
-        return out, hull.start
-
-    def _after(self, host: list[int]) -> None:
         if self.cache.stale:
             self.cache.refreshed(host)
+        return out, start
 
     def _reach(self, tokens: Tensor, where: Tensor, slots: Tensor, reach: Reach) -> Tensor:
         columns = reach.columns

@@ -94,7 +94,7 @@ class Sampler:
             if number and self.plan.early_stop and len(backbone.ends):
                 done = finished(canvas, backbone.ends)
                 block = block.without(done)
-            runner.cache.enter_block(block)
+            runner.enter_block(block)
             canvas = self._fill(runner, canvas, block, trace, memory, observers)
         canvas = close(canvas, done, backbone.ends)
         odd = [values.isnan().any() for values in trace.values if values is not None]

@@ -72,9 +72,10 @@ class Conversation:
         prompt = self._prompt((*self.messages, ("user", text)))
         self._check(prompt)
         self.asked += 1
-        ((rows, _),) = decode_batches(self.sampler, self.backbone, [prompt], observers=observers)
-        self.messages = (*(prompt.messages or ()), ("assistant", str(rows[0].text)))
-        return rows[0]
+        done = decode_batches(self.sampler, self.backbone, [prompt], observers=observers)
+        (row,) = [row for rows, _ in done for row in rows]
+        self.messages = (*(prompt.messages or ()), ("assistant", str(row.text)))
+        return row
 
     @property
     def length(self) -> int:

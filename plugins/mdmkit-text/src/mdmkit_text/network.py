@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mdmkit.cache import Reach, View
 from mdmkit.errors import MdmkitError
 from mdmkit_text.attention import attention_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mdmkit.cache import View
 
 # Tokens of the trial, and how many of them are padding.
 _TRIAL = 8
@@ -41,6 +41,7 @@ class Network:
             starts (RoBERTa and its kin: the padding index + 1); None: the class takes no positions.
         split: whether the head runs apart from the trunk; where it does not, hidden states are the logits themselves.
         padded: whether padding leaves a row as it is; where it does not, only rows of one length run together.
+        freezes: whether columns can stand frozen, as `mdmkit_text.frozen` has it.
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
 
@@ -58,15 +59,10 @@ class Network:
         limit = getattr(model.config, "max_position_embeddings", None)
         self._limit = limit if isinstance(limit, int) and limit > 0 else None
         self.offset: int | None = None
-        self.split, self.padded = False, True
+        self.split, self.padded, self.freezes = False, True, False
         with torch.inference_mode():
             self._settle(ids)
         self.max_length = self._limit and self._limit - (self.offset or 0)
-
-    @property
-    def freezes(self) -> bool:
-        """Whether columns can stand frozen: the class takes a cache, and padding leaves a row as it is."""
-        return self._cache_name is not None and self.padded
 
     def forward(self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None = None) -> Tensor:
         """Compute hidden states [M, L, D] from tokens and positions int64 [M, L] and valid bool [M, T].
@@ -157,6 +153,24 @@ class Network:
         padded = [left(each, (_PADDING, 0)) for each in alone]
         self.padded = error(lambda: self.project(self._run(*padded))[:, _PADDING:]) <= bound
         self._must_look_ahead(*alone)
+        # Layers that see a stretch only have masks of their own, and the whole row's would be put in their place.
+        kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
+        if self._cache_name is not None and self.padded and kinds == {"full_attention"}:
+            self.freezes = error(lambda: self.project(self._refrozen(*alone))) <= bound
+
+    def _refrozen(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
+        """The whole row's hidden states, its middle computed again between frozen ends."""
+        width = tokens.shape[1]
+        middle, nothing = slice(width // 3, width - width // 3), slice(0, 0)
+        store: dict[Any, Any] = {}
+
+        def view(reach: Reach, keep: bool) -> View:
+            return View(store, tokens.new_zeros(1), 1, width, reach, keep)
+
+        whole = self._run_frozen(tokens, valid, positions, view(Reach(nothing, slice(0, width), nothing), True))
+        reach = Reach(slice(0, middle.start), middle, slice(middle.stop, width))
+        again = self._run_frozen(tokens[:, middle], valid, positions[:, middle], view(reach, False))
+        return torch.cat((whole[:, : middle.start], again, whole[:, middle.stop :]), 1)
 
     def _starts(self) -> tuple[int, ...]:
         """Where a table of positions may start: at 0, after the padding index, at 2 (MPNet, whatever its padding)."""
