@@ -54,6 +54,12 @@ class Runner:
         self.cache.enter_block(block)
         self._span = block.span if self.cache.keeps else None
 
+    def follow(self, parents: Tensor) -> None:
+        """Let frozen columns follow the rows that moved: row b now is what row parents[b], int64 [B], was."""
+        if self.scale != 1.0:
+            parents = torch.cat((parents, parents + len(self.rows)))
+        self.cache.follow(parents)
+
     def forward(self, tokens: Tensor, rows: Tensor) -> Hidden:
         """Run states int64 [M, T] that belong to canvas rows, int64 [M] on the host; each counts as one row-forward.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -134,6 +134,12 @@ class Step:
         d = self.draws
         return ops.sample(self.belief.logits, self.noise(stream, n), d.temperature, d.top_p, d.top_k)
 
+    def at(self, rows: Tensor) -> Step:
+        """The step of other rows, int64 [B], in their order; random streams stay with the places."""
+        own = {name: getattr(self, name)[rows] for name in ("open", "member", "quota", "tick")}
+        belief = Belief(self.belief.logits[rows])
+        return replace(self, canvas=self.canvas.with_tokens(self.canvas.tokens[rows]), belief=belief, **own)
+
     def noise(self, stream: str, n: int) -> Tensor:
         """Draw uniforms in (0, 1), float64 [B, n, W]: n for every window position, of this row, tick and stream."""
         return noise.uniform(self.canvas.seed, self.tick, stream, n, self.position)
@@ -162,6 +168,10 @@ class Actions:
         """The chosen alternative's (place bool [B, W], tokens int64 [B, W]) for choice int64 [B]."""
         index = choice[:, None, None].expand(-1, 1, self.place.shape[-1])
         return self.place.gather(1, index)[:, 0], self.tokens.gather(1, index)[:, 0]
+
+    def at(self, rows: Tensor) -> Actions:
+        """The actions of other rows, int64 [B], in their order."""
+        return Actions(self.place[rows], self.tokens[rows], self.live[rows])
 
     def written(self, canvas: Canvas, span: slice) -> Tensor:
         """Every alternative's next state, int64 [B, N, T]: the canvas with the action's tokens in place."""
