@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mdmkit.belief import Belief
     from mdmkit.canvas import Canvas, Prompt
     from mdmkit.composing import compose
-    from mdmkit.decoding import decode
+    from mdmkit.decoding import decode, stream
     from mdmkit.errors import MdmkitError
     from mdmkit.hookspecs import Component, hookimpl
     from mdmkit.loading import load
@@ -49,6 +49,7 @@ __all__ = [
     "decode",
     "hookimpl",
     "load",
+    "stream",
 ]
 
 _HOME = {
@@ -70,6 +71,7 @@ _HOME = {
     "decode": "decoding",
     "hookimpl": "hookspecs",
     "load": "loading",
+    "stream": "decoding",
 }
 
 

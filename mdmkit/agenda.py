@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, RowError
 
 if TYPE_CHECKING:
     from mdmkit.sampler import Sampler
@@ -34,7 +34,7 @@ class Agenda:
         """Read it off the device.
 
         Raises:
-            MdmkitError: logits or scores are not numbers, or the select fills nothing in a row with open positions.
+            RowError: logits or scores are not numbers, or the select fills nothing in a row with open positions.
         """
         rewrites = getattr(sampler.commit, "rewrites", False)
         several = actions.live.sum(1) > 1
@@ -55,7 +55,7 @@ class Agenda:
         ):
             if failed.any():
                 row = int(failed.long().argmax())
-                raise MdmkitError(f"{reason} at tick {int(step.tick[row])} in row {row} of the batch.")
+                raise RowError(reason, int(step.tick[row]), row)
         forward = host[: looked.numel()].nonzero()[:, 0]
         compare = rows[3][forward // looked.shape[1]].nonzero()[:, 0]
         return cls(forward.to(looked.device), compare.to(looked.device), bool(rows[4].any()))

@@ -10,8 +10,10 @@ import click
 
 from mdmkit import registry
 from mdmkit.cli.options import composing
-from mdmkit.cli.output import check_targets, write_json
+from mdmkit.cli.output import DocumentFile, RowFile, check_targets, write_json
 from mdmkit.cli.requests import check, gather
+from mdmkit.cli.results import Results
+from mdmkit.cli.resuming import Kept, can_resume, identity, is_record, record_of, reopen, rows_of
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.errors import MdmkitError
 
@@ -50,7 +52,12 @@ DEFAULT_BATCH = 16
     type=click.Path(path_type=Path),
     help="JSON lines: texts, id lists, or objects with per-row options.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file, as rows finish."
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with an --output that an earlier run of this command left unfinished."
+)
 @click.option(
     "--trace", type=click.Path(path_type=Path), help="Write order, confidence, entropies and choices to this JSON file."
 )
@@ -79,6 +86,7 @@ def decode(
     ids: tuple[str, ...],
     file: Path | None,
     output: Path | None,
+    resume: bool,
     trace: Path | None,
     overwrite: bool,
     seed: int | None,
@@ -93,7 +101,14 @@ def decode(
 
     Without --prompt, --prompt-ids or --prompts, the model's own sample prompts are decoded.
     """
-    check_targets({"--output": output, "--trace": trace}, {"--prompts": file, "--config": config}, overwrite)
+    if resume:
+        _check_resume(output, trace, overwrite)
+    check_targets(
+        {"--output": output, "--trace": trace},
+        {"--prompts": file, "--config": config},
+        overwrite,
+        "--output" if resume else None,
+    )
     from mdmkit.composing import compose
     from mdmkit.loading import load
 
@@ -107,23 +122,64 @@ def decode(
     limit_threads(backbone)
     if not prompts:
         prompts = _samples(backbone, model, sampler.seed)
-    check(backbone, prompts, sampler.plan, lines)
+    sizes = check(backbone, prompts, sampler.plan, lines)
     found = registry.default()
     listening = [found.load(found.find("observer", name))() for name in watchers]
-    rows, calls, seconds = run(sampler, backbone, prompts, batch, output, live, listening)
+    if any(getattr(observer, "terminal", False) for observer in listening):
+        live = bool(live)
 
     document = {"mdmkit": _version(), "model": model, "sampler": sampler.config}
-    if trace is not None:
-        write_json("--trace", trace, document | {"rows": [_traced(row, backbone) for row in rows]})
-    nfe = {"rows": sum(row.nfe for row in rows), "calls": calls}
+    settings = {"model-option": _options(model_options), "device": backbone.device.type, "dtype": dtype}
+    kept, rows_file = _open(output, identity(document, prompts, **settings), resume, overwrite, len(prompts))
+    results = Results(
+        file=rows_file,
+        trace=DocumentFile("--trace", trace, document) if trace is not None else None,
+        traced=lambda row: _traced(row, backbone),
+        collect=as_json or output is None,
+        kept=kept,
+    )
+    if as_json and output is not None:
+        results.rows += rows_of(output, kept.rows) if kept.rows else ()
+    calls, seconds = run(sampler, backbone, prompts, sizes, lines, batch, results, kept.done, live, listening)
+
     if as_json:
-        click.echo(
-            json.dumps(
-                document | {"rows": [row.json() for row in rows], "nfe": nfe, "seconds": seconds}, ensure_ascii=False
-            )
-        )
+        nfe = {"rows": sum(row["nfe"] for row in results.rows), "calls": calls}
+        click.echo(json.dumps(document | {"rows": results.rows, "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
     else:
-        _show(rows, nfe, seconds)
+        _show(results, calls, seconds)
+
+
+def _check_resume(output: Path | None, trace: Path | None, overwrite: bool) -> None:
+    if output is None:
+        raise MdmkitError("--resume goes on with the file that --output names: give --output FILE.jsonl as well.")
+    if overwrite:
+        raise MdmkitError("--resume keeps the rows of --output and --overwrite replaces them: give one of the two.")
+    if trace is not None:
+        raise MdmkitError(
+            "--resume and --trace: rows that an earlier run has finished are not decoded again, and so leave no trace. "
+            "Leave --trace out, or start again with --overwrite in place of --resume."
+        )
+    if not can_resume(output):
+        raise MdmkitError(f"--resume: {output} is a pipe or a device, and keeps no rows. Name a file.")
+
+
+def _open(
+    output: Path | None, run: dict[str, Any], resume: bool, overwrite: bool, prompts: int
+) -> tuple[Kept, RowFile | None]:
+    """The file for the rows, and what it holds already; a file gets a record of the run beside it."""
+    if output is None:
+        return Kept(), None
+    if not can_resume(output):
+        return Kept(), RowFile(output)
+    record = record_of(output)
+    if not (resume or overwrite or is_record(record)):
+        raise MdmkitError(f"--output {output}: the run is recorded in {record}, and that file exists. Name another.")
+    kept = reopen(output, run, prompts) if resume else Kept()
+
+    def begin() -> None:
+        write_json("--output", record, {"run": run, "waiting": list(kept.waiting.values())})
+
+    return kept, RowFile(output, (kept.rows, kept.size) if resume and output.exists() else None, begin)
 
 
 def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
@@ -169,20 +225,22 @@ def _traced(row: Row, backbone: Backbone) -> dict[str, Any]:
     return {"index": row.index, "seed": row.seed, **row.trace, "pieces": pieces}
 
 
-def _show(rows: list[Row], nfe: dict[str, int], seconds: float) -> None:
+def _show(results: Results, calls: int, seconds: float) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    for row in rows:
-        asked = row.prompt if row.prompt is not None else " ".join(map(str, row.prompt_ids))
+    for row in results.rows:
+        asked = row["prompt"] if row["prompt"] is not None else " ".join(map(str, row["prompt_ids"]))
         console.print(Text(asked, style="dim"))
-        console.print(Text(str(row.text), style="bold"))
-        console.print(Text(f"H̃ {row.uncertainty:.3f} nats · NFE {row.nfe}\n", style="dim"))
-    tokens = sum(sum(tick >= 0 for tick in row.order) for row in rows)
+        console.print(Text(str(row["text"]), style="bold"))
+        console.print(Text(f"H̃ {row['uncertainty']:.3f} nats · NFE {row['nfe']}\n", style="dim"))
+    before = f" {results.finished - results.new} rows were there before." if results.finished > results.new else ""
+    where = f" All are in {results.file.path}." if results.file is not None else ""
+    rate = results.tokens / max(seconds, 1e-9)
     console.print(
-        f"{len(rows)} rows, {tokens} tokens in {seconds:.2f} s ({tokens / max(seconds, 1e-9):.0f} tokens/s); "
-        f"NFE {nfe['rows']} rows in {nfe['calls']} calls"
+        f"{results.new} rows, {results.tokens} tokens in {seconds:.2f} s ({rate:.0f} tokens/s); "
+        f"NFE {results.nfe} rows in {calls} calls{'.' if before or where else ''}{before}{where}"
     )
 
 
