@@ -25,7 +25,9 @@ class RowError(MdmkitError):
         if prompt is None:
             super().__init__(f"{reason} at tick {tick} in row {row} of the batch.")
         else:
-            super().__init__(f"{reason} at step {tick} in row {prompt}, both counted from 0.")
+            super().__init__(
+                f"{reason} at tick {tick} in row {prompt} (the row's step, the prompt's place; both from 0)."
+            )
 
     def of_prompt(self, prompt: int) -> RowError:
         """The same, named as whoever gave the prompts counts."""
