@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mdmkit.plan import Plan
     from mdmkit.sampler import Sampler
     from mdmkit.step import Actions, Draw, Guidance, Step
+    from mdmkit.text_stream import TextStream
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ __all__ = [
     "Prompt",
     "Sampler",
     "Step",
+    "TextStream",
     "compose",
     "decode",
     "hookimpl",
@@ -67,6 +69,7 @@ _HOME = {
     "Prompt": "canvas",
     "Sampler": "sampler",
     "Step": "step",
+    "TextStream": "text_stream",
     "compose": "composing",
     "decode": "decoding",
     "hookimpl": "hookspecs",
