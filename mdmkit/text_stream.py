@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -65,7 +65,6 @@ class TextStream(Observer):
             canvas = canvas.with_tokens(tokens)
         unsettled = canvas.masked
         if self.rewrites:
-            unsettled = unsettled.clone()
             unsettled[:, step.span] |= step.member
         self._advance(canvas, unsettled, last=False)
 
@@ -96,7 +95,8 @@ class TextStream(Observer):
             text = text.rstrip(UNFINISHED)
             if not text.startswith(said):  # the tokenizer joins the last word otherwise now: wait for what follows
                 return
-        piece = text[len(os.path.commonprefix((said, text))) :]
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(said, text, strict=False)))
+        piece = text[same:]
         self.said[row] = text
         if piece or last:
             self.sink(self.index[row], piece, last)
