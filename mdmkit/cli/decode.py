@@ -10,10 +10,10 @@ import click
 
 from mdmkit import registry
 from mdmkit.cli.options import composing
-from mdmkit.cli.output import DocumentFile, RowFile, check_targets, write_json
+from mdmkit.cli.output import DocumentFile, check_targets
 from mdmkit.cli.requests import check, gather
-from mdmkit.cli.results import Results
-from mdmkit.cli.resuming import Kept, can_resume, identity, is_record, record_of, reopen, rows_of
+from mdmkit.cli.results import Results, open_rows
+from mdmkit.cli.resuming import check_resume, identity, rows_of, write_record
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.errors import MdmkitError
 
@@ -102,7 +102,7 @@ def decode(
     Without --prompt, --prompt-ids or --prompts, the model's own sample prompts are decoded.
     """
     if resume:
-        _check_resume(output, trace, overwrite)
+        check_resume(output, trace, overwrite)
     check_targets(
         {"--output": output, "--trace": trace},
         {"--prompts": file, "--config": config},
@@ -130,7 +130,8 @@ def decode(
 
     document = {"mdmkit": _version(), "model": model, "sampler": sampler.config}
     settings = {"model-option": _options(model_options), "device": backbone.device.type, "dtype": dtype}
-    kept, rows_file = _open(output, identity(document, prompts, **settings), resume, overwrite, len(prompts))
+    run_of = identity(document, prompts, **settings)
+    kept, rows_file = open_rows(output, run_of, resume, overwrite, len(prompts))
     results = Results(
         file=rows_file,
         trace=DocumentFile("--trace", trace, document) if trace is not None else None,
@@ -142,44 +143,13 @@ def decode(
         results.rows += rows_of(output, kept.rows) if kept.rows else ()
     calls, seconds = run(sampler, backbone, prompts, sizes, lines, batch, results, kept.done, live, listening)
 
+    if output is not None and kept.waiting:  # they are in the output now
+        write_record(output, run_of, [])
     if as_json:
         nfe = {"rows": sum(row["nfe"] for row in results.rows), "calls": calls}
         click.echo(json.dumps(document | {"rows": results.rows, "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
     else:
         _show(results, calls, seconds)
-
-
-def _check_resume(output: Path | None, trace: Path | None, overwrite: bool) -> None:
-    if output is None:
-        raise MdmkitError("--resume goes on with the file that --output names: give --output FILE.jsonl as well.")
-    if overwrite:
-        raise MdmkitError("--resume keeps the rows of --output and --overwrite replaces them: give one of the two.")
-    if trace is not None:
-        raise MdmkitError(
-            "--resume and --trace: rows that an earlier run has finished are not decoded again, and so leave no trace. "
-            "Leave --trace out, or start again with --overwrite in place of --resume."
-        )
-    if not can_resume(output):
-        raise MdmkitError(f"--resume: {output} is a pipe or a device, and keeps no rows. Name a file.")
-
-
-def _open(
-    output: Path | None, run: dict[str, Any], resume: bool, overwrite: bool, prompts: int
-) -> tuple[Kept, RowFile | None]:
-    """The file for the rows, and what it holds already; a file gets a record of the run beside it."""
-    if output is None:
-        return Kept(), None
-    if not can_resume(output):
-        return Kept(), RowFile(output)
-    record = record_of(output)
-    if not (resume or overwrite or is_record(record)):
-        raise MdmkitError(f"--output {output}: the run is recorded in {record}, and that file exists. Name another.")
-    kept = reopen(output, run, prompts) if resume else Kept()
-
-    def begin() -> None:
-        write_json("--output", record, {"run": run, "waiting": list(kept.waiting.values())})
-
-    return kept, RowFile(output, (kept.rows, kept.size) if resume and output.exists() else None, begin)
 
 
 def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:

@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdmkit.cli.output import DocumentFile, RowFile
-from mdmkit.cli.resuming import Kept
+from mdmkit.cli.resuming import Kept, can_resume, is_record, record_of, reopen, write_record
+from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
     from mdmkit.decoding import Row
 
 # A row as it is written, and its trace where one is asked for.
 Written = tuple[dict[str, Any], dict[str, Any] | None]
+
+
+def open_rows(
+    output: Path | None, run: dict[str, Any], resume: bool, overwrite: bool, prompts: int
+) -> tuple[Kept, RowFile | None]:
+    """Open the file for the rows; say what it holds already. Beside a file goes a record of the run.
+
+    Raises:
+        MdmkitError: the record's name is taken, or the run cannot be resumed.
+    """
+    if output is None:
+        return Kept(), None
+    if not can_resume(output):
+        return Kept(), RowFile(output)
+    record = record_of(output)
+    if not (resume or overwrite or is_record(record)):
+        raise MdmkitError(f"--output {output}: the run is recorded in {record}, and that file exists. Name another.")
+    kept = reopen(output, run, prompts) if resume else Kept()
+
+    def begin() -> None:
+        write_record(output, run, kept.waiting.values())
+
+    return kept, RowFile(output, (kept.rows, kept.size) if resume and output.exists() else None, begin)
 
 
 class Results:

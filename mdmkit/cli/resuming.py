@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,30 @@ class Kept:
 def record_of(output: Path) -> Path:
     """The file beside an output that says which run its rows are of."""
     return output.with_name(output.name + ".run.json")
+
+
+def check_resume(output: Path | None, trace: Path | None, overwrite: bool) -> None:
+    """Refuse what cannot go with `--resume`.
+
+    Raises:
+        MdmkitError: there is no output to go on with, or another option that says otherwise.
+    """
+    if output is None:
+        raise MdmkitError("--resume goes on with the file that --output names: give --output FILE.jsonl as well.")
+    if overwrite:
+        raise MdmkitError("--resume keeps the rows of --output and --overwrite replaces them: give one of the two.")
+    if trace is not None:
+        raise MdmkitError(
+            "--resume and --trace: rows that an earlier run has finished are not decoded again, and so leave no trace. "
+            "Leave --trace out, or start again with --overwrite in place of --resume."
+        )
+    if not can_resume(output):
+        raise MdmkitError(f"--resume: {output} is a pipe or a device, and keeps no rows. Name a file.")
+
+
+def write_record(output: Path, run: dict[str, Any], waiting: Iterable[dict[str, Any]]) -> None:
+    """Record which run an output is of, and rows of it that wait for earlier ones."""
+    write_json("--output", record_of(output), {"run": run, "waiting": list(waiting)})
 
 
 def identity(document: dict[str, Any], prompts: Sequence[Prompt], **settings: Any) -> dict[str, Any]:
@@ -89,7 +113,7 @@ def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
     if output.exists():
         kept = _read(output, prompts, waiting)
     if kept.waiting:
-        write_json("--output", record, {"run": run, "waiting": list(kept.waiting.values())})
+        write_record(output, run, kept.waiting.values())
     return kept
 
 
