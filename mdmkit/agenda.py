@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, RowError
 
 if TYPE_CHECKING:
     from mdmkit.sampler import Sampler
@@ -36,7 +36,7 @@ class Agenda:
         """Read it off the device. `carry`: whether the chosen state's belief is the next step's.
 
         Raises:
-            MdmkitError: logits or scores are not numbers, or the select fills nothing in a row with open positions.
+            RowError: logits or scores are not numbers, or the select fills nothing in a row with open positions.
         """
         several = actions.live.sum(1) > 1
         # A lone state is looked at for the next step's belief only: where something stays open, and it is carried on.
@@ -56,7 +56,7 @@ class Agenda:
         ):
             if failed.any():
                 row = int(failed.long().argmax())
-                raise MdmkitError(f"{reason} at tick {int(step.tick[row])} in row {row} of the batch.")
+                raise RowError(reason, int(step.tick[row]), row)
         forward = host[: looked.numel()].nonzero()[:, 0]
         owners = forward // looked.shape[1]
         compare = rows[3][owners].nonzero()[:, 0]
