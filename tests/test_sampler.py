@@ -434,7 +434,7 @@ def test_a_commit_may_go_on_in_a_full_block_until_it_changes_nothing(lingers, to
     sampler = Sampler(ByConfidence(), TakeQuota(), commit=CountUp(lingers=lingers), plan=Plan(length=4, block=2))
     together = mdmkit.decode(sampler, backbone, ["ab", "dc_", "abc"]).rows
     row = together[0]
-    # When a block is full its tokens are 1 and 2; both rise as long as steps last, and the one that changes nothing ends it.
+    # A full block holds 1 and 2; both rise as long as steps last, and the one that changes nothing ends it.
     assert {*row.tokens[:2]} == {*row.tokens[2:]} == tokens
     assert row.nfe == 2 * (2 + min(lingers, 6))
     assert max(row.order) == row.nfe - 1 - (lingers > 5)
