@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mdmkit.plan import Plan
     from mdmkit.sampler import Sampler
     from mdmkit.step import Actions, Draw, Guidance, Step
+    from mdmkit.wrapping import wrap
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,7 @@ __all__ = [
     "decode",
     "hookimpl",
     "load",
+    "wrap",
 ]
 
 _HOME = {
@@ -70,6 +72,7 @@ _HOME = {
     "decode": "decoding",
     "hookimpl": "hookspecs",
     "load": "loading",
+    "wrap": "wrapping",
 }
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from mdmkit.canvas import Canvas, Prompt, lay_out
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit.model import Backbone
-from mdmkit_text import reference
+from mdmkit_text import reference, wrapped
 from mdmkit_text.families import family_of, split_family
+from mdmkit_text.foreign import name_of
 from mdmkit_text.jsonfile import read_object
 from mdmkit_text.manifest import Manifest, read_manifest
 from mdmkit_text.network import Network
@@ -54,6 +55,8 @@ class TextBackbone(Backbone):
                     f"{name} {token} is outside the model's vocabulary of {self.vocab} ids (0 to {self.vocab - 1})."
                 )
         self.forbidden = sorted({*self._never(self.vocab), *manifest.forbidden})
+        ends = self.tokens.ends if family.generates_end else ()
+        self.ends = sorted(end for end in ends if end < self.vocab and end not in self.forbidden)
 
     def _never(self, vocab: int) -> set[int]:
         return {*self.tokens.never(vocab, ends=self.family.generates_end), self.mask_id}
@@ -95,6 +98,43 @@ class TextBackbone(Backbone):
         mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, model.config.vocab_size)
         with quiet():
             return cls(model.to(target), tokens, family, mask_id, manifest)
+
+    @classmethod
+    def wraps(cls, model: Any) -> bool:
+        """Say whether an object may map ids to logits: anything that can be called, and is no class."""
+        return callable(model) and not isinstance(model, type)
+
+    @classmethod
+    def wrap(cls, model: Any, tokenizer: Any = None, **options: Any) -> TextBackbone:
+        """Make a backbone of a loaded model; its weights are shared, its code is run as it is.
+
+        Args:
+            model: a model of one of transformers' classes, or any callable with ids int64 [M, L] as its first argument
+                that returns logits [M, L, V], alone or as `.logits`. `attention_mask` and `position_ids` are passed on
+                where its signature names them.
+            tokenizer: a transformers tokenizer; None: ids only.
+            options: `mask_id`, where neither tokenizer nor config names it; `shift`: True where logits speak of the
+                position to the right, as Dream's do; `ends`: ids that end an answer, in place of the tokenizer's;
+                `family`: the name of a family whose rules hold, where the config's model_type does not say so.
+
+        Raises:
+            MdmkitError: an unknown option, no mask id, a model in training mode or that cannot fill masks in.
+        """
+        given = wrapped.read_options(options)
+        if getattr(model, "training", False):
+            raise MdmkitError(
+                f"{name_of(model)} is in training mode, in which it may say something else each time: call its eval()."
+            )
+        family = wrapped.family_for(model, given["family"], given["shift"])
+        tokens = wrapped.tokens_for(model, tokenizer, family, given["ends"])
+
+        def make(network: Any) -> TextBackbone:
+            vocab = network.config.vocab_size
+            mask_id = _mask_id(name_of(model), given["mask_id"], tokens, family, vocab)
+            return cls(network, tokens, family, mask_id)
+
+        with quiet():
+            return make(model) if wrapped.is_native(model) else wrapped.first_that_pads(model, make)
 
     def to(self, device: str | torch.device) -> TextBackbone:
         """Move the model's weights; returns self."""
@@ -158,7 +198,7 @@ def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family, vocab: int) -
     if given is None:
         raise MdmkitError(
             f"model {ref!r} has no known mask token: neither its tokenizer nor its config.json names one. Say which "
-            "token id it was trained with: --model-option mask_id=N, or load(..., mask_id=N)."
+            "token id it was trained with: --model-option mask_id=N, or mask_id=N in load(…) or wrap(…)."
         )
     try:
         return int(str(given))
