@@ -16,6 +16,7 @@ from mdmkit_text.foreign import name_of
 from mdmkit_text.jsonfile import read_object
 from mdmkit_text.manifest import Manifest, read_manifest
 from mdmkit_text.network import Network
+from mdmkit_text.placement import placement
 from mdmkit_text.quiet import quiet
 from mdmkit_text.tokens import Tokens
 from mdmkit_text.weights import load_model
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OPTIONS = ("mask_id", "revision")
+_OPTIONS = ("mask_id", "revision", "device_map", "quantization")
 
 
 class TextBackbone(Backbone):
@@ -80,7 +81,8 @@ class TextBackbone(Backbone):
                 forces a family (`llada:./checkpoint`) whatever config.json says of itself.
             device: a torch device.
             dtype: `"auto"` is the checkpoint's own on a GPU, float32 on the CPU.
-            options: `mask_id`, where the checkpoint does not name it; `revision` of a hub model.
+            options: `mask_id`, where the checkpoint does not name it; `revision` of a hub model; `device_map`, to
+                spread the model over devices; `quantization` of its weights (see `mdmkit_text.placement`).
 
         Raises:
             MdmkitError: whatever is wrong with the reference, the checkpoint or an option.
@@ -90,14 +92,16 @@ class TextBackbone(Backbone):
                 raise MdmkitError(unknown("model option", name, _OPTIONS))
         target = torch.device(device)
         forced, ref = split_family(ref)
+        precision = _dtype(dtype, target)
+        placed = placement(target, precision, options.get("device_map"), options.get("quantization"))
         folder = reference.locate(ref, options.get("revision"))
         config = read_object(folder / "config.json")
         family, manifest = family_of(config, ref, forced), read_manifest(folder)
-        model = load_model(folder, config, family, _dtype(dtype, target))
+        model = load_model(folder, config, family, precision, placed)
         tokens = Tokens.read(folder, model.config, family)
         mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, model.config.vocab_size)
         with quiet():
-            return cls(model.to(target), tokens, family, mask_id, manifest)
+            return cls(model if "device_map" in placed else model.to(target), tokens, family, mask_id, manifest)
 
     @classmethod
     def wraps(cls, model: Any) -> bool:

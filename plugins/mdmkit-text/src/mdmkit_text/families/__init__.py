@@ -79,8 +79,8 @@ def _why_not(config: dict[str, Any]) -> str:
         close = unknown("model_type", str(model_type), [*CONFIG_MAPPING.keys(), *own]).split(" Known:")[0]
         remote = " Code that comes with a checkpoint (auto_map) is never run." if "auto_map" in config else ""
         return (
-            f"{close} The installed transformers has no class for it.{remote} {accepted} A model of any other kind your "
-            "own code can load and wrap: mdmkit.wrap(model, tokenizer)."
+            f"{close} The installed transformers has no class for it.{remote} {accepted} Any other model your own "
+            "code can load and wrap: mdmkit.wrap(model, tokenizer)."
         )
     if model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return (
