@@ -79,7 +79,7 @@ def test_quantization_is_transformers_own(installed: Callable[..., None], monkey
     made = SimpleNamespace(Int8WeightOnlyConfig=lambda: "weights only")
     monkeypatch.setitem(sys.modules, "torchao", SimpleNamespace(quantization=made))
     monkeypatch.setitem(sys.modules, "torchao.quantization", made)
-    monkeypatch.setattr(transformers, "TorchAoConfig", lambda kind: ("torchao", kind))
+    monkeypatch.setattr(sys.modules["transformers"], "TorchAoConfig", lambda kind: ("torchao", kind))
     assert placement(CPU, "auto", quantization="int8")["quantization_config"] == ("torchao", "weights only")
 
 
