@@ -70,11 +70,17 @@ def compose(
         plan=build(Plan, resolved["plan"], "plan", "plan"),
         draw=draw,
         guidance=guidance,
-        cache=resolved["cache"],
+        **_cache(resolved["cache"]),
         seed=resolved["seed"],
         name=resolved.get("sampler", "custom"),
         config=resolved,
     )
+
+
+def _cache(node: Any) -> dict[str, Any]:
+    if isinstance(node, str):
+        return {"cache": node}
+    return {"cache": node["name"], "refresh_every": node.get("refresh_every")}
 
 
 def instantiate(part: Part, values: Mapping[str, Any], registry: Registry) -> Any:

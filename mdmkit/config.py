@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 STAGES = ("score", "select", "lookahead", "commit")
 SECTIONS = ("plan", "draw", "guidance")
-SCALARS = {"cache": (str, "a name"), "seed": (int, "a whole number")}
-KEYS = (*STAGES, *SECTIONS, *SCALARS)
+SCALARS = {"seed": (int, "a whole number")}
+CACHE_KEYS: dict[str, tuple[Any, str]] = {
+    "name": (str, "a name"),
+    "refresh_every": (int | None, "a number of steps or null"),
+}
+KEYS = (*STAGES, *SECTIONS, "cache", *SCALARS)
 ABOUT = ("paper", "arxiv", "note")
 
 
@@ -56,7 +60,14 @@ def resolve(
     Raises:
         MdmkitError: an unreadable file, an unknown key or name, a wrong type, or no score or select.
     """
-    tree: dict[str, Any] = {**dict.fromkeys(STAGES), "plan": {}, "draw": {}, "guidance": {}, "cache": "none", "seed": 0}
+    tree: dict[str, Any] = {
+        **dict.fromkeys(STAGES),
+        "plan": {},
+        "draw": {},
+        "guidance": {},
+        "cache": {"name": "auto"},
+        "seed": 0,
+    }
     about: dict[str, Any] = {}
     parts: dict[str, Part] = {}
     where, layer = config_layer(config)
@@ -85,6 +96,8 @@ def _merge(tree: dict[str, Any], about: dict[str, Any] | None, layer: Mapping[st
                     f"{where}: {key} must be a mapping, such as {key}: {{{_example(key)}}}, not {value!r}."
                 )
             tree[key] = {**tree[key], **value}
+        elif key == "cache":
+            tree[key] = _merge_cache(tree[key], value, where)
         elif key in SCALARS:
             hint, said = SCALARS[key]
             try:
@@ -97,6 +110,21 @@ def _merge(tree: dict[str, Any], about: dict[str, Any] | None, layer: Mapping[st
             about.update(plain(value))
         else:
             raise MdmkitError(f"{where}: {unknown('key', str(key), KEYS)}")
+
+
+def _merge_cache(old: Mapping[str, Any], new: Any, where: str) -> dict[str, Any]:
+    """Read a cache's node: a name, or a mapping; a new name drops what was said of the old one."""
+    if not isinstance(new, Mapping):
+        new = {"name": new}
+    for key, value in new.items():
+        if key not in CACHE_KEYS:
+            raise MdmkitError(f"{where}: {unknown('key', f'cache.{key}', [f'cache.{known}' for known in CACHE_KEYS])}")
+        hint, said = CACHE_KEYS[key]
+        try:
+            new = {**new, key: fit(value, hint)}
+        except TypeError:
+            raise MdmkitError(f"{where}: cache.{key} must be {said}, not {value!r}.") from None
+    return {**new} if new.get("name", old["name"]) != old["name"] else {**old, **new}
 
 
 def _example(section: str) -> str:
@@ -156,6 +184,8 @@ def _finish(
     config["plan"] = parameters(build(Plan, tree["plan"], "plan", "plan"))
     config["draw"] = _complete(read("mdmkit.step:Draw"), tree["draw"], "draw", "draw")
     config["guidance"] = _complete(read("mdmkit.step:Guidance"), tree["guidance"], "guidance", "guidance")
+    cache = {key: value for key, value in tree["cache"].items() if value is not None}
+    config["cache"] = cache["name"] if len(cache) == 1 else cache
     config |= {key: tree[key] for key in SCALARS}
     config["parts"] = {k: {"distribution": p.distribution, "version": p.version} for k, p in parts.items()}
     return Resolved(config, parts, given)

@@ -21,11 +21,14 @@ class Row:
     """One decoded prompt.
 
     Attributes:
-        tokens: ids of the generated tokens; for an infill, of the whole filled canvas.
+        tokens: ids of the generated tokens, those behind an end token included, as far as they were decoded; for an
+            infill, of the whole filled canvas.
         order: for each of `tokens`, the tick that wrote it, −1 for a given one.
         uncertainty: cumulative uncertainty H̃ over every committed token, nats.
         nfe: row-forwards that the row cost.
-        stopped: why it ended: `length` (every appended mask is filled) or `filled` (an infill is).
+        row_tokens: tokens that were computed in them, fewer than NFE times the length where a cache stood for the rest.
+        stopped: why it ended: `end` (with an end token), `length` (every appended mask is filled) or `filled` (an
+            infill is).
         trace: per position of the row (prompt included) order, confidence, entropy; per tick choice and values.
     """
 
@@ -37,6 +40,7 @@ class Row:
     seed: int
     uncertainty: float
     nfe: int
+    row_tokens: int
     order: list[int]
     stopped: str
     trace: dict[str, Any] = field(repr=False, default_factory=dict)
@@ -126,16 +130,18 @@ def decode_batches(
 
 def _rows(backbone: Backbone, prompts: Sequence[Prompt], before: Canvas, after: Canvas, trace: Trace) -> list[Row]:
     texts, shown = backbone.decode(after), before.shown.tolist()
-    trace = trace.cpu()
+    trace, ends = trace.cpu(), set(backbone.ends)
     out = []
     for b, prompt in enumerate(prompts):
         valid, editable = before.valid[b].tolist(), before.editable[b].tolist()
         infill = bool(before.infill[b])
         start = valid.index(True) if True in valid else len(valid)
-        kept = [t for t in range(start, len(valid)) if shown[b][t]]
-        given = [t for t in range(start, len(valid)) if infill or not editable[t]]
         facts = trace.row(b)
         tokens, order = after.tokens[b].tolist(), facts["order"]
+        # Columns that an early stop left behind were never decoded.
+        kept = [t for t in range(start, len(valid)) if shown[b][t] and (order[t] >= 0 or not editable[t])]
+        given = [t for t in range(start, len(valid)) if infill or not editable[t]]
+        ended = not infill and any(tokens[t] in ends for t in kept)
         initial = before.tokens[b].tolist()
         per_position = {key: facts[key][start:] for key in ("order", "confidence", "entropy")}
         out.append(
@@ -148,8 +154,9 @@ def _rows(backbone: Backbone, prompts: Sequence[Prompt], before: Canvas, after: 
                 seed=prompt.seed,
                 uncertainty=facts["uncertainty"],
                 nfe=facts["nfe"],
+                row_tokens=facts["row_tokens"],
                 order=[order[t] for t in kept],
-                stopped="filled" if infill else "length",
+                stopped="filled" if infill else "end" if ended else "length",
                 trace={"prompt_tokens": initial[start:], "tokens": tokens[start:], **facts, **per_position},
             )
         )

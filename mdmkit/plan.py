@@ -34,6 +34,8 @@ class Plan:
         steps: steps for the whole row, shared out over its blocks; None is one token a step.
         tokens_per_step: the same said the other way: K tokens a step. Give at most one of the two.
         schedule: `linear`, or `cosine` (few tokens first, arXiv:2202.04200).
+        early_stop: a row is finished at the end of a block where an end token stands with nothing open before it; its
+            later blocks are not decoded.
     """
 
     length: int | None = None
@@ -41,6 +43,7 @@ class Plan:
     steps: int | None = None
     tokens_per_step: int | None = None
     schedule: str = "linear"
+    early_stop: bool = True
 
     def __post_init__(self) -> None:
         for name in ("length", "block", "steps", "tokens_per_step"):

@@ -27,6 +27,10 @@ class Draw:
         top_k: keep this many tokens; null keeps all.
         suppress: token ids that are never chosen.
         penalty: token id -> amount taken off its logit, in base and lookahead logits alike.
+        end_penalty: the same amount for every end and padding token of the model, which pretraining made too likely
+            (arXiv:2602.18176 takes 4).
+        repetition_penalty: logits of tokens that the row holds already are divided by it where positive and multiplied
+            where negative (arXiv:1909.05858); 1 is off.
     """
 
     temperature: float = 0.0
@@ -34,6 +38,8 @@ class Draw:
     top_k: int | None = None
     suppress: tuple[int, ...] = ()
     penalty: dict[int, float] | None = None
+    end_penalty: float = 0.0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
@@ -45,6 +51,12 @@ class Draw:
         if not all(math.isfinite(amount) for amount in (self.penalty or {}).values()):
             raise MdmkitError(
                 f"draw.penalty={self.penalty}: every amount must be finite; draw.suppress forbids a token."
+            )
+        if not math.isfinite(self.end_penalty):
+            raise MdmkitError(f"draw.end_penalty={self.end_penalty}: it must be a finite number; 0 is off.")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise MdmkitError(
+                f"draw.repetition_penalty={self.repetition_penalty}: it must be a number above 0; 1 is off."
             )
 
 

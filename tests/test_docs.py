@@ -155,7 +155,7 @@ def test_every_part_in_the_box_is_on_its_hooks_page_and_in_the_readme() -> None:
 
 def test_every_key_of_the_configuration_is_on_its_page() -> None:
     page = (DOCS / "config.md").read_text()
-    keys = [*config.STAGES, *config.SCALARS]
+    keys = [*config.STAGES, "cache", *config.SCALARS]
     for section, schema in (("plan", Plan), ("draw", Draw), ("guidance", Guidance)):
         keys += [f"{section}.{field.name}" for field in fields(schema)]
     rows = set(re.findall(r"^\| `([\w.]+)` \|", page, re.M))

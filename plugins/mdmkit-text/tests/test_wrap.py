@@ -108,6 +108,25 @@ def test_generate_gives_what_decode_gives(name: str) -> None:
         assert out[:, 3:].tolist() == mdmkit.decode(composed, loaded, [[11, 25, 83], [7]]).tokens
 
 
+@pytest.mark.parametrize(
+    ("name", "cache"), [("llada", "prefix"), ("llada", "dual"), ("dream", "dual"), ("sdar", "block"), ("sdar", "none")]
+)
+def test_a_class_of_transformers_keeps_the_caches_of_its_family(name: str, cache: str) -> None:
+    loaded = TextBackbone.load(str(GOLDEN / name), mask_id=125)
+    wrapped = mdmkit.wrap(loaded.network.model, family=name, mask_id=125, block_length=loaded.block)
+    assert wrapped.caches == loaded.caches
+    sampler = mdmkit.compose("info_gain", plan={"length": 8, "block": 4}, cache=cache)
+    expected, got = (mdmkit.decode(sampler, backbone, [[11, 25, 83, 27], [7]]) for backbone in (loaded, wrapped))
+    assert (got.tokens, got.nfe) == (expected.tokens, expected.nfe)
+
+
+def test_a_family_whose_attention_ends_with_the_block_needs_a_class_that_is_known() -> None:
+    model = TextBackbone.load(str(GOLDEN / "sdar"), mask_id=125).network.model
+    refused(Flat(model), r"Flat is of family sdar.*load the checkpoint with mdmkit\.load", family="sdar", mask_id=125)
+    refused(inner("llada"), "every position attends to every other", block_length=4)
+    assert mdmkit.wrap(Flat(inner("llada")), mask_id=125).caches == {"none"}
+
+
 class TestBareContract(BackboneContract):
     prompts = (*PROMPTS, [125, 125, 3])
 
@@ -147,6 +166,8 @@ def test_a_masked_language_model_keeps_its_familys_rules(loaded: Callable[[str],
 
 def test_the_configs_model_type_says_the_family() -> None:
     model = Pairs(inner("dream"))
+    model.config = {"model_type": "Dream"}
+    assert (mdmkit.wrap(model, mask_id=125).vocab, mdmkit.wrap(model, mask_id=125).lead) == (128, 1)
     model.config = SimpleNamespace(model_type="Dream", mask_token_id=125, vocab_size=128, eos_token_id=2)
     wrapped = mdmkit.wrap(model)
     assert (wrapped.family.name, wrapped.mask_id, wrapped.ends) == ("dream", 125, [2])

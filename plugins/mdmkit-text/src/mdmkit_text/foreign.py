@@ -38,9 +38,9 @@ class Foreign(nn.Module):
         self.inner, self.padding = model, padding
         self._positions = "position_ids" in _parameters(model)
         self.device = next((p.device for p in self.parameters()), torch.device("cpu"))
-        self.config = getattr(model, "config", None) or SimpleNamespace()
+        self.config = SimpleNamespace(**config_of(model))
         if not isinstance(getattr(self.config, "vocab_size", None), int):
-            self.config = SimpleNamespace(**_plain(self.config), vocab_size=self._vocabulary())
+            self.config.vocab_size = self._vocabulary()
         self.eval()
 
     @property
@@ -96,8 +96,11 @@ def _parameters(model: Any) -> set[str]:
         return set()
 
 
-def _plain(config: Any) -> dict[str, Any]:
-    """The fields of somebody's config, so far as it has any."""
+def config_of(model: Any) -> dict[str, Any]:
+    """The fields of a model's config, as config.json would have them; none where it has no config."""
+    config: Any = getattr(model, "config", None)
+    if hasattr(config, "to_dict"):
+        return config.to_dict()
     return dict(config) if isinstance(config, dict) else dict(getattr(config, "__dict__", {}))
 
 

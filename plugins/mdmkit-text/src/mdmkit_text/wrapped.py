@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from mdmkit.errors import MdmkitError, unknown
@@ -9,7 +10,7 @@ from mdmkit_text.families import FAMILIES
 from mdmkit_text.families.decoder import BidirectionalDecoder
 from mdmkit_text.families.dream import Dream
 from mdmkit_text.families.masked_lm import MaskedLM
-from mdmkit_text.foreign import Foreign, name_of, ways
+from mdmkit_text.foreign import Foreign, config_of, name_of, ways
 from mdmkit_text.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from mdmkit_text.families.family import Family
 
-OPTIONS = ("mask_id", "shift", "ends", "family")
+OPTIONS = ("mask_id", "shift", "ends", "family", "block_length")
 _NO_TOKENIZER = "this model was wrapped without a tokenizer"
 
 
@@ -50,7 +51,7 @@ def family_for(model: Any, named: str | None, shift: bool | None) -> Family:
     Raises:
         MdmkitError: shift contradicts the family.
     """
-    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    model_type = config_of(model).get("model_type")
     own = next(
         (each for each in FAMILIES if each.name == named or (not named and model_type in each.model_types)), None
     )
@@ -73,8 +74,7 @@ def is_native(model: Any) -> bool:
 
 def tokens_for(model: Any, tokenizer: Any, family: Family, ends: set[int] | None) -> Tokens:
     """Read the ids with a meaning off the tokenizer or the config; `ends` replaces those that end an answer."""
-    config = getattr(model, "config", None)
-    tokens = Tokens(tokenizer, config, family.end_tokens, why_none=_NO_TOKENIZER)
+    tokens = Tokens(tokenizer, SimpleNamespace(**config_of(model)), family.end_tokens, why_none=_NO_TOKENIZER)
     if ends is not None:
         tokens.ends = ends
     return tokens
