@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 SHARD_BYTES = 2 << 30
 # Standard deviation of the logits: enough that some tokens are near certain, as in a trained model, and others are not.
-LOGIT_STD = 10.0
+LOGIT_STD = 7.0
 
 
 @dataclass(frozen=True)
