@@ -40,7 +40,7 @@ class View:
     """What a backbone's `forward` gets as `cache`.
 
     Attributes:
-        store: the backbone's own to fill, one for the whole decode.
+        store: the backbone's own to fill, one for the whole decode: tuples of tensors whose first dimension is places.
         slots: int64 [M]; the place of each row in the store.
         size: how many places there are.
         width: T, the columns of a whole row.
@@ -48,7 +48,7 @@ class View:
         keep: whether the forwarded columns must be put into the store.
     """
 
-    store: dict[Any, Any]
+    store: dict[Any, tuple[Tensor, ...]]
     slots: Tensor
     size: int
     width: int
@@ -76,7 +76,7 @@ class Cache:
 
     def __init__(self, lead: int = 0, refresh_every: int | None = None):
         self.lead, self.refresh_every = lead, refresh_every
-        self.store: dict[Any, Any] = {}
+        self.store: dict[Any, tuple[Tensor, ...]] = {}
         self.stale = False
 
     def enter_block(self, block: Block) -> None:
@@ -93,6 +93,11 @@ class Cache:
             Each reach with the places in `rows` that share it.
         """
         return [(_whole(width), list(range(len(rows))))]
+
+    def follow(self, parents: Tensor) -> None:
+        """Let what is stored follow rows that moved: place s now is what place parents[s], int64, was."""
+        for key, kept in self.store.items():
+            self.store[key] = tuple(each[parents] for each in kept)
 
     def refreshed(self, rows: Sequence[int]) -> None:
         """Hear that these rows were computed afresh."""

@@ -21,7 +21,7 @@ from mdmkit.values import fit, plain
 if TYPE_CHECKING:
     from pathlib import Path
 
-STAGES = ("score", "select", "lookahead", "commit")
+STAGES = ("score", "select", "lookahead", "commit", "search")
 SECTIONS = ("plan", "draw", "guidance")
 SCALARS = {"seed": (int, "a whole number")}
 CACHE_KEYS: dict[str, tuple[Any, str]] = {
@@ -136,7 +136,7 @@ def _merge_stage(kind: str, old: Any, new: Any, where: str) -> Any:
         return {"name": new}
     if isinstance(new, type):
         raise MdmkitError(f"{where}: {kind} is the class {new.__name__}: give an instance of it, {new.__name__}(…).")
-    if new is None or (callable(new) and dataclasses.is_dataclass(new)):
+    if new is None or (dataclasses.is_dataclass(new) and (callable(new) or kind == "search")):
         return new
     if not isinstance(new, Mapping):
         raise MdmkitError(

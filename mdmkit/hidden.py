@@ -29,8 +29,8 @@ class Hidden:
     def chosen(self, states: Tensor, choice: Tensor, alternatives: int) -> Hidden:
         """Carry each row's chosen state on: [B, L, D].
 
-        `states` int64 [M] are the flat indices into [B·N] that these belong to, `choice` is int64 [B]. A row whose
-        choice is not among them is done; its entry is never read.
+        `states` int64 [M] are the flat indices into [B·N] that these belong to; `choice` int64 [B] counts from the
+        row's own first alternative. A row whose choice is not among them is done; its entry is never read.
         """
         slot = torch.zeros(len(choice) * alternatives, dtype=torch.long, device=states.device)
         slot[states] = torch.arange(len(states), device=states.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -87,6 +87,8 @@ class Step:
         open: bool [B, W]; masked positions of the row's active block, the only ones that may be filled.
         member: bool [B, W]; the columns of the row's active block, the only ones that a commit may change.
         quota: int64 [B]; tokens the plan wants filled now (0 for a row with nothing open).
+        active: bool [B]; the rows that take this step: those with something open, and those whose full block a commit
+            that `lingers` may still change.
         tick: int64 [B]; steps the row has taken so far.
         memory: a dict that lives as long as the decode; stages keep their state here, never on themselves.
     """
@@ -97,6 +99,7 @@ class Step:
     open: Tensor
     member: Tensor
     quota: Tensor
+    active: Tensor
     tick: Tensor
     plan: Plan
     draws: Draw
@@ -134,6 +137,12 @@ class Step:
         d = self.draws
         return ops.sample(self.belief.logits, self.noise(stream, n), d.temperature, d.top_p, d.top_k)
 
+    def at(self, rows: Tensor) -> Step:
+        """The step of other rows, int64 [B], in their order; random streams stay with the places."""
+        own = {name: getattr(self, name)[rows] for name in ("open", "member", "quota", "active", "tick")}
+        belief = Belief(self.belief.logits[rows])
+        return replace(self, canvas=self.canvas.with_tokens(self.canvas.tokens[rows]), belief=belief, **own)
+
     def noise(self, stream: str, n: int) -> Tensor:
         """Draw uniforms in (0, 1), float64 [B, n, W]: n for every window position, of this row, tick and stream."""
         return noise.uniform(self.canvas.seed, self.tick, stream, n, self.position)
@@ -162,6 +171,10 @@ class Actions:
         """The chosen alternative's (place bool [B, W], tokens int64 [B, W]) for choice int64 [B]."""
         index = choice[:, None, None].expand(-1, 1, self.place.shape[-1])
         return self.place.gather(1, index)[:, 0], self.tokens.gather(1, index)[:, 0]
+
+    def at(self, rows: Tensor) -> Actions:
+        """The actions of other rows, int64 [B], in their order."""
+        return Actions(self.place[rows], self.tokens[rows], self.live[rows])
 
     def written(self, canvas: Canvas, span: slice) -> Tensor:
         """Every alternative's next state, int64 [B, N, T]: the canvas with the action's tokens in place."""

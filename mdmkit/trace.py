@@ -28,6 +28,7 @@ class Trace:
         calls: NFE in model calls of the whole batch.
         choices: per step of the batch, int64 [B]: the alternative taken, −1 for a row that was done.
         values: per step, fp32 [B, N] where a lookahead compared alternatives (−inf for those not live), else None.
+        parents: per step of a search, int64 [B·P]: the particle whose state each moved on from.
     """
 
     order: Tensor
@@ -40,6 +41,7 @@ class Trace:
     calls: int = 0
     choices: list[Tensor] = field(default_factory=list)
     values: list[Tensor | None] = field(default_factory=list)
+    parents: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def blank(cls, canvas: Canvas) -> Trace:
@@ -48,19 +50,44 @@ class Trace:
         order = torch.full_like(canvas.tokens, -1)
         return cls(order, empty, empty.clone(), count.double(), count, count.clone(), count.clone())
 
-    def record(self, step: Step, actions: Actions, choice: Tensor, values: Tensor | None) -> None:
-        place, tokens = actions.take(choice)
+    def follow(self, parents: Tensor) -> None:
+        """Let every row's facts follow the particles, int64 [B·P]; called before `record` of the same step."""
+        for name in ("order", "confidence", "entropy", "uncertainty", "ticks"):
+            setattr(self, name, getattr(self, name)[parents])
+        self.parents.append(parents)
+
+    def kept(self, slots: Tensor, particles: int) -> Trace:
+        """The trace of the particles `slots`, int64 [B], one a row, each along its own line of parents.
+
+        NFE is that of all particles of the row.
+        """
+        facts = {
+            name: getattr(self, name)[slots] for name in ("order", "confidence", "entropy", "uncertainty", "ticks")
+        }
+        costs = {name: getattr(self, name).view(-1, particles).sum(1) for name in ("rows", "row_tokens")}
+        choices: list[Tensor] = []
+        values: list[Tensor | None] = []
+        for chosen, seen, parents in reversed([*zip(self.choices, self.values, self.parents, strict=True)]):
+            choices.append(chosen[slots])
+            values.append(None if seen is None else seen[slots])
+            slots = parents[slots]
+        return replace(self, **facts, **costs, choices=choices[::-1], values=values[::-1], parents=[])
+
+    def record(self, step: Step, actions: Actions, choice: Tensor, values: Tensor | None, after: Canvas) -> None:
+        """Note a step and what the canvas is after it; a commit may have written other tokens than the action's."""
+        place, _ = actions.take(choice)
+        tokens = after.tokens[:, step.span]
+        written = (tokens != step.canvas.tokens[:, step.span]) & (tokens != after.mask_id)
         confidence = step.belief.logp_of(tokens[..., None])[..., 0].exp()
         for kept, new in (
-            (self.order, step.tick[:, None].expand_as(place)),
+            (self.order, step.tick[:, None].expand_as(written)),
             (self.confidence, confidence),
             (self.entropy, step.belief.entropy),
         ):
-            kept[:, step.span] = torch.where(place, new.to(kept.dtype), kept[:, step.span])
+            kept[:, step.span] = torch.where(written, new.to(kept.dtype), kept[:, step.span])
         self.uncertainty += torch.where(place, step.belief.entropy.double(), 0.0).sum(1)
-        busy = step.open.any(1)
-        self.ticks = self.ticks + busy
-        self.choices.append(choice.masked_fill(~busy, -1))
+        self.ticks = self.ticks + step.active
+        self.choices.append(choice.masked_fill(~step.active, -1))
         self.values.append(values)
 
     def cpu(self) -> Trace:

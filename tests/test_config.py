@@ -41,6 +41,7 @@ def test_a_preset_resolves_to_every_parameter_without_importing_its_stages(confi
         "select": {"name": "best", "temperature": 0.5},
         "lookahead": None,
         "commit": {"name": "write"},
+        "search": None,
         "plan": {
             "length": 12,
             "block": None,

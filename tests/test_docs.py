@@ -101,6 +101,7 @@ CLASSES = {
     "select": ("mdmkit/stages.py", "Select"),
     "lookahead": ("mdmkit/stages.py", "Lookahead"),
     "commit": ("mdmkit/stages.py", "Commit"),
+    "search": ("mdmkit/search.py", "Search"),
     "sampler": ("mdmkit/sampler.py", "Sampler"),
     "backbone": ("mdmkit/model.py", "Backbone"),
     "observer": ("mdmkit/observe.py", "Observer"),

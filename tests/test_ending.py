@@ -90,7 +90,7 @@ def test_the_end_penalty_is_that_penalty_on_every_ending(backbone, lookahead):
 
 
 def test_an_end_penalty_without_any_end_is_refused():
-    with pytest.raises(MdmkitError, match="end_penalty=2.0, and this model has no end or padding token"):
+    with pytest.raises(MdmkitError, match=r"end_penalty=2.0, and this model has no end or padding token"):
         mdmkit.decode(sampler(end_penalty=2.0), ToyBackbone(), ["ab"])
 
 
