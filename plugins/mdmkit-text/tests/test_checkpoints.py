@@ -131,7 +131,9 @@ def test_an_unknown_model_type_has_a_nearest_name_and_code_in_the_checkpoint_nev
         folder, model_type="qwen33", auto_map={"AutoConfig": "modeling.C", "AutoModelForMaskedLM": "modeling.M"}
     )
     expect_refused(
-        folder, r"unknown model_type 'qwen33'\. Did you mean 'qwen3'\?.*\(auto_map\) is never run.*Accepted are"
+        folder,
+        r"unknown model_type 'qwen33'\. Did you mean 'qwen3'\?.*\(auto_map\) is never run.*Accepted are.*"
+        r"mdmkit\.wrap\(model, tokenizer\)",
     )
 
 
