@@ -65,8 +65,8 @@ class Plan:
         block: block length in tokens, blocks are filled left to right; None is one block.
         steps: steps for the whole row, shared out over its blocks; None is one token a step.
         tokens_per_step: the same said the other way: K tokens a step. Give at most one of the two.
-        schedule: `linear`; `cosine` (few tokens first, arXiv:2202.04200); `arccos` (fewer still, and most in the last
-            steps; Halton-MaskGIT, arXiv:2503.17076); `dwell` (half of the steps with 90 % filled, for ReMDM-loop,
+        schedule: `linear`; `cosine` (few tokens first, arXiv:2202.04200); `arccos` (evenly at first, most in the
+            last steps; Halton-MaskGIT, arXiv:2503.17076); `dwell` (half of the steps with 90 % filled, for ReMDM-loop,
             arXiv:2503.00307); `dream` (Dream's floors, arXiv:2508.15487).
     """
 
