@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, RowError
 
 if TYPE_CHECKING:
     from mdmkit.sampler import Sampler
@@ -22,24 +22,25 @@ class Agenda:
     Attributes:
         forward: int64 [M]; the next states to look at, as flat indices into [B·N].
         compare: int64; which of those are rivals: a row that proposes one state has none.
+        rows: int64 [M] on the host; the row that each of `forward` belongs to.
         busy: whether any row has something open.
     """
 
     forward: Tensor
     compare: Tensor
+    rows: Tensor
     busy: bool
 
     @classmethod
-    def fetch(cls, sampler: Sampler, step: Step, scores: Tensor, actions: Actions) -> Agenda:
-        """Read it off the device.
+    def fetch(cls, sampler: Sampler, step: Step, scores: Tensor, actions: Actions, carry: bool) -> Agenda:
+        """Read it off the device. `carry`: whether the chosen state's belief is the next step's.
 
         Raises:
-            MdmkitError: logits or scores are not numbers, or the select fills nothing in a row with open positions.
+            RowError: logits or scores are not numbers, or the select fills nothing in a row with open positions.
         """
-        rewrites = getattr(sampler.commit, "rewrites", False)
         several = actions.live.sum(1) > 1
-        # A lone state is looked at for the next step's belief only: where something stays open, and is not rewritten.
-        onward = (step.open[:, None] & ~actions.place).any(-1) & (not rewrites)
+        # A lone state is looked at for the next step's belief only: where something stays open, and it is carried on.
+        onward = (step.open[:, None] & ~actions.place).any(-1) & carry
         looked = actions.live & (several[:, None] | onward)
 
         open_ = step.open.any(1)
@@ -55,10 +56,11 @@ class Agenda:
         ):
             if failed.any():
                 row = int(failed.long().argmax())
-                raise MdmkitError(f"{reason} at tick {int(step.tick[row])} in row {row} of the batch.")
+                raise RowError(reason, int(step.tick[row]), row)
         forward = host[: looked.numel()].nonzero()[:, 0]
-        compare = rows[3][forward // looked.shape[1]].nonzero()[:, 0]
-        return cls(forward.to(looked.device), compare.to(looked.device), bool(rows[4].any()))
+        owners = forward // looked.shape[1]
+        compare = rows[3][owners].nonzero()[:, 0]
+        return cls(forward.to(looked.device), compare.to(looked.device), owners, bool(rows[4].any()))
 
 
 def check_shape(kind: str, stage: Any, result: Any, shape: torch.Size) -> None:

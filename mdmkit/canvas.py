@@ -40,6 +40,8 @@ class Canvas:
         infill: bool [B]; whether the row's prompt held the masks itself.
         mask_id: the token id that stands for "still open".
         grid: (height, width) where the sequence is a flattened image.
+        block: length of the model's attention blocks, counted from each row's first token; None: attention is full.
+        surplus: bool [B, T]; masks that only complete a model's block: they are filled, and shown to nobody.
     """
 
     tokens: Tensor
@@ -49,6 +51,8 @@ class Canvas:
     infill: Tensor
     mask_id: int
     grid: tuple[int, int] | None = None
+    block: int | None = None
+    surplus: Tensor | None = None
 
     @property
     def masked(self) -> Tensor:
@@ -63,14 +67,16 @@ class Canvas:
     @property
     def shown(self) -> Tensor:
         """bool [B, T]: what a person asked to see: the generated tokens, or for an infill the whole row."""
-        return torch.where(self.infill[:, None], self.valid, self.editable)
+        shown = torch.where(self.infill[:, None], self.valid, self.editable)
+        return shown if self.surplus is None else shown & ~self.surplus
 
     def with_tokens(self, tokens: Tensor) -> Canvas:
         return replace(self, tokens=tokens)
 
     def to(self, device: torch.device | str) -> Canvas:
         moved = {name: getattr(self, name).to(device) for name in ("tokens", "editable", "valid", "seed", "infill")}
-        return replace(self, **moved)
+        surplus = None if self.surplus is None else self.surplus.to(device)
+        return replace(self, **moved, surplus=surplus)
 
 
 def _shorten(length: int, excess: int) -> str:
@@ -90,11 +96,14 @@ def lay_out(
     plan_length: int | None,
     default_length: int | None,
     max_length: int | None,
+    block: int | None = None,
 ) -> Canvas:
     """Put encoded prompts on one canvas: `before`, appended masks, `after`, padded on the left.
 
     A prompt that holds masks is an infill and gets no more of them, unless the prompt itself gives `length`. Any
-    other prompt gets its own `length`, else the plan's, else the model's default.
+    other prompt gets its own `length`, else the plan's, else the model's default. With `block`, the length of a
+    model's attention blocks, a row that ends in appended masks gets as many more as complete its last block, since
+    such a model has only ever seen whole ones.
 
     Raises:
         MdmkitError: no length is known, a row exceeds `max_length` tokens, or an id is outside `vocab`.
@@ -102,6 +111,7 @@ def lay_out(
     rows: list[list[int]] = []
     open_flags: list[list[bool]] = []
     infill: list[bool] = []
+    extra: list[int] = []
     for prompt, head, tail in zip(prompts, before, after, strict=True):
         name = f"prompt {prompt.index}"
         bad = [i for i in (*head, *tail) if not 0 <= i < vocab]
@@ -118,14 +128,16 @@ def lay_out(
                 f"{name} has nothing to fill: it holds no mask, and this model has no length of its own. Put masks "
                 "into the prompt, or say how many to append with --set plan.length=N."
             )
-        size = len(head) + length + len(tail)
+        spare = -(len(head) + length) % block if block and length and not tail else 0
+        given, size = len(head) + len(tail), len(head) + length + len(tail) + spare
         if size > (max_length or math.inf):
             raise MdmkitError(
-                f"{name} needs {size} positions ({size - length} of prompt, {length} to fill), and this model "
+                f"{name} needs {size} positions ({given} of prompt, {length + spare} to fill), and this model "
                 f"has {max_length}. {_shorten(length, size - (max_length or 0))}"
             )
-        row = [*head, *[mask_id] * length, *tail]
-        own = range(len(head), len(head) + length)
+        row = [*head, *[mask_id] * (length + spare), *tail]
+        own = range(len(head), len(head) + length + spare)
+        extra.append(spare)
         rows.append(row)
         open_flags.append([i in own or (prompt.infill and token == mask_id) for i, token in enumerate(row)])
         infill.append(held)
@@ -137,4 +149,6 @@ def lay_out(
         seed=torch.tensor([prompt.seed for prompt in prompts]),
         infill=torch.tensor(infill),
         mask_id=mask_id,
+        block=block,
+        surplus=torch.tensor([[t >= width - spare for t in range(width)] for spare in extra]) if any(extra) else None,
     )

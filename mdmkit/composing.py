@@ -11,6 +11,7 @@ from mdmkit.plan import Plan
 from mdmkit.registry import Part, Registry, default
 from mdmkit.sampler import Sampler
 from mdmkit.schema import build, parameters
+from mdmkit.search import Search
 from mdmkit.step import Draw, Guidance
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def compose(
         config: a mapping, such as the `config` of another sampler, or the path of a YAML file.
         overrides: `KEY=VALUE` strings, as after `--set`.
         registry: where to look parts up; the installed ones where None.
-        nodes: score, select, lookahead, commit, plan, draw, guidance, cache, seed. Later layers win, and these are
-            the last. A stage may be a name, a dict, None, or an instance of a callable dataclass.
+        nodes: score, select, lookahead, commit, search, plan, draw, guidance, cache, seed. Later layers win, and these
+            are the last. A stage may be a name, a dict, None, or an instance of a callable dataclass.
 
     Raises:
         MdmkitError: an unknown name or key, a bad value, or parts that do not fit together.
@@ -70,11 +71,17 @@ def compose(
         plan=build(Plan, resolved["plan"], "plan", "plan"),
         draw=draw,
         guidance=guidance,
-        cache=resolved["cache"],
+        **_cache(resolved["cache"]),
         seed=resolved["seed"],
         name=resolved.get("sampler", "custom"),
         config=resolved,
     )
+
+
+def _cache(node: Any) -> dict[str, Any]:
+    if isinstance(node, str):
+        return {"cache": node}
+    return {"cache": node["name"], "refresh_every": node.get("refresh_every")}
 
 
 def instantiate(part: Part, values: Mapping[str, Any], registry: Registry) -> Any:
@@ -83,14 +90,17 @@ def instantiate(part: Part, values: Mapping[str, Any], registry: Registry) -> An
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
         raise MdmkitError(f"{part} is {cls!r}, and a {part.kind} must be a dataclass: its fields are its parameters.")
     stage = build(cls, values, f"{part.kind} {part.name!r}", part.kind)
-    if not callable(stage):
+    if part.kind == "search":
+        if not isinstance(stage, Search):
+            raise MdmkitError(f"{part} is the class {cls.__name__}: a search has particles, move(…) and best(…).")
+    elif not callable(stage):
         raise MdmkitError(f"{part} is the class {cls.__name__}, which has no __call__: a {part.kind} must be callable.")
     return stage
 
 
 def _check_pairing(config: Mapping[str, Any], stages: Mapping[str, Any], registry: Registry) -> None:
     alternatives = getattr(stages["select"], "alternatives", 1)
-    if alternatives > 1 and stages["lookahead"] is None:
+    if alternatives > 1 and stages["lookahead"] is None and not getattr(stages["search"], "chooses", False):
         node = config["select"]
         fewer = next(
             (f"{key}=1" for key, value in node.items() if value == alternatives and key != "name"), "another select"

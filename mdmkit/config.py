@@ -21,10 +21,14 @@ from mdmkit.values import fit, plain
 if TYPE_CHECKING:
     from pathlib import Path
 
-STAGES = ("score", "select", "lookahead", "commit")
+STAGES = ("score", "select", "lookahead", "commit", "search")
 SECTIONS = ("plan", "draw", "guidance")
-SCALARS = {"cache": (str, "a name"), "seed": (int, "a whole number")}
-KEYS = (*STAGES, *SECTIONS, *SCALARS)
+SCALARS = {"seed": (int, "a whole number")}
+CACHE_KEYS: dict[str, tuple[Any, str]] = {
+    "name": (str, "a name"),
+    "refresh_every": (int | None, "a number of steps or null"),
+}
+KEYS = (*STAGES, *SECTIONS, "cache", *SCALARS)
 ABOUT = ("paper", "arxiv", "note")
 
 
@@ -56,7 +60,14 @@ def resolve(
     Raises:
         MdmkitError: an unreadable file, an unknown key or name, a wrong type, or no score or select.
     """
-    tree: dict[str, Any] = {**dict.fromkeys(STAGES), "plan": {}, "draw": {}, "guidance": {}, "cache": "none", "seed": 0}
+    tree: dict[str, Any] = {
+        **dict.fromkeys(STAGES),
+        "plan": {},
+        "draw": {},
+        "guidance": {},
+        "cache": {"name": "auto"},
+        "seed": 0,
+    }
     about: dict[str, Any] = {}
     parts: dict[str, Part] = {}
     where, layer = config_layer(config)
@@ -85,6 +96,8 @@ def _merge(tree: dict[str, Any], about: dict[str, Any] | None, layer: Mapping[st
                     f"{where}: {key} must be a mapping, such as {key}: {{{_example(key)}}}, not {value!r}."
                 )
             tree[key] = {**tree[key], **value}
+        elif key == "cache":
+            tree[key] = _merge_cache(tree[key], value, where)
         elif key in SCALARS:
             hint, said = SCALARS[key]
             try:
@@ -99,6 +112,21 @@ def _merge(tree: dict[str, Any], about: dict[str, Any] | None, layer: Mapping[st
             raise MdmkitError(f"{where}: {unknown('key', str(key), KEYS)}")
 
 
+def _merge_cache(old: Mapping[str, Any], new: Any, where: str) -> dict[str, Any]:
+    """Read a cache's node: a name, or a mapping; a new name drops what was said of the old one."""
+    if not isinstance(new, Mapping):
+        new = {"name": new}
+    for key, value in new.items():
+        if key not in CACHE_KEYS:
+            raise MdmkitError(f"{where}: {unknown('key', f'cache.{key}', [f'cache.{known}' for known in CACHE_KEYS])}")
+        hint, said = CACHE_KEYS[key]
+        try:
+            new = {**new, key: fit(value, hint)}
+        except TypeError:
+            raise MdmkitError(f"{where}: cache.{key} must be {said}, not {value!r}.") from None
+    return {**new} if new.get("name", old["name"]) != old["name"] else {**old, **new}
+
+
 def _example(section: str) -> str:
     return "length: 64" if section == "plan" else "temperature: 0.7"
 
@@ -108,7 +136,7 @@ def _merge_stage(kind: str, old: Any, new: Any, where: str) -> Any:
         return {"name": new}
     if isinstance(new, type):
         raise MdmkitError(f"{where}: {kind} is the class {new.__name__}: give an instance of it, {new.__name__}(…).")
-    if new is None or (callable(new) and dataclasses.is_dataclass(new)):
+    if new is None or (dataclasses.is_dataclass(new) and (callable(new) or kind == "search")):
         return new
     if not isinstance(new, Mapping):
         raise MdmkitError(
@@ -156,6 +184,8 @@ def _finish(
     config["plan"] = parameters(build(Plan, tree["plan"], "plan", "plan"))
     config["draw"] = _complete(read("mdmkit.step:Draw"), tree["draw"], "draw", "draw")
     config["guidance"] = _complete(read("mdmkit.step:Guidance"), tree["guidance"], "guidance", "guidance")
+    cache = {key: value for key, value in tree["cache"].items() if value is not None}
+    config["cache"] = cache["name"] if len(cache) == 1 else cache
     config |= {key: tree[key] for key in SCALARS}
     config["parts"] = {k: {"distribution": p.distribution, "version": p.version} for k, p in parts.items()}
     return Resolved(config, parts, given)

@@ -58,6 +58,11 @@ def mdmkit_commit() -> Iterable[Component]:  # type: ignore[empty-body]
 
 
 @hookspec
+def mdmkit_search() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Several trajectories per row: a frozen dataclass with `particles`, `move(…)` and `best(canvas, trace)`."""
+
+
+@hookspec
 def mdmkit_sampler() -> Iterable[Component]:  # type: ignore[empty-body]
     """A named sampler: a preset (YAML inside the package)."""
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from mdmkit.belief import Belief
 
 if TYPE_CHECKING:
-    from mdmkit.runner import Hidden, Runner
+    from mdmkit.hidden import Hidden
+    from mdmkit.runner import Runner
 
 # Bytes of logits that one chunk of a look may hold.
 LOOK_BYTES = 256 << 20
@@ -26,7 +27,8 @@ class Look:
         remaining: bool [B, N, T]; positions still masked in each next state.
         masked: bool [B, T]; positions masked in the current state.
         block: the columns of the active window.
-        sequence: every column that was recomputed: the whole row without a cache.
+        sequence: every column that was recomputed: the whole row without a cache. Under one, `remaining` and `masked`
+            hold only what was recomputed, row by row: of the rest nothing is known.
     """
 
     def __init__(
@@ -42,19 +44,24 @@ class Look:
         `reduce` maps a belief over positions, logits [..., V], to one number for each, [...]. The result is [B, N, S]
         over the columns of `span` (the active window where None). The logits exist only chunk by chunk.
         """
-        values = self._reduced(reduce, self._ahead.at(span or self.block))
+        values = self._reduced(reduce, self._ahead, span)
         rows, alternatives = self.remaining.shape[:2]
         out = values.new_zeros(rows * alternatives, *values.shape[1:])
         return out.index_copy(0, self._where, values).unflatten(0, (rows, alternatives))
 
     def now(self, reduce: Callable[[Belief], Tensor], span: slice | None = None) -> Tensor:
         """Reduce the current state's belief in the same way: [B, S]."""
-        return self._reduced(reduce, self._now.at(span or self.block))
+        return self._reduced(reduce, self._now, span)
 
-    def _reduced(self, reduce: Callable[[Belief], Tensor], hidden: Tensor) -> Tensor:
+    def _reduced(self, reduce: Callable[[Belief], Tensor], hidden: Hidden, span: slice | None) -> Tensor:
+        values, seen = hidden.at(span or self.block), hidden.seen
         size = max(1, LOOK_BYTES // (4 * self._runner.backbone.vocab))
         # [positions, 1, D]: heads that want a sequence get sequences of one.
-        parts = hidden.flatten(0, 1)[:, None].split(size)
-        chunks = [reduce(self._runner.belief(part))[:, 0] for part in parts]
-        values = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
-        return values.unflatten(0, hidden.shape[:2])
+        parts = values.flatten(0, 1)[:, None].split(size)
+        states = torch.arange(len(values), device=values.device).repeat_interleave(values.shape[1]).split(size)
+        chunks = [
+            reduce(self._runner.belief(part, None if seen is None else seen[state][:, None]))[:, 0]
+            for part, state in zip(parts, states, strict=True)
+        ]
+        out = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+        return out.unflatten(0, values.shape[:2])

@@ -25,6 +25,10 @@ class Backbone(ABC):
         forbidden: ids that may never be chosen (padding, specials, rows the model never uses); the mask id always is.
         attention: `"full"`, or `"block"` for block-causal models.
         caches: names of the caches it supports.
+        cache: the one that `auto` stands for, which must be exact.
+        lead: columns to the left of a window that its logits hang on: 1 for a model with shifted logits.
+        ends: ids that end a generated row; one of them stands in the columns that are then never decoded.
+        endings: `ends`, and padding: what `draw.end_penalty` makes less likely.
         length: masks appended to a prompt that holds none, where neither prompt nor plan says; None: no default.
         samples: prompts to show the model with.
         weights: number of parameters, 0 where unknown.
@@ -36,6 +40,10 @@ class Backbone(ABC):
     forbidden: Sequence[int] = ()
     attention: str = "full"
     caches: frozenset[str] = frozenset({"none"})
+    cache: str = "none"
+    lead: int = 0
+    ends: Sequence[int] = ()
+    endings: Sequence[int] = ()
     length: int | None = None
     samples: Sequence[str] = ()
     weights: int = 0
@@ -61,7 +69,7 @@ class Backbone(ABC):
     ) -> Tensor:
         """Compute hidden states [M, L, D] of M rows: tokens and positions int64 [M, L], valid bool.
 
-        `valid` is [M, T], the whole row; L < T only where `cache` stands for the other columns.
+        `valid` is [M, T], the whole row; L < T only where `cache`, a `mdmkit.cache.View`, stands for the other columns.
         `conditioning` is `encode`'s, already reduced to these M rows by `select`. Padding may not influence a row.
         """
 
@@ -85,5 +93,6 @@ class Backbone(ABC):
 def require_cache(backbone: Backbone, name: str) -> None:
     if name not in backbone.caches:
         raise MdmkitError(
-            f"cache={name}, but backbone {type(backbone).__name__!r} offers: {', '.join(sorted(backbone.caches))}."
+            f"cache={name}, but backbone {type(backbone).__name__!r} offers for this model: "
+            f"{', '.join(sorted(backbone.caches))} (auto is {backbone.cache})."
         )

@@ -68,6 +68,8 @@ class Plan:
         schedule: `linear`; `cosine` (few tokens first, arXiv:2202.04200); `arccos` (evenly at first, most in the
             last steps; Halton-MaskGIT, arXiv:2503.17076); `dwell` (half of the steps with 90 % filled, for ReMDM-loop,
             arXiv:2503.00307); `dream` (Dream's floors, arXiv:2508.15487).
+        early_stop: a row is finished at the end of a block where an end token stands with nothing open before it; its
+            later blocks are not decoded.
     """
 
     length: int | None = None
@@ -75,6 +77,7 @@ class Plan:
     steps: int | None = None
     tokens_per_step: int | None = None
     schedule: str = "linear"
+    early_stop: bool = True
 
     def __post_init__(self) -> None:
         for name in ("length", "block", "steps", "tokens_per_step"):

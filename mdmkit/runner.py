@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from mdmkit.belief import Belief
-from mdmkit.errors import MdmkitError
+from mdmkit.cache import View
+from mdmkit.hidden import Hidden
+from mdmkit.policy import Policy
 
 if TYPE_CHECKING:
-    from mdmkit.cache import Cache
+    from mdmkit.blocks import Block
+    from mdmkit.cache import Cache, Reach
     from mdmkit.canvas import Canvas
     from mdmkit.model import Backbone
     from mdmkit.step import Draw, Guidance
@@ -21,37 +23,11 @@ if TYPE_CHECKING:
 FORWARD_TOKENS = 1 << 16
 
 
-@dataclass
-class Hidden:
-    """Hidden states [M, L, D] of M next states, and the canvas column at which they start."""
-
-    values: Tensor
-    start: int
-
-    def at(self, span: slice) -> Tensor:
-        return self.values[:, span.start - self.start : span.stop - self.start]
-
-    def only(self, states: Tensor) -> Hidden:
-        """Some of the states, int64 indices into M."""
-        return Hidden(self.values[states], self.start)
-
-    def chosen(self, states: Tensor, choice: Tensor, alternatives: int) -> Hidden:
-        """Carry each row's chosen state on: [B, L, D].
-
-        `states` int64 [M] are the flat indices into [B·N] that these belong to, `choice` is int64 [B]. A row whose
-        choice is not among them is done; its entry is never read.
-        """
-        slot = torch.zeros(len(choice) * alternatives, dtype=torch.long, device=states.device)
-        slot[states] = torch.arange(len(states), device=states.device)
-        index = torch.arange(len(choice), device=states.device) * alternatives + choice
-        return Hidden(self.values[slot[index]], self.start)
-
-
 class Runner:
     """Runs a backbone for one decode: every forward and every projection of a decode goes through here.
 
-    The logit policy (guidance, forbidden ids, suppressed ids, penalties) is applied on projection, so base and
-    lookahead logits get it alike. `rows` [B] and `calls` are the NFE counters.
+    The logit policy is applied on projection, so base and lookahead logits get it alike. `rows` [B] and `calls` are the
+    NFE counters; `row_tokens` [B] counts the tokens that were computed, padding left out.
     """
 
     def __init__(
@@ -68,64 +44,99 @@ class Runner:
         self.scale = 1.0 if guidance is None else guidance.scale
         self.prompt, self.mask_id = canvas.valid & ~canvas.editable, canvas.mask_id
         self.rows = torch.zeros(len(canvas.tokens), dtype=torch.long, device=canvas.tokens.device)
+        self.row_tokens = self.rows.clone()
         self.calls = 0
-        penalty = draws.penalty or {}
-        for key, ids in (("suppress", draws.suppress), ("penalty", penalty)):
-            if strange := [i for i in ids if not 0 <= i < backbone.vocab]:
-                raise MdmkitError(
-                    f"draw.{key} names token id {strange[0]}, and the model's ids go from 0 to {backbone.vocab - 1}."
-                )
-        never = sorted({canvas.mask_id, *backbone.forbidden, *draws.suppress})
-        if len(never) == backbone.vocab:
-            raise MdmkitError("draw.suppress leaves no token that could be chosen. Take some ids off it.")
-        bias = torch.zeros(backbone.vocab, device=canvas.tokens.device)
-        for token, amount in penalty.items():
-            bias[token] -= amount
-        bias[never] = -torch.inf
-        self.bias = bias
+        self.policy = Policy(backbone, canvas, draws)
+        self._span: slice | None = None
+
+    def enter_block(self, block: Block) -> None:
+        """Hear that decoding moved on to a block: what is forwarded from here on covers its columns."""
+        self.cache.enter_block(block)
+        self._span = block.span if self.cache.keeps else None
+
+    def follow(self, parents: Tensor) -> None:
+        """Let frozen columns follow the rows that moved: row b now is what row parents[b], int64 [B], was."""
+        if self.scale != 1.0:
+            parents = torch.cat((parents, parents + len(self.rows)))
+        self.cache.follow(parents)
 
     def forward(self, tokens: Tensor, rows: Tensor) -> Hidden:
-        """Run states int64 [M, T] that belong to canvas rows int64 [M]; each counts as one row-forward.
+        """Run states int64 [M, T] that belong to canvas rows, int64 [M] on the host; each counts as one row-forward.
 
         Under guidance each is run once more with its prompt masked, in the same calls, and counts twice; the hidden
         states of both stand side by side, [M, L, 2·D], until `belief` mixes their logits.
         """
+        where = rows.to(tokens.device)
+        seen = self.policy.seen(tokens, self.valid[where])
         if self.scale == 1.0:
-            return self._run(tokens, rows)
-        without = tokens.masked_fill(self.prompt[rows], self.mask_id)
-        both = self._run(torch.cat((tokens, without)), torch.cat((rows, rows)))
-        return Hidden(torch.cat(both.values.chunk(2), -1), both.start)
+            values, start = self._run(tokens, rows, where, where)
+            return Hidden(values, start, seen)
+        without = tokens.masked_fill(self.prompt[where], self.mask_id)
+        # The states without a prompt have frozen columns of their own.
+        slots = torch.cat((where, where + len(self.rows)))
+        values, start = self._run(torch.cat((tokens, without)), rows.repeat(2), where.repeat(2), slots)
+        return Hidden(torch.cat(values.chunk(2), -1), start, seen)
 
-    def _run(self, tokens: Tensor, rows: Tensor) -> Hidden:
-        columns = self.cache.columns(tokens.shape[1])
+    def _run(self, tokens: Tensor, rows: Tensor, where: Tensor, slots: Tensor) -> tuple[Tensor, int]:
+        """Forward the columns that the cache asks for: hidden states over their hull, and where that starts."""
+        host = rows.tolist()
+        groups = self.cache.reaches(host, tokens.shape[1])
+        spans = [reach.columns for reach, _ in groups] + ([self._span] if self._span else [])
+        start, stop = min(span.start for span in spans), max(span.stop for span in spans)
+        out: Tensor | None = None
+        for reach, places in groups:
+            alike = len(places) == len(host)
+            index = slice(None) if alike else torch.tensor(places, device=tokens.device)
+            part = self._reach(tokens[index], where[index], slots[index], reach)
+            lo, hi = reach.columns.start - start, reach.columns.stop - start
+            if alike and hi - lo == stop - start:
+                out = part
+                break
+            if out is None:
+                out = part.new_zeros(len(host), stop - start, part.shape[-1])
+            out[index, lo:hi] = part
+        assert out is not None
+        if self.cache.stale:
+            self.cache.refreshed(host)
+        return out, start
+
+    def _reach(self, tokens: Tensor, where: Tensor, slots: Tensor, reach: Reach) -> Tensor:
+        columns = reach.columns
         size = max(1, FORWARD_TOKENS // max(1, columns.stop - columns.start))
+        branches = 1 if self.scale == 1.0 else 2
         parts = []
-        for chunk, index in zip(tokens.split(size), rows.split(size), strict=True):
+        for chunk, index, slot in zip(tokens.split(size), where.split(size), slots.split(size), strict=True):
+            view = None
+            if self.cache.keeps:
+                view = View(self.cache.store, slot, branches * len(self.rows), tokens.shape[1], reach, self.cache.stale)
             parts.append(
                 self.backbone.forward(
                     chunk[:, columns],
                     self.valid[index],
                     self.backbone.select(self.conditioning, index),
                     positions=self.positions[index][:, columns],
-                    cache=self.cache.view(index),
+                    cache=view,
                 )
             )
             self.calls += 1
-        self.rows.index_add_(0, rows, torch.ones_like(rows))
-        return Hidden(parts[0] if len(parts) == 1 else torch.cat(parts), columns.start)
+        self.rows.index_add_(0, where, torch.ones_like(where))
+        self.row_tokens.index_add_(0, where, self.valid[where][:, columns].sum(1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def enter(self, canvas: Canvas, open_: Tensor) -> Hidden:
         """Look at the rows that have something open, bool [B, W], as they are: [B, L, D], zeros for the others."""
-        rows = open_.any(1).nonzero()[:, 0]
-        part = self.forward(canvas.tokens[rows], rows)
-        full = part.values.new_zeros(len(open_), *part.values.shape[1:])
-        return Hidden(full.index_copy(0, rows, part.values), part.start)
+        rows = open_.any(1).nonzero()[:, 0].cpu()
+        part = self.forward(canvas.tokens[rows.to(canvas.tokens.device)], rows)
+        return part.spread(rows.to(open_.device), len(open_))
 
-    def belief(self, hidden: Tensor) -> Belief:
-        """Project hidden [..., D], mix in guidance, and apply the rest of the logit policy."""
+    def belief(self, hidden: Tensor, seen: Tensor | None = None) -> Belief:
+        """Project hidden [..., D], mix in guidance, and apply the rest of the logit policy.
+
+        `seen` bool [..., V], or of a shape that broadcasts to it: tokens that the state holds already.
+        """
         if self.scale == 1.0:
             logits = self.backbone.project(hidden)
         else:
             guided, free = (self.backbone.project(half) for half in hidden.chunk(2, -1))
             logits = free + self.scale * (guided - free)
-        return Belief(logits + self.bias.to(logits.dtype))
+        return Belief(self.policy(logits, seen))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,10 @@ class Draw:
         top_k: keep this many tokens; null keeps all.
         suppress: token ids that are never chosen.
         penalty: token id -> amount taken off its logit, in base and lookahead logits alike.
+        end_penalty: the same amount for every end and padding token of the model, which pretraining made too likely
+            (arXiv:2602.18176 takes 4).
+        repetition_penalty: logits of tokens that the row holds already are divided by it where positive and multiplied
+            where negative (arXiv:1909.05858); 1 is off.
     """
 
     temperature: float = 0.0
@@ -34,6 +38,8 @@ class Draw:
     top_k: int | None = None
     suppress: tuple[int, ...] = ()
     penalty: dict[int, float] | None = None
+    end_penalty: float = 0.0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
@@ -45,6 +51,12 @@ class Draw:
         if not all(math.isfinite(amount) for amount in (self.penalty or {}).values()):
             raise MdmkitError(
                 f"draw.penalty={self.penalty}: every amount must be finite; draw.suppress forbids a token."
+            )
+        if not math.isfinite(self.end_penalty):
+            raise MdmkitError(f"draw.end_penalty={self.end_penalty}: it must be a finite number; 0 is off.")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise MdmkitError(
+                f"draw.repetition_penalty={self.repetition_penalty}: it must be a number above 0; 1 is off."
             )
 
 
@@ -122,6 +134,12 @@ class Step:
         d = self.draws
         return ops.sample(self.belief.logits, self.noise(stream, n), d.temperature, d.top_p, d.top_k)
 
+    def at(self, rows: Tensor) -> Step:
+        """The step of other rows, int64 [B], in their order; random streams stay with the places."""
+        own = {name: getattr(self, name)[rows] for name in ("open", "member", "quota", "tick")}
+        belief = Belief(self.belief.logits[rows])
+        return replace(self, canvas=self.canvas.with_tokens(self.canvas.tokens[rows]), belief=belief, **own)
+
     def noise(self, stream: str, n: int) -> Tensor:
         """Draw uniforms in (0, 1), float64 [B, n, W]: n for every window position, of this row, tick and stream."""
         return noise.uniform(self.canvas.seed, self.tick, stream, n, self.position)
@@ -150,6 +168,10 @@ class Actions:
         """The chosen alternative's (place bool [B, W], tokens int64 [B, W]) for choice int64 [B]."""
         index = choice[:, None, None].expand(-1, 1, self.place.shape[-1])
         return self.place.gather(1, index)[:, 0], self.tokens.gather(1, index)[:, 0]
+
+    def at(self, rows: Tensor) -> Actions:
+        """The actions of other rows, int64 [B], in their order."""
+        return Actions(self.place[rows], self.tokens[rows], self.live[rows])
 
     def written(self, canvas: Canvas, span: slice) -> Tensor:
         """Every alternative's next state, int64 [B, N, T]: the canvas with the action's tokens in place."""

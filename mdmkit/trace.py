@@ -24,9 +24,11 @@ class Trace:
             bypassed and last-step ones included (arXiv:2602.18176).
         ticks: int64 [B]; steps each row took.
         rows: int64 [B]; NFE in row-forwards.
+        row_tokens: int64 [B]; tokens that were computed in them: fewer where a cache stands for the rest.
         calls: NFE in model calls of the whole batch.
         choices: per step of the batch, int64 [B]: the alternative taken, −1 for a row that was done.
         values: per step, fp32 [B, N] where a lookahead compared alternatives (−inf for those not live), else None.
+        parents: per step of a search, int64 [B·P]: the particle whose state each moved on from.
     """
 
     order: Tensor
@@ -35,15 +37,41 @@ class Trace:
     uncertainty: Tensor
     ticks: Tensor
     rows: Tensor
+    row_tokens: Tensor
     calls: int = 0
     choices: list[Tensor] = field(default_factory=list)
     values: list[Tensor | None] = field(default_factory=list)
+    parents: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def blank(cls, canvas: Canvas) -> Trace:
         empty = torch.zeros(canvas.tokens.shape, device=canvas.tokens.device)
         count = torch.zeros_like(canvas.seed)
-        return cls(torch.full_like(canvas.tokens, -1), empty, empty.clone(), count.double(), count, count.clone())
+        order = torch.full_like(canvas.tokens, -1)
+        return cls(order, empty, empty.clone(), count.double(), count, count.clone(), count.clone())
+
+    def follow(self, parents: Tensor) -> None:
+        """Let every row's facts follow the particles, int64 [B·P]; called before `record` of the same step."""
+        for name in ("order", "confidence", "entropy", "uncertainty", "ticks"):
+            setattr(self, name, getattr(self, name)[parents])
+        self.parents.append(parents)
+
+    def kept(self, slots: Tensor, particles: int) -> Trace:
+        """The trace of the particles `slots`, int64 [B], one a row, each along its own line of parents.
+
+        NFE is that of all particles of the row.
+        """
+        facts = {
+            name: getattr(self, name)[slots] for name in ("order", "confidence", "entropy", "uncertainty", "ticks")
+        }
+        costs = {name: getattr(self, name).view(-1, particles).sum(1) for name in ("rows", "row_tokens")}
+        choices: list[Tensor] = []
+        values: list[Tensor | None] = []
+        for chosen, seen, parents in reversed([*zip(self.choices, self.values, self.parents, strict=True)]):
+            choices.append(chosen[slots])
+            values.append(None if seen is None else seen[slots])
+            slots = parents[slots]
+        return replace(self, **facts, **costs, choices=choices[::-1], values=values[::-1], parents=[])
 
     def record(self, step: Step, actions: Actions, choice: Tensor, values: Tensor | None) -> None:
         place, tokens = actions.take(choice)
@@ -64,7 +92,7 @@ class Trace:
         """Bring everything to the host, the steps in one transfer each."""
         host = {
             name: getattr(self, name).cpu()
-            for name in ("order", "confidence", "entropy", "uncertainty", "ticks", "rows")
+            for name in ("order", "confidence", "entropy", "uncertainty", "ticks", "rows", "row_tokens")
         }
         choices = list(torch.stack(self.choices).cpu()) if self.choices else []
         return replace(self, **host, choices=choices, values=[None if v is None else v.cpu() for v in self.values])
@@ -79,6 +107,7 @@ class Trace:
             "entropy": [round(e, 6) for e in self.entropy[index].tolist()],
             "uncertainty": float(self.uncertainty[index]),
             "nfe": int(self.rows[index]),
+            "row_tokens": int(self.row_tokens[index]),
             "choices": [choices[t] for t in taken],
             "values": [_compared(self.values[t], index) for t in taken],
         }

@@ -46,7 +46,7 @@ class TestCompose:
         assert (type(sampler.score).__name__, sampler.select.temperature) == ("Likely", 0.5)
         assert sampler.plan == Plan(length=12, tokens_per_step=2)
         assert sampler.draw == Draw(temperature=0.7, suppress=(3,), penalty={5: 1.5})
-        assert (sampler.lookahead, sampler.cache, sampler.seed, sampler.name) == (None, "none", 0, "plain")
+        assert (sampler.lookahead, sampler.cache, sampler.seed, sampler.name) == (None, "auto", 0, "plain")
 
     def test_parts_are_enough_without_a_preset(self):
         sampler = compose(
@@ -113,7 +113,10 @@ class TestCompose:
         assert error(compose, "plain", plan={"block": 0}).startswith("plan.block=0: it must be from 1")
 
     def test_an_unknown_cache_is_named(self):
-        assert error(compose, "plain", cache="non") == "unknown cache 'non'. Did you mean 'none'? Known: none."
+        assert (
+            error(compose, "plain", cache="non")
+            == "unknown cache 'non'. Did you mean 'none'? Known: auto, block, dual, none, prefix."
+        )
 
     @pytest.mark.parametrize(
         ("stage", "said"),

@@ -101,6 +101,7 @@ CLASSES = {
     "select": ("mdmkit/stages.py", "Select"),
     "lookahead": ("mdmkit/stages.py", "Lookahead"),
     "commit": ("mdmkit/stages.py", "Commit"),
+    "search": ("mdmkit/search.py", "Search"),
     "sampler": ("mdmkit/sampler.py", "Sampler"),
     "backbone": ("mdmkit/model.py", "Backbone"),
     "observer": ("mdmkit/observe.py", "Observer"),
@@ -155,7 +156,7 @@ def test_every_part_in_the_box_is_on_its_hooks_page_and_in_the_readme() -> None:
 
 def test_every_key_of_the_configuration_is_on_its_page() -> None:
     page = (DOCS / "config.md").read_text()
-    keys = [*config.STAGES, *config.SCALARS]
+    keys = [*config.STAGES, "cache", *config.SCALARS]
     for section, schema in (("plan", Plan), ("draw", Draw), ("guidance", Guidance)):
         keys += [f"{section}.{field.name}" for field in fields(schema)]
     rows = set(re.findall(r"^\| `([\w.]+)` \|", page, re.M))

@@ -356,7 +356,7 @@ def test_a_cache_that_the_backbone_has_not_is_refused(monkeypatch):
     from mdmkit import cache
 
     monkeypatch.setitem(cache.CACHES, "prefix", cache.Cache)
-    with pytest.raises(MdmkitError, match="cache=prefix, but backbone 'ToyBackbone' offers: none"):
+    with pytest.raises(MdmkitError, match="cache=prefix, but backbone 'ToyBackbone' offers for this model: none"):
         run(replace(GREEDY, cache="prefix"), ["ab"])
 
 

@@ -15,7 +15,10 @@ promise is known not to hold, override it with `@pytest.mark.xfail(reason="…")
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{module}" for module in ("backbone", "commit", "laws", "lookahead", "score", "select", "stage"))
+    *(
+        f"{__name__}.{module}"
+        for module in ("backbone", "commit", "laws", "lookahead", "score", "search", "select", "stage")
+    )
 )
 
 from mdmkit.testing.backbone import BackboneContract  # noqa: E402
@@ -24,6 +27,7 @@ from mdmkit.testing.laws import HostSync, call_without_host, unmutated  # noqa: 
 from mdmkit.testing.lookahead import LookaheadContract  # noqa: E402
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota  # noqa: E402
 from mdmkit.testing.score import ScoreContract  # noqa: E402
+from mdmkit.testing.search import SearchContract  # noqa: E402
 from mdmkit.testing.select import SelectContract  # noqa: E402
 from mdmkit.testing.steps import Moment, make_moment, make_step  # noqa: E402
 from mdmkit.testing.toy import ToyBackbone  # noqa: E402
@@ -37,6 +41,7 @@ __all__ = [
     "LookaheadContract",
     "Moment",
     "ScoreContract",
+    "SearchContract",
     "SelectContract",
     "Spread",
     "TakeQuota",

@@ -12,9 +12,10 @@ from torch.nn import functional
 from mdmkit.belief import Belief
 from mdmkit.cache import Cache
 from mdmkit.canvas import Canvas
+from mdmkit.hidden import Hidden
 from mdmkit.look import Look
 from mdmkit.plan import Plan
-from mdmkit.runner import Hidden, Runner
+from mdmkit.runner import Runner
 from mdmkit.step import Actions, Draw, Step
 from mdmkit.testing.reference import Spread
 from mdmkit.testing.toy import PAD, ToyBackbone

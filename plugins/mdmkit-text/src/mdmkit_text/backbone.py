@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OPTIONS = ("mask_id", "revision")
+_OPTIONS = ("mask_id", "block_length", "revision")
 
 
 class TextBackbone(Backbone):
@@ -37,15 +37,26 @@ class TextBackbone(Backbone):
     see `mdmkit_text.manifest`.
     """
 
-    def __init__(self, model: Any, tokens: Tokens, family: Family, mask_id: int, manifest: Manifest | None = None):
+    def __init__(
+        self,
+        model: Any,
+        tokens: Tokens,
+        family: Family,
+        mask_id: int,
+        manifest: Manifest | None = None,
+        block: int | None = None,
+    ):
         manifest = manifest or Manifest()
         self.tokens, self.family, self.mask_id = tokens, family, mask_id
-        self.attention, self.caches = family.attention, family.caches
+        self.block, self.lead = block, family.lead
+        self.attention = "full" if block is None else "block"
         self.length, self.samples = manifest.length, manifest.samples
         pad_id = tokens.special.get("pad")
         # A model may count its masks by id (ESM does), so padding must be anything else.
         self.pad_id = pad_id if pad_id is not None and pad_id != mask_id else int(mask_id == 0)
-        self.network = Network(model, self._trial_ids(model.config.vocab_size), self.pad_id)
+        self.network = Network(model, self._trial_ids(model.config.vocab_size), self.pad_id, block)
+        self.caches = family.caches if self.network.freezes else frozenset({"none"})
+        self.cache = "block" if "block" in self.caches else "none"
         self.vocab, self.device = self.network.vocab, model.device
         self.weights = sum(p.numel() for p in model.parameters())
         for name, token in (("mask_id", mask_id), *(("mdmkit.json: forbidden id", i) for i in manifest.forbidden)):
@@ -54,6 +65,10 @@ class TextBackbone(Backbone):
                     f"{name} {token} is outside the model's vocabulary of {self.vocab} ids (0 to {self.vocab - 1})."
                 )
         self.forbidden = sorted({*self._never(self.vocab), *manifest.forbidden})
+        ends = self.tokens.ends if family.generates_end else ()
+        self.ends = sorted(end for end in ends if end < self.vocab and end not in self.forbidden)
+        pads = [] if pad_id is None or pad_id in self.forbidden else [pad_id]
+        self.endings = sorted({*self.ends, *pads})
 
     def _never(self, vocab: int) -> set[int]:
         return {*self.tokens.never(vocab, ends=self.family.generates_end), self.mask_id}
@@ -77,7 +92,8 @@ class TextBackbone(Backbone):
                 forces a family (`llada:./checkpoint`) whatever config.json says of itself.
             device: a torch device.
             dtype: `"auto"` is the checkpoint's own on a GPU, float32 on the CPU.
-            options: `mask_id`, where the checkpoint does not name it; `revision` of a hub model.
+            options: `mask_id`, where the checkpoint does not name it; `block_length`, the length of the attention's
+                blocks for a model that has such, where it is to be another than its own; `revision` of a hub model.
 
         Raises:
             MdmkitError: whatever is wrong with the reference, the checkpoint or an option.
@@ -90,11 +106,12 @@ class TextBackbone(Backbone):
         folder = reference.locate(ref, options.get("revision"))
         config = read_object(folder / "config.json")
         family, manifest = family_of(config, ref, forced), read_manifest(folder)
+        block = _block_length(ref, options.get("block_length"), family, config)
         model = load_model(folder, config, family, _dtype(dtype, target))
         tokens = Tokens.read(folder, model.config, family)
         mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, model.config.vocab_size)
         with quiet():
-            return cls(model.to(target), tokens, family, mask_id, manifest)
+            return cls(model.to(target), tokens, family, mask_id, manifest, block)
 
     def to(self, device: str | torch.device) -> TextBackbone:
         """Move the model's weights; returns self."""
@@ -114,13 +131,14 @@ class TextBackbone(Backbone):
             plan_length=plan.length,
             default_length=self.length,
             max_length=self.network.max_length,
+            block=self.block,
         )
         return canvas, None
 
     def forward(
         self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
     ) -> Tensor:
-        return self.family.align(self.network.forward(tokens, valid, positions), positions)
+        return self.family.align(self.network.forward(tokens, valid, positions, cache), positions)
 
     def project(self, hidden: Tensor) -> Tensor:
         return self.network.project(hidden)
@@ -148,6 +166,20 @@ def _dtype(name: str, device: torch.device) -> Any:
     if name not in _DTYPES:
         raise MdmkitError(unknown("dtype", name, ("auto", *_DTYPES)))
     return _DTYPES[name]
+
+
+def _block_length(ref: str, given: Any, family: Family, config: dict[str, Any]) -> int | None:
+    own = family.block(config)
+    if given is None:
+        return own
+    if own is None:
+        raise MdmkitError(
+            f"model {ref!r}: block_length={given!r}, but in a model of family {family.name} every position attends to "
+            "every other. The blocks that are decoded one after the other are plan.block."
+        )
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise MdmkitError(f"block_length={given!r}: it must be a whole number of at least 1.")
+    return given
 
 
 def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family, vocab: int) -> int:

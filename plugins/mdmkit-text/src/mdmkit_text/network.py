@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mdmkit.cache import Reach, View
 from mdmkit.errors import MdmkitError
+from mdmkit_text.attention import attention_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
 
 # Tokens of the trial, and how many of them are padding.
 _TRIAL = 8
@@ -31,12 +34,14 @@ class Network:
         model: the model, on its device.
         ids: token ids to try it with, neither mask nor padding.
         pad_id: what fills the padding.
+        block: length of the attention's blocks, see `attention_mask`; None: attention is full.
 
     Attributes:
         offset: what is added to a token's place in its row to give `position_ids`: 0, or where the table of positions
             starts (RoBERTa and its kin: the padding index + 1); None: the class takes no positions.
         split: whether the head runs apart from the trunk; where it does not, hidden states are the logits themselves.
         padded: whether padding leaves a row as it is; where it does not, only rows of one length run together.
+        freezes: whether columns can stand frozen, as `mdmkit_text.frozen` has it.
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
 
@@ -44,21 +49,28 @@ class Network:
         MdmkitError: the model does not run on tokens alone, is causal, or gives logits that are not numbers.
     """
 
-    def __init__(self, model: Any, ids: Sequence[int], pad_id: int):
-        self.model = model
+    def __init__(self, model: Any, ids: Sequence[int], pad_id: int, block: int | None = None):
+        self.model, self.block = model, block
         self._head = _head(model)
         self._pad_id = pad_id
         self._takes = inspect.signature(model.base_model.forward).parameters.keys()
+        # transformers 5.2x renamed it; encoders take none.
+        self._cache_name = next((name for name in ("cache", "past_key_values") if name in self._takes), None)
         limit = getattr(model.config, "max_position_embeddings", None)
         self._limit = limit if isinstance(limit, int) and limit > 0 else None
         self.offset: int | None = None
-        self.split, self.padded = False, True
+        self.split, self.padded, self.freezes = False, True, False
         with torch.inference_mode():
             self._settle(ids)
         self.max_length = self._limit and self._limit - (self.offset or 0)
 
-    def forward(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
-        """Compute hidden states [M, L, D] from tokens int64, valid bool and positions int64, all [M, L]."""
+    def forward(self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None = None) -> Tensor:
+        """Compute hidden states [M, L, D] from tokens and positions int64 [M, L] and valid bool [M, T].
+
+        L is T, or with `view` the columns that it says.
+        """
+        if view is not None:
+            return self._run_frozen(tokens, valid, positions, view)
         if self.padded:
             return self._run(tokens, valid, positions)
         starts = valid.long().argmax(1)
@@ -79,11 +91,36 @@ class Network:
     def _run(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
         # Some classes read tokens behind the mask's back: ESM counts masks by id, in the padding too.
         given = {"input_ids": tokens.masked_fill(~valid, self._pad_id)}
-        if "attention_mask" in self._takes:
+        if self.block is not None:
+            given["attention_mask"] = self._mask(attention_mask(valid, self.block))
+        elif "attention_mask" in self._takes:
             given["attention_mask"] = valid.long()
+        return self._call(given, positions)
+
+    def _run_frozen(self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View) -> Tensor:
+        from mdmkit_text.frozen import frozen_cache
+
+        given: dict[str, Any] = {
+            "input_ids": tokens.masked_fill(~valid[:, view.reach.columns], self._pad_id),
+            "attention_mask": self._mask(attention_mask(valid, self.block, view.reach)),
+            str(self._cache_name): frozen_cache(view, self.model.config.num_hidden_layers),
+            "use_cache": True,
+        }
+        return self._call(given, positions)
+
+    def _call(self, given: dict[str, Any], positions: Tensor) -> Tensor:
         if self.offset is not None:
             given["position_ids"] = positions + self.offset
         return self.model.base_model(**given)[0] if self.split else self.model(**given).logits
+
+    def _mask(self, allowed: Tensor) -> Tensor:
+        """The mask as the attention kernel wants it: boolean, or what is added to the scores."""
+        if self.model.config._attn_implementation == "sdpa":
+            return allowed
+        dtype = self.model.dtype
+        return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
+            ~allowed, torch.finfo(dtype).min
+        )
 
     def _settle(self, ids: Sequence[int]) -> None:
         """Set `vocab`, `offset`, `split` and `padded`, the last three by what gives the model's own logits."""
@@ -116,6 +153,24 @@ class Network:
         padded = [left(each, (_PADDING, 0)) for each in alone]
         self.padded = error(lambda: self.project(self._run(*padded))[:, _PADDING:]) <= bound
         self._must_look_ahead(*alone)
+        # Layers that see a stretch only have masks of their own, and the whole row's would be put in their place.
+        kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
+        if self._cache_name is not None and self.padded and kinds == {"full_attention"}:
+            self.freezes = error(lambda: self.project(self._refrozen(*alone))) <= bound
+
+    def _refrozen(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
+        """The whole row's hidden states, its middle computed again between frozen ends."""
+        width = tokens.shape[1]
+        middle, nothing = slice(width // 3, width - width // 3), slice(0, 0)
+        store: dict[Any, Any] = {}
+
+        def view(reach: Reach, keep: bool) -> View:
+            return View(store, tokens.new_zeros(1), 1, width, reach, keep)
+
+        whole = self._run_frozen(tokens, valid, positions, view(Reach(nothing, slice(0, width), nothing), True))
+        reach = Reach(slice(0, middle.start), middle, slice(middle.stop, width))
+        again = self._run_frozen(tokens[:, middle], valid, positions[:, middle], view(reach, False))
+        return torch.cat((whole[:, : middle.start], again, whole[:, middle.stop :]), 1)
 
     def _starts(self) -> tuple[int, ...]:
         """Where a table of positions may start: at 0, after the padding index, at 2 (MPNet, whatever its padding)."""

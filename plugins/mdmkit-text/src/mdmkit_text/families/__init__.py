@@ -9,15 +9,28 @@ from mdmkit.errors import MdmkitError, unknown
 from mdmkit_text.families.a2d import A2D
 from mdmkit_text.families.decoder import BidirectionalDecoder
 from mdmkit_text.families.dream import Dream
+from mdmkit_text.families.fast_dllm_v2 import FastDLLMv2
 from mdmkit_text.families.llada import LLaDA
+from mdmkit_text.families.llada2 import LLaDA2
 from mdmkit_text.families.llada_moe import LLaDAMoE
 from mdmkit_text.families.masked_lm import MaskedLM
+from mdmkit_text.families.sdar import SDAR
 
 if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
 
 # Asked in this order; the first that claims a checkpoint loads it.
-FAMILIES: tuple[type[Family], ...] = (LLaDA, LLaDAMoE, Dream, A2D, MaskedLM, BidirectionalDecoder)
+FAMILIES: tuple[type[Family], ...] = (
+    LLaDA,
+    LLaDAMoE,
+    LLaDA2,
+    Dream,
+    SDAR,
+    FastDLLMv2,
+    A2D,
+    MaskedLM,
+    BidirectionalDecoder,
+)
 
 
 def split_family(ref: str) -> tuple[type[Family] | None, str]:

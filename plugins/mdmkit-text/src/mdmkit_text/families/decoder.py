@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from mdmkit_text.families.family import Family, native_config
+from mdmkit_text.families.family import FULL_CACHES, Family, native_config
 
 
 class BidirectionalDecoder(Family):
     """Any class that transformers maps to `AutoModelForCausalLM`; its masks then become bidirectional."""
 
     name = "decoder"
+    caches = FULL_CACHES
 
     @classmethod
     def claims(cls, config: dict[str, Any]) -> bool:

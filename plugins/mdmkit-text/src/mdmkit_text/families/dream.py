@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from mdmkit_text.families.family import Family, native_config, require_sizes
+from mdmkit_text.families.family import FULL_CACHES, Family, native_config, require_sizes, shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +17,8 @@ class Dream(Family):
     model_types = ("Dream",)
     mask_id = 151666
     end_tokens = ("<|im_end|>",)
+    caches = FULL_CACHES
+    lead = 1
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
         return {"use_sliding_window": (None, False), "rope_scaling": (None,)}
@@ -30,6 +30,4 @@ class Dream(Family):
         return Qwen2ForCausalLM, native_config(config, model_type="qwen2", is_causal=False, use_cache=False)
 
     def align(self, hidden: Tensor, positions: Tensor) -> Tensor:
-        # As the reference has it, position 0 has no left neighbour and keeps its own state. Behind left padding the
-        # column to the left is no neighbour either. A slice of a row would need the state before it as well.
-        return torch.where((positions == 0)[..., None], hidden, hidden.roll(1, 1))
+        return shifted(hidden, positions)

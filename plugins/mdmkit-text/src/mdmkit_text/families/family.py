@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
+
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ class Family(ABC):
         mask_id: the mask's id where neither tokenizer nor config.json names it.
         end_tokens: tokens that end an answer beside the tokenizer's end-of-sequence token, by name.
         generates_end: whether the end-of-sequence token may be chosen, and ends the text of a generated answer.
-        attention: `"full"` or `"block"`, as in `Backbone.attention`.
-        caches: as in `Backbone.caches`.
+        caches: as in `Backbone.caches`; the exact one is used unless another is asked for.
+        lead: as in `Backbone.lead`.
     """
 
     name: ClassVar[str]
@@ -33,8 +35,8 @@ class Family(ABC):
     mask_id: ClassVar[int | None] = None
     end_tokens: ClassVar[tuple[str, ...]] = ()
     generates_end: ClassVar[bool] = True
-    attention: ClassVar[str] = "full"
     caches: ClassVar[frozenset[str]] = frozenset({"none"})
+    lead: ClassVar[int] = 0
 
     @classmethod
     def claims(cls, config: dict[str, Any]) -> bool:
@@ -61,9 +63,30 @@ class Family(ABC):
             MdmkitError: the config lacks a field.
         """
 
+    def block(self, config: dict[str, Any]) -> int | None:
+        """Length of the blocks, counted from a row's first token, at whose ends attention ends; None: it is full.
+
+        Raises:
+            MdmkitError: config.json gives one that is no length.
+        """
+        return None
+
     def align(self, hidden: Tensor, positions: Tensor) -> Tensor:
         """Move hidden states [M, L, D] to the positions int64 [M, L] that they speak of; position 0 starts a row."""
         return hidden
+
+
+FULL_CACHES = frozenset({"none", "prefix", "dual"})
+BLOCK_CACHES = frozenset({"none", "block"})
+
+
+def shifted(hidden: Tensor, positions: Tensor) -> Tensor:
+    """Undo a shift by one: the state behind position i − 1 is what speaks of position i.
+
+    Position 0 has no left neighbour and keeps its own, as the references have it. Behind left padding the column to
+    the left is no neighbour either. A window needs the state to the left of it as well: see `Backbone.lead`.
+    """
+    return torch.where((positions == 0)[..., None], hidden, hidden.roll(1, 1))
 
 
 def native_config(config: dict[str, Any], **changes: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from mdmkit_text.families.family import Family, native_config, size
+from mdmkit_text.families.family import FULL_CACHES, Family, native_config, size
 
 _OFF = (None, False)
 _BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
@@ -17,6 +17,7 @@ class LLaDA(Family):
     name = "llada"
     model_types = ("llada", "mmada")
     end_tokens = ("<|eot_id|>",)
+    caches = FULL_CACHES
     key_mapping: ClassVar[dict[str, str] | None] = {
         r"^model\.transformer\.wte\.": "model.embed_tokens.",
         r"^model\.transformer\.ln_f\.": "model.norm.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mdmkit_text.families.family import Family, native_config, require_sizes, size
+from mdmkit_text.families.family import FULL_CACHES, Family, native_config, require_sizes, size
 
 
 class LLaDAMoE(Family):
@@ -14,6 +14,7 @@ class LLaDAMoE(Family):
     model_types = ("lladamoe", "llada_moe")
     mask_id = 156895
     end_tokens = ("<|role_end|>",)
+    caches = FULL_CACHES
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
         layers = config.get("moe_layer_freq")

@@ -1,0 +1,186 @@
+"""The decoding loop. Read this first.
+
+A step proposes next states, looks at them with one batched forward, and moves to one of them; the chosen state's
+hidden states are the next step's belief. Greedy decoding is the case of one proposed state per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.agenda import Agenda, check_shape
+from mdmkit.blocks import Block, blocks
+from mdmkit.cache import AUTO, CACHES
+from mdmkit.ending import close, finished
+from mdmkit.errors import MdmkitError
+from mdmkit.look import Look
+from mdmkit.model import Backbone, require_cache
+from mdmkit.runner import Runner
+from mdmkit.step import Actions, Step
+from mdmkit.trace import Trace
+
+if TYPE_CHECKING:
+    from mdmkit.canvas import Canvas
+    from mdmkit.hidden import Hidden
+    from mdmkit.observe import Observer
+    from mdmkit.sampler import Sampler
+    from mdmkit.search import Search
+
+# Steps per column of a block after which a commit that takes tokens back counts as stuck.
+STEPS_PER_COLUMN = 20
+
+
+class Loop:
+    """One decode: the canvas as it stands, and what is known about how it came to be.
+
+    Attributes:
+        canvas: the rows; with a search, every particle is one.
+        trace: what happened to them.
+        memory: what stages keep from step to step. Tensors in it whose first dimension is the rows follow their rows.
+    """
+
+    def __init__(
+        self, sampler: Sampler, backbone: Backbone, canvas: Canvas, conditioning: Any, observers: Iterable[Observer]
+    ):
+        name = backbone.cache if sampler.cache == AUTO else sampler.cache
+        require_cache(backbone, name)
+        cache = CACHES[name](backbone.lead, sampler.refresh_every)
+        self.sampler, self.backbone, self.canvas, self.observers = sampler, backbone, canvas, tuple(observers)
+        self.runner = Runner(backbone, canvas, conditioning, sampler.draw, cache, sampler.guidance)
+        self.trace = Trace.blank(canvas)
+        self.memory: dict[str, Any] = {}
+        self._rewrites = getattr(sampler.commit, "rewrites", False)
+
+    def run(self) -> tuple[Canvas, Trace]:
+        """Fill block after block.
+
+        Raises:
+            MdmkitError: the logits are not numbers, a select fills nothing in a row, or a commit leaves masks.
+        """
+        sampler, ends = self.sampler, self.backbone.ends
+        done = torch.zeros_like(self.canvas.infill)
+        for number, block in enumerate(blocks(self.canvas, sampler.plan)):
+            if number and sampler.plan.early_stop and len(ends):
+                done = finished(self.canvas, ends)
+                block = block.without(done)
+            self.runner.enter_block(block)
+            self._fill(block)
+        self.canvas = close(self.canvas, done, ends)
+        odd = [values.isnan().any() for values in self.trace.values if values is not None]
+        if odd and torch.stack(odd).any():
+            raise MdmkitError(f"lookahead {type(sampler.lookahead).__name__} gave values that are not numbers (NaN).")
+        if self.canvas.masked.any():
+            raise MdmkitError(f"commit {type(sampler.commit).__name__} took tokens back in a block that was finished.")
+        runner, trace = self.runner, self.trace
+        trace.rows, trace.row_tokens, trace.calls = runner.rows, runner.row_tokens, runner.calls
+        return self.canvas, trace
+
+    def _fill(self, block: Block) -> None:
+        """Decode one block of every row."""
+        sampler, runner, cache = self.sampler, self.runner, self.runner.cache
+        taken = torch.zeros_like(self.trace.ticks)
+        hidden: Hidden | None = None
+        limit = STEPS_PER_COLUMN * block.member.shape[1] + 100
+        recomputed = cache.recomputed(self.canvas.tokens.shape[1])
+        known = None if recomputed is None else recomputed.to(self.canvas.tokens.device)
+        for number in range(1, limit + 1):
+            open_ = self.canvas.masked[:, block.span] & block.member
+            if hidden is None:
+                if not open_.any():
+                    return
+                hidden = runner.enter(self.canvas, open_)
+            step = self._step(block, open_, hidden, taken)
+            scores = sampler.score(step)
+            check_shape("score", sampler.score, scores, open_.shape)
+            actions = sampler.select(step, scores)
+
+            renew = self._rewrites or cache.tired(number)
+            agenda = Agenda.fetch(sampler, step, scores, actions, carry=not renew)
+            if not agenda.busy:
+                return
+            states = actions.written(self.canvas, block.span)
+            ahead = None
+            if len(agenda.forward):
+                ahead = runner.forward(states.flatten(0, 1)[agenda.forward], agenda.rows)
+
+            values, choice = None, actions.live.long().argmax(1)
+            look = self._look(agenda, states, hidden, ahead, known, block)
+            if sampler.lookahead is not None and look is not None and len(agenda.compare):
+                values, choice = self._compare(step, actions, look, choice)
+            at = choice
+            if sampler.search is not None:
+                parents, choice = self._move(sampler.search, step, actions, values, choice, look)
+                at = choice + (parents - torch.arange(len(parents), device=parents.device)) * states.shape[1]
+                step, actions, taken = step.at(parents), actions.at(parents), taken[parents]
+                values = None if values is None else values[parents]
+                self._follow(parents)
+            self.canvas = sampler.commit(step, actions, choice)
+            self.trace.record(step, actions, choice, values)
+            for observer in self.observers:
+                observer.on_step(step, actions, choice)
+            taken = taken + step.open.any(1)
+            if ahead is None and not renew:  # nothing stays open in any row
+                return
+            hidden = None if renew or ahead is None else ahead.chosen(agenda.forward, at, states.shape[1])
+            cache.stale = cache.stale or cache.tired(number)
+        raise MdmkitError(f"commit {type(sampler.commit).__name__} still leaves positions open after {limit} steps.")
+
+    def _step(self, block: Block, open_: Tensor, hidden: Hidden, taken: Tensor) -> Step:
+        seen = None if hidden.seen is None else hidden.seen[:, None]
+        return Step(
+            canvas=self.canvas,
+            span=block.span,
+            belief=self.runner.belief(hidden.at(block.span), seen),
+            open=open_,
+            member=block.member,
+            quota=block.quota(open_, taken),
+            tick=self.trace.ticks,
+            plan=self.sampler.plan,
+            draws=self.sampler.draw,
+            memory=self.memory,
+        )
+
+    def _look(
+        self, agenda: Agenda, states: Tensor, now: Hidden, ahead: Hidden | None, known: Tensor | None, block: Block
+    ) -> Look | None:
+        """What can be seen of the states that were forwarded: of rivals only, but for a search."""
+        if ahead is None or not (self.sampler.search is not None or len(agenda.compare)):
+            return None
+        remaining, masked = (states == self.canvas.mask_id) & self.canvas.editable[:, None], self.canvas.masked
+        if known is not None:
+            remaining, masked = remaining & known[:, None], masked & known
+        where = agenda.forward
+        if self.sampler.search is None:
+            ahead, where = ahead.only(agenda.compare), where[agenda.compare]
+        return Look(self.runner, now, ahead, where, remaining, masked, block.span)
+
+    def _compare(self, step: Step, actions: Actions, look: Look, choice: Tensor) -> tuple[Tensor, Tensor]:
+        lookahead = self.sampler.lookahead
+        assert lookahead is not None
+        values = lookahead(step, actions, look)
+        check_shape("lookahead", lookahead, values, actions.live.shape)
+        # Only rivals were looked at: what a lookahead says of a row's lone alternative means nothing.
+        several = actions.live.sum(1, keepdim=True) > 1
+        values = values.masked_fill(~(actions.live & several), -torch.inf)
+        return values, torch.where(several[:, 0], values.argmax(1), choice)
+
+    def _move(
+        self, search: Search, step: Step, actions: Actions, values: Tensor | None, choice: Tensor, look: Look | None
+    ) -> tuple[Tensor, Tensor]:
+        parents, moved = search.move(step, actions, values, choice, look)
+        # The particles of a row that is done rest, however long its neighbours take.
+        busy = step.open.any(1).view(-1, search.particles).any(1).repeat_interleave(search.particles)
+        rows = torch.arange(len(choice), device=choice.device)
+        return torch.where(busy, parents, rows), torch.where(busy, moved, choice)
+
+    def _follow(self, parents: Tensor) -> None:
+        """Let what is kept per row follow the particles to their new places."""
+        self.trace.follow(parents)
+        self.runner.follow(parents)
+        for key, value in self.memory.items():
+            if isinstance(value, Tensor) and value.dim() and len(value) == len(parents):
+                self.memory[key] = value[parents]

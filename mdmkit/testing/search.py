@@ -1,0 +1,93 @@
+"""The contract of a search: `move(step, actions, values, choice, look)` and `best(canvas, trace)`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from mdmkit.canvas import Prompt
+from mdmkit.plan import Plan
+from mdmkit.sampler import Sampler
+from mdmkit.step import Draw
+from mdmkit.testing.contract import Contract
+from mdmkit.testing.reference import ByConfidence, TakeQuota
+from mdmkit.testing.toy import ToyBackbone
+
+PROMPTS = ("ab", "c__d_a", "_", "abcdefg")
+
+
+class SearchContract(Contract):
+    """Set `component`, or define `make`; `sampler` where the search wants other stages around it."""
+
+    component: ClassVar[Any] = None
+
+    def make(self) -> Any:
+        """Build the search under test."""
+        assert self.component is not None, f"{type(self).__name__}: set `component`, or define `make`"
+        return type(self).component()
+
+    def sampler(self, search: Any, plan: Plan) -> Sampler:
+        """A whole sampler around the search."""
+        return Sampler(ByConfidence(), TakeQuota(), search=search, plan=plan, draw=Draw(temperature=0.8))
+
+    def _decode(self, texts: tuple[str, ...], seeds: tuple[int, ...], plan: Plan) -> list[tuple[Any, ...]]:
+        backbone = ToyBackbone(dtype=torch.float64)
+        prompts = [Prompt(text=text, seed=seed) for text, seed in zip(texts, seeds, strict=True)]
+        canvas, conditioning = backbone.encode(prompts, plan)
+        filled, trace = self.sampler(self.make(), plan).run(backbone, canvas, conditioning)
+        assert not filled.masked.any(), "a mask survives"
+        assert len(filled.tokens) == len(texts), "one particle of each row is left at the end"
+        return [
+            (row[keep].tolist(), int(nfe), round(float(h), 6))
+            for row, keep, nfe, h in zip(filled.tokens, filled.valid, trace.rows, trace.uncertainty, strict=True)
+        ]
+
+    def test_is_a_frozen_dataclass_with_defaults(self) -> None:
+        search: Any = self.make()
+        assert dataclasses.is_dataclass(type(search)), "write @dataclass(frozen=True) above the class"
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            search.anything = None  # write @dataclass(frozen=True)
+        kind: Any = type(search)
+        assert kind() == kind(), "every field has a default, and two searches with equal parameters are equal"
+        assert search.particles >= 1
+
+    @pytest.mark.parametrize("plan", [Plan(), Plan(block=3), Plan(block=4, tokens_per_step=2)])
+    def test_rows_are_independent(self, plan: Plan) -> None:
+        seeds = (0, 1, 2, 3)
+        together = self._decode(PROMPTS, seeds, plan)
+        alone = [self._decode((text,), (seed,), plan)[0] for text, seed in zip(PROMPTS, seeds, strict=True)]
+        assert together == alone, "a row depends on its neighbours"
+        assert self._decode(PROMPTS[::-1], seeds[::-1], plan)[::-1] == together, "the order of the rows matters"
+
+    def test_same_seed_same_tokens(self) -> None:
+        assert self._decode(PROMPTS, (5, 6, 7, 8), Plan()) == self._decode(PROMPTS, (5, 6, 7, 8), Plan())
+
+    def test_particles_stay_with_their_row(self) -> None:
+        search = self.make()
+        seen = []
+
+        class Watched:
+            """The search, its moves written down."""
+
+            particles = search.particles
+            chooses = getattr(search, "chooses", False)
+            best = staticmethod(search.best)
+
+            @staticmethod
+            def move(step: Any, actions: Any, *rest: Any) -> Any:
+                parents, choice = search.move(step, actions, *rest)
+                seen.append((parents, choice, actions.live))
+                return parents, choice
+
+        backbone = ToyBackbone(dtype=torch.float64)
+        canvas, conditioning = backbone.encode([Prompt(text=text) for text in PROMPTS], Plan())
+        self.sampler(Watched(), Plan()).run(backbone, canvas, conditioning)
+        assert seen
+        for parents, choice, live in seen:
+            rows = torch.arange(len(parents)) // search.particles
+            assert torch.equal(parents // search.particles, rows), "a particle moved to another row's state"
+            busy = live[parents].any(1)
+            assert live[parents, choice][busy].all(), "a particle moved to a state that was not proposed"

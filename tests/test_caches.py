@@ -1,0 +1,225 @@
+"""Caches: what they may not change, what they cost, and that rows stay independent, for every family."""
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import mdmkit
+from mdmkit import MdmkitError
+
+GOLDEN = Path(__file__).parent / "golden"
+FULL, BLOCK = ("none", "prefix", "dual"), ("none", "block")
+# family -> the golden checkpoint it is made from, what changes in config.json, the options to load it with.
+FAMILIES = {
+    "llada": ("llada", {}, {}),
+    "dream": ("dream", {}, {}),
+    "llada_moe": ("lladamoe", {}, {"mask_id": 125}),
+    "a2d": ("sdar", {"model_type": "a2d-qwen3", "block_size": None}, {}),
+    "decoder": ("sdar", {"model_type": "qwen3", "is_causal": False, "block_size": None}, {}),
+    "sdar": ("sdar", {}, {}),
+    "sdar-moe": ("lladamoe", {"model_type": "sdar_moe"}, {"mask_id": 125}),
+    "llada2": ("llada2", {}, {"mask_id": 125, "block_length": 8}),
+    "llada2.1": ("llada21", {}, {"mask_id": 125, "block_length": 8}),
+    "fast_dllm_v2": ("dream", {"model_type": "Fast_dLLM_Qwen", "bd_size": 8}, {}),
+}
+BLOCKWISE = ("sdar", "sdar-moe", "llada2", "llada2.1", "fast_dllm_v2")
+PAIRS = [(name, cache) for name in FAMILIES for cache in (BLOCK if name in BLOCKWISE else FULL)]
+PROMPTS = [
+    {"prompt_ids": [11, 25, 83, 27, 94], "length": 12, "seed": 0},
+    {"prompt_ids": [7], "length": 9, "seed": 1},
+    {"prompt_ids": [125, 40, 125, 125, 9, 31, 77, 125, 2, 3, 4, 5, 125], "seed": 2},  # an infill, its first token open
+    {"prompt_ids": [60, 61, 62, 3, 9, 8, 1, 2, 33], "length": 17, "seed": 3},
+    {"prompt_ids": [5, 6, 7], "length": 1, "seed": 4},
+]
+SAMPLERS = {
+    "confidence": ("confidence", {}),
+    "info_gain": ("info_gain", {"select": {"candidates": 4, "bypass": 0.3}}),
+    "drawn": ("info_gain", {"draw": {"temperature": 0.7}, "plan": {"tokens_per_step": 2}}),
+}
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    @functools.cache
+    def loaded(name):
+        source, changes, options = FAMILIES[name]
+        folder = tmp_path_factory.mktemp("family") / name
+        shutil.copytree(GOLDEN / source, folder)
+        config = json.loads((folder / "config.json").read_text())
+        if name == "sdar-moe":
+            config |= {"moe_intermediate_size": config["expert_intermediate_size"], "intermediate_size": 64}
+        config = {k: v for k, v in (config | changes).items() if v is not None}
+        (folder / "config.json").write_text(json.dumps(config))
+        return mdmkit.load(str(folder), device="cpu", **options)
+
+    return loaded
+
+
+def compose(sampler, cache, **more):
+    preset, nodes = SAMPLERS[sampler]
+    block = {} if cache in ("block", "none*") else {"block": 4}
+    return mdmkit.compose(
+        preset, cache=cache, **{**nodes, **more, "plan": {**block, **nodes.get("plan", {}), **more.get("plan", {})}}
+    )
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("name", "cache"), PAIRS)
+def test_alone_together_and_shuffled_decode_to_the_same(load, name, cache, sampler):
+    composed, backbone = compose(sampler, cache), load(name)
+
+    def decode(prompts):
+        return mdmkit.decode(composed, backbone, prompts).rows
+
+    order = [2, 0, 4, 3, 1]
+    shuffled = decode([PROMPTS[i] for i in order])
+    for i, row in enumerate(decode(PROMPTS)):
+        for other in (decode([PROMPTS[i]])[0], shuffled[order.index(i)]):
+            assert (other.tokens, other.nfe, other.row_tokens) == (row.tokens, row.nfe, row.row_tokens)
+            assert other.uncertainty == pytest.approx(row.uncertainty, abs=2e-4)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("plan_block", [None, 2])
+@pytest.mark.parametrize("name", BLOCKWISE)
+def test_the_block_cache_is_exact_and_cheaper(load, name, plan_block, sampler):
+    exact, cached = (
+        mdmkit.decode(compose(sampler, cache, plan={"block": plan_block}), load(name), PROMPTS) for cache in BLOCK
+    )
+    assert cached.tokens == exact.tokens
+    assert [r.nfe for r in cached.rows] == [r.nfe for r in exact.rows]
+    for ours, truth in zip(cached.rows, exact.rows, strict=True):
+        assert ours.uncertainty == pytest.approx(truth.uncertainty, abs=2e-4)
+    assert sum(r.row_tokens for r in cached.rows) < 0.8 * sum(r.row_tokens for r in exact.rows)
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in BLOCKWISE])
+def test_refreshed_every_step_an_approximate_cache_is_exact(load, name, cache):
+    """With one alternative per step nothing is then ever read from a frozen column."""
+    exact = mdmkit.decode(compose("confidence", "none"), load(name), PROMPTS)
+    fresh = mdmkit.decode(compose("confidence", {"name": cache, "refresh_every": 1}), load(name), PROMPTS)
+    assert fresh.tokens == exact.tokens
+    assert [r.nfe for r in fresh.rows] == [r.nfe for r in exact.rows]
+
+
+@pytest.mark.parametrize("name", ["llada", "dream"])
+def test_rarer_refreshes_cost_less(load, name):
+    costs = []
+    for every in (1, 2, None):
+        cache = {"name": "dual", **({"refresh_every": every} if every else {})}
+        rows = mdmkit.decode(compose("confidence", cache, plan={"block": 8}), load(name), PROMPTS).rows
+        costs.append(sum(row.row_tokens for row in rows))
+    assert costs[0] > costs[1] > costs[2]
+
+
+@pytest.mark.parametrize("name", ["llada", "dream"])
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+def test_what_is_frozen_unchanged_is_read_back_exactly(load, name, cache):
+    """A window forwarded beside frozen columns of the very same row gives the row's own logits."""
+    from mdmkit.cache import CACHES, View
+
+    backbone = load(name)
+    tokens = load_file(GOLDEN / "llada" / "logits.safetensors")["input_ids"][:1].repeat(2, 1)
+    tokens[1] = tokens[1].flip(0)
+    width = tokens.shape[1]
+    valid = torch.arange(width).expand_as(tokens) >= torch.tensor([[0], [3]])
+    positions = (valid.long().cumsum(1) - 1).clamp_min(0)
+    policy = CACHES[cache](backbone.lead)
+    policy.enter_block(type("Entered", (), {"windows": [(8, 12), (8, 12)]}))
+
+    def forward():
+        ((reach, places),) = policy.reaches([0, 1], width)
+        view = View(policy.store, torch.tensor(places), 2, width, reach, policy.stale)
+        hidden = backbone.forward(
+            tokens[:, reach.columns], valid, None, positions=positions[:, reach.columns], cache=view
+        )
+        return backbone.project(hidden), reach.columns.start
+
+    with torch.inference_mode():
+        whole, _ = forward()
+        policy.refreshed([0, 1])
+        window, start = forward()
+    assert window.shape[1] < width
+    torch.testing.assert_close(window[:, 8 - start :][:, :4], whole[:, 8:12], atol=2e-5, rtol=0)
+
+
+def test_guidance_keeps_the_frozen_columns_of_both_branches_apart(load):
+    """Refreshed at every step a cached decode with guidance is the uncached one; a mixed-up store would show."""
+    for name, caches in (("llada", ("prefix", "dual")), ("sdar", ("block",))):
+        exact = mdmkit.decode(compose("confidence", "none", guidance={"scale": 2.0}), load(name), PROMPTS)
+        for cache in caches:
+            node = cache if cache == "block" else {"name": cache, "refresh_every": 1}
+            again = mdmkit.decode(compose("confidence", node, guidance={"scale": 2.0}), load(name), PROMPTS)
+            assert again.tokens == exact.tokens
+
+
+def test_auto_is_the_models_own_exact_cache(load):
+    for name, cache in (("llada", "none"), ("sdar", "block")):
+        auto = mdmkit.decode(mdmkit.compose("confidence"), load(name), PROMPTS)
+        named = mdmkit.decode(mdmkit.compose("confidence", cache=cache), load(name), PROMPTS)
+        assert [r.json() for r in auto.rows] == [r.json() for r in named.rows]
+
+
+@pytest.mark.parametrize(("name", "cache"), [("sdar", "dual"), ("llada", "block")])
+def test_a_cache_that_the_family_cannot_have_is_refused(load, name, cache):
+    with pytest.raises(MdmkitError, match=f"cache={cache}, but backbone 'TextBackbone' offers for this model: .*none"):
+        mdmkit.decode(mdmkit.compose("confidence", cache=cache), load(name), PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("cache", "message"),
+    [
+        ("duel", "Did you mean 'dual'"),
+        ({"name": "dual", "refresh": 2}, "refresh_every"),
+        ({"name": "dual", "refresh_every": 0}, "at least 1"),
+        ({"name": "none", "refresh_every": 2}, "prefix, dual"),
+        ({"refresh_every": 2}, "the cache is auto"),
+        (3, "cache.name must be a name"),
+    ],
+)
+def test_bad_cache_nodes_are_refused(cache, message):
+    with pytest.raises(MdmkitError, match=message):
+        mdmkit.compose("confidence", cache=cache)
+
+
+def test_a_cache_node_is_a_name_or_a_mapping():
+    sampler = mdmkit.compose("confidence", overrides=["cache=dual", "cache.refresh_every=4"])
+    assert (sampler.cache, sampler.refresh_every) == ("dual", 4)
+    assert sampler.config["cache"] == {"name": "dual", "refresh_every": 4}
+    assert mdmkit.compose(config=sampler.config).config == sampler.config
+    assert mdmkit.compose(config=sampler.config, cache="prefix").refresh_every is None
+
+
+def test_a_lookahead_under_a_cache_hears_only_of_what_was_recomputed(load):
+    seen = []
+
+    class Spy(mdmkit.Observer):
+        pass
+
+    def lookahead(step, actions, look):
+        seen.append((look.sequence, look.remaining.any(1), step.span))
+        return look(lambda belief: belief.entropy).sum(-1)
+
+    from mdmkit.testing import ByConfidence, Spread
+
+    for cache in ("none", "prefix", "dual"):
+        seen.clear()
+        sampler = mdmkit.Sampler(ByConfidence(), Spread(3), lookahead, plan=mdmkit.Plan(block=4), cache=cache)
+        mdmkit.decode(sampler, load("llada"), [PROMPTS[0]])
+        sequence, remaining, span = seen[0]
+        behind = remaining[0, span.stop :].any()
+        assert bool(behind) == (cache != "dual")
+        assert sequence.start == (0 if cache == "none" else span.start)
+
+
+def test_a_plan_block_that_does_not_divide_the_models_is_refused(load):
+    with pytest.raises(
+        MdmkitError, match=r"plan.block=3 does not divide the model's attention block of 4: use one of 1"
+    ):
+        mdmkit.decode(mdmkit.compose("confidence", plan={"block": 3}), load("sdar"), PROMPTS)

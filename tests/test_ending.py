@@ -1,0 +1,144 @@
+"""Early stop, and penalties on ends and repetition: the logit policy of base and lookahead logits alike."""
+
+import pytest
+import torch
+
+import mdmkit
+from mdmkit import Draw, Guidance, MdmkitError, Plan, Sampler
+from mdmkit.canvas import Prompt
+from mdmkit.ending import finished
+from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone
+
+END = 3
+
+
+@pytest.fixture
+def backbone():
+    toy = ToyBackbone(dtype=torch.float64)
+    toy.ends, toy.endings = (END,), (END, 4)
+    return toy
+
+
+def sampler(lookahead=False, block=4, length=16, early_stop=True, **draw):
+    stages = (ByConfidence(), Spread(3), LeastEntropyLeft()) if lookahead else (ByConfidence(), TakeQuota())
+    plan = Plan(length=length, block=block, early_stop=early_stop)
+    return Sampler(*stages, plan=plan, draw=Draw(**draw), guidance=Guidance())
+
+
+# With this END turns up in some rows and some blocks only.
+BIAS = {END: 0.0}
+PROMPTS = [{"prompt": text, "seed": i} for i, text in enumerate(("ab", "dcba", "gg", "abcdefgh", "h", "bd", "hh", "e"))]
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_a_row_stops_at_the_block_in_which_its_end_is_settled(backbone, lookahead):
+    full = mdmkit.decode(sampler(lookahead, early_stop=False, penalty=BIAS), backbone, PROMPTS)
+    early = mdmkit.decode(sampler(lookahead, penalty=BIAS), backbone, PROMPTS)
+    lengths = []
+    for whole, row in zip(full.rows, early.rows, strict=True):
+        assert len(whole.tokens) == 16
+        # With full attention a block is decided before its successors, so stopping changes no token that is kept.
+        assert whole.tokens[: len(row.tokens)] == row.tokens
+        ends = [i for i, token in enumerate(whole.tokens) if token == END]
+        kept = 16 if not ends else 4 * (ends[0] // 4 + 1)
+        assert len(row.tokens) == kept
+        assert row.stopped == whole.stopped == ("end" if ends else "length")
+        assert (row.nfe < whole.nfe) == (kept < 16)
+        assert row.uncertainty <= whole.uncertainty + 1e-9
+        lengths.append(kept)
+    assert len(set(lengths)) > 1, "the rows should stop in different blocks"
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_rows_that_stop_early_leave_their_neighbours_alone(backbone, lookahead):
+    together = mdmkit.decode(sampler(lookahead, penalty=BIAS), backbone, PROMPTS).rows
+    for prompt, row in zip(PROMPTS, together, strict=True):
+        alone = mdmkit.decode(sampler(lookahead, penalty=BIAS), backbone, [prompt]).rows[0]
+        assert (alone.tokens, alone.nfe, alone.text) == (row.tokens, row.nfe, row.text)
+
+
+def test_what_was_never_decoded_holds_the_end_and_no_mask(backbone):
+    canvas, conditioning = backbone.encode([Prompt(text="ab")], Plan(length=16))
+    filled, trace = sampler(penalty={END: -50.0}).run(backbone, canvas, conditioning)
+    assert not filled.masked.any()
+    assert (filled.tokens[0, -16:] == END).all()
+    assert (trace.order[0, -16:] >= 0).tolist() == [True] * 4 + [False] * 12
+
+
+def test_an_end_with_something_open_before_it_ends_nothing(backbone):
+    canvas, _ = backbone.encode([Prompt(text="ab"), Prompt(text="ab"), Prompt(text="a__b", length=0)], Plan(length=6))
+    tokens = canvas.tokens.clone()
+    tokens[0, -3] = END
+    tokens[1, -6], tokens[2, -3] = END, END
+    assert finished(canvas.with_tokens(tokens), [END]).tolist() == [False, True, False]
+
+
+def test_an_infill_and_a_given_end_never_stop(backbone):
+    rows = mdmkit.decode(sampler(penalty={END: -50.0}), backbone, [{"prompt_ids": [1, 3, 2]}, "a________b"]).rows
+    assert rows[0].stopped == "end"  # its own, not the given one
+    assert len(rows[1].tokens) == 10
+    assert rows[1].stopped == "filled"
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_the_end_penalty_is_that_penalty_on_every_ending(backbone, lookahead):
+    named = mdmkit.decode(sampler(lookahead, end_penalty=1.5), backbone, PROMPTS)
+    listed = mdmkit.decode(sampler(lookahead, penalty={END: 1.5, 4: 1.5}), backbone, PROMPTS)
+    free = mdmkit.decode(sampler(lookahead), backbone, PROMPTS)
+    assert named.tokens == listed.tokens != free.tokens
+    assert [r.uncertainty for r in named.rows] == [r.uncertainty for r in listed.rows]
+
+
+def test_an_end_penalty_without_any_end_is_refused():
+    with pytest.raises(MdmkitError, match=r"end_penalty=2.0, and this model has no end or padding token"):
+        mdmkit.decode(sampler(end_penalty=2.0), ToyBackbone(), ["ab"])
+
+
+@pytest.mark.parametrize(("key", "value"), [("repetition_penalty", 0.0), ("repetition_penalty", float("inf"))])
+def test_bad_penalties_are_refused(key, value):
+    with pytest.raises(MdmkitError, match=f"draw.{key}={value}"):
+        Draw(**{key: value})
+
+
+def test_the_repetition_penalty_is_the_rule_on_what_each_state_holds(backbone):
+    """Base logits: what the row holds; lookahead logits: what the proposed state holds."""
+    penalty = 1.7
+    seen = {}
+
+    def score(step):
+        seen.setdefault("base", (step.canvas.tokens.clone(), step.belief.logits.clone(), step.span))
+        return step.confidence
+
+    def lookahead(step, actions, look):
+        values = look(lambda belief: belief.logits[..., 1])
+        seen.setdefault("ahead", (actions.written(step.canvas, step.span), values, step.span, actions.live))
+        return values.sum(-1)
+
+    stages = Sampler(score, Spread(3), lookahead, plan=Plan(length=6), draw=Draw(repetition_penalty=penalty))
+    mdmkit.decode(stages, backbone, ["ab", "dcba"])
+
+    def expected(states):
+        valid = states != 0
+        positions = (valid.long().cumsum(-1) - 1).clamp_min(0)
+        logits = backbone.project(backbone.forward(states, valid, None, positions=positions))
+        for row, state in zip(logits, states, strict=True):
+            held = sorted(set(state.tolist()) - {0, backbone.mask_id})
+            row[:, held] = torch.where(row[:, held] > 0, row[:, held] / penalty, row[:, held] * penalty)
+        return logits
+
+    with torch.inference_mode():
+        tokens, logits, span = seen["base"]
+        keep = [i for i in range(backbone.vocab) if i not in (*backbone.forbidden, backbone.mask_id)]
+        torch.testing.assert_close(logits[..., keep], expected(tokens)[:, span][..., keep])
+        states, values, span, live = seen["ahead"]
+        assert live[:, :2].all()
+        for n in range(2):
+            torch.testing.assert_close(values[:, n], expected(states[:, n])[:, span, 1])
+
+
+def test_the_repetition_penalty_makes_repetitions_rarer(backbone):
+    def repeats(**draw):
+        rows = mdmkit.decode(sampler(length=8, **draw), backbone, PROMPTS).tokens
+        return sum(len(row) - len(set(row)) for row in rows)
+
+    assert repeats(repetition_penalty=4.0) < repeats()

@@ -1,0 +1,137 @@
+"""Search: particles in the same loop, their traces, their cost, and that what belongs to a particle moves along."""
+
+import runpy
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import mdmkit
+from mdmkit import Draw, MdmkitError, Plan, Sampler
+from mdmkit.canvas import Prompt
+from mdmkit.testing import ByConfidence, LeastEntropyLeft, SearchContract, Spread, TakeQuota, ToyBackbone
+
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "hooks" / "search.py"))
+Calmest = EXAMPLE["Calmest"]
+
+
+class TestCalmest(SearchContract):
+    component = Calmest
+
+
+@dataclass(frozen=True)
+class Restless:
+    """At every step the particles of a row change places, and a note of each row's own goes along."""
+
+    particles: int = 3
+
+    def move(self, step, actions, values, choice, look):
+        step.memory.setdefault("tokens seen", step.canvas.tokens)
+        return self._turn(torch.arange(step.rows)), choice[self._turn(torch.arange(step.rows))]
+
+    def best(self, canvas, trace):
+        return torch.zeros(len(canvas.tokens) // self.particles, dtype=torch.long)
+
+    def _turn(self, rows):
+        return rows // self.particles * self.particles + (rows + 1) % self.particles
+
+
+class TestRestless(SearchContract):
+    component = Restless
+
+
+def sampler(search, lookahead=False, cache="auto", **draw):
+    stages = (ByConfidence(), Spread(3), LeastEntropyLeft()) if lookahead else (ByConfidence(), TakeQuota())
+    return Sampler(*stages, search=search, plan=Plan(length=8, block=4), draw=Draw(**draw), cache=cache)
+
+
+@pytest.fixture
+def backbone():
+    return ToyBackbone(dtype=torch.float64)
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_one_particle_is_the_plain_sampler(backbone, lookahead):
+    plain = mdmkit.decode(sampler(None, lookahead, temperature=0.8), backbone, ["ab", "c__d"])
+    one = mdmkit.decode(sampler(Calmest(1), lookahead, temperature=0.8), backbone, ["ab", "c__d"])
+    assert [row.json() for row in one.rows] == [row.json() for row in plain.rows]
+    assert [row.trace for row in one.rows] == [row.trace for row in plain.rows]
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_the_best_of_four_is_the_best_of_its_four(backbone, lookahead):
+    """Each particle's decode is that of a row with the particle's seed."""
+    from mdmkit.search import expand
+
+    canvas, _ = backbone.encode([Prompt(text="ab", seed=7)], Plan(length=8))
+    seeds = expand(canvas, None, backbone, 4)[0].seed.tolist()
+    assert seeds[0] == 7
+    assert len(set(seeds)) == 4
+    base = sampler(None, lookahead, temperature=0.9)
+    each = mdmkit.decode(base, backbone, [{"prompt": "ab", "seed": seed} for seed in seeds]).rows
+    (row,) = mdmkit.decode(
+        sampler(Calmest(4), lookahead, temperature=0.9), backbone, [{"prompt": "ab", "seed": 7}]
+    ).rows
+    best = min(each, key=lambda row: row.uncertainty)
+    assert (row.tokens, row.uncertainty, row.order) == (best.tokens, best.uncertainty, best.order)
+    assert row.trace["choices"] == best.trace["choices"]
+    assert row.trace["values"] == best.trace["values"]
+    assert row.nfe == sum(other.nfe for other in each)
+    assert len({tuple(other.tokens) for other in each}) > 1
+
+
+def test_a_particle_that_moved_has_the_past_of_its_parents(backbone):
+    """Turning three particles at every step, the answer's line goes through all of them, and replays as one."""
+    (row,) = mdmkit.decode(sampler(Restless()), backbone, [{"prompt": "ab", "seed": 3}]).rows
+    (plain,) = mdmkit.decode(sampler(None), backbone, [{"prompt": "ab", "seed": 3}]).rows
+    # At temperature 0 all particles are copies, so the turning must leave no trace at all.
+    assert (row.tokens, row.order) == (plain.tokens, plain.order)
+    assert row.uncertainty == pytest.approx(plain.uncertainty)
+    assert row.trace["choices"] == plain.trace["choices"]
+    assert row.nfe == 3 * plain.nfe
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize(("name", "caches"), [("llada", ("none", "prefix", "dual")), ("sdar", ("none", "block"))])
+def test_frozen_columns_follow_their_particles(name, caches):
+    """Particles with different texts change places; under a cache that is exact, or always fresh, nothing changes."""
+    model = mdmkit.load(str(GOLDEN / name), device="cpu")
+    prompts = [
+        {"prompt_ids": [5, 6, 7], "seed": 1, "length": 9},
+        {"prompt_ids": [50, 61, 72, 8, 9], "seed": 2, "length": 12},
+    ]
+    results = []
+    for cache in caches:
+        every = 1 if cache in ("prefix", "dual") else None
+        plan = Plan(block=4, early_stop=False)
+        moving = Sampler(
+            ByConfidence(),
+            TakeQuota(),
+            search=Restless(),
+            plan=plan,
+            draw=Draw(temperature=1.0),
+            cache=cache,
+            refresh_every=every,
+        )
+        results.append(mdmkit.decode(moving, model, prompts).tokens)
+    assert all(tokens == results[0] for tokens in results)
+
+
+def test_a_search_is_a_node_like_any_other(tmp_path):
+    from mdmkit.registry import Registry
+
+    registry = Registry()
+    registry.add_file(str(Path(__file__).parents[1] / "examples" / "hooks" / "search.py"))
+    composed = mdmkit.compose("confidence", search={"name": "calmest", "particles": 2}, registry=registry)
+    assert composed.search.particles == 2
+    assert composed.config["search"] == {"name": "calmest", "particles": 2}
+    with pytest.raises(MdmkitError, match="particels"):
+        mdmkit.compose("confidence", search={"name": "calmest", "particels": 2}, registry=registry)
+    with pytest.raises(MdmkitError, match="unknown search 'calm'"):
+        mdmkit.compose("confidence", search="calm", registry=registry)
+    with pytest.raises(MdmkitError, match=r"search .* a class|callable dataclass|must be a name"):
+        mdmkit.compose("confidence", search=3, registry=registry)
+    assert mdmkit.compose("confidence", search=Calmest(3), registry=registry).search == Calmest(3)
