@@ -87,14 +87,13 @@ def _fused(kind: str, step: Step, weight: float, power: float, decay: float) -> 
     """The logits with credit, [B, W, V]; updates the credit."""
     name, span = f"{kind} credit", (step.span.start, step.span.stop)
     new = entered(step, f"{name} block")
-    kept = step.memory.get(name)
     gain = torch.where(step.open, step.belief.confidence.pow(power), 0.0)
     # Another window is another block of every row.
-    if kept is not None and kept[0] == span:
-        credit = torch.where(new[:, None, None], 0.0, kept[1] * decay)
+    if step.memory.get(f"{name} span") == span:
+        credit = torch.where(new[:, None, None], 0.0, step.memory[name] * decay)
     else:
         credit = torch.zeros_like(step.belief.logits, dtype=gain.dtype)
     index = step.belief.argmax[..., None]
     credit = credit.scatter_add(-1, index, gain[..., None])
-    step.memory[name] = (span, credit)
+    step.memory[name], step.memory[f"{name} span"] = credit, span
     return step.belief.logits.to(gain.dtype) + weight * credit.log1p()

@@ -46,12 +46,10 @@ class SlowFast:
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
         place, size = offset(step), length(step)
-        zero = torch.zeros_like(size)
         new = entered(step, "slow_fast_block")
-        kept = step.memory.get("slow_fast", (zero, size, zero, zero, zero))
-        start, end, taken, last, settled = (
-            torch.where(new, fresh, old) for fresh, old in zip((zero, size, zero, zero, zero), kept, strict=True)
-        )
+        fresh = torch.stack((torch.zeros_like(size), size, *[torch.zeros_like(size)] * 3), -1)
+        kept = torch.where(new[:, None], fresh, step.memory.get("slow_fast", fresh))
+        start, end, taken, last, settled = kept.unbind(-1)
         # A filled cycle is over: the next one starts at its end, slowly.
         rest = (step.open & (place >= start[:, None]) & (place < end[:, None])).any(-1)
         over = (taken >= self.steps) & ~rest
@@ -68,7 +66,7 @@ class SlowFast:
         end = torch.where(slow & ~first & (settled == 0), guess, torch.where(first, size, end))
         settled = torch.where(slow & ~first & close, 1, settled)
         last = torch.where(slow, estimate, last)
-        step.memory["slow_fast"] = (start, end, taken + 1, last, settled)
+        step.memory["slow_fast"] = torch.stack((start, end, taken + 1, last, settled), -1)
 
         region = ahead & (slow[:, None] | (place < end[:, None]))
         sure = region & (step.confidence >= self.threshold)

@@ -140,5 +140,6 @@ def on_device(path: str, step: Step) -> Tensor:
                 f"model has {logits.shape[-1]}. Count the corpus with its own: mdmkit corpus build --model MODEL TEXT."
             )
         there = torch.empty(table.vocab, device=logits.device)
-        step.memory[key] = there.copy_(values, non_blocking=True)
-    return step.memory[key]
+        # In a tuple: a bare tensor as long as the batch would be taken for one value per row.
+        step.memory[key] = (there.copy_(values, non_blocking=True),)
+    return step.memory[key][0]

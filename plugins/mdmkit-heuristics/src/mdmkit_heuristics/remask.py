@@ -174,13 +174,13 @@ class SaberFill:
         _check_least("select", self.least)
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
-        zero = torch.zeros_like(step.belief.entropy[:, 0])
-        total, number = step.memory.get("saber_mean", (zero, zero))
+        blank = torch.zeros_like(step.belief.entropy[:, :1]).expand(-1, 2)
+        total, number = step.memory.get("saber_mean", blank).unbind(-1)
         bar = torch.where(number > 0, total / number.clamp_min(1), 1.0)
         best = ops.top(scores, step.open, (step.quota > 0) * self.least)
         place = best | (step.open & (step.confidence > bar[:, None]))
         total = total + torch.where(place, step.confidence, 0.0).sum(-1).to(total.dtype)
-        step.memory["saber_mean"] = (total, number + place.sum(-1))
+        step.memory["saber_mean"] = torch.stack((total, number + place.sum(-1)), -1)
         return Actions.single(place, step.tokens)
 
 

@@ -14,7 +14,7 @@ from mdmkit_heuristics.block import entered
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit import Belief, Step
+    from mdmkit import Step
 
 # Bytes of fp32 temporaries that one chunk of columns may take.
 CHUNK_BYTES = 64 << 20
@@ -47,26 +47,27 @@ class Klass:
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
         new = entered(step, "klass_block")
-        before = step.memory.get("klass")
+        kept, span, belief = step.memory, (step.span.start, step.span.stop), step.belief
         count = torch.zeros_like(step.tokens)
         # Another window is another block of every row.
-        if before is not None and before[0] == (step.span.start, step.span.stop):
-            near = _divergence(step.belief, before[1]) < self.divergence
-            count = torch.where(near & ~new[:, None], before[2] + 1, 0)
-        step.memory["klass"] = ((step.span.start, step.span.stop), step.belief, count)
+        if kept.get("klass_span") == span:
+            moved = _divergence(belief.logits, belief.stats.lse, kept["klass_logits"], kept["klass_lse"])
+            count = torch.where((moved < self.divergence) & ~new[:, None], kept["klass_count"] + 1, 0)
+        kept.update(klass_span=span, klass_count=count, klass_logits=belief.logits, klass_lse=belief.stats.lse)
         calm = step.open & (count >= self.history) & (step.confidence > self.threshold)
         place = calm.where(calm.any(-1, keepdim=True), ops.top(scores, step.open, step.quota))
         return Actions.single(place, step.tokens)
 
 
-def _divergence(now: Belief, before: Belief) -> Tensor:
-    """KL(now ‖ before) in nats, fp32 [B, W]."""
-    rows, width, vocab = now.logits.shape
+def _divergence(now: Tensor, lse: Tensor, before: Tensor, lse_before: Tensor) -> Tensor:
+    """KL(now ‖ before) in nats, fp32 [B, W], from logits [B, W, V] and their logsumexp [B, W]."""
+    rows, width, vocab = now.shape
     size = max(1, CHUNK_BYTES // (4 * rows * vocab))
     parts = []
     for start in range(0, width, size):
         columns = slice(start, start + size)
-        logp, old = (b.logits[:, columns].to(b.stats.lse.dtype) - b.stats.lse[:, columns, None] for b in (now, before))
+        logp = now[:, columns].to(lse.dtype) - lse[:, columns, None]
+        old = before[:, columns].to(lse.dtype) - lse_before[:, columns, None]
         p = logp.exp()
         parts.append(torch.where(p > 0, p * (logp - old), 0.0).sum(-1))
     return torch.cat(parts, -1)
