@@ -151,7 +151,7 @@ def edited(backbone, case, with_mask):
 
 @pytest.mark.parametrize("case", CASES["llada21"], ids=case_id)
 def test_llada21(case):
-    """At a threshold that nothing reaches no token is edited; at the low one the reference goes on in the full block."""
+    """At a threshold that nothing reaches nothing is edited; at the low one the reference goes on in the full block."""
     backbone = load("llada21", case["params"]["block_length"])
     assert edited(backbone, case, with_mask=True) == case["output"]
     still_open = case | {"params": case["params"] | {"max_post_steps": 0}}
