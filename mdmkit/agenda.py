@@ -23,7 +23,7 @@ class Agenda:
         forward: int64 [M]; the next states to look at, as flat indices into [B·N].
         compare: int64; which of those are rivals: a row that proposes one state has none.
         rows: int64 [M] on the host; the row that each of `forward` belongs to.
-        busy: whether any row has something open.
+        busy: whether any row takes the step.
     """
 
     forward: Tensor
@@ -47,7 +47,7 @@ class Agenda:
         broken = (step.belief.entropy.isnan() & step.open).any(1)
         unscored = (scores.isnan() & step.open).any(1)
         stuck = open_ & ~(actions.live & (actions.place & step.open[:, None]).any(-1)).any(1)
-        host = torch.cat((looked.flatten(), broken, unscored, stuck, several, open_)).cpu()
+        host = torch.cat((looked.flatten(), broken, unscored, stuck, several, step.active)).cpu()
         rows = host[looked.numel() :].view(5, -1)
         for failed, reason in (
             (rows[0], "the model's logits are not numbers (NaN)"),

@@ -55,7 +55,7 @@ COMMITS = {
     "p2-much": P2Remask(eta=3.0),
     "saber": SaberBacktrack(),
     "saber-four": SaberBacktrack(least=4),
-    "edit-low": Edit(threshold=0.1),
+    "edit-low": Edit(threshold=0.1, lingers=3),
 }
 
 

@@ -160,6 +160,26 @@ def test_remdm_loop_masks_only_where_it_dwells():
     assert plain.nfe["rows"] == 20
 
 
+@pytest.mark.parametrize(("threshold", "lingers"), [(0.2, 0), (0.2, 2), (0.2, 9), (1.0, 9)])
+def test_edit_goes_on_in_a_full_block_until_nothing_changes(threshold, lingers):
+    seen = []
+
+    class Watch(mdmkit.Observer):
+        def on_step(self, step, actions, choice):
+            seen.append((int(step.open.sum()), step.canvas.tokens.clone()))
+
+    sampler = Sampler(Confidence(), TopK(), commit=Edit(threshold, lingers), plan=Plan(length=10, tokens_per_step=5))
+    decoded = mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[Watch()])
+    full = [tokens for masks, tokens in seen if masks == 0]
+    assert len(full) <= lingers
+    assert decoded.nfe["rows"] == len(seen) == 2 + len(full)
+    after = [*full[1:], torch.tensor([[1, 2, *decoded.tokens[0]]])]
+    changed = [not torch.equal(a, b) for a, b in zip(full, after, strict=bool(full))]
+    assert all(changed[:-1])  # each look but the last changes something
+    assert len(full) == lingers or not changed[-1]
+    assert bool(changed and changed[0]) == (lingers > 0 and threshold < 1)
+
+
 BOUNDED = {
     "cap": (TopK(), ReMDM("cap", 1.0)),
     "rescale": (TopK(), ReMDM("rescale", 1.0)),
@@ -167,7 +187,7 @@ BOUNDED = {
     "loop": (TopK(), ReMDM("loop", 1.0)),
     "p2": (P2Fill(), P2Remask()),
     "p2, much": (P2Fill(50.0), P2Remask(50.0)),
-    "edit": (TopK(), Edit(0.0)),
+    "edit": (TopK(), Edit(0.0, lingers=0)),
 }
 
 
@@ -207,6 +227,7 @@ def test_saber_takes_a_step_per_position_at_most(least):
         (lambda: SaberFill(0), "select saber: least=0"),
         (lambda: SaberBacktrack(0), "commit saber: least=0"),
         (lambda: Edit(1.1), "threshold=1.1"),
+        (lambda: Edit(lingers=-1), "lingers=-1"),
     ],
 )
 def test_parameters_out_of_range_are_refused(part, words):
