@@ -156,7 +156,7 @@ def edited(backbone, case, with_mask):
 
 @pytest.mark.parametrize("case", CASES["llada21"], ids=case_id)
 def test_llada21(case):
-    """The reference leaves the mask among the tokens, which decides in four cases: the rule is checked with it and without."""
+    """The reference leaves the mask among the tokens, which decides in four cases: the rule is checked both ways."""
     backbone = load("llada21", case["params"]["block_length"])
     assert edited(backbone, case, with_mask=True) == case["output"]
     ours = decode("llada21", case)
