@@ -13,6 +13,7 @@ from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
     from mdmkit.canvas import Canvas, Prompt
+    from mdmkit.files import Files
     from mdmkit.plan import Plan
     from mdmkit.wrapping import Generated
 
@@ -32,6 +33,10 @@ class Backbone(ABC):
         ends: ids that end a generated row; one of them stands in the columns that are then never decoded.
         endings: `ends`, and padding: what `draw.end_penalty` makes less likely.
         length: masks appended to a prompt that holds none, where neither prompt nor plan says; None: no default.
+        guided: whether `encode`'s conditioning has 2·B rows: those of the canvas, then as many without a prompt, which
+            guidance asks `select` for with rows B to 2·B − 1. False: the branch without a prompt is the same row with
+            every given token masked.
+        files: how decoded rows become files, for models whose rows are no texts; None: they are texts.
         samples: prompts to show the model with.
         weights: number of parameters, 0 where unknown.
         device: where it computes.
@@ -48,6 +53,8 @@ class Backbone(ABC):
     ends: Sequence[int] = ()
     endings: Sequence[int] = ()
     length: int | None = None
+    guided: bool = False
+    files: Files | None = None
     samples: Sequence[str] = ()
     weights: int = 0
     device: torch.device = torch.device("cpu")
@@ -95,7 +102,7 @@ class Backbone(ABC):
         """Turn filled rows into what the user sees: the generated text, or for an infill the whole filled text."""
 
     def select(self, conditioning: Any, rows: Tensor) -> Any:
-        """Reduce `conditioning` to the given canvas rows, int64 [M]."""
+        """Reduce `conditioning` to canvas rows, int64 [M]; of a `guided` backbone rows from B on have no prompt."""
         return conditioning
 
     def render(self, token: int) -> str:

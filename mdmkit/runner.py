@@ -63,15 +63,16 @@ class Runner:
     def forward(self, tokens: Tensor, rows: Tensor) -> Hidden:
         """Run states int64 [M, T] that belong to canvas rows, int64 [M] on the host; each counts as one row-forward.
 
-        Under guidance each is run once more with its prompt masked, in the same calls, and counts twice; the hidden
-        states of both stand side by side, [M, L, 2·D], until `belief` mixes their logits.
+        Under guidance each is run once more without its prompt (masked, or left out of the conditioning of a `guided`
+        backbone), in the same calls, and counts twice; the hidden states of both stand side by side, [M, L, 2·D], until
+        `belief` mixes their logits.
         """
         where = rows.to(tokens.device)
         seen = self.policy.seen(tokens, self.valid[where])
         if self.scale == 1.0:
             values, start = self._run(tokens, rows, where, where)
             return Hidden(values, start, seen)
-        without = tokens.masked_fill(self.prompt[where], self.mask_id)
+        without = tokens if self.backbone.guided else tokens.masked_fill(self.prompt[where], self.mask_id)
         # The states without a prompt have frozen columns of their own.
         slots = torch.cat((where, where + len(self.rows)))
         values, start = self._run(torch.cat((tokens, without)), rows.repeat(2), where.repeat(2), slots)
@@ -113,7 +114,7 @@ class Runner:
                 self.backbone.forward(
                     chunk[:, columns],
                     self.valid[index],
-                    self.backbone.select(self.conditioning, index),
+                    self.backbone.select(self.conditioning, slot if self.backbone.guided else index),
                     positions=self.positions[index][:, columns],
                     cache=view,
                 )

@@ -54,6 +54,8 @@ def expand(canvas: Canvas, conditioning: Any, backbone: Backbone, particles: int
     parts = {name: getattr(canvas, name)[rows] for name in ("tokens", "editable", "valid", "infill")}
     surplus = None if canvas.surplus is None else canvas.surplus[rows]
     wide = replace(canvas, **parts, seed=seed, surplus=surplus)
+    if backbone.guided:
+        rows = torch.cat((rows, rows + len(canvas.seed)))
     return wide, backbone.select(conditioning, rows) if conditioning is not None else None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit import registry
+from mdmkit.cli.filing import Filing, TracePictures
 from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
 from mdmkit.cli.output import DocumentFile, check_targets
 from mdmkit.cli.requests import check, gather
@@ -70,6 +71,7 @@ DEFAULT_BATCH = 16
 @click.option(
     "--trace", type=click.Path(path_type=Path), help="Write order, confidence, entropies and choices to this JSON file."
 )
+@click.option("--grid", is_flag=True, help="Put all images on one sheet, which --output names (image models).")
 @click.option("--overwrite", is_flag=True, help="Replace --output and --trace files that exist.")
 @click.option(
     "--seed", type=int, help="Seed of the run; every row draws its own from it (default: the config's, else 0)."
@@ -101,6 +103,7 @@ def decode(
     output: Path | None,
     resume: bool,
     trace: Path | None,
+    grid: bool,
     overwrite: bool,
     seed: int | None,
     batch: int,
@@ -140,6 +143,14 @@ def decode(
     if not prompts:
         prompts = defaults(_samples(backbone, model, sampler.seed))
     sizes = check(backbone, prompts, sampler.plan, lines)
+    filing = pictures = None
+    if backbone.files is not None:
+        filing = Filing(backbone.files, output, grid, len(prompts), resume, overwrite)
+        output = filing.rows
+        if trace is not None and trace.suffix == backbone.files.suffix:
+            pictures, trace = TracePictures(backbone.files, trace, overwrite), None
+    elif grid:
+        raise MdmkitError(f"--grid is for models that draw images, and the rows of {model} are texts. Leave it out.")
     found = registry.default()
     listening = [found.load(found.find("observer", name))() for name in watchers]
     if any(getattr(observer, "terminal", False) for observer in listening):
@@ -155,11 +166,15 @@ def decode(
         traced=lambda row: _traced(row, backbone),
         collect=as_json or output is None,
         kept=kept,
+        told=partial(_told, filing=filing, pictures=pictures),
     )
     if as_json and output is not None:
         results.rows += rows_of(output, kept.rows) if kept.rows else ()
     calls, seconds = run(sampler, backbone, prompts, sizes, lines, batch, results, kept.done, live, listening)
 
+    for part in (filing, pictures):
+        if part is not None:
+            part.finish()
     if output is not None and kept.waiting:  # they are in the output now
         write_record(output, run_of, [])
     if as_json:
@@ -167,6 +182,12 @@ def decode(
         click.echo(json.dumps(document | {"rows": results.rows, "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
     else:
         _show(results, calls, seconds)
+
+
+def _told(row: Row, filing: Filing | None, pictures: TracePictures | None) -> dict[str, Any]:
+    if pictures is not None:
+        pictures.keep(row)
+    return row.json() if filing is None else filing.told(row)
 
 
 def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
@@ -193,7 +214,7 @@ def _show(results: Results, calls: int, seconds: float) -> None:
     for row in results.rows:
         asked = row["prompt"] if row["prompt"] is not None else " ".join(map(str, row["prompt_ids"]))
         console.print(Text(asked, style="dim"))
-        console.print(Text(str(row["text"]), style="bold"))
+        console.print(Text(str(row.get("file") or row["text"]), style="bold"))
         console.print(Text(f"H̃ {row['uncertainty']:.3f} nats · NFE {row['nfe']}\n", style="dim"))
     before = f" {results.finished - results.new} rows were there before." if results.finished > results.new else ""
     where = f" All are in {results.file.path}." if results.file is not None else ""

@@ -48,6 +48,7 @@ class Results:
         trace: gets what `traced` makes of each.
         collect: keep the rows, without their traces, in `rows`: they are to be printed.
         kept: rows of an earlier run; those that wait are written once they are due.
+        told: makes of each finished row what is written.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class Results:
         traced: Callable[[Row], dict[str, Any]],
         collect: bool,
         kept: Kept,
+        told: Callable[[Row], dict[str, Any]] = lambda row: row.json(),
     ):
         from mdmkit.grouping import InOrder
 
-        self.file, self.trace, self.traced, self.collect = file, trace, traced, collect
+        self.file, self.trace, self.traced, self.collect, self.told = file, trace, traced, collect, told
         self.rows: list[dict[str, Any]] = []
         self.finished, self.new, self.tokens, self.nfe = kept.rows, 0, 0, 0
         self._broken = False
@@ -77,7 +79,7 @@ class Results:
             self.new += 1
             self.nfe += row.nfe
             self.tokens += sum(tick >= 0 for tick in row.order)
-            due += self._order.add(row.index, (row.json(), self.traced(row) if self.trace is not None else None))
+            due += self._order.add(row.index, (self.told(row), self.traced(row) if self.trace is not None else None))
         self._write(due)
 
     def end(self) -> None:

@@ -1,0 +1,121 @@
+"""Rows that are files: where each goes, and the row that is written in its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdmkit.cli.output import check_targets
+from mdmkit.errors import MdmkitError
+
+if TYPE_CHECKING:
+    from mdmkit.decoding import Row
+    from mdmkit.files import Files
+
+ROWS = (".jsonl", ".json")
+
+
+class Filing:
+    """Puts decoded rows into files of their own.
+
+    One row, or with `sheet` all of them, becomes the file `output`. Several become numbered files beside a file of JSON
+    lines, which `rows` names; each line tells the name of its row's file.
+
+    Args:
+        files: of the backbone.
+        output: what `--output` names: a file of the kind that `files` writes, or one of JSON lines.
+        prompts: how many rows there will be.
+
+    Raises:
+        MdmkitError: there is no output, its suffix is of neither kind, something is in the way, or an option does
+            not go with it.
+    """
+
+    def __init__(self, files: Files, output: Path | None, sheet: bool, prompts: int, resume: bool, overwrite: bool):
+        kind = files.suffix
+        if output is None:
+            raise MdmkitError(f"this model's rows are no texts: say where they go with --output FILE{kind}.")
+        if output.suffix not in (kind, *ROWS):
+            raise MdmkitError(
+                f"--output {output}: this model writes {kind} files. Name FILE{kind}, or FILE.jsonl for the rows with "
+                f"numbered {kind} files beside it."
+            )
+        self.files, self.output, self.sheet = files, output, sheet
+        self.rows: Path | None = None
+        self._items: dict[int, Any] = {}
+        if sheet and output.suffix != kind:
+            raise MdmkitError(f"--grid puts all rows on one sheet, so --output is that sheet: name FILE{kind}.")
+        if output.suffix == kind and (sheet or prompts == 1):
+            if resume:
+                raise MdmkitError(
+                    f"--resume: {output} is written once all of it is decoded, so there is nothing to go on with. Name "
+                    "a file FILE.jsonl to keep rows as they finish."
+                )
+            return
+        self.rows = output if output.suffix in ROWS else output.with_suffix(".jsonl")
+        if self.rows != output:
+            check_targets({"--output": self.rows}, {}, overwrite, "--output" if resume else None)
+        taken = next((path for i in range(prompts) if (path := self.path(i)).exists()), None)
+        if taken is not None and not (resume or overwrite):
+            raise MdmkitError(
+                f"--output {output}: {taken} exists. Name another, or add --overwrite to replace it, or --resume to go "
+                "on with an unfinished run."
+            )
+
+    def path(self, index: int) -> Path:
+        """The file of a row by its number, where it has one of its own."""
+        return self.output.with_name(f"{self.output.stem}-{index:04}{self.files.suffix}")
+
+    def told(self, row: Row) -> dict[str, Any]:
+        """Write a row's file, or keep it for the one that is written last; what to say of it in JSON."""
+        path = self.output
+        if self.rows is None:
+            self._items[row.index] = row.text
+        else:
+            path = self.path(row.index)
+            _whole("--output", path, lambda part: self.files.save(row.text, part))
+        return row.json() | {"text": None, "file": path.name}
+
+    def finish(self) -> None:
+        """Write what was kept."""
+        if self.rows is None and self._items:
+            items = [self._items[index] for index in sorted(self._items)]
+            save = self.files.sheet if self.sheet else lambda items, part: self.files.save(items[0], part)
+            _whole("--output", self.output, lambda part: save(items, part))
+
+
+class TracePictures:
+    """Shows how rows were filled, in the file `--trace` and others beside it, once all are finished."""
+
+    def __init__(self, files: Files, path: Path, overwrite: bool):
+        self.files, self.path = files, path
+        self._rows: list[Row] = []
+        beside: dict[str, Path | None] = {f"--trace ({suffix})": path.with_suffix(suffix) for suffix in files.beside}
+        check_targets(beside, {}, overwrite)
+
+    def keep(self, row: Row) -> None:
+        from dataclasses import replace
+
+        self._rows.append(replace(row, text=None))
+
+    def finish(self) -> None:
+        if self._rows:
+            rows = sorted(self._rows, key=lambda row: row.index)
+            try:
+                self.files.picture(rows, self.path)
+            except OSError as error:
+                raise MdmkitError(f"--trace {self.path}: {error.strerror or error}.") from error
+
+
+def _whole(option: str, path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file so that readers see the old one or the new one, whole."""
+    path = path.resolve()
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MdmkitError(f"{option} {path}: {error.strerror or error}.") from error

@@ -1,0 +1,1 @@
+"""Image backbones: a canvas of codebook tokens, in diffusers' own model classes."""

@@ -1,0 +1,72 @@
+"""The backbone `amused`: text to image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.canvas import Prompt
+from mdmkit.errors import MdmkitError
+from mdmkit_image.layout import index_of, load_part, quiet, said
+from mdmkit_image.uvit import UVitBackbone
+
+
+class Amused(UVitBackbone):
+    """aMUSEd (arXiv:2401.01808): a CLIP text encoder tells a UVit what to draw.
+
+    Args:
+        negative: text that guidance moves away from.
+    """
+
+    parts = ("text_encoder", "tokenizer")
+    options = (*UVitBackbone.options, "negative")
+    samples = ("a photo of a red apple on a wooden table", "a lighthouse in a storm, oil painting")
+
+    def __init__(
+        self, transformer: Any, vq: Any, text_encoder: Any, tokenizer: Any, *, negative: str = "", **options: Any
+    ):
+        super().__init__(transformer, vq, **options)
+        if not isinstance(negative, str):
+            raise MdmkitError(f"model option negative={negative!r}: it is a text, what the image is not to show.")
+        self.text_encoder, self.tokenizer, self.negative = text_encoder, tokenizer, negative
+
+    @classmethod
+    def accepts(cls, ref: str) -> bool:
+        """Take directories with a UVit and a text encoder; and hub ids of aMUSEd's own organisation."""
+        index = index_of(ref)
+        if index is None:
+            return ref.startswith("amused/")
+        return index.get("transformer") == ["diffusers", "UVit2DModel"] and "text_encoder" in index
+
+    @classmethod
+    def read(cls, folder: Path, device: str, dtype: torch.dtype) -> dict[str, Any]:
+        encoder = load_part(folder, "text_encoder", "transformers", "CLIPTextModelWithProjection", device, dtype)
+        from transformers import AutoTokenizer
+
+        try:
+            with quiet():
+                tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+        except Exception as error:  # the loaders raise a dozen unrelated types
+            raise MdmkitError(f"model {str(folder)!r}: its tokenizer cannot be loaded: {said(error)}") from error
+        return {"text_encoder": encoder, "tokenizer": tokenizer}
+
+    @torch.inference_mode()
+    def tell(self, prompts: Sequence[Prompt | None]) -> tuple[Tensor, Tensor]:
+        """The encoder's last hidden states but one, and its projection; texts longer than its window are cut off."""
+        texts = [self.negative if prompt is None else prompt.text or "" for prompt in prompts]
+        length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+        ids = self.tokenizer(
+            texts, return_tensors="pt", padding="max_length", truncation=True, max_length=length
+        ).input_ids
+        out = self.text_encoder(ids.to(self.device), return_dict=True, output_hidden_states=True)
+        return out.hidden_states[-2], out.text_embeds
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model's four parts as diffusers does, each in its folder."""
+        super().save(folder)
+        self.text_encoder.save_pretrained(Path(folder) / "text_encoder")
+        self.tokenizer.save_pretrained(Path(folder) / "tokenizer")

@@ -1,0 +1,111 @@
+"""What image backbones share: the canvas is a grid of codes, read row by row."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mdmkit.canvas import Canvas, Prompt, lay_out
+from mdmkit.errors import MdmkitError
+from mdmkit.model import Backbone
+from mdmkit_image.pictures import Pictures
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mdmkit.plan import Plan
+    from mdmkit_image.codec import VQCodec
+
+
+class GridBackbone(Backbone):
+    """A model whose canvas is a flattened grid of codes; its window is the whole grid, its prompt no part of it.
+
+    Guidance moves away from what the model says without the prompt, which `condition` provides; cells that are given
+    stay visible to both branches.
+    """
+
+    guided = True
+
+    def __init__(self, codec: VQCodec, grid: tuple[int, int], mask_id: int, vocab: int):
+        self.codec, self.grid, self.mask_id, self.vocab = codec, grid, mask_id, vocab
+        self.forbidden = range(codec.codes, vocab)
+        self.files = Pictures(codec, grid, mask_id)
+
+    @property
+    def cells(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @abstractmethod
+    def condition(self, prompts: Sequence[Prompt]) -> Any:
+        """The conditioning of 2·B rows, as `select` reduces it: the prompts', then B times that of no prompt."""
+
+    def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, Any]:
+        """Lay out grids: all masks; or for `prompt_ids`, one id per cell, those of the mask open."""
+        before = [list(prompt.ids or ()) for prompt in prompts]
+        canvas = lay_out(
+            [self._sized(prompt) for prompt in prompts],
+            before,
+            [()] * len(prompts),
+            mask_id=self.mask_id,
+            pad_id=0,
+            vocab=self.vocab,
+            plan_length=None,
+            default_length=None,
+            max_length=None,
+        )
+        if plan.length is not None and plan.length != self.cells:
+            raise MdmkitError(
+                f"plan.length={plan.length}, and this model's images always have {self.cells} cells "
+                f"({self.grid[0]} x {self.grid[1]}). Leave it out."
+            )
+        for prompt, row in zip(prompts, before, strict=True):
+            if prompt.ids is not None and len(row) != self.cells:
+                raise MdmkitError(
+                    f"prompt {prompt.index}: {len(row)} ids, and an image of this model has {self.cells} cells "
+                    f"({self.grid[0]} x {self.grid[1]}). Give one id for each, row by row, {self.mask_id} where open."
+                )
+        return replace(canvas, grid=self.grid), self.condition(prompts)
+
+    def _sized(self, prompt: Prompt) -> Prompt:
+        if prompt.ids is not None:
+            return replace(prompt, length=prompt.length if prompt.length else 0)
+        if prompt.length not in (None, self.cells):
+            raise MdmkitError(
+                f"prompt {prompt.index}: length {prompt.length}, and this model's images always have {self.cells} "
+                "cells. Leave it out."
+            )
+        return replace(prompt, length=self.cells)
+
+    def decode(self, canvas: Canvas) -> list[Image.Image]:
+        """The image of each row."""
+        return self.codec.images(canvas.tokens.view(-1, *self.grid).to(self.device))
+
+    def render(self, token: int) -> str:
+        return "·" if token == self.mask_id else f"{token} "
+
+
+def take(values: Sequence[Tensor], rows: Tensor) -> tuple[Tensor, ...]:
+    """Rows int64 [M] of every tensor of a conditioning."""
+    return tuple(value[rows.to(value.device)] for value in values)
+
+
+def whole(name: str, value: Any, low: int) -> int:
+    """Read a model option that is a whole number of at least `low`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise MdmkitError(f"model option {name}={value!r}: it must be a whole number of at least {low}.")
+    return value
+
+
+def side(name: str, pixels: Any, factor: int) -> int:
+    """Cells along a side of so many pixels."""
+    if whole(name, pixels, factor) % factor:
+        near = max(factor, round(pixels / factor) * factor)
+        raise MdmkitError(
+            f"model option {name}={pixels}: a cell of this model is {factor} pixels wide, so it must be a multiple of "
+            f"{factor}, such as {near}."
+        )
+    return pixels // factor

@@ -1,0 +1,143 @@
+"""Model directories in diffusers' format: where they are, what is in them, and their parts as diffusers' classes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mdmkit.errors import MdmkitError, unknown
+
+INDEX = "model_index.json"
+# Half-precision twins of the weights ("….fp16.safetensors") stay where they are.
+_WANTED = ["*.json", "*/*.json", "*/*.txt", "*/diffusion_pytorch_model.safetensors", "*/model.safetensors"]
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def index_of(ref: str) -> dict[str, Any] | None:
+    """Read a local directory's model_index.json, its keys; None where there is none that can be read."""
+    try:
+        found = json.loads((Path(os.path.expanduser(ref)) / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def is_hub_id(ref: str) -> bool:
+    return _HUB_ID.fullmatch(ref) is not None and not Path(ref).exists()
+
+
+def locate(ref: str, parts: Sequence[str], revision: str | None = None) -> Path:
+    """Find a model's directory, downloading it where the reference is a hub id.
+
+    Args:
+        parts: the folders that it must hold.
+
+    Raises:
+        MdmkitError: there is no such directory, or it lacks something; the message says what.
+    """
+    path = Path(os.path.expanduser(ref))
+    if path.is_file():
+        raise MdmkitError(f"model {ref!r} is a file. Give the directory that holds {INDEX} and {_listed(parts)}.")
+    if not path.exists():
+        if not is_hub_id(ref):
+            raise MdmkitError(
+                f"there is no directory {ref!r}, and it does not have the form of a hub id (organisation/name). Give a "
+                f"directory in diffusers' format: {INDEX} and {_listed(parts)}."
+            )
+        path = _fetch(ref, revision)
+    needed = (INDEX, *(f"{part}/" for part in parts))
+    missing = [name for name in needed if not (path / name).exists()]
+    if missing:
+        raise MdmkitError(
+            f"model {ref!r} is not in diffusers' format: {path} lacks {_listed(missing)}. Such a directory "
+            f"holds {_listed(needed)}, as save_pretrained of a diffusers pipeline writes them."
+        )
+    return path
+
+
+def load_part(folder: Path, part: str, library: str, name: str, device: str, dtype: torch.dtype = torch.float32) -> Any:
+    """Load a part of a model, ready to be read from: class `name` of `library`, safetensors only.
+
+    Raises:
+        MdmkitError: the library is not installed, or the part cannot be loaded.
+    """
+    cls = getattr(_library(library), name)
+    try:
+        with quiet():
+            model = cls.from_pretrained(folder / part, use_safetensors=True, torch_dtype=dtype).to(device)
+    except Exception as error:  # the loaders raise a dozen unrelated types
+        raise MdmkitError(f"model {str(folder)!r}: its {part} cannot be loaded as {name}: {said(error)}") from error
+    return model.eval().requires_grad_(False)
+
+
+def dtype_of(name: str, device: str) -> torch.dtype:
+    """The dtype to compute in; `"auto"` is float32 on the CPU, bfloat16 elsewhere."""
+    if name == "auto":
+        return torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
+    if name not in _DTYPES:
+        raise MdmkitError(unknown("dtype", name, ("auto", *_DTYPES)))
+    return _DTYPES[name]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the loaders' warnings and progress bars off the terminal: errors reach it as MdmkitError."""
+    from transformers.utils import logging as transformers_log
+
+    diffusers_log = importlib.import_module("diffusers.utils.logging")
+    levels = [(log, log.get_verbosity()) for log in (transformers_log, diffusers_log)]
+    bars = transformers_log.is_progress_bar_enabled()
+    for log, _ in levels:
+        log.set_verbosity(logging.CRITICAL)
+    transformers_log.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for log, level in levels:
+            log.set_verbosity(level)
+        if bars:
+            transformers_log.enable_progress_bar()
+
+
+def said(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MdmkitError(
+            f"image models need {name}, which cannot be imported here ({said(error)}): pip install mdmkit-image."
+        ) from error
+
+
+def _fetch(ref: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(ref, revision=revision, allow_patterns=_WANTED))
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        raise MdmkitError(
+            f"model {ref!r} was looked for as a directory, which does not exist, then as a hub id"
+            f"{f' at revision {revision!r}' if revision else ''}, in the local cache and on the hub: {said(error)} "
+            "Without network, copy the model's files into a directory and give its path."
+        ) from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]

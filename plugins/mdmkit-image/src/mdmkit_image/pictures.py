@@ -1,0 +1,107 @@
+"""Decoded images as files: one PNG each, a contact sheet, the order of filling as a heat map and an animated GIF."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from mdmkit.decoding import Row
+    from mdmkit_image.codec import VQCodec
+
+# A tile of a contact sheet or a film is at least so wide; small images are enlarged, pixel by pixel.
+TILE = 128
+GAP = 4
+FRAME_MILLISECONDS, LAST_MILLISECONDS = 150, 1500
+# Early to late, through colours whose lightness rises evenly (viridis).
+COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
+GIVEN, OPEN = (128, 128, 128), (90, 90, 110)
+
+
+class Pictures:
+    """The `files` of an image backbone: see `mdmkit.files.Files`."""
+
+    suffix = ".png"
+    beside: Sequence[str] = (".gif",)
+
+    def __init__(self, codec: VQCodec, grid: tuple[int, int], mask_id: int):
+        self.codec, self.grid, self.mask_id = codec, grid, mask_id
+
+    def save(self, item: Image.Image, path: Path) -> None:
+        item.save(path, format="PNG")
+
+    def sheet(self, items: Sequence[Image.Image], path: Path) -> None:
+        """Write a contact sheet, nearly square, in the order of reading."""
+        tile(items).save(path, format="PNG")
+
+    def picture(self, rows: Sequence[Row], path: Path) -> None:
+        """Write heat maps of the order (dark early, bright late, grey given) and a GIF of the canvases beside them."""
+        tile([self.heat_map(row) for row in rows]).save(path, format="PNG")
+        frames = self.film(rows)
+        frames[0].save(
+            path.with_suffix(".gif"),
+            format="GIF",
+            save_all=True,
+            append_images=frames[1:],
+            duration=[FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_MILLISECONDS],
+            loop=0,
+        )
+
+    def heat_map(self, row: Row) -> Image.Image:
+        """The tick at which each cell was written, as a colour."""
+        order = row.trace["order"]
+        last = max(1, *order)
+        size = max(1, -(-TILE // max(self.grid)))
+        image = Image.new("RGB", (self.grid[1] * size, self.grid[0] * size))
+        draw = ImageDraw.Draw(image)
+        for cell, tick in enumerate(order):
+            y, x = divmod(cell, self.grid[1])
+            colour = GIVEN if tick < 0 else _colour(tick / last)
+            draw.rectangle((x * size, y * size, (x + 1) * size - 1, (y + 1) * size - 1), fill=colour)
+        return image
+
+    def film(self, rows: Sequence[Row]) -> list[Image.Image]:
+        """The canvases before the first step and after each, as far as they hold; a cell that is open is plain."""
+        order = torch.tensor([row.trace["order"] for row in rows])
+        tokens = torch.tensor([row.trace["tokens"] for row in rows])
+        frames = []
+        for tick in range(-1, int(order.max()) + 1):
+            open_ = order > tick
+            codes = tokens.masked_fill(open_, 0).view(-1, *self.grid)
+            images = self.codec.images(codes.to(self.codec.device))
+            tiles = [_cover(image, hole.view(self.grid)) for image, hole in zip(images, open_, strict=True)]
+            frames.append(tile(tiles))
+        return frames
+
+
+def tile(images: Sequence[Image.Image]) -> Image.Image:
+    """Put images of one size on one sheet, nearly square, small ones enlarged to `TILE`."""
+    times = max(1, -(-TILE // max(images[0].size)))
+    width, height = (side * times for side in images[0].size)
+    across = math.ceil(math.sqrt(len(images)))
+    down = -(-len(images) // across)
+    sheet = Image.new("RGB", (across * (width + GAP) - GAP, down * (height + GAP) - GAP), "white")
+    for place, image in enumerate(images):
+        y, x = divmod(place, across)
+        large = image.convert("RGB").resize((width, height), Image.Resampling.NEAREST)
+        sheet.paste(large, (x * (width + GAP), y * (height + GAP)))
+    return sheet
+
+
+def _cover(image: Image.Image, open_: torch.Tensor) -> Image.Image:
+    """Cover the open cells, bool [h, w], of an image with a plain colour."""
+    image = image.convert("RGB")
+    hole = Image.fromarray((open_ * 255).to(torch.uint8).numpy(), "L").resize(image.size, Image.Resampling.NEAREST)
+    image.paste(OPEN, (0, 0, *image.size), hole)
+    return image
+
+
+def _colour(share: float) -> tuple[int, ...]:
+    place = share * (len(COLOURS) - 1)
+    low = min(int(place), len(COLOURS) - 2)
+    return tuple(round(a + (place - low) * (b - a)) for a, b in zip(COLOURS[low], COLOURS[low + 1], strict=True))

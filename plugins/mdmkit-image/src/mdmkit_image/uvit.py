@@ -1,0 +1,129 @@
+"""Backbones around diffusers' UVit2DModel: aMUSEd, and class-conditional models in its layout."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mdmkit.errors import MdmkitError, unknown
+from mdmkit_image.base import GridBackbone, side, take
+from mdmkit_image.codec import VQCodec
+from mdmkit_image.layout import dtype_of, load_part, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mdmkit.canvas import Prompt
+
+# aMUSEd's micro-conditioning where nothing else is asked for (arXiv:2401.01808): crop at the corner, this score.
+AESTHETIC_SCORE = 6.0
+
+
+class UVitBackbone(GridBackbone):
+    """A UVit2DModel over the codes of a VQModel.
+
+    A subclass says which `parts` its directory has beside those two, and what the model is told of a prompt.
+    """
+
+    parts: tuple[str, ...] = ()
+    options: tuple[str, ...] = ("width", "height", "crop", "aesthetic_score", "revision")
+
+    def __init__(self, transformer: Any, vq: Any, *, width: int | None = None, height: int | None = None, **micro: Any):
+        codec = VQCodec(vq)
+        if codec.codes != transformer.config.codebook_size:
+            raise MdmkitError(
+                f"the transformer chooses among {transformer.config.codebook_size} codes, and the VQ model has "
+                f"{codec.codes}: they are not of one model."
+            )
+        usual = transformer.config.sample_size * codec.factor
+        self.width = usual if width is None else width
+        self.height = usual if height is None else height
+        grid = (side("height", self.height, codec.factor), side("width", self.width, codec.factor))
+        # The mask is the last row of the embedding; rows between the codebook and it only round the number up.
+        vocab = transformer.config.vocab_size
+        super().__init__(codec, grid, vocab - 1, vocab)
+        self.crop, self.score = micro.get("crop", (0, 0)), micro.get("aesthetic_score", AESTHETIC_SCORE)
+        self.transformer, self.device = transformer, transformer.device
+        # `forward` ends before the head, which `project` applies where logits are read.
+        self.head = transformer.mlm_layer.conv2
+        transformer.mlm_layer.conv2 = nn.Identity()
+        self.weights = sum(p.numel() for module in (transformer, self.head) for p in module.parameters())
+
+    @classmethod
+    def load(cls, ref: str, *, device: str = "cpu", dtype: str = "auto", **options: Any) -> UVitBackbone:
+        """Load a directory in diffusers' format or a hub id.
+
+        Args:
+            ref: the directory or `organisation/name`.
+            device: a torch device.
+            dtype: of the transformer; `"auto"` is float32 on the CPU, bfloat16 elsewhere. The VQ model stays float32.
+            options: `width` and `height` of the images in pixels; `crop`, [left, top], and `aesthetic_score`, which the
+                model is told of them; `revision` of a hub model; and the subclass's own.
+
+        Raises:
+            MdmkitError: the directory lacks something, or an option is wrong.
+        """
+        for name in options:
+            if name not in cls.options:
+                raise MdmkitError(unknown("model option", name, cls.options))
+        folder = locate(ref, ("transformer", "vqvae", *cls.parts), options.pop("revision", None))
+        precision = dtype_of(dtype, device)
+        transformer = load_part(folder, "transformer", "diffusers", "UVit2DModel", device, precision)
+        vq = load_part(folder, "vqvae", "diffusers", "VQModel", device)
+        return cls(transformer, vq, **cls.read(folder, device, precision), **_checked(options))
+
+    @classmethod
+    @abstractmethod
+    def read(cls, folder: Path, device: str, dtype: torch.dtype) -> dict[str, Any]:
+        """The subclass's own arguments, from its parts of the directory."""
+
+    @abstractmethod
+    def tell(self, prompts: Sequence[Prompt | None]) -> tuple[Tensor, Tensor]:
+        """What the model attends to and what modulates it, [B, S, E] and [B, E]; None stands for no prompt."""
+
+    def condition(self, prompts: Sequence[Prompt]) -> tuple[Tensor, ...]:
+        hidden, pooled = self.tell([*prompts, *[None] * len(prompts)])
+        values = [float(self.width), float(self.height), *map(float, self.crop), float(self.score)]
+        micro = torch.tensor(values, device=hidden.device, dtype=hidden.dtype)
+        return hidden, pooled, micro.expand(len(hidden), -1)
+
+    def select(self, conditioning: Any, rows: Tensor) -> tuple[Tensor, ...]:
+        return take(conditioning, rows)
+
+    def forward(
+        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
+    ) -> Tensor:
+        hidden, pooled, micro = conditioning
+        if len(hidden) != len(tokens):  # the canvas as it is, outside of a decode: without the rows that have no prompt
+            hidden, pooled, micro = (each[: len(tokens)] for each in conditioning)
+        grid = self.transformer(tokens.view(-1, *self.grid), hidden, pooled, micro)
+        return grid.flatten(2).transpose(1, 2)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        logits = F.linear(hidden, self.head.weight[:, :, 0, 0], self.head.bias)
+        # Ids beyond the codebook are forbidden, whatever stands there.
+        return F.pad(logits, (0, self.vocab - logits.shape[-1]))
+
+    def save(self, folder: Path | str) -> None:
+        """Write the transformer and the VQ model as diffusers does, each in its folder."""
+        self.transformer.mlm_layer.conv2 = self.head
+        try:
+            self.transformer.save_pretrained(Path(folder) / "transformer")
+        finally:
+            self.transformer.mlm_layer.conv2 = nn.Identity()
+        self.codec.vq.save_pretrained(Path(folder) / "vqvae")
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    crop, score = options.get("crop", (0, 0)), options.get("aesthetic_score", AESTHETIC_SCORE)
+    numbers = (int, float)
+    if not isinstance(crop, list | tuple) or len(crop) != 2 or not all(isinstance(c, numbers) for c in crop):
+        raise MdmkitError(f"model option crop={crop!r}: it is two numbers of pixels, left and top, as in crop=[0,0].")
+    if not isinstance(score, numbers):
+        raise MdmkitError(f"model option aesthetic_score={score!r}: it is a number, {AESTHETIC_SCORE} if not given.")
+    return options

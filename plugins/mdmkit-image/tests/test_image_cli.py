@@ -1,0 +1,108 @@
+"""`mdmkit decode` with a model that draws: one PNG, a sheet, numbered files and their rows, pictures of the order."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("diffusers")
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny
+from PIL import Image
+
+from mdmkit.cli import main
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "maskgit"
+    folder.mkdir()
+    return str(tiny.write_maskgit(folder))
+
+
+@pytest.fixture
+def decode(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> Any:
+        line = ["decode", "--model", model, "--sampler", "confidence", "--set", "plan.steps=4", "--no-live", *words]
+        return CliRunner().invoke(main, line)
+
+    return run
+
+
+def test_one_prompt_is_one_png(decode: Any, tmp_path: Path) -> None:
+    done = decode("--prompt", "cat", "--output", "cat.png")
+    assert done.exit_code == 0, done.output
+    assert Image.open("cat.png").size == (8, 8)
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.png"]
+    again = decode("--prompt", "cat", "--output", "cat.png")
+    assert again.exit_code != 0 and "--overwrite" in again.output
+
+
+def test_a_grid_is_one_sheet_and_a_trace_two_pictures(decode: Any, tmp_path: Path) -> None:
+    done = decode(
+        "--prompt", "cat", "--prompt", "dog", "--prompt", "8", "--grid", "--output", "s.png", "--trace", "t.png"
+    )
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.png", "t.gif", "t.png"]
+    assert Image.open("s.png").size == (2 * 128 + 4, 2 * 128 + 4)
+    film = Image.open("t.gif")
+    assert film.n_frames == 5  # before the first step, and after each of the four
+    film.seek(0)
+    assert film.convert("RGB").getpixel((64, 64)) == pytest.approx((90, 90, 110), abs=3)  # all open
+    colours = Image.open("t.png").crop((0, 0, 128, 128)).getcolors()
+    assert len(colours) == 4  # as many as steps
+    assert sum(count for count, _ in colours) == 128 * 128
+
+
+def test_a_batch_is_numbered_and_goes_on_where_it_stopped(decode: Any, tmp_path: Path) -> None:
+    prompts = ["cat", "dog", "8", "cat"]
+    Path("p.jsonl").write_text("\n".join(map(json.dumps, prompts)))
+    words = ("--prompts", "p.jsonl", "--batch", "2", "--set", "draw.temperature=1")
+    assert decode(*words, "--output", "whole.png").exit_code == 0
+    rows = [json.loads(line) for line in Path("whole.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in rows] == [f"whole-{i:04}.png" for i in range(4)]
+    assert decode(*words, "--output", "cut.jsonl").exit_code == 0
+    lines = Path("cut.jsonl").read_text().splitlines(keepends=True)
+    Path("cut.jsonl").write_text("".join(lines[:1]))
+    before = [Path(f"cut-{i:04}.png").read_bytes() for i in range(4)]
+    for i in (2, 3):
+        Path(f"cut-{i:04}.png").unlink()
+    done = decode(*words, "--output", "cut.jsonl", "--resume")
+    assert done.exit_code == 0, done.output
+    assert "3 rows" in done.output and "1 rows were there before" in done.output
+    assert Path("cut.jsonl").read_text().splitlines(keepends=True) == lines
+    assert [Path(f"cut-{i:04}.png").read_bytes() for i in range(4)] == before
+    assert [Path(f"whole-{i:04}.png").read_bytes() for i in range(4)] == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "--output FILE.png"),
+        (("--output", "a.jpg"), "writes .png files"),
+        (("--output", "a.jsonl", "--grid"), "one sheet"),
+        (("--output", "a.png", "--resume"), "nothing to go on with"),
+        (("--output", "a.png", "--trace", "b.png"), "b.gif"),
+        (("--output", "a.jsonl", "--prompt", "dog"), "a-0001.png exists"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(decode: Any, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+    Path("b.gif").write_text("in the way")
+    Path("a-0001.png").write_text("in the way")
+    done = decode("--prompt", "cat", *words)
+    assert done.exit_code != 0
+    assert told in " ".join(str(done.output).split()), done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-0001.png", "b.gif"]
+
+
+def test_a_sheet_of_texts_is_refused() -> None:
+    done = CliRunner().invoke(main, ["decode", "--grid", "--prompt", "7*8=_______", "--no-live"])
+    assert done.exit_code != 0
+    assert "rows of zoo:puzzles are texts" in " ".join(done.output.split())

@@ -1,0 +1,270 @@
+"""aMUSEd and class-conditional models: the same numbers as diffusers' own pipeline, and the laws of every backbone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+import mdmkit
+from mdmkit import MdmkitError, Plan
+from mdmkit.observe import Observer
+from mdmkit.testing import BackboneContract
+
+pytest.importorskip("diffusers")
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny
+
+from mdmkit_image.amused import Amused
+from mdmkit_image.maskgit import MaskGit
+
+STEPS = {"steps": 5, "schedule": "cosine"}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("models")
+    (root / "maskgit").mkdir()
+    return {"amused": tiny.write_amused(root / "amused"), "maskgit": tiny.write_maskgit(root / "maskgit")}
+
+
+@pytest.fixture(scope="module")
+def amused(folders: dict[str, Path]) -> Any:
+    return mdmkit.load(str(folders["amused"]), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def maskgit(folders: dict[str, Path]) -> Any:
+    return mdmkit.load(str(folders["maskgit"]), device="cpu")
+
+
+class TestAmused(BackboneContract):
+    prompts: ClassVar[Any] = ("a red cat", "x", "")
+    plan: ClassVar[Plan] = Plan(steps=4, schedule="cosine")
+
+    @pytest.fixture
+    def backbone(self, amused: Any) -> Any:
+        return amused
+
+
+class TestMaskGit(BackboneContract):
+    prompts: ClassVar[Any] = ("cat", "1", "8")
+    plan: ClassVar[Plan] = Plan(steps=4, schedule="cosine")
+
+    @pytest.fixture
+    def backbone(self, maskgit: Any) -> Any:
+        return maskgit
+
+
+class Listener(Observer):
+    """Keeps the logits and the canvas of every step."""
+
+    def __init__(self) -> None:
+        self.logits: list[torch.Tensor] = []
+        self.spans: list[slice] = []
+
+    def on_step(self, step: Any, actions: Any, choice: Any) -> None:
+        self.logits.append(step.belief.logits)
+        self.spans.append(step.span)
+
+
+def pipeline(folder: Path) -> Any:
+    from diffusers import AmusedPipeline
+
+    made = AmusedPipeline.from_pretrained(folder)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def test_references_pick_their_backbone(amused: Any, maskgit: Any) -> None:
+    assert isinstance(amused, Amused)
+    assert isinstance(maskgit, MaskGit)
+    assert Amused.accepts("amused/amused-256")
+    assert not Amused.accepts("organisation/name") and not MaskGit.accepts("organisation/name")
+
+
+def test_guided_logits_are_those_of_the_pipelines_own_call(folders: dict[str, Path]) -> None:
+    """What the pipeline feeds its transformer in every step, and what that answers, against the loop's belief."""
+    theirs, calls = pipeline(folders["amused"]), []
+    theirs.transformer.register_forward_hook(lambda module, args, out: calls.append((args[0], out)))
+    theirs("a red cat", negative_prompt="dog", num_inference_steps=3, guidance_scale=3.0, output_type="latent")
+    ours = mdmkit.load(str(folders["amused"]), device="cpu", negative="dog")
+    assert len(calls) == 3
+    for tokens, answered in calls:
+        free, told = answered.chunk(2)
+        expected = (free + 3.0 * (told - free)).flatten(2).transpose(1, 2)
+        listener = Listener()
+        canvas, conditioning = ours.encode(mdmkit.prompts.read_prompts(["a red cat"], 0), Plan())
+        canvas = canvas.with_tokens(tokens[:1].flatten(1))
+        sampler = mdmkit.compose("confidence", guidance={"scale": 3.0}, plan={"steps": 1})
+        sampler.run(ours, canvas, conditioning, [listener])
+        torch.testing.assert_close(
+            listener.logits[0][..., : tiny.CODES], expected[:, listener.spans[0]], rtol=1e-5, atol=1e-5
+        )
+        assert (listener.logits[0][..., tiny.CODES :] == -torch.inf).all()
+
+
+def test_micro_conditions_reach_the_model(folders: dict[str, Path]) -> None:
+    theirs, calls = pipeline(folders["amused"]), []
+    theirs.transformer.register_forward_hook(lambda module, args, kw, out: calls.append(kw), with_kwargs=True)
+    crop = {"micro_conditioning_crop_coord": (1, 2), "micro_conditioning_aesthetic_score": 4}
+    theirs("a", num_inference_steps=1, height=8, width=12, output_type="latent", guidance_scale=1.0, **crop)
+    options = {"width": 12, "height": 8, "crop": [1, 2], "aesthetic_score": 4}
+    ours = mdmkit.load(str(folders["amused"]), device="cpu", **options)
+    _, (hidden, pooled, micro) = ours.encode(mdmkit.prompts.read_prompts(["a"], 0), Plan())
+    assert ours.grid == (4, 6)
+    assert torch.equal(micro[:1], calls[0]["micro_conds"])
+    torch.testing.assert_close(hidden[:1], calls[0]["encoder_hidden_states"])
+    torch.testing.assert_close(pooled[:1], calls[0]["pooled_text_emb"])
+
+
+def test_codes_give_the_pipelines_pixels(folders: dict[str, Path], amused: Any) -> None:
+    theirs = pipeline(folders["amused"])
+
+    def run(kind: str) -> Any:
+        generator = torch.Generator().manual_seed(5)
+        return theirs("a red cat", num_inference_steps=2, generator=generator, output_type=kind).images
+
+    codes, image = run("latent"), run("pil")[0]
+    assert amused.codec.images(codes)[0].tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("name", ["amused", "maskgit"])
+def test_save_and_load_give_the_same_images(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    backbone = request.getfixturevalue(name)
+    backbone.save(tmp_path)
+    if name == "amused":
+        shutil.copy(request.getfixturevalue("folders")[name] / "model_index.json", tmp_path)
+    again = mdmkit.load(str(tmp_path), device="cpu")
+    sampler = mdmkit.compose("confidence", draw={"temperature": 1.0}, plan=STEPS, guidance={"scale": 2.0})
+    first, second = (mdmkit.decode(sampler, each, ["dog", "cat"], seed=3) for each in (backbone, again))
+    assert first.tokens == second.tokens
+    assert [i.tobytes() for i in first.texts] == [i.tobytes() for i in second.texts]
+
+
+@pytest.mark.parametrize("preset", ["confidence", "info_gain", "entropy_bound"])
+def test_rows_are_independent_and_guidance_counts_two(maskgit: Any, preset: str) -> None:
+    sampler = mdmkit.compose(preset, draw={"temperature": 1.0}, plan=STEPS, guidance={"scale": 2.5})
+    plain = mdmkit.compose(preset, draw={"temperature": 1.0}, plan=STEPS)
+    prompts = [{"prompt": name, "seed": i} for i, name in enumerate(("cat", "dog", "8"))]
+    together = mdmkit.decode(sampler, maskgit, prompts)
+    for prompt, row in zip(prompts, together.rows, strict=True):
+        alone = mdmkit.decode(sampler, maskgit, [prompt]).rows[0]
+        assert (alone.tokens, alone.nfe) == (row.tokens, row.nfe)
+        assert max(row.tokens) < tiny.CODES
+    if preset == "confidence":
+        assert [row.nfe for row in together.rows] == [
+            2 * row.nfe for row in mdmkit.decode(plain, maskgit, prompts).rows
+        ]
+
+
+def test_guidance_moves_away_from_no_class_and_leaves_given_cells_visible(maskgit: Any) -> None:
+    """The branch without a prompt is the class row of none, with the same cells shown."""
+    cells = [*range(8), *[maskgit.mask_id] * 8]
+    canvas, conditioning = maskgit.encode(mdmkit.prompts.read_prompts([cells], 0), Plan())
+    told = maskgit.condition(mdmkit.prompts.read_prompts(["dog"], 0))
+
+    def logits(conditioning: Any, row: int) -> torch.Tensor:
+        chosen = maskgit.select(conditioning, torch.tensor([row]))
+        hidden = maskgit.forward(canvas.tokens, canvas.valid, chosen, positions=canvas.positions)
+        return maskgit.project(hidden)[..., : tiny.CODES]
+
+    listener = Listener()
+    sampler = mdmkit.compose("confidence", guidance={"scale": 4.0}, plan={"steps": 1})
+    sampler.run(maskgit, canvas, told, [listener])
+    free, with_class = logits(told, 1), logits(told, 0)
+    guided = (free + 4 * (with_class - free))[:, listener.spans[0]]
+    torch.testing.assert_close(listener.logits[0][..., : tiny.CODES], guided)
+    torch.testing.assert_close(free, logits(conditioning, 0))  # a row of ids has no class at all
+
+
+def test_given_codes_stay(maskgit: Any) -> None:
+    cells = [*range(8), *[maskgit.mask_id] * 8]
+    row = mdmkit.decode(mdmkit.compose("confidence"), maskgit, [cells]).rows[0]
+    assert row.tokens[:8] == cells[:8]
+    assert row.order[:8] == [-1] * 8 and min(row.order[8:]) == 0
+
+
+def test_particles_keep_their_rows_prompts(maskgit: Any) -> None:
+    from mdmkit.search import expand
+
+    canvas, conditioning = maskgit.encode(mdmkit.prompts.read_prompts(["cat", "dog"], 0), Plan())
+    wide, wider = expand(canvas, conditioning, maskgit, 3)
+    assert len(wide.tokens) == 6
+    for each, own in zip(wider, conditioning, strict=True):
+        assert torch.equal(each, own.repeat_interleave(3, 0))
+
+
+# -- what is refused ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("remove", "told"),
+    [("model_index.json", "model_index.json"), ("vqvae", "vqvae/"), ("text_encoder", "text_encoder/")],
+)
+def test_a_directory_that_lacks_something(folders: dict[str, Path], tmp_path: Path, remove: str, told: str) -> None:
+    folder = shutil.copytree(folders["amused"], tmp_path / "model")
+    shutil.move(folder / remove, tmp_path / "aside")
+    with pytest.raises(MdmkitError, match=f"lacks {told}"):
+        mdmkit.load(f"amused:{folder}", device="cpu")
+
+
+def test_a_part_that_is_broken(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["maskgit"], tmp_path / "model")
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"\0")
+    with pytest.raises(MdmkitError, match="transformer cannot be loaded"):
+        mdmkit.load(str(folder), device="cpu")
+
+
+def test_parts_of_two_models(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["maskgit"], tmp_path / "model")
+    tiny.vq_model(codes=7).save_pretrained(folder / "vqvae")
+    with pytest.raises(MdmkitError, match=r"among 12 codes, and the VQ model has\s+7"):
+        mdmkit.load(str(folder), device="cpu")
+
+
+def test_classes_without_names(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["maskgit"], tmp_path / "model")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["id2label"].pop("2")
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(MdmkitError, match="must name 0 to 2"):
+        mdmkit.load(str(folder), device="cpu")
+
+
+def test_a_prompt_that_is_no_class(maskgit: Any) -> None:
+    with pytest.raises(MdmkitError, match=r"prompt 1: unknown class 'horse'.*cat"):
+        mdmkit.decode(mdmkit.compose("confidence"), maskgit, ["cat", "horse"])
+
+
+@pytest.mark.parametrize("prompt", [{"prompt": "cat", "length": 3}, [1, 2, 3]])
+def test_a_number_of_cells_that_the_grid_does_not_have(maskgit: Any, prompt: Any) -> None:
+    with pytest.raises(MdmkitError, match="16 cells"):
+        mdmkit.decode(mdmkit.compose("confidence"), maskgit, [prompt])
+    with pytest.raises(MdmkitError, match="always have 16 cells"):
+        mdmkit.decode(mdmkit.compose("confidence", plan={"length": 5}), maskgit, ["cat"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"width": 9}, "multiple of 2, such as"),
+        ({"height": 0}, "at least 2"),
+        ({"crop": 3}, "left and top"),
+        ({"colour": 3}, "unknown model option 'colour'"),
+    ],
+)
+def test_options_that_make_no_sense(folders: dict[str, Path], options: Any, told: str) -> None:
+    with pytest.raises(MdmkitError, match=told):
+        mdmkit.load(str(folders["maskgit"]), device="cpu", **options)
+
+
+def test_without_diffusers_it_says_what_to_install(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(MdmkitError, match="pip install mdmkit-image"):
+        mdmkit.load(str(folders["maskgit"]), device="cpu")
