@@ -29,6 +29,7 @@ class Prompt:
         system: the system message before a text.
         suffix: text after the appended masks.
         chat_options: variables of the chat template, such as `{"enable_thinking": False}`.
+        inputs: what a model takes beside a text, by name, such as `{"image": "in.png", "mask": "mask.png"}`.
     """
 
     text: str | None = None
@@ -42,6 +43,7 @@ class Prompt:
     system: str | None = None
     suffix: str | None = None
     chat_options: Mapping[str, Any] | None = None
+    inputs: Mapping[str, Any] | None = None
 
     def read(self) -> Prompt:
         """Give the prompt without what a backbone has put into the ids: `lay_out` refuses what nothing has read."""
@@ -100,6 +102,11 @@ class Canvas:
 
 
 def _require_read(prompt: Prompt) -> None:
+    if prompt.inputs:
+        raise MdmkitError(
+            f"prompt {prompt.index}: {', '.join(map(repr, prompt.inputs))} cannot be given to this model, which takes "
+            "texts and token ids only. Leave it out, or use a model that draws (mdmkit-image)."
+        )
     for key in ("messages", "chat", "system", "suffix", "chat_options"):
         if getattr(prompt, key) not in (None, False):
             raise MdmkitError(

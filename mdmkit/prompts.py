@@ -16,9 +16,9 @@ from mdmkit.plan import LONGEST
 PromptLike = str | Sequence[int] | Mapping[str, Any] | Prompt
 # One of the first three says what the prompt is.
 SOURCES = ("prompt", "prompt_ids", "messages")
-KEYS = (*SOURCES, "seed", "length", "infill", "chat", "system", "suffix", "chat_options")
+KEYS = (*SOURCES, "seed", "length", "infill", "chat", "system", "suffix", "chat_options", "inputs")
 KINDS = {"prompt": str, "seed": int, "length": int, "infill": bool, "chat": bool, "system": str, "suffix": str}
-KINDS |= {"chat_options": dict}
+KINDS |= {"chat_options": dict, "inputs": dict}
 # What is for texts, and what goes through the chat template.
 OF_TEXTS, OF_CHAT = ("chat", "system", "suffix", "chat_options"), ("system", "chat_options")
 
@@ -81,6 +81,7 @@ def _from_mapping(given: Mapping[str, Any], index: int, own: int) -> Prompt:
         system=given.get("system"),
         suffix=given.get("suffix"),
         chat_options=given.get("chat_options"),
+        inputs=given.get("inputs"),
     )
 
 
@@ -91,6 +92,7 @@ def with_defaults(
     system: str | None = None,
     suffix: str | None = None,
     chat_options: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> list[Prompt]:
     """Give texts what the command line says for all of them; a prompt's own options, and token ids, stay as they are.
 
@@ -99,13 +101,17 @@ def with_defaults(
     """
     of_chat = {"--system": system, "--chat-option": chat_options or None}
     given = {"--chat": chat or None, **of_chat, "--suffix": suffix}
+    given |= {f"--{key}": value for key, value in (inputs or {}).items()}
     named = next((name for name, value in given.items() if value is not None), None)
     if named and prompts and all(prompt.ids is not None for prompt in prompts):
         raise MdmkitError(f"{named} is for texts, and every prompt is token ids, which are taken as they are.")
     named = next((name for name, value in of_chat.items() if value is not None), None)
     if chat is False and named:
         raise MdmkitError(f"{named} goes through the chat template, and --no-chat says not to use it: drop one.")
-    return [_with_defaults(prompt, chat, system, suffix, chat_options or {}) for prompt in prompts]
+    told = [_with_defaults(prompt, chat, system, suffix, chat_options or {}) for prompt in prompts]
+    if not inputs:
+        return told
+    return [p if p.ids is not None else replace(p, inputs={**inputs, **(p.inputs or {})}) for p in told]
 
 
 def _with_defaults(
@@ -133,7 +139,7 @@ def _told(prompt: Prompt) -> dict[str, Any]:
         told["prompt_ids"] = prompt.ids
     else:
         told["prompt"] = prompt.text
-    own = {key: getattr(prompt, key) for key in ("length", *OF_TEXTS)}
+    own = {key: getattr(prompt, key) for key in ("length", *OF_TEXTS, "inputs")}
     return told | {key: value for key, value in own.items() if value is not None}
 
 

@@ -62,6 +62,9 @@ DEFAULT_BATCH = 16
 @click.option("--system", metavar="TEXT", help="System message before every text; implies --chat.")
 @chat_option
 @click.option("--suffix", metavar="TEXT", help="Text after the appended masks: fill in the middle.")
+@click.option("--image", metavar="FILE", help="An image to redraw, for every prompt (image models).")
+@click.option("--mask", metavar="FILE", help="White where --image is to be redrawn; without it, all over.")
+@click.option("--strength", type=float, help="Share of the cells that are redrawn, above 0 to 1.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file, as rows finish."
 )
@@ -100,6 +103,9 @@ def decode(
     system: str | None,
     chat_options: dict[str, Any],
     suffix: str | None,
+    image: str | None,
+    mask: str | None,
+    strength: float | None,
     output: Path | None,
     resume: bool,
     trace: Path | None,
@@ -135,7 +141,9 @@ def decode(
         overrides = (*overrides, f"seed={seed}")
     sampler = compose(preset, config=config, overrides=overrides)
     prompts, lines = gather(texts, ids, file, sampler.seed)
-    defaults = partial(with_defaults, chat=chat, system=system, suffix=suffix, chat_options=chat_options)
+    inputs = {"image": image, "mask": mask, "strength": strength}
+    inputs = {key: value for key, value in inputs.items() if value is not None}
+    defaults = partial(with_defaults, chat=chat, system=system, suffix=suffix, chat_options=chat_options, inputs=inputs)
     prompts = defaults(prompts)
     given = pairs(model_options)
     backbone = load(model, device=device, dtype=dtype, **given)

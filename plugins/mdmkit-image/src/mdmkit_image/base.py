@@ -12,6 +12,7 @@ from torch import Tensor
 from mdmkit.canvas import Canvas, Prompt, lay_out
 from mdmkit.errors import MdmkitError
 from mdmkit.model import Backbone
+from mdmkit_image.given import given_cells
 from mdmkit_image.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -44,10 +45,13 @@ class GridBackbone(Backbone):
         """The conditioning of 2·B rows, as `select` reduces it: the prompts', then B times that of no prompt."""
 
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, Any]:
-        """Lay out grids: all masks; or for `prompt_ids`, one id per cell, those of the mask open."""
-        before = [list(prompt.ids or ()) for prompt in prompts]
+        """Lay out grids: all masks; or for `prompt_ids`, one id per cell, those of the mask open; or an image's codes.
+
+        An image, a mask over it and a strength are a prompt's `inputs`: see `mdmkit_image.given`.
+        """
+        before = [self._given(prompt) for prompt in prompts]
         canvas = lay_out(
-            [self._sized(prompt) for prompt in prompts],
+            [self._sized(prompt, row) for prompt, row in zip(prompts, before, strict=True)],
             before,
             [()] * len(prompts),
             mask_id=self.mask_id,
@@ -70,7 +74,12 @@ class GridBackbone(Backbone):
                 )
         return replace(canvas, grid=self.grid), self.condition(prompts)
 
-    def _sized(self, prompt: Prompt) -> Prompt:
+    def _given(self, prompt: Prompt) -> list[int]:
+        if prompt.ids is not None:
+            return list(prompt.ids)
+        return given_cells(prompt, self.codec, self.grid, self.mask_id, self.device) or []
+
+    def _sized(self, prompt: Prompt, row: list[int]) -> Prompt:
         if prompt.ids is not None:
             return replace(prompt, length=prompt.length if prompt.length else 0)
         if prompt.length not in (None, self.cells):
@@ -78,7 +87,7 @@ class GridBackbone(Backbone):
                 f"prompt {prompt.index}: length {prompt.length}, and this model's images always have {self.cells} "
                 "cells. Leave it out."
             )
-        return replace(prompt, length=self.cells)
+        return replace(prompt, length=0 if row else self.cells, inputs=None)
 
     def decode(self, canvas: Canvas) -> list[Image.Image]:
         """The image of each row."""

@@ -1,0 +1,116 @@
+"""What a prompt gives beside its text: an image, a mask over it, and how much under the mask is redrawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from mdmkit import noise
+from mdmkit.canvas import Prompt
+from mdmkit.errors import MdmkitError, unknown
+
+if TYPE_CHECKING:
+    from mdmkit_image.codec import VQCodec
+
+KEYS = ("image", "mask", "strength")
+# Of an image without a mask: enough is kept that the variation is one.
+VARIATION = 0.6
+# A mask's pixels from here up, of 255, are redrawn.
+WHITE = 128
+
+
+def given_cells(prompt: Prompt, codec: VQCodec, grid: tuple[int, int], mask_id: int, device: Any) -> list[int] | None:
+    """The codes of a prompt's image, with the mask's id in the cells to redraw; None where it gives no image.
+
+    A cell belongs to the mask where one of its pixels is white. Of the cells under the mask (of all, without one) a
+    share `strength` is opened, drawn at random from the row's seed; the others keep their codes.
+
+    Raises:
+        MdmkitError: an unknown key, a file that is no image, another size than the model's, a mask without an image, or
+            nothing to redraw.
+    """
+    given = prompt.inputs or {}
+    name = f"prompt {prompt.index}"
+    for key in given:
+        if key not in KEYS:
+            raise MdmkitError(f"{name}: {unknown('input', str(key), KEYS)}")
+    if "image" not in given:
+        if given:
+            raise MdmkitError(
+                f"{name}: {next(iter(given))!r} is for redrawing an image: give 'image' (--image) as well."
+            )
+        return None
+    size = (grid[1] * codec.factor, grid[0] * codec.factor)
+    image = _opened(name, "image", given["image"]).convert(codec.mode)
+    if image.size != size:
+        raise MdmkitError(
+            f"{name}: the image has {_size(image.size)} pixels, and this model's have {_size(size)}. Resize or crop "
+            f"it, as with Pillow's image.resize({size}), or have the model draw at another size (--model-option "
+            "width=… and height=…)."
+        )
+    region = torch.ones(grid, dtype=torch.bool)
+    if "mask" in given:
+        mask = _opened(name, "mask", given["mask"]).convert("L")
+        if mask.size != size:
+            raise MdmkitError(
+                f"{name}: the mask has {_size(mask.size)} pixels, and the image {_size(size)}. Make it as large, white "
+                "where the image is to be redrawn."
+            )
+        region = F.max_pool2d(_tensor(mask), codec.factor)[0, 0] >= WHITE / 255
+        if not region.any():
+            raise MdmkitError(f"{name}: the mask is black all over, so nothing would be redrawn. Paint that white.")
+    strength = _strength(name, given)
+    codes = codec.encode(_tensor(image).to(device))[0].cpu()
+    open_ = _opened_cells(region.flatten(), strength, prompt.seed)
+    return codes.flatten().masked_fill(open_, mask_id).tolist()
+
+
+def _opened_cells(region: Tensor, strength: float, seed: int) -> Tensor:
+    """bool [cells]: so large a share of the region, at least one cell, by the row's own random numbers."""
+    position = torch.arange(len(region))[None]
+    chance = noise.uniform(torch.tensor([seed]), torch.zeros(1, dtype=torch.long), "strength", 1, position)[0, 0]
+    rank = chance.masked_fill(~region, 2.0).argsort(stable=True).argsort(stable=True)
+    return rank < max(1, math.ceil(strength * int(region.sum()) - 1e-9))
+
+
+def _strength(name: str, given: Mapping[str, Any]) -> float:
+    strength = given.get("strength", 1.0 if "mask" in given else VARIATION)
+    if not isinstance(strength, int | float) or isinstance(strength, bool) or not 0 < strength <= 1:
+        raise MdmkitError(
+            f"{name}: strength {strength!r} is the share of the cells that are redrawn, above 0 and at most 1."
+        )
+    return float(strength)
+
+
+def _opened(name: str, key: str, given: Any) -> Image.Image:
+    if isinstance(given, Image.Image):
+        return given
+    if not isinstance(given, str | Path):
+        raise MdmkitError(f"{name}: {key!r} is a file's name or a PIL image, not {given!r}.")
+    try:
+        with Image.open(given) as image:
+            image.load()
+            return image
+    except UnidentifiedImageError:
+        raise MdmkitError(f"{name}: {given}, given as {key!r}, is no image that Pillow can read.") from None
+    except OSError as error:
+        raise MdmkitError(f"{name}: {given}, given as {key!r}: {error.strerror or error}.") from None
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    """float [1, C, H, W] in [0, 1]."""
+    import numpy as np
+
+    values = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)
+    return values.view(*values.shape[:2], -1).permute(2, 0, 1)[None]
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"

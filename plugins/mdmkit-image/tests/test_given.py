@@ -1,0 +1,123 @@
+"""Inpainting and variation: only masked cells change, and what cannot be redrawn is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("diffusers")
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny
+from PIL import Image
+
+import mdmkit
+from mdmkit import MdmkitError
+
+SIDE = 8
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("models") / "maskgit"
+    folder.mkdir()
+    return mdmkit.load(str(tiny.write_maskgit(folder)), device="cpu")
+
+
+@pytest.fixture
+def image() -> Image.Image:
+    return Image.radial_gradient("L").resize((SIDE, SIDE))
+
+
+def decode(model: Any, seed: int = 0, **inputs: Any) -> Any:
+    sampler = mdmkit.compose("confidence", draw={"temperature": 1.0}, plan={"steps": 3}, guidance={"scale": 2.0})
+    return mdmkit.decode(sampler, model, [{"prompt": "cat", "seed": seed, "inputs": inputs}]).rows[0]
+
+
+def codes_of(model: Any, image: Image.Image) -> list[int]:
+    from mdmkit_image.given import _tensor
+
+    return model.codec.encode(_tensor(image)).flatten().tolist()
+
+
+def test_only_the_cells_under_the_mask_change(model: Any, image: Image.Image) -> None:
+    mask = Image.new("L", (SIDE, SIDE))
+    mask.putpixel((3, 5), 255)  # one pixel opens its whole cell: row 2, column 1 of 2 x 2 pixels
+    mask.paste(255, (0, 0, 4, 2))
+    row = decode(model, image=image, mask=mask)
+    opened = {0, 1, 2 * 4 + 1}
+    assert {i for i, tick in enumerate(row.order) if tick >= 0} == opened
+    before = codes_of(model, image)
+    assert all(row.tokens[i] == before[i] for i in range(16) if i not in opened)
+    assert max(row.tokens) < tiny.CODES
+    assert row.text.size == (SIDE, SIDE)
+
+
+def test_a_share_of_the_image_is_redrawn_by_the_rows_seed(model: Any, image: Image.Image) -> None:
+    def opened(seed: int, **inputs: Any) -> list[int]:
+        return [i for i, tick in enumerate(decode(model, seed, image=image, **inputs).order) if tick >= 0]
+
+    assert len(opened(1)) == 10  # ceil(0.6 · 16)
+    assert opened(1) == opened(1) != opened(2)
+    assert opened(1, strength=1.0) == list(range(16))
+    assert len(opened(1, strength=0.001)) == 1
+    half = Image.new("L", (SIDE, SIDE))
+    half.paste(255, (0, 0, SIDE, SIDE // 2))
+    some = opened(3, mask=half, strength=0.5)
+    assert len(some) == 4
+    assert max(some) < 8
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ({"image": Image.new("L", (9, 8))}, r"9 x 8 pixels, and this model's have 8 x 8. Resize"),
+        ({"image": Image.new("L", (8, 8)), "mask": Image.new("L", (8, 4), 255)}, "mask has 8 x 4 pixels"),
+        ({"image": Image.new("L", (8, 8)), "mask": Image.new("L", (8, 8))}, "black all over"),
+        ({"image": Image.new("L", (8, 8)), "strength": 0}, "above 0 and at most 1"),
+        ({"mask": Image.new("L", (8, 8), 255)}, "give 'image'"),
+        ({"image": "absent.png"}, "No such file"),
+        ({"image": __file__}, "no image that Pillow can read"),
+        ({"picture": "x.png"}, "unknown input 'picture'"),
+    ],
+)
+def test_what_cannot_be_redrawn(model: Any, inputs: Any, told: str) -> None:
+    with pytest.raises(MdmkitError, match=told):
+        decode(model, **inputs)
+
+
+def test_the_command_line_redraws(
+    model: Any, image: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from mdmkit.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    image.save("in.png")
+    mask = Image.new("L", (SIDE, SIDE))
+    mask.paste(255, (0, 0, 2, 2))
+    mask.save("mask.png")
+    model.save(tmp_path / "model")
+    line = [
+        "decode",
+        "--model",
+        "model",
+        "--sampler",
+        "confidence",
+        "--prompt",
+        "cat",
+        "--no-live",
+        "--image",
+        "in.png",
+    ]
+    done = CliRunner().invoke(main, [*line, "--mask", "mask.png", "--output", "out.png", "--json"])
+    assert done.exit_code == 0, done.output
+    assert '"order": [0, -1, -1' in done.stdout
+    refused = CliRunner().invoke(main, ["decode", "--prompt", "7*8=_______", "--image", "in.png", "--no-live"])
+    assert refused.exit_code == 2
+    assert "'image' cannot be given to this model" in " ".join(refused.output.split())
+    ids = CliRunner().invoke(main, ["decode", "--prompt-ids", "1 2", "--image", "in.png", "--no-live"])
+    assert "--image is for texts" in " ".join(ids.output.split())
