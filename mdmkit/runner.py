@@ -42,6 +42,7 @@ class Runner:
         self.backbone, self.conditioning, self.cache = backbone, conditioning, cache
         self.valid, self.positions = canvas.valid, canvas.positions
         self.scale = 1.0 if guidance is None else guidance.scale
+        self.ramp, self.editable = guidance is not None and guidance.ramp, canvas.editable
         self.prompt, self.mask_id = canvas.valid & ~canvas.editable, canvas.mask_id
         self.rows = torch.zeros(len(canvas.tokens), dtype=torch.long, device=canvas.tokens.device)
         self.row_tokens = self.rows.clone()
@@ -76,7 +77,16 @@ class Runner:
         # The states without a prompt have frozen columns of their own.
         slots = torch.cat((where, where + len(self.rows)))
         values, start = self._run(torch.cat((tokens, without)), rows.repeat(2), where.repeat(2), slots)
-        return Hidden(torch.cat(values.chunk(2), -1), start, seen)
+        halves = values.chunk(2)
+        if self.ramp:  # the state's own scale stands behind its hidden states
+            halves = (*halves, self._scale(tokens, where)[:, None, None].expand(-1, values.shape[1], 1).to(values))
+        return Hidden(torch.cat(halves, -1), start, seen)
+
+    def _scale(self, tokens: Tensor, where: Tensor) -> Tensor:
+        """How far guidance goes in states int64 [M, T], float [M]."""
+        own = self.editable[where]
+        filled = (own & (tokens != self.mask_id)).sum(1) / own.sum(1).clamp_min(1)
+        return 1 + (self.scale - 1) * filled
 
     def _run(self, tokens: Tensor, rows: Tensor, where: Tensor, slots: Tensor) -> tuple[Tensor, int]:
         """Forward the columns that the cache asks for: hidden states over their hull, and where that starts."""
@@ -138,6 +148,9 @@ class Runner:
         if self.scale == 1.0:
             logits = self.backbone.project(hidden)
         else:
+            scale: Tensor | float = self.scale
+            if self.ramp:
+                hidden, scale = hidden[..., :-1], hidden[..., -1:]
             guided, free = (self.backbone.project(half) for half in hidden.chunk(2, -1))
-            logits = free + self.scale * (guided - free)
+            logits = free + scale * (guided - free)
         return Belief(self.policy(logits, seen))

@@ -67,9 +67,12 @@ class Guidance:
     Args:
         scale: logits become u + scale · (c − u), with c the ordinary ones and u those with every given token masked.
             1 is off; any other scale runs both, two row-forwards per state. A reference's `cfg_scale` s is scale s + 1.
+        ramp: begin at 1 and grow in proportion to the share of the row that a state has filled; `scale` is where that
+            ends (as in Halton-MaskGIT's code, arXiv:2503.17076, by steps there).
     """
 
     scale: float = 1.0
+    ramp: bool = False
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale):

@@ -190,7 +190,7 @@ class TestLoad:
         text = error(load, "someone/model")
         assert text.startswith("no backbone reads model 'someone/model' (no file or directory here).")
         assert "Installed backbones: toy (toy 1.0)." in text
-        assert "pip install mdmkit-text mdmkit-zoo" in text
+        assert "pip install mdmkit-image mdmkit-text mdmkit-zoo" in text
 
     def test_an_unknown_scheme_is_answered_with_the_nearest(self):
         assert error(load, "toi:bear").startswith("unknown backbone 'toi'. Did you mean 'toy'? Installed: toy.")

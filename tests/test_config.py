@@ -59,7 +59,7 @@ def test_a_preset_resolves_to_every_parameter_without_importing_its_stages(confi
             "end_penalty": 0.0,
             "repetition_penalty": 1.0,
         },
-        "guidance": {"scale": 1.0},
+        "guidance": {"scale": 1.0, "ramp": False},
         "cache": "auto",
         "seed": 0,
         "parts": {

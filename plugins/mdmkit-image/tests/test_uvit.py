@@ -183,6 +183,25 @@ def test_guidance_moves_away_from_no_class_and_leaves_given_cells_visible(maskgi
     torch.testing.assert_close(free, logits(conditioning, 0))  # a row of ids has no class at all
 
 
+def test_guidance_grows_with_the_share_that_is_filled(maskgit: Any) -> None:
+    """A quarter of the open cells is filled, so the scale is 1 + (5 − 1)/4; in the first step it is 1."""
+    prompts = mdmkit.prompts.read_prompts(["dog"], 0)
+    canvas, told = maskgit.encode(prompts, Plan())
+    filled = canvas.with_tokens(canvas.tokens.index_fill(1, torch.arange(4), 1))
+
+    def logits(tokens: torch.Tensor, row: int) -> torch.Tensor:
+        chosen = maskgit.select(told, torch.tensor([row]))
+        return maskgit.project(maskgit.forward(tokens, canvas.valid, chosen, positions=canvas.positions))
+
+    for state, scale in ((canvas, 1.0), (filled, 2.0)):
+        listener = Listener()
+        sampler = mdmkit.compose("confidence", guidance={"scale": 5.0, "ramp": True}, plan={"steps": 1})
+        sampler.run(maskgit, state, told, [listener])
+        free, with_class = logits(state.tokens, 1), logits(state.tokens, 0)
+        expected = (free + scale * (with_class - free))[:, listener.spans[0], : tiny.CODES]
+        torch.testing.assert_close(listener.logits[0][..., : tiny.CODES], expected)
+
+
 def test_given_codes_stay(maskgit: Any) -> None:
     cells = [*range(8), *[maskgit.mask_id] * 8]
     row = mdmkit.decode(mdmkit.compose("confidence"), maskgit, [cells]).rows[0]

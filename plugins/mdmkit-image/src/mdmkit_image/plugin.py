@@ -13,3 +13,20 @@ def mdmkit_backbone() -> list[Component]:
             "maskgit", "mdmkit_image.maskgit:MaskGit", "class to image, a diffusers directory in aMUSEd's layout"
         ),
     ]
+
+
+@hookimpl
+def mdmkit_score() -> list[Component]:
+    return [
+        Component("halton", "mdmkit_image.scores:Halton", "a fixed order that spreads over the grid"),
+        Component("maskgit", "mdmkit_image.scores:MaskGit", "log-probability with Gumbel noise that fades"),
+    ]
+
+
+@hookimpl
+def mdmkit_sampler() -> list[Component]:
+    return [
+        Component("halton", "mdmkit_image:presets/halton.yaml", "cells in an order that spreads over the grid"),
+        Component("maskgit", "mdmkit_image:presets/maskgit.yaml", "MaskGIT: confident cells first, with fading noise"),
+        Component("amused", "mdmkit_image:presets/amused.yaml", "aMUSEd's decoder: MaskGIT's under guidance"),
+    ]
