@@ -19,7 +19,15 @@ from mdmkit.errors import MdmkitError, unknown
 
 INDEX = "model_index.json"
 # Half-precision twins of the weights ("….fp16.safetensors") stay where they are.
-_WANTED = ["*.json", "*/*.json", "*/*.txt", "*/diffusion_pytorch_model.safetensors", "*/model.safetensors"]
+_WANTED = [
+    "*.json",
+    "model*.safetensors",
+    "*.txt",
+    "*/*.json",
+    "*/*.txt",
+    "*/diffusion_pytorch_model.safetensors",
+    "*/model.safetensors",
+]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -55,7 +63,7 @@ def locate(ref: str, parts: Sequence[str], revision: str | None = None) -> Path:
                 f"there is no directory {ref!r}, and it does not have the form of a hub id (organisation/name). Give a "
                 f"directory in diffusers' format: {INDEX} and {_listed(parts)}."
             )
-        path = _fetch(ref, revision)
+        path = fetch(ref, revision)
     needed = (INDEX, *(f"{part}/" for part in parts))
     missing = [name for name in needed if not (path / name).exists()]
     if missing:
@@ -126,7 +134,7 @@ def _library(name: str) -> Any:
         ) from error
 
 
-def _fetch(ref: str, revision: str | None) -> Path:
+def fetch(ref: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:

@@ -9,6 +9,8 @@ from mdmkit.hookspecs import Component, hookimpl
 def mdmkit_backbone() -> list[Component]:
     return [
         Component("amused", "mdmkit_image.amused:Amused", "aMUSEd: text to image, a diffusers directory or a hub id"),
+        Component("lumina_dimoo", "mdmkit_image.llada:LuminaDimoo", "Lumina-DiMOO: text to image, LLaDA's trunk"),
+        Component("mmada", "mdmkit_image.llada:Mmada", "MMaDA: text to image, LLaDA's trunk and MAGVIT-v2"),
         Component(
             "maskgit", "mdmkit_image.maskgit:MaskGit", "class to image, a diffusers directory in aMUSEd's layout"
         ),

@@ -1,0 +1,223 @@
+"""Backbones with LLaDA's trunk that draw: `mmada` and `lumina_dimoo`."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mdmkit.canvas import Prompt
+from mdmkit.errors import MdmkitError, unknown
+from mdmkit_image.base import GridBackbone, side, take, whole
+from mdmkit_image.codec import VQCodec
+from mdmkit_image.layout import dtype_of, fetch, is_hub_id, load_part, quiet, said
+from mdmkit_image.magvit import Magvit, MagvitCodec
+from mdmkit_image.trunk import Trunk
+
+MASK_ID = 126336
+
+
+class LLaDAImage(GridBackbone):
+    """A sequence of a text and an image's codes, which stand at an offset in the text model's vocabulary.
+
+    The canvas holds the codes alone, 0 to K − 1, and K is its mask; `forward` puts them into the sequence, and only the
+    codes' rows of the head are ever applied.
+
+    Args:
+        offset: the id of code 0.
+        model_mask: the mask's id in the sequence.
+    """
+
+    options: tuple[str, ...] = ("width", "height", "vq", "image_offset", "mask_id", "revision")
+    side: int
+    samples = ("a photo of a red apple on a wooden table",)
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        codec: Any,
+        tokenizer: Any,
+        offset: int,
+        model_mask: int,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+    ):
+        rows = side("height", self.side if height is None else height, codec.factor)
+        columns = side("width", self.side if width is None else width, codec.factor)
+        super().__init__(codec, (rows, columns), codec.codes, codec.codes + 1)
+        if offset + codec.codes > trunk.size:
+            raise MdmkitError(
+                f"codes would stand at {offset} to {offset + codec.codes - 1}, and the model has {trunk.size} ids. Name "
+                "the first with --model-option image_offset=N."
+            )
+        self.trunk, self.tokenizer, self.offset, self.model_mask = trunk, tokenizer, offset, model_mask
+        self.device, self.weights = trunk.device, trunk.weights
+
+    @classmethod
+    def load(cls, ref: str, *, device: str = "cpu", dtype: str = "auto", **options: Any) -> LLaDAImage:
+        """Load a checkpoint in LLaDA's format, a directory or a hub id, with its tokenizer.
+
+        Args:
+            ref: the directory or `organisation/name`.
+            device: a torch device.
+            dtype: of the trunk; `"auto"` is float32 on the CPU, bfloat16 elsewhere.
+            options: `width` and `height` in pixels; `vq`, a directory or hub id of the image tokenizer, where it is not
+                the usual one; `image_offset`, the id of code 0; `mask_id`; `revision` of a hub model.
+
+        Raises:
+            MdmkitError: something is not there, or does not fit.
+        """
+        for name in options:
+            if name not in cls.options:
+                raise MdmkitError(unknown("model option", name, cls.options))
+        for name in ("image_offset", "mask_id"):
+            if name in options:
+                whole(name, options[name], 0)
+        folder = _folder(ref, options.pop("revision", None))
+        if not (folder / "config.json").is_file():
+            raise MdmkitError(f"model {ref!r}: {folder} holds no config.json, so it is no checkpoint as LLaDA's.")
+        codec = cls.codec_of(folder, options.pop("vq", None), device)
+        from transformers import AutoTokenizer
+
+        try:
+            with quiet():
+                tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # the loaders raise a dozen unrelated types
+            raise MdmkitError(f"model {ref!r}: its tokenizer cannot be loaded: {said(error)}") from error
+        trunk = Trunk.load(folder, device, dtype_of(dtype, device))
+        mask = options.pop("mask_id", trunk.config.get("mask_token_id") or MASK_ID)
+        offset = options.pop("image_offset", cls.first_code(tokenizer))
+        return cls(trunk, codec, tokenizer, offset, mask, **options)
+
+    @classmethod
+    @abstractmethod
+    def codec_of(cls, folder: Path, vq: str | None, device: str) -> Any:
+        """The image tokenizer."""
+
+    @classmethod
+    @abstractmethod
+    def first_code(cls, tokenizer: Any) -> int:
+        """The id of code 0 where no option says so."""
+
+    @abstractmethod
+    def before(self, text: str | None) -> list[int]:
+        """The ids before the image, for a text or for none."""
+
+    @abstractmethod
+    def framed(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """The image's part of the sequence, int64 [M, S], from ids of cells [M, cells]; and where those stand in it."""
+
+    def special(self, name: str, usual: int) -> int:
+        """The id of a special token; the usual one where the tokenizer has no such text."""
+        known = self.tokenizer.convert_tokens_to_ids(name)
+        return usual if known is None or known == self.tokenizer.unk_token_id else known
+
+    def condition(self, prompts: Sequence[Prompt]) -> tuple[Tensor, ...]:
+        told = [self.before(p.text) if p.ids is None else self.before(None) for p in prompts]
+        told += [self.before(None)] * len(prompts)
+        width = max((len(ids) for ids in told), default=0)
+        ids = torch.tensor([[0] * (width - len(row)) + row for row in told], device=self.device)
+        valid = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in told], device=self.device)
+        return ids, valid
+
+    def select(self, conditioning: Any, rows: Tensor) -> tuple[Tensor, ...]:
+        return take(conditioning, rows)
+
+    def forward(
+        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
+    ) -> Tensor:
+        before, told = (each[: len(tokens)] for each in conditioning)
+        cells = torch.where(tokens == self.mask_id, self.model_mask, tokens + self.offset)
+        image, places = self.framed(cells)
+        ids = torch.cat((before, image), 1)
+        hidden = self.trunk(ids, torch.cat((told, torch.ones_like(image, dtype=torch.bool)), 1))
+        return hidden[:, before.shape[1] + places]
+
+    def project(self, hidden: Tensor) -> Tensor:
+        return F.pad(F.linear(hidden, self.trunk.head[self.offset : self.offset + self.codec.codes]), (0, 1))
+
+
+class Mmada(LLaDAImage):
+    """MMaDA (arXiv:2505.15809): `<|t2i|>`, the text between begin and end token, the image between its own two."""
+
+    side = 512
+    # Ids that its code reserves; the tokenizer has no text for them.
+    BEGIN_IMAGE, END_IMAGE, TO_IMAGE = 126084, 126085, 126088
+
+    @classmethod
+    def codec_of(cls, folder: Path, vq: str | None, device: str) -> MagvitCodec:
+        return MagvitCodec(Magvit.load(_folder(vq or "showlab/magvitv2", None), device))
+
+    @classmethod
+    def first_code(cls, tokenizer: Any) -> int:
+        return len(tokenizer)
+
+    def before(self, text: str | None) -> list[int]:
+        ids = self.tokenizer(text or "", add_special_tokens=False).input_ids
+        begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+        return [self.special("<|t2i|>", self.TO_IMAGE), *begin, *ids, self.tokenizer.eos_token_id]
+
+    def framed(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        begin, end = self.special("<|soi|>", self.BEGIN_IMAGE), self.special("<|eoi|>", self.END_IMAGE)
+        return F.pad(F.pad(cells, (1, 0), value=begin), (0, 1), value=end), torch.arange(1, cells.shape[1] + 1)
+
+
+class LuminaDimoo(LLaDAImage):
+    """Lumina-DiMOO (arXiv:2510.06308): a system and a user message, then the answer, each row of it ended by a token."""
+
+    side = 1024
+    options = (*LLaDAImage.options, "system")
+    SYSTEM = "Generate an image according to the text prompt."
+    NEW_LINE, BEGIN_IMAGE, END_IMAGE, BEGIN_ANSWER, END_ANSWER, FIRST_CODE = (
+        126084,
+        126349,
+        126350,
+        126354,
+        126355,
+        126356,
+    )
+
+    def __init__(self, *parts: Any, system: str = SYSTEM, **options: Any):
+        super().__init__(*parts, **options)
+        self.system = system
+
+    @classmethod
+    def codec_of(cls, folder: Path, vq: str | None, device: str) -> VQCodec:
+        parent = _folder(vq, None) if vq else folder
+        if not (parent / "vqvae").is_dir():
+            raise MdmkitError(f"{parent} lacks vqvae/, Lumina-DiMOO's image tokenizer. Name a directory with vq=….")
+        return VQCodec(load_part(parent, "vqvae", "diffusers", "VQModel", device))
+
+    @classmethod
+    def first_code(cls, tokenizer: Any) -> int:
+        return cls.FIRST_CODE
+
+    def before(self, text: str | None) -> list[int]:
+        user = "<uncondition>" if text is None else text
+        ids = self.tokenizer(f"<system>{self.system}</system><user>{user}</user>").input_ids
+        return [*ids, self.special("<answer>", self.BEGIN_ANSWER)]
+
+    def framed(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        rows, columns = self.grid
+        lines = F.pad(cells.view(-1, rows, columns), (0, 1), value=self.special("<end-of-line>", self.NEW_LINE))
+        begin, end = self.special("<IMAGE>", self.BEGIN_IMAGE), self.special("</IMAGE>", self.END_IMAGE)
+        image = F.pad(F.pad(lines.flatten(1), (1, 0), value=begin), (0, 1), value=end)
+        image = F.pad(image, (0, 1), value=self.special("</answer>", self.END_ANSWER))
+        cell = torch.arange(cells.shape[1])
+        return image, 1 + cell + cell // columns
+
+
+def _folder(ref: str, revision: str | None) -> Path:
+    path = Path(os.path.expanduser(ref))
+    if path.is_dir():
+        return path
+    if not is_hub_id(ref):
+        raise MdmkitError(f"there is no directory {ref!r}, and it does not have the form of a hub id.")
+    return fetch(ref, revision)

@@ -1,0 +1,100 @@
+"""LLaDA's trunk, which MMaDA and Lumina-DiMOO share: transformers' Llama under other names, bidirectional."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.errors import MdmkitError
+from mdmkit_image.layout import quiet, said
+
+_BLOCK, _LAYER = r"^model\.transformer\.blocks\.(\d+)\.", r"model.layers.\1."
+_NAMES = {
+    "q_proj": "self_attn.q_proj",
+    "k_proj": "self_attn.k_proj",
+    "v_proj": "self_attn.v_proj",
+    "attn_out": "self_attn.o_proj",
+    "attn_norm": "input_layernorm",
+    "ff_norm": "post_attention_layernorm",
+    "ff_proj": "mlp.gate_proj",
+    "up_proj": "mlp.up_proj",
+    "ff_out": "mlp.down_proj",
+}
+KEYS = {
+    r"^model\.transformer\.wte\.": "model.embed_tokens.",
+    r"^model\.transformer\.ln_f\.": "model.norm.",
+    r"^model\.transformer\.ff_out\.": "lm_head.",
+    **{rf"{_BLOCK}{theirs}\.": f"{_LAYER}{ours}." for theirs, ours in _NAMES.items()},
+}
+# Values that the mapping stands on; a field that is absent has them.
+COVERED = {
+    "block_type": "llama",
+    "layer_norm_type": "rms",
+    "activation_type": "silu",
+    "rope": True,
+    "include_bias": False,
+    "include_qkv_bias": False,
+    "alibi": False,
+}
+
+
+class Trunk:
+    """Ids and what is valid of them to hidden states; the head is for the caller to slice."""
+
+    def __init__(self, model: Any, config: dict[str, Any]):
+        self.body, self.head, self.config = model.model, model.lm_head.weight, config
+        self.size, self.device = len(self.head), model.device
+        self.weights = sum(p.numel() for p in model.parameters())
+
+    @classmethod
+    def load(cls, folder: Path, device: str, dtype: torch.dtype) -> Trunk:
+        """Read config.json and the weights, safetensors only.
+
+        Raises:
+            MdmkitError: a field of the config says that the model is another, or the weights do not fit.
+        """
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            for field, value in COVERED.items():
+                if config.get(field, value) not in (value, None):
+                    raise MdmkitError(f"{folder}: config.json says {field}={config[field]!r}, and LLaDA has {value!r}.")
+            native = LlamaConfig(
+                vocab_size=config.get("embedding_size") or config["vocab_size"],
+                hidden_size=config["d_model"],
+                intermediate_size=config.get("mlp_hidden_size") or config["mlp_ratio"] * config["d_model"],
+                num_hidden_layers=config["n_layers"],
+                num_attention_heads=config["n_heads"],
+                num_key_value_heads=config.get("n_kv_heads") or config["n_heads"],
+                max_position_embeddings=config["max_sequence_length"],
+                rms_norm_eps=config.get("rms_norm_eps", 1e-5),
+                rope_theta=config.get("rope_theta", 10000.0),
+                tie_word_embeddings=bool(config.get("weight_tying", False)),
+                use_cache=False,
+            )
+            native.is_causal = False
+            with quiet():
+                model, report = LlamaForCausalLM.from_pretrained(
+                    folder, config=native, dtype=dtype, key_mapping=KEYS, use_safetensors=True, output_loading_info=True
+                )
+        except MdmkitError:
+            raise
+        except KeyError as error:
+            raise MdmkitError(f"{folder}: config.json lacks {error}, which a LLaDA checkpoint names.") from error
+        except Exception as error:  # transformers raises a dozen unrelated types
+            raise MdmkitError(f"{folder} cannot be loaded as LLaDA checkpoint: {said(error)}") from error
+        astray = sorted({*report["missing_keys"], *report["unexpected_keys"]})
+        if astray:
+            raise MdmkitError(f"{folder}: weights missing, or of another model: {', '.join(astray[:8])}.")
+        return cls(model.to(device).eval().requires_grad_(False), config)
+
+    def __call__(self, ids: Tensor, valid: Tensor) -> Tensor:
+        """Hidden states [M, T, D] of ids int64 [M, T]; padding, where valid bool [M, T] is False, is never read."""
+        positions = (valid.long().cumsum(1) - 1).clamp_min(0)
+        seen = valid[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
+        return self.body(ids, attention_mask=seen, position_ids=positions, use_cache=False).last_hidden_state
