@@ -54,8 +54,8 @@ class LLaDAImage(GridBackbone):
         super().__init__(codec, (rows, columns), codec.codes, codec.codes + 1)
         if offset + codec.codes > trunk.size:
             raise MdmkitError(
-                f"codes would stand at {offset} to {offset + codec.codes - 1}, and the model has {trunk.size} ids. Name "
-                "the first with --model-option image_offset=N."
+                f"codes would stand at {offset} to {offset + codec.codes - 1}, and the model has {trunk.size} ids. "
+                "Name the first with --model-option image_offset=N."
             )
         self.trunk, self.tokenizer, self.offset, self.model_mask = trunk, tokenizer, offset, model_mask
         self.device, self.weights = trunk.device, trunk.weights
@@ -170,7 +170,7 @@ class Mmada(LLaDAImage):
 
 
 class LuminaDimoo(LLaDAImage):
-    """Lumina-DiMOO (arXiv:2510.06308): a system and a user message, then the answer, each row of it ended by a token."""
+    """Lumina-DiMOO (arXiv:2510.06308): a system and a user message, then the answer, each of its rows ended."""
 
     side = 1024
     options = (*LLaDAImage.options, "system")

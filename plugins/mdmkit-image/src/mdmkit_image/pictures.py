@@ -79,11 +79,11 @@ class Pictures:
         return frames
 
 
-def tile(images: Sequence[Image.Image]) -> Image.Image:
-    """Put images of one size on one sheet, nearly square, small ones enlarged to `TILE`."""
+def tile(images: Sequence[Image.Image], across: int | None = None) -> Image.Image:
+    """Put images of one size on one sheet, so many in a row or nearly square, small ones enlarged to `TILE`."""
     times = max(1, -(-TILE // max(images[0].size)))
     width, height = (side * times for side in images[0].size)
-    across = math.ceil(math.sqrt(len(images)))
+    across = across or math.ceil(math.sqrt(len(images)))
     down = -(-len(images) // across)
     sheet = Image.new("RGB", (across * (width + GAP) - GAP, down * (height + GAP) - GAP), "white")
     for place, image in enumerate(images):

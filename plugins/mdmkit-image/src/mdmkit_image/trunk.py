@@ -57,14 +57,17 @@ class Trunk:
         Raises:
             MdmkitError: a field of the config says that the model is another, or the weights do not fit.
         """
-        from transformers import LlamaConfig, LlamaForCausalLM
+        import transformers
+
+        native_class: Any = transformers.LlamaForCausalLM
+        config_class: Any = transformers.LlamaConfig
 
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             for field, value in COVERED.items():
                 if config.get(field, value) not in (value, None):
                     raise MdmkitError(f"{folder}: config.json says {field}={config[field]!r}, and LLaDA has {value!r}.")
-            native = LlamaConfig(
+            native = config_class(
                 vocab_size=config.get("embedding_size") or config["vocab_size"],
                 hidden_size=config["d_model"],
                 intermediate_size=config.get("mlp_hidden_size") or config["mlp_ratio"] * config["d_model"],
@@ -79,7 +82,7 @@ class Trunk:
             )
             native.is_causal = False
             with quiet():
-                model, report = LlamaForCausalLM.from_pretrained(
+                model, report = native_class.from_pretrained(
                     folder, config=native, dtype=dtype, key_mapping=KEYS, use_safetensors=True, output_loading_info=True
                 )
         except MdmkitError:
