@@ -16,7 +16,9 @@ from mdmkit_zoo.zoo import Zoo
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(MdmkitError, match=r"'bigramm'. Did you mean 'bigram'\? Known: antibody, bigram, puzzles"):
+    with pytest.raises(
+        MdmkitError, match=r"'bigramm'. Did you mean 'bigram'\? Known: antibody, bigram, digits, puzzles"
+    ):
         Zoo.load("bigramm")
 
 

@@ -23,7 +23,7 @@ class Entry:
     @property
     def megabytes(self) -> float:
         """Size on disk; 0 where the model is not there."""
-        return sum(f.stat().st_size for f in self.folder.glob("*") if f.is_file()) / 1e6
+        return sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file()) / 1e6
 
 
 ENTRIES = {
@@ -40,6 +40,12 @@ ENTRIES = {
             "exact model of English word pairs: 2000 words of the World English Bible",
             "public domain",
             "mdmkit zoo build bigram web.txt",
+        ),
+        Entry(
+            "digits",
+            "handwritten digits by class, 4x4 codes drawn at 32x32 (scikit-learn's digits); needs mdmkit-image",
+            "Apache-2.0; data CC BY 4.0",
+            "mdmkit zoo train digits",
         ),
         Entry(
             "puzzles",

@@ -8,7 +8,9 @@ from mdmkit import Component, hookimpl
 @hookimpl
 def mdmkit_backbone() -> list[Component]:
     return [
-        Component("zoo", "mdmkit_zoo.zoo:Zoo", "small models that come with the toolkit: puzzles, antibody, bigram")
+        Component(
+            "zoo", "mdmkit_zoo.zoo:Zoo", "small models that come with the toolkit: puzzles, antibody, bigram, digits"
+        )
     ]
 
 

@@ -22,7 +22,7 @@ class Zoo:
 
     @classmethod
     def load(cls, ref: str, *, device: str = "auto", dtype: str = "auto", **options: Any) -> Backbone:
-        """Load `puzzles`, `antibody` or `bigram`; device, dtype and options as `mdmkit.load` takes them.
+        """Load a model by its name; device, dtype and options as `mdmkit.load` takes them. `digits` needs mdmkit-image.
 
         Raises:
             MdmkitError: no model has that name, or this installation lacks its files.
