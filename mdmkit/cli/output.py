@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,11 +14,16 @@ from mdmkit.errors import MdmkitError
 
 
 def check_targets(
-    targets: dict[str, Path | None], sources: dict[str, Path | None], overwrite: bool, resume: str | None = None
+    targets: Mapping[str, Path | None],
+    sources: Mapping[str, Path | None],
+    overwrite: bool,
+    resume: str | None = None,
+    resumable: bool = True,
 ) -> None:
     """Refuse outputs that exist (without `--overwrite`), cannot be written, or are one file with an input or another.
 
-    `resume` names the option whose file may exist, because the run goes on with it.
+    `resume` names the option whose file may exist, because the run goes on with it. `resumable` says that the command
+    has such a --resume for its --output.
 
     Raises:
         MdmkitError: before any work is done; names the option, the path and the way out.
@@ -28,7 +33,7 @@ def check_targets(
         if path is None:
             continue
         try:
-            _check_target(option, path, overwrite or option == resume)
+            _check_target(option, path, overwrite or option == resume, resumable and option == "--output")
         except OSError as error:  # a name too long, a loop of links
             raise MdmkitError(f"{option} {path}: {error.strerror or error}. Name another file.") from error
         where = path.resolve()
@@ -39,11 +44,11 @@ def check_targets(
         taken[where] = option
 
 
-def _check_target(option: str, path: Path, overwrite: bool) -> None:
+def _check_target(option: str, path: Path, overwrite: bool, resumable: bool) -> None:
     if path.is_dir():
         raise MdmkitError(f"{option} {path}: that is a directory. Name a file in it.")
     if path.exists() and not overwrite:
-        go_on = ", or --resume to go on with an unfinished run" if option == "--output" else ""
+        go_on = ", or --resume to go on with an unfinished run" if resumable else ""
         raise MdmkitError(f"{option} {path}: the file exists. Name another, or add --overwrite to replace it{go_on}.")
     folder = path.resolve().parent
     if not folder.is_dir():
@@ -170,7 +175,11 @@ def write_json(option: str, path: Path, document: Any) -> None:
     Raises:
         MdmkitError: it cannot be written; nothing is left behind.
     """
-    text = json.dumps(document, ensure_ascii=False)
+    write_text(option, path, json.dumps(document, ensure_ascii=False))
+
+
+def write_text(option: str, path: Path, text: str) -> None:
+    """Write a text atomically, as `write_json` does a document."""
     path = path.resolve()  # what a link points to, never the link itself
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
