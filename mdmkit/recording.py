@@ -102,9 +102,10 @@ class Recording(Observer):
         changed = now != self._tokens
         for b in self._acted:
             for t in changed[b].nonzero()[:, 0].tolist():
-                token, written = int(now[b, t]), [t - self._start[b], int(now[b, t])]
+                token = int(now[b, t])
+                written: list[float] = [t - self._start[b], token]
                 if (b, t, token) in self._probability:
-                    written.append(round(self._probability[b, t, token], 4))  # type: ignore[arg-type]
+                    written.append(round(self._probability[b, t, token], 4))
                 self._steps[b][-1]["written"].append(written)
         self._tokens, self._acted = now, []
 

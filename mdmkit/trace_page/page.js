@@ -37,6 +37,8 @@ function visible(piece) {
 const nats = (value) => (value >= 10 ? value.toFixed(1) : value >= 0.0995 || value === 0 ? value.toFixed(2) : value.toFixed(4));
 const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.005 ? 2 : 0)} %`;
 const title = (row) => `${row.trace.model} · ${row.trace.sampler} · row ${row.index}`;
+const naming = new Set(traces.map((trace) => trace.sampler)).size === traces.length ? "sampler" : "title";
+const label = (row) => `${traces.length > 1 ? `${row.trace[naming]} · ` : ""}row ${row.index}`;
 
 /** A row's canvas at one step, and what led there. Step s is the canvas after s steps. */
 class Replay {
@@ -115,12 +117,12 @@ class Replay {
 class Pane {
   constructor(row, key) {
     this.row = row;
+    this.key = key;
     this.replay = new Replay(row);
     this.sums = this.replay.uncertainty();
     this.drawn = [];
     this.step = 0;
-    const most = Math.max(...row.entropy, 1e-6);
-    this.most = Math.max(most, ...this.firstEntropies());
+    this.most = Math.max(1e-6, ...row.entropy, ...this.replay.entropies().values());
     this.canvas = make("div", { class: row.grid ? "canvas grid" : "canvas", role: "group", "aria-label": `Canvas of ${title(row)}` });
     if (row.grid) this.canvas.style.gridTemplateColumns = `repeat(${row.grid[1]}, 1fr)`;
     this.cells = row.start.map((_, p) => {
@@ -145,10 +147,6 @@ class Pane {
     }
   }
 
-  firstEntropies() {
-    return this.replay.entropies().values();
-  }
-
   show(step) {
     this.step = step;
     this.replay.to(step);
@@ -169,7 +167,7 @@ class Pane {
     const { row, replay } = this;
     this.facts.textContent =
       `step ${step} of ${replay.ticks} · ${open} open · H̃ ${nats(step === replay.ticks ? row.uncertainty : this.sums[step])}` +
-      ` of ${nats(row.uncertainty)} nats · NFE ${row.nfe} in all`;
+      ` of ${nats(row.uncertainty)} nats · NFE ${row.nfe} in all${traces.length > 1 ? ` · ${row.trace.title}` : ""}`;
     this.showDetail(seen);
     this.showLooked();
   }
@@ -180,7 +178,7 @@ class Pane {
     const tick = replay.tick[p];
     if (replay.open(p)) {
       const entropy = seen.get(p);
-      const unsure = entropy === undefined ? 0 : Math.sqrt(entropy / this.most);
+      const unsure = entropy === undefined ? 0 : Math.min(1, Math.sqrt(entropy / this.most));
       const fresh = tick >= 0 && tick === this.step - 1; // taken back just now
       const known = entropy === undefined ? "" : `, entropy ${nats(entropy)} nats`;
       return { kind: "open", text: "·", style: `--unsure:${unsure.toFixed(2)}`, fresh, picked,
@@ -233,7 +231,7 @@ class Pane {
     this.detail.textContent = this.look(p, seen).label;
     if (this.remembered !== p) [this.remembered, this.past] = [p, this.replay.history(p)];
     if (this.past.some((value) => value !== null)) {
-      this.spark.append(plot([{ values: this.past, key: "line-0" }], this.past.length - 1, this.step, 54, "Its entropy while it was open, nats"));
+      this.spark.append(plot([{ values: this.past, key: `line-${this.key}` }], this.replay.ticks, this.step, 54, "Its entropy while it was open, nats"));
     }
   }
 
@@ -285,27 +283,29 @@ function colour(light, strength, hue) {
   return `--back:oklch(calc(var(--early) + (var(--late) - var(--early)) * ${light.toFixed(3)}) calc(var(--strength) * ${strength.toFixed(3)}) ${hue.toFixed(1)})`;
 }
 
-/** Lines over the steps 0 to `last`; null leaves a gap. */
+/** Lines over the steps 0 to `last`, drawn `height` pixels high; null leaves a gap. */
 function plot(lines, last, now, height, label) {
   const high = Math.max(1e-9, ...lines.flatMap(({ values }) => values.map((value) => value ?? 0)));
-  const svg = draw("svg", { viewBox: `0 0 600 ${height + 18}`, role: "img", "aria-label": label });
-  const x = (step) => (600 * step) / Math.max(1, last);
-  const y = (value) => 4 + (height - 4) * (1 - value / high);
-  svg.append(draw("path", { class: "axis", d: `M0 ${height}H600` }));
+  const told = `${label}: up to ${nats(high)}`;
+  const svg = draw("svg", { viewBox: "0 0 600 100", preserveAspectRatio: "none", role: "img", "aria-label": told });
+  svg.style.height = `${height}px`;
+  const x = (step) => ((600 * step) / Math.max(1, last)).toFixed(1);
+  const y = (value) => (98 - (96 * value) / high).toFixed(1);
   for (const { values, key, stretch } of lines) {
     let path = "";
     values.forEach((value, step) => {
       if (value === null) return;
       const moved = step === 0 || values[step - 1] === null;
-      path += `${moved ? "M" : "L"}${x(step * (stretch ?? 1)).toFixed(1)} ${y(value).toFixed(1)}`;
+      path += `${moved ? "M" : "L"}${x(step * (stretch ?? 1))} ${y(value)}`;
       if (moved && (values[step + 1] ?? null) === null) path += "h2";
     });
     svg.append(draw("path", { class: `line ${key}`, d: path }));
   }
-  svg.append(draw("path", { class: "now", d: `M${x(Math.min(now, last)).toFixed(1)} 0V${height}` }));
-  svg.append(draw("text", { x: 0, y: height + 13 }, `${label}: up to ${nats(high)}`));
-  svg.append(draw("text", { x: 600, y: height + 13, "text-anchor": "end" }, `step ${last}`));
-  return svg;
+  svg.append(draw("path", { class: "now", d: `M${x(Math.min(now, last))} 0V100` }));
+  const under = make("figcaption", {}, make("span", {}, told), make("span", {}, `step ${last}`));
+  const figure = make("figure", {});
+  figure.append(svg, under);
+  return figure;
 }
 
 function chart() {
@@ -369,7 +369,7 @@ function play() {
   // A short trace at a readable pace, a long one in about ten seconds.
   const beat = Math.max(33, Math.min(600, 10000 / Math.max(1, total))) / Number(at("pace").value);
   state.timer = setInterval(() => (state.step >= total ? stop() : show(state.step + 1)), beat);
-  at("play").textContent = "⏸ Pause";
+  at("play").textContent = "❚❚ Pause";
   at("play").setAttribute("aria-label", "Pause");
 }
 
@@ -433,7 +433,7 @@ function begin() {
     if (id === "row-1") at(id).append(make("option", { value: "" }, "nothing"));
     for (const [number, trace] of traces.entries()) {
       const group = traces.length > 1 ? make("optgroup", { label: trace.title }) : at(id);
-      rows.forEach((row, n) => row.number === number && group.append(make("option", { value: n }, title(row))));
+      rows.forEach((row, n) => row.number === number && group.append(make("option", { value: n }, label(row))));
       if (group !== at(id)) at(id).append(group);
     }
     at(id).addEventListener("change", () => { stop(); choose(true); });
