@@ -38,9 +38,9 @@ class Recording(Observer):
     def take(self, index: int) -> dict[str, Any]:
         """Hand over what was noted of the prompt `index`, for JSON, and forget it.
 
-        `mask_id`; `grid` of an image; `entropy_scale` (nats), `names` (token id to what a person reads) and `steps`, one
-        a tick: `written` [position, token] or [position, token, probability] of a write that was itself replaced;
-        `open` [first, levels] with a letter for each open position from the first on; `alternatives`, lists of
+        `mask_id`; `grid` of an image; `entropy_scale` (nats), `names` (token id to what a person reads) and `steps`,
+        one a tick: `written` [position, token], with a third item, its probability, where a later step replaced it;
+        `open` [first, letters] with a letter for each open position from the first on; `alternatives`, lists of
         [position, token], null for one that was not live, where several were compared.
         """
         return self._rows.pop(index, {})
@@ -112,10 +112,7 @@ class Recording(Observer):
     def _by_place(self, place: Tensor, tokens: Tensor, value: Tensor, lo: int) -> dict[tuple[int, int, int], float]:
         rows, columns = place.nonzero(as_tuple=True)
         found = (tokens[rows, columns].tolist(), value[rows, columns].tolist())
-        return {
-            (b, t + lo, token): p
-            for b, t, token, p in zip(rows.tolist(), columns.tolist(), *found, strict=True)
-        }
+        return {(b, t + lo, token): p for b, t, token, p in zip(rows.tolist(), columns.tolist(), *found, strict=True)}
 
     def _compared(self, actions: Actions, lo: int) -> dict[int, list[list[list[int]] | None]]:
         """For each row that had several alternatives, what each would write."""

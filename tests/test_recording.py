@@ -22,7 +22,7 @@ EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "hooks" / 
 
 @dataclass(frozen=True)
 class TwiceEach:
-    """In a row's second step, put back what its first one wrote; and write another token than the action's in the third."""
+    """A row's second step takes back what the first wrote; the third writes other tokens than the action's."""
 
     rewrites: ClassVar[bool] = True
 

@@ -116,7 +116,17 @@ def test_several_files_and_rows_by_index(trace, tmp_path):
     ]
 
 
-NASTY = ["</script><script>alert(1)</script>", "<!--", "]]>", "&lt;", "\x00\x1b[2J", "\u2028", "\ud83d", "🙂", "/*{js}*/"]
+NASTY = [
+    "</script><script>alert(1)</script>",
+    "<!--",
+    "]]>",
+    "&lt;",
+    "\x00\x1b[2J",
+    "\u2028",
+    "\ud83d",
+    "🙂",
+    "/*{js}*/",
+]
 
 
 def test_no_token_can_break_out_of_the_data(trace, tmp_path):

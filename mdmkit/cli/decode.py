@@ -69,7 +69,9 @@ DEFAULT_BATCH = 16
     "--resume", is_flag=True, help="Go on with an --output that an earlier run of this command left unfinished."
 )
 @click.option(
-    "--trace", type=click.Path(path_type=Path), help="Write each row's steps to this JSON file; `mdmkit trace` shows it."
+    "--trace",
+    type=click.Path(path_type=Path),
+    help="Write each row's steps to this JSON file; `mdmkit trace` shows it.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace --output and --trace files that exist.")
 @click.option(

@@ -15,7 +15,9 @@ from mdmkit.cli.output import check_targets, write_text
     "--output", type=click.Path(path_type=Path), help="The page (default: the first file's name, ending in .html)."
 )
 @click.option("--overwrite", is_flag=True, help="Replace an --output that exists.")
-@click.option("--row", "rows", type=int, multiple=True, metavar="N", help="Only the row with this index; repeat for more.")
+@click.option(
+    "--row", "rows", type=int, multiple=True, metavar="N", help="Only the row with this index; repeat for more."
+)
 def trace(files: tuple[Path, ...], output: Path | None, overwrite: bool, rows: tuple[int, ...]) -> None:
     """Write a page that shows traces (`mdmkit decode --trace`) step by step.
 
