@@ -158,7 +158,7 @@ def lay_out(
         if length is None:
             raise MdmkitError(
                 f"{name} has nothing to fill: it holds no mask, and this model has no length of its own. Put masks "
-                "into the prompt, or say how many to append with --set plan.length=N."
+                "into the prompt, or say how many to append: --set plan.length=N, or max_new_tokens=N in generate."
             )
         spare = -(len(head) + length) % block if block and length and not tail else 0
         given, size = len(head) + len(tail), len(head) + length + len(tail) + spare
