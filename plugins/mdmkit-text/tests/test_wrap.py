@@ -205,15 +205,8 @@ def test_a_causal_model_is_refused() -> None:
 
 
 class Chance(Bare):
-    """Evaluates, and a part of it trains."""
-
-    def __init__(self, inner: Any):
-        super().__init__(inner)
-        self.eval()
-        self.dropout = torch.nn.Dropout(0.5)
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(super().forward(x))
+        return torch.nn.functional.dropout(super().forward(x))
 
 
 def test_a_token_that_a_model_never_says_is_no_fault() -> None:

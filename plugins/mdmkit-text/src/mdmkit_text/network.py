@@ -145,8 +145,8 @@ class Network:
         bound = (1e-4 if truth.dtype == torch.float32 else 3e-2) * (1 + float(truth[truth.isfinite()].abs().max()))
         if error(lambda: self._run(*alone)) > bound:
             raise MdmkitError(
-                f"{type(self.model).__name__} says something else each time it is given the same tokens. If a part of "
-                "it is in training mode, as dropout may be, call its eval()."
+                f"{type(self.model).__name__} says something else each time it is given the same tokens. If it "
+                "is in training mode, as dropout may be, call its eval()."
             )
         if "position_ids" in self._takes:
             # Beyond the table of positions a GPU does not raise an error, it stops for good.
