@@ -30,7 +30,7 @@ class Restless:
         step.memory.setdefault("tokens seen", step.canvas.tokens)
         return self._turn(torch.arange(step.rows)), choice[self._turn(torch.arange(step.rows))]
 
-    def best(self, canvas, trace):
+    def best(self, canvas, trace, memory):
         return torch.zeros(len(canvas.tokens) // self.particles, dtype=torch.long)
 
     def _turn(self, rows):
