@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mdmkit.belief import Belief
     from mdmkit.canvas import Canvas, Prompt
     from mdmkit.composing import compose
-    from mdmkit.decoding import decode
+    from mdmkit.decoding import decode, stream
     from mdmkit.errors import MdmkitError
     from mdmkit.hookspecs import Component, hookimpl
     from mdmkit.loading import load
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mdmkit.plan import Plan
     from mdmkit.sampler import Sampler
     from mdmkit.step import Actions, Draw, Guidance, Step
+    from mdmkit.text_stream import TextStream
 
 __version__ = "0.1.0"
 
@@ -45,10 +46,12 @@ __all__ = [
     "Prompt",
     "Sampler",
     "Step",
+    "TextStream",
     "compose",
     "decode",
     "hookimpl",
     "load",
+    "stream",
 ]
 
 _HOME = {
@@ -66,10 +69,12 @@ _HOME = {
     "Prompt": "canvas",
     "Sampler": "sampler",
     "Step": "step",
+    "TextStream": "text_stream",
     "compose": "composing",
     "decode": "decoding",
     "hookimpl": "hookspecs",
     "load": "loading",
+    "stream": "decoding",
 }
 
 

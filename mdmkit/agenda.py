@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, RowError
 
 if TYPE_CHECKING:
     from mdmkit.sampler import Sampler
@@ -23,7 +23,7 @@ class Agenda:
         forward: int64 [M]; the next states to look at, as flat indices into [B·N].
         compare: int64; which of those are rivals: a row that proposes one state has none.
         rows: int64 [M] on the host; the row that each of `forward` belongs to.
-        busy: whether any row has something open.
+        busy: whether any row takes the step.
     """
 
     forward: Tensor
@@ -43,7 +43,7 @@ class Agenda:
             carry: whether the chosen state's belief is wanted when nothing is compared.
 
         Raises:
-            MdmkitError: logits or scores are not numbers, or the select fills nothing in a row with open positions.
+            RowError: logits or scores are not numbers, or the select fills nothing in a row with open positions.
         """
         several = actions.live.sum(1) > 1
         # A lone state is looked at for the next step's belief only: where something stays open, and it is carried on.
@@ -54,7 +54,7 @@ class Agenda:
         broken = (step.belief.entropy.isnan() & step.open).any(1)
         unscored = (scores.isnan() & step.open).any(1)
         stuck = open_ & ~(proposed.live & (proposed.place & step.open[:, None]).any(-1)).any(1)
-        host = torch.cat((looked.flatten(), broken, unscored, stuck, several, open_)).cpu()
+        host = torch.cat((looked.flatten(), broken, unscored, stuck, several, step.active)).cpu()
         rows = host[looked.numel() :].view(5, -1)
         for failed, reason in (
             (rows[0], "the model's logits are not numbers (NaN)"),
@@ -63,7 +63,7 @@ class Agenda:
         ):
             if failed.any():
                 row = int(failed.long().argmax())
-                raise MdmkitError(f"{reason} at tick {int(step.tick[row])} in row {row} of the batch.")
+                raise RowError(reason, int(step.tick[row]), row)
         forward = host[: looked.numel()].nonzero()[:, 0]
         owners = forward // looked.shape[1]
         compare = rows[3][owners].nonzero()[:, 0]

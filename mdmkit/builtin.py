@@ -11,6 +11,11 @@ def mdmkit_commit() -> list[Component]:
 
 
 @hookimpl
+def mdmkit_observer() -> list[Component]:
+    return [Component("stream", "mdmkit.text_stream:TextStream", "print the text as soon as it is final")]
+
+
+@hookimpl
 def mdmkit_command() -> list[Component]:
     return [
         Component("decode", "mdmkit.cli.decode:decode", "fill prompts with a sampler and a model"),

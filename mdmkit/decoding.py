@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mdmkit.canvas import Canvas, Prompt
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, RowError
+from mdmkit.fitting import Fitting, does_not_fit
+from mdmkit.grouping import InOrder, grouped
 from mdmkit.model import Backbone
 from mdmkit.observe import Observer
-from mdmkit.prompts import PromptLike, read_prompts
+from mdmkit.prompts import PromptLike, each_prompt, read_prompts
 from mdmkit.sampler import Sampler
 from mdmkit.trace import Trace
 
@@ -85,7 +88,7 @@ def decode(
     batch: int | None = None,
     observers: Iterable[Observer] = (),
 ) -> Decoded:
-    """Decode prompts, `batch` rows at a time (all at once where None).
+    """Decode prompts, `batch` rows of like length at a time (all at once where None).
 
     A prompt is a text, a list of token ids, or a mapping with `prompt` or `prompt_ids` and the row's own `seed`,
     `length` (masks to append) and `infill` (False keeps masks inside the prompt as they are). `seed` (the sampler's
@@ -94,38 +97,109 @@ def decode(
     Raises:
         MdmkitError: a prompt cannot be encoded, or the decode fails; the message says which and why.
     """
-    if not isinstance(sampler, Sampler):
-        raise MdmkitError(
-            f"decode wants a sampler, not {sampler!r}: compose it first, as in mdmkit.compose('info_gain')."
-        )
-    if not isinstance(backbone, Backbone):
-        raise MdmkitError(f"decode wants a model, not {backbone!r}: load it first, as in mdmkit.load('zoo:puzzles').")
+    _check(sampler, backbone, batch)
     began, rows, calls = time.perf_counter(), [], 0
     asked = read_prompts(prompts, sampler.seed if seed is None else seed)
-    for chunk, used in decode_batches(sampler, backbone, asked, batch=batch, observers=observers):
-        rows += chunk
+    for finished, used in decode_batches(sampler, backbone, asked, batch=batch, observers=observers):
+        rows += finished
         calls += used
-    return Decoded(rows, calls, time.perf_counter() - began)
+    return Decoded(sorted(rows, key=lambda row: row.index), calls, time.perf_counter() - began)
+
+
+def stream(
+    sampler: Sampler,
+    backbone: Backbone,
+    prompts: Iterable[PromptLike],
+    *,
+    seed: int | None = None,
+    batch: int = 16,
+    observers: Iterable[Observer] = (),
+) -> Iterator[Row]:
+    """Decode prompts as `decode` does, and yield each row as soon as it and all rows before it are finished.
+
+    Prompts are read as they are needed, a window of `mdmkit.grouping.WINDOW` batches ahead at most, and no row is kept:
+    memory does not grow with their number. Prompts of like length share a batch; the rows do not depend on it.
+
+    Raises:
+        MdmkitError: as `decode`; where a prompt fails on the way, after the rows that are finished were yielded.
+    """
+    _check(sampler, backbone, batch)
+    asked = each_prompt(prompts, sampler.seed if seed is None else seed)
+    return _in_order(decode_batches(sampler, backbone, asked, batch=batch, observers=observers))
+
+
+def _in_order(batches: Iterator[tuple[list[Row], int]]) -> Iterator[Row]:
+    held: InOrder[Row] = InOrder()
+    try:
+        for finished, _ in batches:
+            while finished:
+                row = finished.pop(0)
+                yield from held.add(row.index, row)
+    except Exception:
+        yield from held.rest()
+        raise
+
+
+def _check(sampler: Sampler, backbone: Backbone, batch: int | None) -> None:
+    if not isinstance(sampler, Sampler):
+        raise MdmkitError(
+            f"this wants a sampler, not {sampler!r}: compose it first, as in mdmkit.compose('info_gain')."
+        )
+    if not isinstance(backbone, Backbone):
+        raise MdmkitError(f"this wants a model, not {backbone!r}: load it first, as in mdmkit.load('zoo:puzzles').")
+    if batch is not None and (not isinstance(batch, int) or batch < 1):
+        raise MdmkitError(f"batch={batch!r}: it is a number of rows, at least 1.")
 
 
 def decode_batches(
     sampler: Sampler,
     backbone: Backbone,
-    prompts: Sequence[Prompt],
+    prompts: Iterable[Prompt],
     *,
     batch: int | None = None,
     observers: Iterable[Observer] = (),
+    length: Callable[[Prompt], int] | None = None,
+    done: Container[int] = frozenset(),
+    tell: Callable[[str], None] = warnings.warn,
 ) -> Iterator[tuple[list[Row], int]]:
-    """Decode batch by batch; yield each batch's rows and the model calls it took."""
-    if batch is not None and (not isinstance(batch, int) or batch < 1):
-        raise MdmkitError(f"batch={batch!r}: it is a number of rows, at least 1.")
+    """Decode batch by batch; yield each batch's rows and the model calls it took, in no order.
+
+    Args:
+        length: positions that a prompt needs, where the caller knows; found by encoding it where None.
+        done: indices of prompts whose rows are there already; they are not yielded.
+        tell: gets the sentence that the batch had to be halved.
+
+    Raises:
+        RowError: a row cannot be decoded further; it names the prompt.
+        MdmkitError: anything else that is wrong; or the GPU's memory holds not even half a batch.
+    """
+    _check(sampler, backbone, batch)
     observers = tuple(observers)
-    size = batch or max(1, len(prompts))
-    for start in range(0, len(prompts), size):
-        chunk = prompts[start : start + size]
-        canvas, conditioning = backbone.encode(chunk, sampler.plan)
-        filled, trace = sampler.run(backbone, canvas, conditioning, observers)
-        yield _rows(backbone, chunk, canvas, filled, trace), trace.calls
+
+    def measure(prompt: Prompt) -> int:
+        return length(prompt) if length is not None else backbone.encode([prompt], sampler.plan)[0].tokens.shape[1]
+
+    def refuse(part: list[Prompt], halved: bool) -> MdmkitError:
+        return does_not_fit(sampler, backbone, len(part), max(map(measure, part)), halved)
+
+    def attempt(part: list[Prompt]) -> tuple[list[Row], int]:
+        for observer in observers:
+            if isinstance(observer, Observer):  # one that only looks like an observer hears what it used to
+                observer.on_batch(part)
+        canvas, conditioning = backbone.encode(part, sampler.plan)
+        try:
+            filled, trace = sampler.run(backbone, canvas, conditioning, observers)
+        except RowError as error:
+            raise error.of_prompt(part[error.row].index) from error
+        return _rows(backbone, part, canvas, filled, trace), trace.calls
+
+    if batch is None:
+        prompts = list(prompts)
+        batch = max(1, len(prompts))
+    fitting = Fitting(batch, tell, refuse)
+    for chunk in grouped(prompts, batch, measure, done):
+        for finished, calls in fitting.each(chunk, attempt):
+            yield [row for row in finished if row.index not in done], calls
 
 
 def _rows(backbone: Backbone, prompts: Sequence[Prompt], before: Canvas, after: Canvas, trace: Trace) -> list[Row]:

@@ -10,6 +10,30 @@ class MdmkitError(Exception):
     """A mistake in what was asked, explained. The command line prints it and exits with code 2."""
 
 
+class RowError(MdmkitError):
+    """One row that cannot be decoded any further.
+
+    Attributes:
+        reason: what is wrong with it.
+        tick: the row's step at which that was seen, counted from 0.
+        row: its place in the batch, counted from 0.
+        prompt: its place among the prompts, counted from 0; None until somebody who knows has said so (`of_prompt`).
+    """
+
+    def __init__(self, reason: str, tick: int, row: int, prompt: int | None = None):
+        self.reason, self.tick, self.row, self.prompt = reason, tick, row, prompt
+        if prompt is None:
+            super().__init__(f"{reason} at tick {tick} in row {row} of the batch.")
+        else:
+            super().__init__(
+                f"{reason} at tick {tick} in row {prompt} (the row's step, the prompt's place; both from 0)."
+            )
+
+    def of_prompt(self, prompt: int) -> RowError:
+        """The same, named as whoever gave the prompts counts."""
+        return RowError(self.reason, self.tick, self.row, prompt)
+
+
 def unknown(kind: str, name: str, known: Iterable[str], *, known_as: str = "Known") -> str:
     """Describe an unknown name: the nearest one, then all of them."""
     names = sorted(known)

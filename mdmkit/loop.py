@@ -54,6 +54,7 @@ class Loop:
         self.trace = Trace.blank(canvas)
         self.memory: dict[str, Any] = {}
         self._rewrites = getattr(sampler.commit, "rewrites", False)
+        self._lingers = getattr(sampler.commit, "lingers", 0)
 
     def run(self) -> tuple[Canvas, Trace]:
         """Fill block after block.
@@ -87,13 +88,16 @@ class Loop:
         limit = STEPS_PER_COLUMN * block.member.shape[1] + 100
         recomputed = cache.recomputed(self.canvas.tokens.shape[1])
         known = None if recomputed is None else recomputed.to(self.canvas.tokens.device)
+        # Rows whose block is full, as long as the commit still changes something in them.
+        patience = torch.full_like(taken, self._lingers)
         for number in range(1, limit + 1):
             open_ = self.canvas.masked[:, block.span] & block.member
+            active = open_.any(1) | (block.member.any(1) & (patience > 0))
             if hidden is None:
-                if not open_.any():
+                if not active.any():
                     return
-                hidden = runner.enter(self.canvas, open_)
-            step = self._step(block, open_, hidden, taken)
+                hidden = runner.enter(self.canvas, active)
+            step = self._step(block, open_, active, hidden, taken)
             scores = sampler.score(step)
             check_shape("score", sampler.score, scores, open_.shape)
             proposed = sampler.select(step, scores)
@@ -119,21 +123,25 @@ class Loop:
                 before = dict(self.memory)
                 parents, choice = self._move(sampler.search, step, actions, values, choice, look)
                 at = choice + (parents - torch.arange(len(parents), device=parents.device)) * states.shape[1]
-                step, actions, taken = step.at(parents), actions.at(parents), taken[parents]
+                step, actions = step.at(parents), actions.at(parents)
+                taken, patience = taken[parents], patience[parents]
                 values = None if values is None else values[parents]
                 self._follow(parents, before)
             self.canvas = sampler.commit(step, actions, choice)
-            self.trace.record(step, actions, choice, values)
+            self.trace.record(step, actions, choice, values, self.canvas)
             for observer in self.observers:
                 observer.on_step(step, actions, choice)
-            taken = taken + step.open.any(1)
+            taken = taken + step.active
+            if self._lingers:
+                full, changed = ~step.open.any(1), (self.canvas.tokens != step.canvas.tokens).any(1)
+                patience = torch.where(full, torch.where(changed, patience - 1, 0), patience)
             if ahead is None and not renew:  # nothing stays open in any row
                 return
             hidden = None if renew or ahead is None else ahead.chosen(agenda.forward, at, states.shape[1])
             cache.stale = cache.stale or cache.tired(number)
         raise MdmkitError(f"commit {type(sampler.commit).__name__} still leaves positions open after {limit} steps.")
 
-    def _step(self, block: Block, open_: Tensor, hidden: Hidden, taken: Tensor) -> Step:
+    def _step(self, block: Block, open_: Tensor, active: Tensor, hidden: Hidden, taken: Tensor) -> Step:
         seen = None if hidden.seen is None else hidden.seen[:, None]
         return Step(
             canvas=self.canvas,
@@ -142,6 +150,7 @@ class Loop:
             open=open_,
             member=block.member,
             quota=block.quota(open_, taken),
+            active=active,
             tick=self.trace.ticks,
             plan=self.sampler.plan,
             draws=self.sampler.draw,
@@ -177,7 +186,7 @@ class Loop:
     ) -> tuple[Tensor, Tensor]:
         parents, moved = search.move(step, actions, values, choice, look)
         # The particles of a row that is done rest, however long its neighbours take.
-        busy = step.open.any(1).view(-1, search.particles).any(1).repeat_interleave(search.particles)
+        busy = step.active.view(-1, search.particles).any(1).repeat_interleave(search.particles)
         rows = torch.arange(len(choice), device=choice.device)
         return torch.where(busy, parents, rows), torch.where(busy, moved, choice)
 

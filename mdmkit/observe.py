@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
-    from mdmkit.canvas import Canvas
+    from mdmkit.canvas import Canvas, Prompt
     from mdmkit.model import Backbone
     from mdmkit.sampler import Sampler
     from mdmkit.step import Actions, Step
@@ -15,7 +17,16 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Override what you want to hear; nothing an observer does changes the result."""
+    """Override what you want to hear; nothing an observer does changes the result.
+
+    Attributes:
+        terminal: whether it writes to the terminal as it goes: the live view then stays away unless it is asked for.
+    """
+
+    terminal: bool = False
+
+    def on_batch(self, prompts: Sequence[Prompt]) -> None:
+        """These prompts are the rows of the batch that begins next; `prompt.index` counts from 0 over all prompts."""
 
     def on_start(self, sampler: Sampler, backbone: Backbone, canvas: Canvas) -> None:
         """A batch begins."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,11 +18,16 @@ KEYS = ("prompt", "prompt_ids", "seed", "length", "infill")
 
 def read_prompts(prompts: Iterable[PromptLike], seed: int) -> list[Prompt]:
     """Turn what the user wrote into prompts, each with its seed."""
+    return list(each_prompt(prompts, seed))
+
+
+def each_prompt(prompts: Iterable[PromptLike], seed: int) -> Iterator[Prompt]:
+    """Turn what the user wrote into prompts one by one, as they are asked for."""
     if isinstance(prompts, str | Mapping | Prompt) or not isinstance(prompts, Iterable):
         raise MdmkitError(f"prompts is a list of prompts, not {prompts!r}: wrap a single prompt in [ ].")
     if not isinstance(seed, int):
         raise MdmkitError(f"seed is a whole number, not {seed!r}.")
-    return [as_prompt(prompt, index, seed) for index, prompt in enumerate(prompts)]
+    return (as_prompt(prompt, index, seed) for index, prompt in enumerate(prompts))
 
 
 def as_prompt(given: PromptLike, index: int, seed: int) -> Prompt:

@@ -123,11 +123,11 @@ class Runner:
         self.row_tokens.index_add_(0, where, self.valid[where][:, columns].sum(1))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def enter(self, canvas: Canvas, open_: Tensor) -> Hidden:
-        """Look at the rows that have something open, bool [B, W], as they are: [B, L, D], zeros for the others."""
-        rows = open_.any(1).nonzero()[:, 0].cpu()
+    def enter(self, canvas: Canvas, active: Tensor) -> Hidden:
+        """Look at the rows that take a step, bool [B], as they are: [B, L, D], zeros for the others."""
+        rows = active.nonzero()[:, 0].cpu()
         part = self.forward(canvas.tokens[rows.to(canvas.tokens.device)], rows)
-        return part.spread(rows.to(open_.device), len(open_))
+        return part.spread(rows.to(active.device), len(active))
 
     def belief(self, hidden: Tensor, seen: Tensor | None = None) -> Belief:
         """Project hidden [..., D], mix in guidance, and apply the rest of the logit policy.

@@ -35,7 +35,11 @@ class Lookahead(Protocol):
 
 @runtime_checkable
 class Commit(Protocol):
-    """`rewrites`, where present and true, says that the result can differ from the plainly written action."""
+    """`rewrites`, where present and true, says that the result can differ from the plainly written action.
+
+    `lingers`, where present, is a number of steps: a row whose block is full takes up to so many more, with nothing to
+    fill and an empty action, for as long as the commit changes something in it. It needs `rewrites`.
+    """
 
     def __call__(self, step: Step, actions: Actions, choice: Tensor) -> Canvas:
         """Write the chosen action, choice int64 [B], and return the next canvas."""

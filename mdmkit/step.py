@@ -87,6 +87,8 @@ class Step:
         open: bool [B, W]; masked positions of the row's active block, the only ones that may be filled.
         member: bool [B, W]; the columns of the row's active block, the only ones that a commit may change.
         quota: int64 [B]; tokens the plan wants filled now (0 for a row with nothing open).
+        active: bool [B]; the rows that take this step: those with something open, and those whose full block a commit
+            that `lingers` may still change.
         tick: int64 [B]; steps the row has taken so far.
         memory: a dict that lives as long as the decode; stages keep their state here, never on themselves.
     """
@@ -97,6 +99,7 @@ class Step:
     open: Tensor
     member: Tensor
     quota: Tensor
+    active: Tensor
     tick: Tensor
     plan: Plan
     draws: Draw
@@ -136,7 +139,7 @@ class Step:
 
     def at(self, rows: Tensor) -> Step:
         """The step of other rows, int64 [B], in their order; random streams stay with the places."""
-        own = {name: getattr(self, name)[rows] for name in ("open", "member", "quota", "tick")}
+        own = {name: getattr(self, name)[rows] for name in ("open", "member", "quota", "active", "tick")}
         belief = Belief(self.belief.logits[rows])
         return replace(self, canvas=self.canvas.with_tokens(self.canvas.tokens[rows]), belief=belief, **own)
 

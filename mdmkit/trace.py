@@ -73,19 +73,21 @@ class Trace:
             slots = parents[slots]
         return replace(self, **facts, **costs, choices=choices[::-1], values=values[::-1], parents=[])
 
-    def record(self, step: Step, actions: Actions, choice: Tensor, values: Tensor | None) -> None:
-        place, tokens = actions.take(choice)
+    def record(self, step: Step, actions: Actions, choice: Tensor, values: Tensor | None, after: Canvas) -> None:
+        """Note a step and what the canvas is after it; a commit may have written other tokens than the action's."""
+        place, _ = actions.take(choice)
+        tokens = after.tokens[:, step.span]
+        written = (tokens != step.canvas.tokens[:, step.span]) & (tokens != after.mask_id)
         confidence = step.belief.logp_of(tokens[..., None])[..., 0].exp()
         for kept, new in (
-            (self.order, step.tick[:, None].expand_as(place)),
+            (self.order, step.tick[:, None].expand_as(written)),
             (self.confidence, confidence),
             (self.entropy, step.belief.entropy),
         ):
-            kept[:, step.span] = torch.where(place, new.to(kept.dtype), kept[:, step.span])
+            kept[:, step.span] = torch.where(written, new.to(kept.dtype), kept[:, step.span])
         self.uncertainty += torch.where(place, step.belief.entropy.double(), 0.0).sum(1)
-        busy = step.open.any(1)
-        self.ticks = self.ticks + busy
-        self.choices.append(choice.masked_fill(~busy, -1))
+        self.ticks = self.ticks + step.active
+        self.choices.append(choice.masked_fill(~step.active, -1))
         self.values.append(values)
 
     def cpu(self) -> Trace:

@@ -100,7 +100,19 @@ def test_json_is_one_document_with_every_key(decode):
     assert set(document) == {"mdmkit", "model", "sampler", "rows", "nfe", "seconds"}
     assert document["model"] == "toy:0" and document["sampler"]["seed"] == 5
     assert document["nfe"] == {"rows": 16, "calls": 8}
-    keys = {"index", "prompt", "prompt_ids", "text", "tokens", "seed", "uncertainty", "nfe", "order", "stopped"}
+    keys = {
+        "index",
+        "prompt",
+        "prompt_ids",
+        "text",
+        "tokens",
+        "seed",
+        "uncertainty",
+        "nfe",
+        "row_tokens",
+        "order",
+        "stopped",
+    }
     assert [set(row) for row in document["rows"]] == [keys, keys]
     first, second = document["rows"]
     assert (first["prompt"], first["prompt_ids"], second["prompt"], second["prompt_ids"]) == (

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -407,3 +408,36 @@ def test_observers_hear_every_step_and_change_nothing():
     watched = run(AHEAD, RAGGED, observers=[Listener()])
     assert watched.tokens == run(AHEAD, RAGGED).tokens
     assert sum(heard) == 0 and heard[0] > 0 and heard[-1] == 0
+
+
+@dataclass(frozen=True)
+class CountUp:
+    """Writes, and raises every written token of the block by one a step until it is `top`."""
+
+    top: int = 6
+    lingers: int = 3
+    rewrites: ClassVar[bool] = True
+
+    def __call__(self, step, actions, choice):
+        place, tokens = actions.take(choice)
+        held = step.canvas.tokens[:, step.span]
+        own = step.member & step.canvas.editable[:, step.span] & ~step.open & step.active[:, None]
+        written = torch.where(place, torch.ones_like(tokens), torch.where(own & (held < self.top), held + 1, held))
+        full = step.canvas.tokens.clone()
+        full[:, step.span] = written
+        return step.canvas.with_tokens(full)
+
+
+@pytest.mark.parametrize(("lingers", "tokens"), [(0, {1, 2}), (2, {3, 4}), (9, {6})])
+def test_a_commit_may_go_on_in_a_full_block_until_it_changes_nothing(lingers, tokens):
+    backbone = ToyBackbone(dtype=torch.float64)
+    sampler = Sampler(ByConfidence(), TakeQuota(), commit=CountUp(lingers=lingers), plan=Plan(length=4, block=2))
+    together = mdmkit.decode(sampler, backbone, ["ab", "dc_", "abc"]).rows
+    row = together[0]
+    # A full block holds 1 and 2; both rise as long as steps last, and the one that changes nothing ends it.
+    assert {*row.tokens[:2]} == {*row.tokens[2:]} == tokens
+    assert row.nfe == 2 * (2 + min(lingers, 6))
+    assert max(row.order) == row.nfe - 1 - (lingers > 5)
+    for prompt, found in zip(["ab", "dc_", "abc"], together, strict=True):
+        alone = mdmkit.decode(sampler, backbone, [prompt]).rows[0]
+        assert (alone.tokens, alone.nfe, alone.order) == (found.tokens, found.nfe, found.order)

@@ -10,8 +10,10 @@ import click
 
 from mdmkit import registry
 from mdmkit.cli.options import composing
-from mdmkit.cli.output import check_targets, write_json
+from mdmkit.cli.output import DocumentFile, check_targets
 from mdmkit.cli.requests import check, gather
+from mdmkit.cli.results import Results, open_rows
+from mdmkit.cli.resuming import check_resume, identity, rows_of, write_record
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.errors import MdmkitError
 
@@ -50,7 +52,12 @@ DEFAULT_BATCH = 16
     type=click.Path(path_type=Path),
     help="JSON lines: texts, id lists, or objects with per-row options.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file, as rows finish."
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with an --output that an earlier run of this command left unfinished."
+)
 @click.option(
     "--trace", type=click.Path(path_type=Path), help="Write order, confidence, entropies and choices to this JSON file."
 )
@@ -79,6 +86,7 @@ def decode(
     ids: tuple[str, ...],
     file: Path | None,
     output: Path | None,
+    resume: bool,
     trace: Path | None,
     overwrite: bool,
     seed: int | None,
@@ -93,7 +101,14 @@ def decode(
 
     Without --prompt, --prompt-ids or --prompts, the model's own sample prompts are decoded.
     """
-    check_targets({"--output": output, "--trace": trace}, {"--prompts": file, "--config": config}, overwrite)
+    if resume:
+        check_resume(output, trace, overwrite)
+    check_targets(
+        {"--output": output, "--trace": trace},
+        {"--prompts": file, "--config": config},
+        overwrite,
+        "--output" if resume else None,
+    )
     from mdmkit.composing import compose
     from mdmkit.loading import load
 
@@ -107,23 +122,34 @@ def decode(
     limit_threads(backbone)
     if not prompts:
         prompts = _samples(backbone, model, sampler.seed)
-    check(backbone, prompts, sampler.plan, lines)
+    sizes = check(backbone, prompts, sampler.plan, lines)
     found = registry.default()
     listening = [found.load(found.find("observer", name))() for name in watchers]
-    rows, calls, seconds = run(sampler, backbone, prompts, batch, output, live, listening)
+    if any(getattr(observer, "terminal", False) for observer in listening):
+        live = bool(live)
 
     document = {"mdmkit": _version(), "model": model, "sampler": sampler.config}
-    if trace is not None:
-        write_json("--trace", trace, document | {"rows": [_traced(row, backbone) for row in rows]})
-    nfe = {"rows": sum(row.nfe for row in rows), "calls": calls}
+    settings = {"model-option": _options(model_options), "device": backbone.device.type, "dtype": dtype}
+    run_of = identity(document, prompts, **settings)
+    kept, rows_file = open_rows(output, run_of, resume, overwrite, len(prompts))
+    results = Results(
+        file=rows_file,
+        trace=DocumentFile("--trace", trace, document) if trace is not None else None,
+        traced=lambda row: _traced(row, backbone),
+        collect=as_json or output is None,
+        kept=kept,
+    )
+    if as_json and output is not None:
+        results.rows += rows_of(output, kept.rows) if kept.rows else ()
+    calls, seconds = run(sampler, backbone, prompts, sizes, lines, batch, results, kept.done, live, listening)
+
+    if output is not None and kept.waiting:  # they are in the output now
+        write_record(output, run_of, [])
     if as_json:
-        click.echo(
-            json.dumps(
-                document | {"rows": [row.json() for row in rows], "nfe": nfe, "seconds": seconds}, ensure_ascii=False
-            )
-        )
+        nfe = {"rows": sum(row["nfe"] for row in results.rows), "calls": calls}
+        click.echo(json.dumps(document | {"rows": results.rows, "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
     else:
-        _show(rows, nfe, seconds)
+        _show(results, calls, seconds)
 
 
 def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
@@ -169,20 +195,22 @@ def _traced(row: Row, backbone: Backbone) -> dict[str, Any]:
     return {"index": row.index, "seed": row.seed, **row.trace, "pieces": pieces}
 
 
-def _show(rows: list[Row], nfe: dict[str, int], seconds: float) -> None:
+def _show(results: Results, calls: int, seconds: float) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    for row in rows:
-        asked = row.prompt if row.prompt is not None else " ".join(map(str, row.prompt_ids))
+    for row in results.rows:
+        asked = row["prompt"] if row["prompt"] is not None else " ".join(map(str, row["prompt_ids"]))
         console.print(Text(asked, style="dim"))
-        console.print(Text(str(row.text), style="bold"))
-        console.print(Text(f"H̃ {row.uncertainty:.3f} nats · NFE {row.nfe}\n", style="dim"))
-    tokens = sum(sum(tick >= 0 for tick in row.order) for row in rows)
+        console.print(Text(str(row["text"]), style="bold"))
+        console.print(Text(f"H̃ {row['uncertainty']:.3f} nats · NFE {row['nfe']}\n", style="dim"))
+    before = f" {results.finished - results.new} rows were there before." if results.finished > results.new else ""
+    where = f" All are in {results.file.path}." if results.file is not None else ""
+    rate = results.tokens / max(seconds, 1e-9)
     console.print(
-        f"{len(rows)} rows, {tokens} tokens in {seconds:.2f} s ({tokens / max(seconds, 1e-9):.0f} tokens/s); "
-        f"NFE {nfe['rows']} rows in {nfe['calls']} calls"
+        f"{results.new} rows, {results.tokens} tokens in {seconds:.2f} s ({rate:.0f} tokens/s); "
+        f"NFE {results.nfe} rows in {calls} calls{'.' if before or where else ''}{before}{where}"
     )
 
 

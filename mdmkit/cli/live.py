@@ -27,9 +27,14 @@ MASK_SIGN = "▁"
 
 
 class Meter(Observer):
-    """A progress bar over all prompts: tokens, NFE, tokens per second, time left."""
+    """A progress bar over all prompts: tokens, NFE, tokens per second, time left.
 
-    def __init__(self, console: Console, prompts: int):
+    Args:
+        prompts: rows to come.
+        tokens: masks to fill in them all; where None, rows to come are expected to be as long as those seen.
+    """
+
+    def __init__(self, console: Console, prompts: int, tokens: int | None = None):
         self.bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.fields[done]}/{task.fields[prompts]} rows"),
@@ -38,17 +43,18 @@ class Meter(Observer):
             TimeRemainingColumn(),
             console=console,
         )
-        self.task = self.bar.add_task("", total=None, done=0, prompts=prompts, nfe=0, rate=0.0)
-        self.prompts, self.done, self.nfe, self.tokens = prompts, 0, 0, 0
+        self.task = self.bar.add_task("", total=tokens, done=0, prompts=prompts, nfe=0, rate=0.0)
+        self.prompts, self.expected = prompts, tokens
+        self.done = self.nfe = self.tokens = 0
         self.began = time.perf_counter()
         self._batch = self._left = 0
 
     def on_start(self, sampler: Sampler, backbone: Backbone, canvas: Canvas) -> None:
         self._batch = int(canvas.masked.sum())
         self._left = self._batch
-        seen = self.done + len(canvas.tokens)
-        # The rows still to come are expected to be as long as those seen.
-        self.bar.update(self.task, total=(self.tokens + self._batch) * self.prompts / max(1, seen))
+        if self.expected is None:
+            seen = self.done + len(canvas.tokens)
+            self.bar.update(self.task, total=(self.tokens + self._batch) * self.prompts / max(1, seen))
 
     def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
         self._left -= int(actions.take(choice)[0].sum())
@@ -68,8 +74,8 @@ class Meter(Observer):
 class LiveView(Observer):
     """Some rows of the batch as they fill: given tokens plain, open ones low, new ones bright."""
 
-    def __init__(self, console: Console, prompts: int, rows: int = 4):
-        self.meter, self.rows = Meter(console, prompts), rows
+    def __init__(self, console: Console, prompts: int, tokens: int | None = None, rows: int = 4):
+        self.meter, self.rows = Meter(console, prompts, tokens), rows
         self.live = Live(console=console, auto_refresh=False, transient=True)
         self._drawn = 0.0
 

@@ -6,14 +6,19 @@ import contextlib
 import errno
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from mdmkit.errors import MdmkitError
 
 
-def check_targets(targets: dict[str, Path | None], sources: dict[str, Path | None], overwrite: bool) -> None:
+def check_targets(
+    targets: dict[str, Path | None], sources: dict[str, Path | None], overwrite: bool, resume: str | None = None
+) -> None:
     """Refuse outputs that exist (without `--overwrite`), cannot be written, or are one file with an input or another.
+
+    `resume` names the option whose file may exist, because the run goes on with it.
 
     Raises:
         MdmkitError: before any work is done; names the option, the path and the way out.
@@ -23,7 +28,7 @@ def check_targets(targets: dict[str, Path | None], sources: dict[str, Path | Non
         if path is None:
             continue
         try:
-            _check_target(option, path, overwrite)
+            _check_target(option, path, overwrite or option == resume)
         except OSError as error:  # a name too long, a loop of links
             raise MdmkitError(f"{option} {path}: {error.strerror or error}. Name another file.") from error
         where = path.resolve()
@@ -38,7 +43,8 @@ def _check_target(option: str, path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise MdmkitError(f"{option} {path}: that is a directory. Name a file in it.")
     if path.exists() and not overwrite:
-        raise MdmkitError(f"{option} {path}: the file exists. Name another, or add --overwrite to replace it.")
+        go_on = ", or --resume to go on with an unfinished run" if option == "--output" else ""
+        raise MdmkitError(f"{option} {path}: the file exists. Name another, or add --overwrite to replace it{go_on}.")
     folder = path.resolve().parent
     if not folder.is_dir():
         raise MdmkitError(f"{option} {path}: the directory {folder} does not exist. Create it first.")
@@ -47,11 +53,25 @@ def _check_target(option: str, path: Path, overwrite: bool) -> None:
 
 
 class RowFile:
-    """A JSON-lines file that grows by whole rows; each batch is on disk before the next one starts."""
+    """A JSON-lines file that grows by whole rows; what is written is on disk before anything else happens.
 
-    def __init__(self, path: Path):
-        self.path, self.rows = path, 0
+    Args:
+        path: the file; it is opened, and an old one replaced, only once there is something to write.
+        keep: rows and bytes at the head of an existing file to go on from; what follows them is cut off at once.
+        opened: called when a new file was opened and nothing is in it yet.
+    """
+
+    def __init__(self, path: Path, keep: tuple[int, int] | None = None, opened: Callable[[], None] = lambda: None):
+        self.path, self.rows, self.opened = path, 0, opened
         self._file: IO[bytes] | None = None
+        if keep is not None:
+            self.rows, size = keep
+            try:
+                self._file = path.open("r+b")
+                self._file.truncate(size)
+                self._file.seek(size)
+            except OSError as error:
+                raise MdmkitError(f"--output {path}: {error.strerror or error}.") from error
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Append rows and have them on disk.
@@ -59,9 +79,12 @@ class RowFile:
         Raises:
             MdmkitError: the disk is full, or the file cannot be written.
         """
+        if not rows:
+            return
         try:
-            if self._file is None:  # opened (and an old file replaced) only once there is something to write
+            if self._file is None:
                 self._file = self.path.open("wb")
+                self.opened()
             start = self._file.tell() if self._file.seekable() else None
             try:
                 self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
@@ -82,6 +105,63 @@ class RowFile:
         if self._file is not None:
             with contextlib.suppress(OSError):  # a failed write has been reported already
                 self._file.close()
+
+
+class DocumentFile:
+    """A JSON document with a long list `rows` at its end, written row by row; it takes its place when it is whole.
+
+    Args:
+        option: the option that named it, for messages.
+        head: the keys before `rows`.
+    """
+
+    def __init__(self, option: str, path: Path, head: dict[str, Any]):
+        self.option, self.path, self.head, self.rows = option, path.resolve(), head, 0
+        self._piped = path.exists() and not path.is_file()  # a pipe or a device: there is nothing to replace
+        self._part = self.path if self._piped else self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._file: IO[str] | None = None
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row.
+
+        Raises:
+            MdmkitError: it cannot be written; nothing is left behind.
+        """
+        with self._guarded():
+            self._append((", " if self.rows else "") + json.dumps(row, ensure_ascii=False))
+        self.rows += 1
+
+    def finish(self) -> None:
+        """End the document and put it in its place.
+
+        Raises:
+            MdmkitError: it cannot be written; nothing is left behind.
+        """
+        with self._guarded():
+            self._append("]}")
+            assert self._file is not None
+            self._file.close()
+            if not self._piped:
+                os.replace(self._part, self.path)
+
+    def _append(self, text: str) -> None:
+        if self._file is None:
+            self._file = self._part.open("w", encoding="utf-8")
+            self._file.write(json.dumps(self.head | {"rows": []}, ensure_ascii=False).removesuffix("]}"))
+        self._file.write(text)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, UnicodeError) as error:
+            if self._file is not None:
+                with contextlib.suppress(OSError):
+                    self._file.close()
+            if not self._piped:
+                self._part.unlink(missing_ok=True)
+            said = error.strerror if isinstance(error, OSError) else None
+            raise MdmkitError(f"{self.option} {self.path}: {said or error}.") from error
 
 
 def write_json(option: str, path: Path, document: Any) -> None:

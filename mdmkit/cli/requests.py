@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mdmkit.errors import MdmkitError
 
@@ -40,14 +40,24 @@ def gather(
     return prompts, lines
 
 
-def check(backbone: Backbone, prompts: Sequence[Prompt], plan: Plan, lines: dict[int, str]) -> None:
+class Size(NamedTuple):
+    """How long a prompt is, in tokens: all of its row, and the masks in it."""
+
+    length: int
+    masks: int
+
+
+def check(backbone: Backbone, prompts: Sequence[Prompt], plan: Plan, lines: dict[int, str]) -> list[Size]:
     """Encode every prompt once, so that a bad one is found, and named by its line, before the first is decoded."""
+    sizes = []
     for prompt in prompts:
         try:
-            backbone.encode([prompt], plan)
+            canvas, _ = backbone.encode([prompt], plan)
         except MdmkitError as error:
             where = lines.get(prompt.index)
             raise MdmkitError(f"{where}: {error}" if where else str(error)) from error
+        sizes.append(Size(canvas.tokens.shape[1], int(canvas.masked.sum())))
+    return sizes
 
 
 def _numbers(text: str) -> list[int]:

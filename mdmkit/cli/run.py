@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mdmkit.cli.output import RowFile
+from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
     from mdmkit.canvas import Prompt
-    from mdmkit.decoding import Row
+    from mdmkit.cli.requests import Size
+    from mdmkit.cli.results import Results
     from mdmkit.model import Backbone
     from mdmkit.observe import Observer
     from mdmkit.sampler import Sampler
@@ -28,49 +29,88 @@ def run(
     sampler: Sampler,
     backbone: Backbone,
     prompts: list[Prompt],
+    sizes: list[Size],
+    lines: dict[int, str],
     batch: int,
-    output: Path | None,
+    results: Results,
+    done: set[int],
     live: bool | None,
     listening: list[Observer],
-) -> tuple[list[Row], int, float]:
-    """Decode batch by batch; what is finished is in the output file whatever happens next."""
-    from mdmkit.decoding import decode_batches
+) -> tuple[int, float]:
+    """Decode batch by batch; return model calls and seconds.
 
-    rows: list[Row] = []
+    What is finished is in the files whatever happens: rows that wait for others are written before an error is raised.
+
+    Args:
+        sizes: of each prompt.
+        lines: where a prompt came from, for messages.
+        done: indices of the prompts whose rows the results have already.
+    """
+    from mdmkit.decoding import decode_batches
+    from mdmkit.errors import RowError
+    from mdmkit.grouping import grouped
+
+    def length(prompt: Prompt) -> int:
+        return sizes[prompt.index].length
+
     calls, began = 0, time.perf_counter()
-    sink = RowFile(output) if output is not None else None
+    coming = [prompt.index for chunk in grouped(prompts, batch, length, done) for prompt in chunk]
     try:
-        with watching(live, len(prompts)) as views:
-            observers = [*views, *listening]
-            for done, used in decode_batches(sampler, backbone, prompts, batch=batch, observers=observers):
-                rows += done
+        with watching(live, len(coming), sum(sizes[index].masks for index in coming)) as views:
+            for rows, used in decode_batches(
+                sampler,
+                backbone,
+                prompts,
+                batch=batch,
+                observers=[*views, *listening],
+                length=length,
+                done=done,
+                tell=lambda said: print(said, file=sys.stderr),
+            ):
+                results.add(rows)
                 calls += used
-                if sink is not None:
-                    sink.write([row.json() for row in done])
+        results.end()
     except KeyboardInterrupt:
-        kept = f"{len(rows)} of {len(prompts)} rows are finished"
-        click.echo(f"Stopped: {kept}{f' and in {output}' if output is not None and rows else ''}.", err=True)
+        results.end()
+        click.echo(f"Stopped: {_kept(results, len(prompts))}", err=True)
         raise SystemExit(130) from None
+    except MdmkitError as error:
+        results.end()
+        where = lines.get(error.prompt) if isinstance(error, RowError) and error.prompt is not None else None
+        told = f"{where}: {error}" if where else str(error)
+        raise MdmkitError(f"{told} {_kept(results, len(prompts))}" if results.finished else told) from error
+    except Exception:
+        results.end()
+        if results.finished:
+            click.echo(f"Stopped: {_kept(results, len(prompts))}", err=True)
+        raise
     finally:
-        if sink is not None:
-            sink.close()
-    return rows, calls, time.perf_counter() - began
+        results.close()
+    return calls, time.perf_counter() - began
+
+
+def _kept(results: Results, prompts: int) -> str:
+    finished = f"{results.finished} of {prompts} rows are finished"
+    if results.file is None or not results.finished:
+        return f"{finished}."
+    return f"{finished} and in {results.file.path}. The same command with --resume goes on from there."
 
 
 @contextlib.contextmanager
-def watching(live: bool | None, prompts: int) -> Iterator[list[Observer]]:
+def watching(live: bool | None, prompts: int, tokens: int) -> Iterator[list[Observer]]:
+    """Draw the live view or the progress bar on the terminal, if there is one, over so many rows and masks."""
     from rich.console import Console
 
     console = Console(stderr=True, force_terminal=live or None)
     if live or (live is None and console.is_terminal):
         from mdmkit.cli.live import LiveView
 
-        with LiveView(console, prompts) as view:
+        with LiveView(console, prompts, tokens) as view:
             yield [view]
     elif console.is_terminal:
         from mdmkit.cli.live import Meter
 
-        meter = Meter(console, prompts)
+        meter = Meter(console, prompts, tokens)
         with meter.bar:
             yield [meter]
     else:

@@ -62,6 +62,7 @@ class Moment:
             open=self.open[:, span].clone(),
             member=self.member[:, span].clone(),
             quota=self.quota,
+            active=self.open.any(1),
             tick=self.tick,
             plan=Plan(length=self.open.shape[1]),
             draws=self.draws,

@@ -1,0 +1,394 @@
+"""A run of many prompts that is cut short: what is finished is kept, and `--resume` ends with the same file."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from mdmkit import registry
+from mdmkit.cli import main
+from mdmkit.grouping import WINDOW
+
+PLUGIN = '''
+import gc
+import os
+import signal
+import sys
+
+import torch
+
+from mdmkit import Component, Observer, hookimpl
+from mdmkit.decoding import Row
+from mdmkit.testing import ToyBackbone
+from mdmkit.testing.reference import ByConfidence, TakeQuota
+
+
+class Toy(ToyBackbone):
+    """Stops like Ctrl-C in a given forward, gives no numbers in another, or has room for so many rows."""
+
+    calls = 0
+
+    def forward(self, *args, **options):
+        self.calls += 1
+        if len(args[0]) > int(os.environ.get("ROOM", 99)):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if self.calls == int(os.environ.get("STOP_AT", 0)):
+            raise KeyboardInterrupt
+        hidden = super().forward(*args, **options)
+        return hidden * torch.nan if self.calls == int(os.environ.get("NAN_AT", 0)) else hidden
+
+
+class Killed(Observer):
+    """Dies in the third step of a given batch, as by kill -9."""
+
+    batches = steps = 0
+
+    def on_start(self, *batch):
+        self.batches, self.steps = self.batches + 1, 0
+
+    def on_step(self, *step):
+        self.steps += 1
+        if self.batches == int(os.environ["KILL_AT"]) and self.steps == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Living(Observer):
+    """Says how many rows are in memory when a batch begins."""
+
+    batches = 0
+
+    def on_start(self, *batch):
+        self.batches += 1
+        if self.batches % 9 == 0:
+            gc.collect()
+            print("living", sum(type(thing) is Row for thing in gc.get_objects()), file=sys.stderr)
+
+
+class Resident(Observer):
+    """Says how much memory the process holds when a batch begins, MiB."""
+
+    def on_start(self, *batch):
+        with open("/proc/self/statm") as sizes:
+            print("resident", int(sizes.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20, file=sys.stderr)
+
+
+class Batches(Observer):
+    def on_batch(self, prompts):
+        print("batch", *(prompt.index for prompt in prompts), file=sys.stderr)
+
+
+@hookimpl
+def mdmkit_backbone():
+    return [Component("toy", Toy)]
+
+
+@hookimpl
+def mdmkit_observer():
+    return [Component("killed", Killed), Component("living", Living), Component("batches", Batches),
+            Component("resident", Resident)]
+
+
+@hookimpl
+def mdmkit_score():
+    return [Component("by_confidence", ByConfidence)]
+
+
+@hookimpl
+def mdmkit_select():
+    return [Component("take_quota", TakeQuota)]
+'''
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A directory with a plugin, a greedy config and 60 prompts of mixed length, and in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toys.py").write_text(PLUGIN)
+    (tmp_path / "greedy.yaml").write_text("score: by_confidence\nselect: take_quota\n")
+    prompts = [{"prompt": "abcdefghij"[: 1 + i * 7 % 10], "length": 1 + i * 5 % 6} for i in range(60)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    return tmp_path
+
+
+@pytest.fixture
+def decode(place, monkeypatch):
+    """Run `mdmkit decode` on the 60 prompts in batches of 4; later options win; names in capitals go to the model."""
+
+    def call(*options, **environment):
+        monkeypatch.setattr(registry, "_default", None)  # every command is a process of its own
+        base = ["decode", "--plugin", "toys.py", "--model", "toy:0", "--no-live", "--device", "cpu", "--batch", "4"]
+        given = [*base, "--config", "greedy.yaml", "--prompts", "p.jsonl", *map(str, options)]
+        return CliRunner().invoke(main, given, env={key: str(value) for key, value in environment.items()})
+
+    return call
+
+
+@pytest.fixture
+def whole(decode, place):
+    """The bytes of a run that nothing disturbs."""
+    result = decode("--output", "whole.jsonl")
+    assert result.exit_code == 0, result.output
+    return (place / "whole.jsonl").read_bytes()
+
+
+def refused(result, *words):
+    assert result.exit_code == 2, result.output
+    assert result.stdout == "" and "Traceback" not in result.stderr
+    text = " ".join(result.stderr.split())
+    for word in words:
+        assert word in text, text
+
+
+def indices(file):
+    return [json.loads(line)["index"] for line in file.read_text().splitlines()]
+
+
+# -- kill -9 ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_hundred_prompts_killed_in_the_middle_end_in_the_same_file(place, decode):
+    draw = random.Random(0)
+    products = [f"{draw.randint(2, 9)}*{draw.randint(2, 9)}={'_' * draw.choice((2, 3, 5, 7))}" for _ in range(200)]
+    (place / "puzzles.jsonl").write_text("".join(json.dumps(text) + "\n" for text in products))
+    given = ["--model", "zoo:puzzles", "--batch", "8", "--prompts", "puzzles.jsonl", "--output"]
+    base = ["decode", "--plugin", "toys.py", "--no-live", "--device", "cpu", "--config", "greedy.yaml"]
+    killed = subprocess.run(
+        [sys.executable, "-m", "mdmkit", *base, *given, "out.jsonl", "--observer", "killed"],
+        env=os.environ | {"KILL_AT": "13", "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    before = (place / "out.jsonl").read_bytes()
+    finished = before.count(b"\n")
+    assert 64 <= finished <= 96 and before.endswith(b"\n")  # the first window, and some of the second
+
+    (place / "out.jsonl").write_bytes(before + b'{"index": 99, "pro')
+    result = decode(*given, "out.jsonl", "--resume")
+    assert f"{200 - finished} rows, " in result.stdout and f"{finished} rows were there before" in result.stdout
+    assert decode(*given, "whole.jsonl").exit_code == 0
+    assert (place / "out.jsonl").read_bytes() == (place / "whole.jsonl").read_bytes()
+    assert indices(place / "out.jsonl") == list(range(200))
+
+
+# -- --resume --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [0, 1, 700, 5000, -1])
+def test_a_file_cut_anywhere_ends_the_same(decode, place, whole, cut):
+    decode("--output", "out.jsonl")
+    (place / "out.jsonl").write_bytes(whole[:cut])
+    result = decode("--output", "out.jsonl", "--resume")
+    assert result.exit_code == 0, result.output
+    assert (place / "out.jsonl").read_bytes() == whole
+    assert f"{60 - whole[:cut].count(10)} rows, " in result.stdout
+
+
+@pytest.mark.parametrize("stop", [1, 12, 40])
+def test_rows_that_waited_when_ctrl_c_came_are_kept_and_not_decoded_again(decode, place, whole, stop):
+    result = decode("--output", "out.jsonl", STOP_AT=stop)
+    assert result.exit_code == 130
+    kept = indices(place / "out.jsonl") if (place / "out.jsonl").exists() else []
+    assert f"Stopped: {len(kept)} of 60 rows are finished" in result.stderr
+    assert ("--resume goes on" in result.stderr) == bool(kept)
+    assert kept == sorted(kept) and (stop == 1 or kept != list(range(len(kept))))  # there are gaps
+    # A second run is cut short before it finishes anything; what waits is still there afterwards.
+    assert decode("--output", "out.jsonl", "--resume", STOP_AT=1).exit_code == 130
+    assert (indices(place / "out.jsonl") if kept else []) == kept
+    result = decode("--output", "out.jsonl", "--resume", "--observer", "batches")
+    assert (place / "out.jsonl").read_bytes() == whole
+    batches = [{*map(int, line.split()[1:])} for line in result.stderr.splitlines() if line.startswith("batch")]
+    assert not any(batch <= {*kept} for batch in batches)
+    assert {*range(60)} - {*kept} <= set().union(*batches)
+    assert f"{60 - len(kept)} rows, " in result.stdout
+    assert json.loads((place / "out.jsonl.run.json").read_text())["waiting"] == []
+
+
+def test_a_kill_while_waiting_rows_are_moved_loses_none(decode, place, whole):
+    """The worst moment: they are in the record, and no longer in the file."""
+    decode("--output", "out.jsonl", STOP_AT=12)
+    kept = indices(place / "out.jsonl")
+    head = next(i for i in range(60) if i not in kept)
+    from mdmkit.cli.resuming import reopen
+
+    record = json.loads((place / "out.jsonl.run.json").read_text())
+    assert sorted(reopen(place / "out.jsonl", record["run"], 60).done) == kept
+    lines = (place / "out.jsonl").read_bytes().splitlines(keepends=True)
+    (place / "out.jsonl").write_bytes(b"".join(lines[:head]))
+    result = decode("--output", "out.jsonl", "--resume")
+    assert f"{60 - len(kept)} rows, " in result.stdout
+    assert (place / "out.jsonl").read_bytes() == whole
+
+
+def test_resuming_what_is_finished_changes_nothing_and_what_never_began_begins(decode, place, whole):
+    result = decode("--output", "whole.jsonl", "--resume")
+    assert "0 rows, 0 tokens" in result.stdout and "60 rows were there before" in result.stdout
+    assert (place / "whole.jsonl").read_bytes() == whole
+    assert decode("--output", "new.jsonl", "--resume").exit_code == 0
+    assert (place / "new.jsonl").read_bytes() == whole
+
+
+def test_the_batch_may_change_between_the_runs(decode, place, whole):
+    decode("--output", "out.jsonl", STOP_AT=40)
+    assert decode("--output", "out.jsonl", "--resume", "--batch", 3).exit_code == 0
+    rows = [json.loads(line) for line in (place / "out.jsonl").read_text().splitlines()]
+    expected = [json.loads(line) for line in whole.decode().splitlines()]
+    assert [(row["index"], row["tokens"]) for row in rows] == [(row["index"], row["tokens"]) for row in expected]
+
+
+def test_json_after_a_resume_holds_all_rows(decode, place, whole):
+    decode("--output", "out.jsonl", STOP_AT=40)
+    document = json.loads(decode("--output", "out.jsonl", "--resume", "--json").stdout)
+    assert document["rows"] == [json.loads(line) for line in whole.decode().splitlines()]
+    assert document["nfe"]["rows"] == sum(row["nfe"] for row in document["rows"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--seed", 3], ["sampler.seed (0 then, 3 now)."]),
+        (["--set", "draw.temperature=0.5"], ["sampler.draw.temperature (0.0 then, 0.5 now)."]),
+        (["--set", "plan.block=2", "--model", "toy:1"], ["model (toy:0 then, toy:1 now)", "sampler.plan.block (null"]),
+        (["--model-option", "vocab=20"], ["model-option.vocab (nothing then, 20 now)"]),
+        (["--dtype", "float32"], ["dtype (auto then, float32 now)"]),
+        (["--prompt", "a"], ["prompts (60 then, 61 now)."]),
+        (["--prompts", "q.jsonl"], ["prompts (as many, but not the same)."]),
+    ],
+)
+def test_another_run_is_refused_by_what_differs(decode, place, options, words):
+    lines = (place / "p.jsonl").read_text().splitlines()
+    (place / "q.jsonl").write_text("\n".join([*lines[:-1], '{"prompt": "a", "length": 2}']))
+    decode("--output", "out.jsonl", STOP_AT=40)
+    before = {path.name: path.read_bytes() for path in place.glob("out*")}
+    refused(decode("--output", "out.jsonl", "--resume", *options), "out.jsonl is of another run: ", *words)
+    assert {path.name: path.read_bytes() for path in place.glob("out*")} == before
+
+
+def test_a_file_of_another_kind_is_refused(decode, place):
+    (place / "out.jsonl").write_text("precious\n")
+    refused(decode("--output", "out.jsonl"), "the file exists", "--overwrite", "--resume")
+    refused(decode("--output", "out.jsonl", "--resume"), "out.jsonl.run.json", "cannot be read", "--overwrite")
+    (place / "out.jsonl.run.json").write_text("[1]")
+    refused(decode("--output", "out.jsonl", "--resume"), "does not say what run out.jsonl is of")
+    (place / "out.jsonl").unlink()
+    refused(decode("--output", "out.jsonl"), "the run is recorded in out.jsonl.run.json, and that file exists")
+    assert (place / "out.jsonl.run.json").read_text() == "[1]"
+    assert decode("--output", "out.jsonl", "--overwrite").exit_code == 0
+    (place / "out.jsonl").write_text('{"index": 0}\nprecious\n')
+    refused(decode("--output", "out.jsonl", "--resume"), "line 2 of out.jsonl is no row of this run")
+    assert (place / "out.jsonl").read_text() == '{"index": 0}\nprecious\n'
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], ["give --output"]),
+        (["--output", "out.jsonl", "--overwrite"], ["--overwrite", "one of the two"]),
+        (["--output", "out.jsonl", "--trace", "t.json"], ["--trace", "leave no trace"]),
+        (["--output", "/dev/null"], ["keeps no rows"]),
+    ],
+)
+def test_what_cannot_go_with_resume_is_refused(decode, place, options, words):
+    refused(decode("--resume", *options), *words)
+    assert not (place / "out.jsonl").exists()
+
+
+# -- a row that fails ------------------------------------------------------------------------------------------------
+
+
+def test_logits_that_are_no_numbers_are_named_by_line_and_what_is_finished_is_kept(decode, place, whole):
+    result = decode("--output", "out.jsonl", NAN_AT=30)
+    kept = indices(place / "out.jsonl")
+    refused(
+        result,
+        "p.jsonl, line ",
+        "the model's logits are not numbers (NaN) at tick ",
+        f"{len(kept)} of 60 rows are finished and in out.jsonl. The same command with --resume goes on from there.",
+    )
+    line = int(result.stderr.split("line ")[1].split(":")[0])
+    assert f" in row {line - 1} " in " ".join(result.stderr.split()) and line - 1 not in kept
+    assert len(kept) > 4 and kept != list(range(len(kept)))
+    assert decode("--output", "out.jsonl", "--resume").exit_code == 0
+    assert (place / "out.jsonl").read_bytes() == whole
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_said_on_standard_error(decode, place, whole):
+    result = decode("--output", "out.jsonl", ROOM=2)
+    assert result.exit_code == 0
+    assert result.stderr == "Out of GPU memory with 4 rows: decoding 2 at a time from here on.\n"
+    expected = [json.loads(line)["tokens"] for line in whole.decode().splitlines()]
+    assert [json.loads(line)["tokens"] for line in (place / "out.jsonl").read_text().splitlines()] == expected
+    result = decode("--output", "none.jsonl", ROOM=1)
+    assert result.exit_code == 2
+    assert (
+        "out of GPU memory with 2 rows of 4 columns, over a vocabulary of 13, after the batch was halved"
+        in " ".join(result.stderr.split())
+    )
+    assert not (place / "none.jsonl").exists()
+
+
+def test_the_stream_prints_lines_and_keeps_the_live_view_away(decode, place, monkeypatch):
+    from mdmkit.cli import run
+
+    asked, watching = [], run.watching
+    monkeypatch.setattr(run, "watching", lambda live, *sizes: asked.append(live) or watching(live, *sizes))
+    base = ["--observer", "stream", "--output", "out.jsonl", "--overwrite"]
+    line = ["decode", "--plugin", "toys.py", "--model", "toy:0", "--config", "greedy.yaml", "--prompts", "p.jsonl"]
+    monkeypatch.setattr(registry, "_default", None)
+    said = CliRunner().invoke(main, [*line, *base]).stderr.splitlines()
+    rows = [json.loads(line) for line in (place / "out.jsonl").read_text().splitlines()]
+    assert sorted(said) == sorted(f"[{row['index']}] {row['text']}" for row in rows)
+    monkeypatch.setattr(registry, "_default", None)
+    CliRunner().invoke(main, [*line, *base, "--live"])
+    assert asked == [False, True]
+
+
+# -- nothing piles up ------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_are_written_are_not_kept(decode, place):
+    result = decode("--output", "out.jsonl", "--trace", "t.json", "--observer", "living", "--batch", 1)
+    living = [int(line.split()[1]) for line in result.stderr.splitlines() if line.startswith("living")]
+    assert len(living) == 6 and max(living) <= WINDOW
+
+
+def test_the_trace_of_many_rows_is_one_document_in_order(decode, place, whole):
+    assert decode("--trace", "t.json", "--output", "out.jsonl").exit_code == 0
+    document = json.loads((place / "t.json").read_text())
+    assert list(document) == ["mdmkit", "model", "sampler", "rows"]
+    rows = [json.loads(line) for line in whole.decode().splitlines()]
+    assert [row["index"] for row in document["rows"]] == list(range(60))
+    assert [row["uncertainty"] for row in document["rows"]] == [row["uncertainty"] for row in rows]
+    result = decode("--trace", "cut.json", "--output", "cut.jsonl", STOP_AT=40)
+    assert result.exit_code == 130
+    cut = json.loads((place / "cut.json").read_text())
+    assert [row["index"] for row in cut["rows"]] == indices(place / "cut.jsonl") != []
+    assert not list(place.glob(".*.part"))
+
+
+def test_a_trace_that_cannot_be_written_leaves_no_part_of_it(decode, place):
+    refused(decode("--trace", "/dev/full", "--overwrite"), "--trace /dev/full: No space left on device")
+    assert not list(place.glob(".*.part"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the resident memory from /proc")
+def test_two_thousand_prompts_of_mixed_length_run_at_constant_memory(place):
+    """From a quarter of the way on; the 1,500 rows from there, kept with their traces, would take 8 MiB."""
+    draw = random.Random(1)
+    texts = ["_" * draw.randint(1, 48) for _ in range(2000)]
+    (place / "many.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+    line = ["decode", "--sampler", "confidence", "--device", "cpu", "--set", "plan.tokens_per_step=4"]
+    line += ["--prompts", "many.jsonl", "--output", "out.jsonl", "--trace", "t.json"]
+    line += ["--plugin", "toys.py", "--observer", "resident"]
+    done = subprocess.run([sys.executable, "-m", "mdmkit", *line], capture_output=True, text=True, check=True)
+    assert indices(place / "out.jsonl") == list(range(2000))
+    resident = [float(said.split()[1]) for said in done.stderr.splitlines() if said.startswith("resident")]
+    assert len(resident) == 125
+    assert max(resident[32:]) - max(resident[:32]) < 3, resident
