@@ -63,7 +63,8 @@ class Agenda:
         ):
             if failed.any():
                 row = int(failed.long().argmax())
-                raise RowError(reason, int(step.tick[row]), row)
+                # Under a search the rows of the loop are particles.
+                raise RowError(reason, int(step.tick[row]), row // getattr(sampler.search, "particles", 1))
         forward = host[: looked.numel()].nonzero()[:, 0]
         owners = forward // looked.shape[1]
         compare = rows[3][owners].nonzero()[:, 0]

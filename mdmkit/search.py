@@ -27,7 +27,7 @@ class Search(Protocol):
     """`particles` is P: rows b·P to b·P + P − 1 of the loop belong to row b of the canvas.
 
     Optional, where present: `chooses = True` says that it chooses among alternatives itself, so that no lookahead is
-    needed; `looks = True` that it reads `look`, so that every live state is forwarded, also where its belief will not be
+    needed; `looks = True` that it reads `look`, so that every live state is forwarded, also where its belief is not
     carried on; `prune(step, actions) -> Actions` takes alternatives out before they are forwarded, all of a particle's
     own included, as long as one of each row stays.
     """

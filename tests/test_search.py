@@ -28,7 +28,7 @@ class Restless:
 
     def move(self, step, actions, values, choice, look):
         step.memory.setdefault("tokens seen", step.canvas.tokens)
-        return self._turn(torch.arange(step.rows)), choice[self._turn(torch.arange(step.rows))]
+        return self._turn(torch.arange(step.rows, device=choice.device)), choice[self._turn(torch.arange(step.rows, device=choice.device))]
 
     def best(self, canvas, trace, memory):
         return torch.zeros(len(canvas.tokens) // self.particles, dtype=torch.long)
