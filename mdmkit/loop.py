@@ -196,5 +196,5 @@ class Loop:
         self.runner.follow(parents)
         for key, value in before.items():
             moves = isinstance(value, Tensor) and value.dim() and len(value) == len(parents)
-            if moves and self.memory.get(key) is value:
+            if moves and key in self.memory and self.memory[key] is value:
                 self.memory[key] = value[parents]
