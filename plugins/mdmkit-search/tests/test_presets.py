@@ -54,6 +54,22 @@ def test_a_search_goes_with_every_other_sampler(registry):
     assert best.nfe["rows"] > 4 * plain.nfe["rows"]
 
 
+@pytest.mark.parametrize(
+    "search", [{"name": "best_of_n", "particles": 2}, {"name": "esmc", "particles": 3, "every": 1}]
+)
+def test_a_search_goes_with_every_sampler_that_is_installed(registry, search):
+    prompts = [{"prompt": "ab", "seed": 1}, {"prompt": "c__d_a", "seed": 2}]
+    names = [part.name for part in registry.of_kind("sampler")]
+    # `beam` without its search lacks what chooses, and the table of `pc` is of another vocabulary.
+    names = [name for name in names if name not in ("beam", "pc")]
+    assert len(names) >= 14
+    for name in names:
+        sampler = mdmkit.compose(name, search=search, registry=registry, draw={"temperature": 0.7})
+        together = mdmkit.decode(sampler, ToyBackbone(), prompts).rows
+        alone = [mdmkit.decode(sampler, ToyBackbone(), [prompt]).rows[0] for prompt in prompts]
+        assert [(r.tokens, r.nfe) for r in together] == [(r.tokens, r.nfe) for r in alone], name
+
+
 def test_beam_takes_no_lookahead(registry):
     sampler = mdmkit.compose("lookum", search="beam", registry=registry)
     with pytest.raises(MdmkitError, match="set lookahead to null"):
