@@ -60,10 +60,10 @@ def test_every_path_is_a_set_of_the_pool(select):
 def test_paths_are_drawn_uniformly_from_the_pool():
     """Two of the best three of five positions: each pair a third of the time."""
     sampler = Sampler(ByConfidence(), Paths(paths=1, pool=3), plan=Plan(length=5, tokens_per_step=2))
-    rows = mdmkit.decode(sampler, ToyBackbone(), ["a"] * 3000, seed=1).rows
+    rows = mdmkit.decode(sampler, ToyBackbone(), ["a"] * 1500, seed=1).rows
     counts = Counter(tuple(i for i, tick in enumerate(row.order) if tick == 0) for row in rows)
     assert len(counts) == 3
-    assert [n / 3000 for n in counts.values()] == pytest.approx([1 / 3] * 3, abs=0.03)
+    assert [n / 1500 for n in counts.values()] == pytest.approx([1 / 3] * 3, abs=0.04)
 
 
 def rewards(literal, state, places, entropy, measure):
@@ -87,11 +87,11 @@ def test_a_path_is_drawn_by_its_reward(literal, entropy, proposals, measure):
     worth = rewards(literal, state, places, entropy, measure)
     temperature = 0.1 if measure == "entropy" else 0.03
     sampler = Sampler(ByConfidence(), select(3), Verifier(measure, temperature), plan=Plan(length=4))
-    rows = mdmkit.decode(sampler, literal.backbone, ["ab"] * 4000, seed=2).rows
-    share = [sum(row.trace["choices"][0] == i for row in rows) / 4000 for i in range(3)]
+    rows = mdmkit.decode(sampler, literal.backbone, ["ab"] * 2000, seed=2).rows
+    share = [sum(row.trace["choices"][0] == i for row in rows) / 2000 for i in range(3)]
     expected = (torch.tensor(worth) / temperature).softmax(0).tolist()
     assert max(expected) > 0.4
-    assert share == pytest.approx(expected, abs=0.03)
+    assert share == pytest.approx(expected, abs=0.04)
 
 
 @pytest.mark.parametrize("scope", ["sequence", "block"])

@@ -54,11 +54,9 @@ def test_a_search_goes_with_every_other_sampler(registry):
     assert best.nfe["rows"] > 4 * plain.nfe["rows"]
 
 
-@pytest.mark.parametrize(
-    "search", [{"name": "best_of_n", "particles": 2}, {"name": "esmc", "particles": 3, "every": 1}]
-)
-def test_a_search_goes_with_every_sampler_that_is_installed(registry, search):
-    prompts = [{"prompt": "ab", "seed": 1}, {"prompt": "c__d_a", "seed": 2}]
+def test_a_search_goes_with_every_sampler_that_is_installed(registry):
+    search = {"name": "esmc", "particles": 2, "every": 1}
+    prompts = [{"prompt": "ab", "length": 5, "seed": 1}, {"prompt": "c_d_", "seed": 2}]
     names = [part.name for part in registry.of_kind("sampler")]
     # `beam` without its search lacks what chooses, and the table of `pc` is of another vocabulary.
     names = [name for name in names if name not in ("beam", "pc")]
