@@ -126,6 +126,8 @@ def test_tokens_are_drawn_for_each_path():
     actions = Paths(paths=8, pool=2)(step, step.confidence)
     assert any(len(set(actions.tokens[b, :, w].tolist())) > 1 for b, w in step.open.nonzero().tolist())
     sampler = Sampler(ByConfidence(), Paths(), Verifier(), plan=Plan(tokens_per_step=2), draw=Draw(temperature=0.7))
+    decoded = mdmkit.decode(sampler, ToyBackbone(), [{"prompt": "ab", "length": 6}], seed=1)
+    assert decoded.nfe == {"rows": 1 + 2 * 2, "calls": 3}, "the last step has nothing to compare"
     first, again, other = (mdmkit.decode(sampler, ToyBackbone(), ["ab", "cd"], seed=s).tokens for s in (1, 1, 2))
     assert first == again != other
 

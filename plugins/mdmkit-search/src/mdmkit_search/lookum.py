@@ -28,7 +28,7 @@ class Paths:
 
     The pool holds the best-scored open positions: so many, or all whose score reaches the threshold; never fewer than
     the plan owes. Each path fills as many as the plan owes, drawn without replacement, with tokens of its own at
-    `draw.temperature` > 0. Equal paths are merged.
+    `draw.temperature` > 0. Equal paths are merged, and the last step of a block has one.
 
     The paper's pool of 5 and 2 paths are the defaults; that sets are drawn uniformly is our reading.
 
@@ -62,7 +62,10 @@ class Paths:
         drawn = step.noise("lookum_paths", self.paths)
         place = ops.top(drawn, pool[:, None], step.quota[:, None])
         tokens = step.draw(self.paths, "lookum_tokens")
-        return Actions(place, tokens, distinct(place, tokens) & place.any(-1))
+        live = distinct(place, tokens) & place.any(-1)
+        # The last step leaves nothing to be certain of, so there is nothing to compare.
+        live[:, 1:] &= (step.open.sum(1) > step.quota)[:, None]
+        return Actions(place, tokens, live)
 
 
 @dataclass(frozen=True)
