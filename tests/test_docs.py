@@ -133,7 +133,10 @@ def test_every_hook_of_the_pages_exists() -> None:
 
 def our_parts() -> list[tuple[str, str]]:
     """(kind, name) of every part that the core and the first-party plugins register."""
-    modules = ["mdmkit.builtin", *(f"mdmkit_{name}.plugin" for name in ("heuristics", "info_gain", "text", "zoo"))]
+    modules = [
+        "mdmkit.builtin",
+        *(f"mdmkit_{name}.plugin" for name in ("heuristics", "info_gain", "search", "text", "zoo")),
+    ]
     found = []
     for module in map(importlib.import_module, modules):
         for kind in KINDS:

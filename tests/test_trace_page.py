@@ -211,6 +211,14 @@ def test_an_output_that_exists_stays_unless_it_is_offered(trace, tmp_path):
     assert result.exit_code == 2 and "No space left" in result.stderr
 
 
+def test_a_page_on_standard_output_stands_there_alone(tmp_path):
+    file = write(tmp_path / "t.json", ROW)
+    words = [sys.executable, "-m", "mdmkit", "trace", str(file), "--output", "/dev/stdout", "--overwrite"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("<!doctype html>") and done.stdout.endswith("</html>\n")
+    assert "1 row, 0.0 MB" in done.stderr
+
+
 def test_the_command_imports_no_torch(tmp_path):
     file = write(tmp_path / "t.json", ROW)
     code = f"import sys; from mdmkit.cli import main; main(['trace', {str(file)!r}], standalone_mode=False)"

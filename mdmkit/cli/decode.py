@@ -11,7 +11,7 @@ import click
 
 from mdmkit import registry
 from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
-from mdmkit.cli.output import DocumentFile, check_targets
+from mdmkit.cli.output import DocumentFile, check_targets, is_stdout
 from mdmkit.cli.requests import check, gather
 from mdmkit.cli.results import Results, open_rows
 from mdmkit.cli.resuming import check_resume, identity, rows_of, write_record
@@ -199,7 +199,8 @@ def _show(results: Results, calls: int, seconds: float) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True)
+    # Rows that are written to standard output stand there alone.
+    console = Console(highlight=False, soft_wrap=True, stderr=results.file is not None and is_stdout(results.file.path))
     for row in results.rows:
         asked = row["prompt"] if row["prompt"] is not None else " ".join(map(str, row["prompt_ids"]))
         console.print(Text(asked, style="dim"))

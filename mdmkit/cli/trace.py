@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mdmkit.cli.output import check_targets, write_text
+from mdmkit.cli.output import check_targets, is_stdout, write_text
 
 
 @click.command()
@@ -33,4 +33,5 @@ def trace(files: tuple[Path, ...], output: Path | None, overwrite: bool, rows: t
     text = page((str(path), document) for path, document in read.items())
     write_text("--output", output, text)
     count = sum(len(document["rows"]) for document in read.values())
-    click.echo(f"{output}: {count} row{'s' * (count != 1)}, {len(text) / 1e6:.1f} MB. Open it in a browser.")
+    said = f"{output}: {count} row{'s' * (count != 1)}, {len(text) / 1e6:.1f} MB. Open it in a browser."
+    click.echo(said, err=is_stdout(output))
