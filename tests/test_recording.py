@@ -43,10 +43,11 @@ def sampler(lookahead=True, **more):
     return Sampler(*stages, **{"plan": Plan(length=8), "draw": Draw(temperature=0.8), **more})
 
 
-def record(sampler, prompts, **options):
+def record(sampler, prompts, ends=(), **options):
     """Decode with a recording; each row's trace with what was recorded."""
-    recording = Recording()
-    rows = mdmkit.decode(sampler, ToyBackbone(dtype=torch.float64), prompts, observers=[recording], **options).rows
+    recording, backbone = Recording(), ToyBackbone(dtype=torch.float64)
+    backbone.ends = ends
+    rows = mdmkit.decode(sampler, backbone, prompts, observers=[recording], **options).rows
     return [row.trace | recording.take(row.index) for row in rows]
 
 
@@ -82,6 +83,14 @@ def test_tokens_that_were_taken_back_are_in_the_steps_with_their_probability():
     assert row["order"][back] > 1
     third = row["steps"][2]["written"]
     assert len(third) == 2 and all(row["tokens"][position] == token for position, token in third)
+
+
+def test_what_an_early_stop_left_behind_was_written_by_no_step():
+    draw = Draw(penalty={3: -50.0})  # the end turns up at once
+    rows = record(sampler(plan=Plan(length=12, block=4), draw=draw), ["ab", "hij"], ends=(3,))
+    for row in rows:
+        assert replayed(row)[-1][-8:] == [row["mask_id"]] * 8 and row["tokens"][-8:] == [3] * 8
+        assert replayed(row)[-1][:-8] == row["tokens"][:-8]
 
 
 def test_letters_are_the_entropies_of_the_open_positions():

@@ -178,6 +178,15 @@ def test_a_token_that_is_taken_back_is_open_again(show):
     assert label == "position 1: “b”, written in step 4, probability 25 %, entropy 2.00 nats"
 
 
+def test_what_was_never_decoded_and_a_mask_that_was_given_say_so(show):
+    one = row(order=[-1, -1, 0, -1], steps=[{"written": [[2, 3]], "open": [2, "f"]}], choices=[0], values=[None])
+    tab = show(
+        [one | {"prompt_tokens": [MASK, 2, MASK, MASK], "tokens": [MASK, 2, 3, 3], "pieces": ["_", "b", "c", "c"]}]
+    )
+    assert kinds(tab) == ["left", "given", "written", "left"]
+    assert tab.locator(".cell").nth(3).get_attribute("aria-label") == "position 3: not decoded"
+
+
 def test_open_positions_tell_their_entropy_and_a_picked_one_its_history(show):
     tab = show([row()])
     tab.keyboard.press("Home")
