@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mdmkit.sampler import Sampler
     from mdmkit.step import Actions, Draw, Guidance, Step
     from mdmkit.text_stream import TextStream
+    from mdmkit.wrapping import wrap
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ __all__ = [
     "hookimpl",
     "load",
     "stream",
+    "wrap",
 ]
 
 _HOME = {
@@ -75,6 +77,7 @@ _HOME = {
     "hookimpl": "hookspecs",
     "load": "loading",
     "stream": "decoding",
+    "wrap": "wrapping",
 }
 
 

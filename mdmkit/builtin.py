@@ -19,6 +19,7 @@ def mdmkit_observer() -> list[Component]:
 def mdmkit_command() -> list[Component]:
     return [
         Component("decode", "mdmkit.cli.decode:decode", "fill prompts with a sampler and a model"),
+        Component("chat", "mdmkit.cli.chat:chat", "talk with a model in the terminal"),
         Component("plugins", "mdmkit.cli.plugins:plugins", "list what is installed, and what is broken"),
         Component("show", "mdmkit.cli.show:show", "print a sampler's whole configuration"),
         Component("check", "mdmkit.cli.check:check", "try every installed part, and a model"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +15,20 @@ from mdmkit.errors import MdmkitError
 
 @dataclass(frozen=True)
 class Prompt:
-    """One request: a text or token ids, its random seed, and its own options.
+    """One request: a text, a conversation or token ids, its random seed, and its own options.
 
-    `length` is how many masks to append after it; None leaves that to the plan and the model. With `infill=False`
-    the masks inside the prompt are ordinary tokens and stay.
+    Attributes:
+        text: what the user wrote; of a conversation, its last message.
+        ids: token ids, taken as they are.
+        seed: of the row.
+        length: how many masks to append; None leaves that to the plan and the model.
+        infill: False: masks inside the prompt are ordinary tokens and stay, and `[MASK:8]` is text.
+        index: its place among the prompts.
+        messages: a conversation, (role, content) each; it goes through the model's chat template.
+        chat: whether a text goes through the chat template too; None leaves that to the model.
+        system: the system message before a text.
+        suffix: text after the appended masks.
+        chat_options: variables of the chat template, such as `{"enable_thinking": False}`.
     """
 
     text: str | None = None
@@ -26,6 +37,15 @@ class Prompt:
     length: int | None = None
     infill: bool = True
     index: int = 0
+    messages: tuple[tuple[str, str], ...] | None = None
+    chat: bool | None = None
+    system: str | None = None
+    suffix: str | None = None
+    chat_options: Mapping[str, Any] | None = None
+
+    def read(self) -> Prompt:
+        """Give the prompt without what a backbone has put into the ids: `lay_out` refuses what nothing has read."""
+        return replace(self, messages=None, chat=None, system=None, suffix=None, chat_options=None)
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,16 @@ class Canvas:
         return replace(self, **moved, surplus=surplus)
 
 
+def _require_read(prompt: Prompt) -> None:
+    for key in ("messages", "chat", "system", "suffix", "chat_options"):
+        if getattr(prompt, key) not in (None, False):
+            raise MdmkitError(
+                f"prompt {prompt.index}: this model takes texts and token ids as they are, and {key!r} is given. Leave "
+                f"it out{', or write masks and what follows into the prompt' if key == 'suffix' else ''}; chat "
+                "templates and suffixes are for models with a tokenizer of transformers (mdmkit-text)."
+            )
+
+
 def _shorten(length: int, excess: int) -> str:
     if length <= excess:
         return f"Shorten the prompt by {excess} tokens."
@@ -106,7 +136,8 @@ def lay_out(
     such a model has only ever seen whole ones.
 
     Raises:
-        MdmkitError: no length is known, a row exceeds `max_length` tokens, or an id is outside `vocab`.
+        MdmkitError: no length is known, a row exceeds `max_length` tokens, an id is outside `vocab`, or a prompt asks
+            for a chat template or a suffix and the backbone has not read it (see `Prompt.read`).
     """
     rows: list[list[int]] = []
     open_flags: list[list[bool]] = []
@@ -114,6 +145,7 @@ def lay_out(
     extra: list[int] = []
     for prompt, head, tail in zip(prompts, before, after, strict=True):
         name = f"prompt {prompt.index}"
+        _require_read(prompt)
         bad = [i for i in (*head, *tail) if not 0 <= i < vocab]
         if bad:
             raise MdmkitError(

@@ -90,8 +90,9 @@ def decode(
 ) -> Decoded:
     """Decode prompts, `batch` rows of like length at a time (all at once where None).
 
-    A prompt is a text, a list of token ids, or a mapping with `prompt` or `prompt_ids` and the row's own `seed`,
-    `length` (masks to append) and `infill` (False keeps masks inside the prompt as they are). `seed` (the sampler's
+    A prompt is a text, a list of token ids, or a mapping with `prompt`, `prompt_ids` or `messages` (a conversation)
+    and the row's own `seed`, `length` (masks to append), `infill` (False keeps masks inside the prompt as they are),
+    `chat`, `system` and `suffix` (see `mdmkit.canvas.Prompt`). `seed` (the sampler's
     where None) seeds every row that has none of its own, by its index.
 
     Raises:

@@ -14,6 +14,7 @@ from mdmkit.errors import MdmkitError
 if TYPE_CHECKING:
     from mdmkit.canvas import Canvas, Prompt
     from mdmkit.plan import Plan
+    from mdmkit.wrapping import Generated
 
 
 class Backbone(ABC):
@@ -23,6 +24,7 @@ class Backbone(ABC):
         mask_id: the id of the mask.
         vocab: V, the number of logits.
         forbidden: ids that may never be chosen (padding, specials, rows the model never uses); the mask id always is.
+        pad_id: what stands in the padding.
         attention: `"full"`, or `"block"` for block-causal models.
         caches: names of the caches it supports.
         cache: the one that `auto` stands for, which must be exact.
@@ -38,6 +40,7 @@ class Backbone(ABC):
     mask_id: int
     vocab: int
     forbidden: Sequence[int] = ()
+    pad_id: int = 0
     attention: str = "full"
     caches: frozenset[str] = frozenset({"none"})
     cache: str = "none"
@@ -58,6 +61,16 @@ class Backbone(ABC):
     @abstractmethod
     def load(cls, ref: str, *, device: str, dtype: str, **options: Any) -> Backbone:
         """Load a model: a directory, a hub id, or a name of the backbone's own; dtype may be `"auto"`."""
+
+    @classmethod
+    def wraps(cls, model: Any) -> bool:
+        """Say whether `wrap` can make a backbone of an object that somebody else loaded."""
+        return False
+
+    @classmethod
+    def wrap(cls, model: Any, tokenizer: Any = None, **options: Any) -> Backbone:
+        """Make a backbone of a loaded model; called only where `wraps` says so."""
+        raise MdmkitError(f"backbone {cls.__name__!r} wraps no models that are loaded already.")
 
     @abstractmethod
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, Any]:
@@ -88,6 +101,12 @@ class Backbone(ABC):
     def render(self, token: int) -> str:
         """Show one token to a person, in the live view and in traces."""
         return str(token)
+
+    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Tensor | Generated:
+        """Decode with the conventions of transformers: see `mdmkit.wrapping.generate`."""
+        from mdmkit.wrapping import generate
+
+        return generate(self, input_ids, attention_mask, **options)
 
 
 def require_cache(backbone: Backbone, name: str) -> None:

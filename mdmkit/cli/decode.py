@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mdmkit import registry
-from mdmkit.cli.options import composing
+from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
 from mdmkit.cli.output import DocumentFile, check_targets
 from mdmkit.cli.requests import check, gather
 from mdmkit.cli.results import Results, open_rows
@@ -53,6 +54,14 @@ DEFAULT_BATCH = 16
     help="JSON lines: texts, id lists, or objects with per-row options.",
 )
 @click.option(
+    "--chat/--no-chat",
+    default=None,
+    help="Put texts into the model's chat template (default: where it has one, but for base models and infills).",
+)
+@click.option("--system", metavar="TEXT", help="System message before every text; implies --chat.")
+@chat_option
+@click.option("--suffix", metavar="TEXT", help="Text after the appended masks: fill in the middle.")
+@click.option(
     "--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file, as rows finish."
 )
 @click.option(
@@ -85,6 +94,10 @@ def decode(
     texts: tuple[str, ...],
     ids: tuple[str, ...],
     file: Path | None,
+    chat: bool | None,
+    system: str | None,
+    chat_options: dict[str, Any],
+    suffix: str | None,
     output: Path | None,
     resume: bool,
     trace: Path | None,
@@ -111,17 +124,21 @@ def decode(
     )
     from mdmkit.composing import compose
     from mdmkit.loading import load
+    from mdmkit.prompts import with_defaults
 
-    if preset is None and not _names_sampler(config):
+    if preset is None and not names_sampler(config):
         preset = DEFAULT_SAMPLER
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
     sampler = compose(preset, config=config, overrides=overrides)
     prompts, lines = gather(texts, ids, file, sampler.seed)
-    backbone = load(model, device=device, dtype=dtype, **_options(model_options))
+    defaults = partial(with_defaults, chat=chat, system=system, suffix=suffix, chat_options=chat_options)
+    prompts = defaults(prompts)
+    given = pairs(model_options)
+    backbone = load(model, device=device, dtype=dtype, **given)
     limit_threads(backbone)
     if not prompts:
-        prompts = _samples(backbone, model, sampler.seed)
+        prompts = defaults(_samples(backbone, model, sampler.seed))
     sizes = check(backbone, prompts, sampler.plan, lines)
     found = registry.default()
     listening = [found.load(found.find("observer", name))() for name in watchers]
@@ -129,7 +146,7 @@ def decode(
         live = bool(live)
 
     document = {"mdmkit": _version(), "model": model, "sampler": sampler.config}
-    settings = {"model-option": _options(model_options), "device": backbone.device.type, "dtype": dtype}
+    settings = {"model-option": given, "device": backbone.device.type, "dtype": dtype}
     run_of = identity(document, prompts, **settings)
     kept, rows_file = open_rows(output, run_of, resume, overwrite, len(prompts))
     results = Results(
@@ -161,33 +178,6 @@ def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
         )
     click.echo(f"No prompt given: decoding the {len(backbone.samples)} sample prompts of {model}.", err=True)
     return read_prompts(backbone.samples, seed)
-
-
-def _names_sampler(config: Path | None) -> bool:
-    """Whether a config file says which sampler it is about, or builds one itself."""
-    from mdmkit.layers import config_layer
-
-    if config is not None and not config.is_file():
-        return True  # a pipe can be read once only, and whoever composes on the fly says what
-
-    return bool({"sampler", "score", "select"} & set(config_layer(config)[1]))
-
-
-def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
-    options = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if key in ("cls", "ref", "device", "dtype", "registry"):
-            raise MdmkitError(
-                f"--model-option {pair!r}: {key} cannot be passed this way; see --model, --device, --dtype."
-            )
-        if not equals or not key.isidentifier():
-            raise MdmkitError(f"--model-option {pair!r}: write it as KEY=VALUE, e.g. --model-option mask_id=5.")
-        try:
-            options[key] = json.loads(value)
-        except (ValueError, RecursionError):
-            options[key] = value
-    return options
 
 
 def _traced(row: Row, backbone: Backbone) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -128,3 +129,10 @@ class LiveView(Observer):
                 fresh = self.before[b][t] != token
                 line.append(self.render(token), style="bold #ffffff on #2e7d32" if fresh else "green")
         return line
+
+
+class AnswerView(LiveView):
+    """What is generated, as it fills, without the prompt before it."""
+
+    def on_start(self, sampler: Sampler, backbone: Backbone, canvas: Canvas) -> None:
+        super().on_start(sampler, backbone, replace(canvas, valid=canvas.editable))

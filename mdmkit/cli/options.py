@@ -1,7 +1,8 @@
-"""The options that show, check and decode share."""
+"""The options that commands share, and how they are read."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from mdmkit import registry
+from mdmkit.errors import MdmkitError
 
 Command = Callable[..., Any]
 
@@ -47,3 +49,43 @@ def composing(command: Command) -> Command:
         type=click.Path(path_type=Path),
         help="Read the sampler's configuration from a YAML file.",
     )(command)
+
+
+def chat_option(command: Command) -> Command:
+    """Add `--chat-option KEY=VALUE` (as `chat_options`, a dict)."""
+    return click.option(
+        "--chat-option",
+        "chat_options",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=lambda ctx, param, given: pairs(given, "--chat-option", "enable_thinking=false"),
+        help="Set a variable of the chat template, e.g. enable_thinking=false; may be repeated.",
+    )(command)
+
+
+def names_sampler(config: Path | None) -> bool:
+    """Say whether a config file says which sampler it is about, or builds one itself."""
+    from mdmkit.layers import config_layer
+
+    if config is not None and not config.is_file():
+        return True  # a pipe can be read once only, and whoever composes on the fly says what
+
+    return bool({"sampler", "score", "select"} & set(config_layer(config)[1]))
+
+
+def pairs(given: tuple[str, ...], option: str = "--model-option", example: str = "mask_id=5") -> dict[str, Any]:
+    """Read KEY=VALUE options; a value is JSON where it can be, else a text."""
+    options = {}
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if option == "--model-option" and key in ("cls", "ref", "device", "dtype", "registry"):
+            raise MdmkitError(
+                f"--model-option {pair!r}: {key} cannot be passed this way; see --model, --device, --dtype."
+            )
+        if not equals or not key.isidentifier():
+            raise MdmkitError(f"{option} {pair!r}: write it as KEY=VALUE, e.g. {option} {example}.")
+        try:
+            options[key] = json.loads(value)
+        except (ValueError, RecursionError):
+            options[key] = value
+    return options

@@ -131,7 +131,9 @@ def test_an_unknown_model_type_has_a_nearest_name_and_code_in_the_checkpoint_nev
         folder, model_type="qwen33", auto_map={"AutoConfig": "modeling.C", "AutoModelForMaskedLM": "modeling.M"}
     )
     expect_refused(
-        folder, r"unknown model_type 'qwen33'\. Did you mean 'qwen3'\?.*\(auto_map\) is never run.*Accepted are"
+        folder,
+        r"unknown model_type 'qwen33'\. Did you mean 'qwen3'\?.*\(auto_map\) is never run.*Accepted are.*"
+        r"mdmkit\.wrap\(model, tokenizer\)",
     )
 
 
@@ -195,7 +197,7 @@ def test_loading_and_encoding_are_silent(build: Callable[..., Path]) -> None:
         "import sys; from transformers.utils import logging as log; from mdmkit.canvas import Prompt\n"
         "from mdmkit_text.backbone import TextBackbone\n"
         "log.set_verbosity_info()\n"
-        "TextBackbone.load(sys.argv[1]).tokens.encode(Prompt(text='abcdefghij'))\n"
+        "TextBackbone.load(sys.argv[1]).encoder.encode(Prompt(text='abcdefghij'))\n"
         "assert log.get_verbosity() == log.INFO and log.is_progress_bar_enabled()"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)

@@ -10,11 +10,14 @@ from torch import Tensor
 from mdmkit.canvas import Canvas, Prompt, lay_out
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit.model import Backbone
-from mdmkit_text import reference
+from mdmkit_text import reference, wrapped
+from mdmkit_text.encoder import Encoder
 from mdmkit_text.families import family_of, split_family
+from mdmkit_text.foreign import config_of, name_of
 from mdmkit_text.jsonfile import read_object
 from mdmkit_text.manifest import Manifest, read_manifest
 from mdmkit_text.network import Network
+from mdmkit_text.placement import placement
 from mdmkit_text.quiet import quiet
 from mdmkit_text.tokens import Tokens
 from mdmkit_text.weights import load_model
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OPTIONS = ("mask_id", "block_length", "revision")
+_OPTIONS = ("mask_id", "block_length", "revision", "device_map", "quantization")
 
 
 class TextBackbone(Backbone):
@@ -45,8 +48,10 @@ class TextBackbone(Backbone):
         mask_id: int,
         manifest: Manifest | None = None,
         block: int | None = None,
+        ref: str = "",
     ):
         manifest = manifest or Manifest()
+        self.encoder = Encoder(tokens, mask_id, ref)
         self.tokens, self.family, self.mask_id = tokens, family, mask_id
         self.block, self.lead = block, family.lead
         self.attention = "full" if block is None else "block"
@@ -93,7 +98,9 @@ class TextBackbone(Backbone):
             device: a torch device.
             dtype: `"auto"` is the checkpoint's own on a GPU, float32 on the CPU.
             options: `mask_id`, where the checkpoint does not name it; `block_length`, the length of the attention's
-                blocks for a model that has such, where it is to be another than its own; `revision` of a hub model.
+                blocks for a model that has such, where it is to be another than its own; `revision` of a hub model;
+                `device_map`, to spread the model over devices; `quantization` of its weights (see
+                `mdmkit_text.placement`).
 
         Raises:
             MdmkitError: whatever is wrong with the reference, the checkpoint or an option.
@@ -103,15 +110,63 @@ class TextBackbone(Backbone):
                 raise MdmkitError(unknown("model option", name, _OPTIONS))
         target = torch.device(device)
         forced, ref = split_family(ref)
+        precision = _dtype(dtype, target)
+        placed = placement(target, precision, options.get("device_map"), options.get("quantization"))
         folder = reference.locate(ref, options.get("revision"))
         config = read_object(folder / "config.json")
         family, manifest = family_of(config, ref, forced), read_manifest(folder)
         block = _block_length(ref, options.get("block_length"), family, config)
-        model = load_model(folder, config, family, _dtype(dtype, target))
+        model = load_model(folder, config, family, precision, placed)
         tokens = Tokens.read(folder, model.config, family)
         mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, model.config.vocab_size)
         with quiet():
-            return cls(model.to(target), tokens, family, mask_id, manifest, block)
+            model = model if "device_map" in placed else model.to(target)
+            return cls(model, tokens, family, mask_id, manifest, block, ref)
+
+    @classmethod
+    def wraps(cls, model: Any) -> bool:
+        """Say whether an object may map ids to logits: anything that can be called, and is no class."""
+        return callable(model) and not isinstance(model, type)
+
+    @classmethod
+    def wrap(cls, model: Any, tokenizer: Any = None, **options: Any) -> TextBackbone:
+        """Make a backbone of a loaded model; its weights are shared, its code is run as it is.
+
+        Args:
+            model: a model of one of transformers' classes, or any callable with ids int64 [M, L] as its first argument
+                that returns logits [M, L, V], alone or as `.logits`. `attention_mask` and `position_ids` are passed on
+                where its signature names them.
+            tokenizer: a transformers tokenizer; None: ids only.
+            options: `mask_id`, where neither tokenizer nor config names it; `shift`: True where logits speak of the
+                position to the right, as Dream's do; `ends`: ids that end an answer, in place of the tokenizer's;
+                `family`: the name of a family whose rules hold, where the config's model_type does not say so;
+                `block_length`: as for `load`.
+
+        Raises:
+            MdmkitError: an unknown option, no mask id, a model in training mode or that cannot fill masks in.
+        """
+        given = wrapped.read_options(options)
+        if getattr(model, "training", False):
+            raise MdmkitError(
+                f"{name_of(model)} is in training mode, in which it may say something else each time: call its eval()."
+            )
+        family = wrapped.family_for(model, given["family"], given["shift"])
+        tokens = wrapped.tokens_for(model, tokenizer, family, given["ends"])
+        native, config = wrapped.is_native(model), config_of(model)
+        block = _block_length(name_of(model), given["block_length"], family, config)
+        if block is not None and not native:
+            raise MdmkitError(
+                f"{name_of(model)} is of family {family.name}, whose attention ends with the block, and how its own "
+                "code is told of blocks is not known: load the checkpoint with mdmkit.load, in a class of transformers."
+            )
+
+        def make(network: Any) -> TextBackbone:
+            vocab = network.config.vocab_size
+            mask_id = _mask_id(name_of(model), given["mask_id"], tokens, family, vocab)
+            return cls(network, tokens, family, mask_id, block=block)
+
+        with quiet():
+            return make(model) if native else wrapped.first_that_pads(model, make)
 
     def to(self, device: str | torch.device) -> TextBackbone:
         """Move the model's weights; returns self."""
@@ -120,9 +175,9 @@ class TextBackbone(Backbone):
         return self
 
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, None]:
-        pieces = [self.tokens.encode(prompt) for prompt in prompts]
+        pieces = [self.encoder.encode(prompt) for prompt in prompts]
         canvas = lay_out(
-            prompts,
+            [prompt.read() for prompt in prompts],
             [before for before, _ in pieces],
             [after for _, after in pieces],
             mask_id=self.mask_id,
@@ -190,7 +245,7 @@ def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family, vocab: int) -
     if given is None:
         raise MdmkitError(
             f"model {ref!r} has no known mask token: neither its tokenizer nor its config.json names one. Say which "
-            "token id it was trained with: --model-option mask_id=N, or load(..., mask_id=N)."
+            "token id it was trained with: --model-option mask_id=N, or mask_id=N in load(…) or wrap(…)."
         )
     try:
         return int(str(given))

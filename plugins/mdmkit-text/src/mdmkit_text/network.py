@@ -229,4 +229,6 @@ def _head(model: Any) -> Any:
         return None
     head = copy.copy(model)
     head.__dict__["_modules"] = {**model._modules, name: _Echo()}
+    # Where accelerate spread the model, its forward is an attribute that is bound to the original.
+    head.__dict__.pop("forward", None)
     return head

@@ -8,22 +8,37 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+# Seconds of work before a bar shows.
+PATIENCE = 2.0
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Silence transformers' log, progress bars and Python warnings, and restore all of them afterwards."""
+def quiet(*, progress: bool = False) -> Iterator[None]:
+    """Silence transformers' log, progress bars and Python warnings, and restore all of them afterwards.
+
+    With `progress` its bars stay, for work that takes more than `PATIENCE` seconds, on stderr where that is a terminal.
+    """
     from transformers.utils import logging as loader
 
     level, bars = loader.get_verbosity(), loader.is_progress_bar_enabled()
     loader.set_verbosity(logging.CRITICAL)
-    loader.disable_progress_bar()
+    hook = loader.set_tqdm_hook(_patient)
+    if not progress:
+        loader.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         loader.set_verbosity(level)
-        if bars:
+        loader.set_tqdm_hook(hook)
+        if bars and not progress:
             loader.enable_progress_bar()
+
+
+def _patient(factory: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    # disable=None is tqdm's word for "unless on a terminal".
+    return factory(*args, **{**keywords, "delay": PATIENCE, "leave": False, "disable": None})

@@ -10,7 +10,7 @@ from mdmkit.errors import MdmkitError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a model needs, and no more: no pickles, no code, no second copy of the weights in another format.
-_WANTED = ["*.json", "model*.safetensors", "*.txt", "*.model", "*.tiktoken"]
+_WANTED = ["*.json", "model*.safetensors", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
 
 
 def is_hub_id(ref: str) -> bool:

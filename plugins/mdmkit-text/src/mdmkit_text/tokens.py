@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mdmkit.canvas import Prompt
     from mdmkit_text.families.family import Family
 
 # A tokenizer is present where its vocabulary is. Without one transformers would make up an empty tokenizer.
@@ -109,36 +108,10 @@ class Tokens:
             never.update(self.tokenizer.all_special_ids)
         return sorted(i for i in never | self.ends if i < vocab)
 
-    def encode(self, prompt: Prompt) -> tuple[list[int], list[int]]:
-        """Ids that go before and after the appended masks. A prompt given as ids is taken as it is.
-
-        Raises:
-            MdmkitError: a text without a tokenizer, or one that the tokenizer cannot read.
-        """
-        if prompt.ids is not None:
-            return list(prompt.ids), []
-        text = prompt.text or ""
-        if self.tokenizer is None:
-            raise MdmkitError(
-                f"prompt {prompt.index} is a text, and {self.why_none}. Give token ids "
-                '(--prompt-ids "5 7 9"), or put the tokenizer\'s files (tokenizer.json) beside config.json.'
-            )
-        try:
-            given = self.tokenizer(text, return_special_tokens_mask=True, verbose=False)
-        except Exception as error:  # the Rust tokenizers raise bare Exceptions
-            raise MdmkitError(
-                f"prompt {prompt.index}: the model's tokenizer cannot read {text!r}: {error}.{self._alphabet(text)}"
-            ) from error
-        ids, of_template = list(given["input_ids"]), list(given["special_tokens_mask"])
-        return self._cut(ids, of_template)
-
-    def _alphabet(self, text: str) -> str:
-        """For a tokenizer of single characters: which of the text's it lacks, and those it has."""
-        known = sorted(token for token in self.tokenizer.get_vocab() if len(token) == 1)
-        lacking = sorted(set(text) - set(known))
-        if not lacking or len(known) < 2 or len(known) > 100:
-            return ""
-        return f" It has no {' '.join(map(repr, lacking))}; its characters are {''.join(known)}"
+    def enclose(self, text: str) -> tuple[list[int], list[int]]:
+        """Ids of a text with the tokenizer's opening tokens before it, and apart from them its closing tokens."""
+        given = self.tokenizer(text, return_special_tokens_mask=True, verbose=False)
+        return self._cut(list(given["input_ids"]), list(given["special_tokens_mask"]))
 
     def _cut(self, ids: list[int], of_template: list[int]) -> tuple[list[int], list[int]]:
         """Cut ids where the text ends and the template's closing tokens begin."""

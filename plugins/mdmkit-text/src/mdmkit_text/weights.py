@@ -19,8 +19,18 @@ _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _LISTED = 12
 
 
-def load_model(folder: Path, config: dict[str, Any], family: Family, dtype: Any) -> Any:
-    """Load the model on the CPU, for evaluation only; dtype is a torch dtype, or `"auto"` for the checkpoint's.
+def load_model(
+    folder: Path, config: dict[str, Any], family: Family, dtype: Any, placed: dict[str, Any] | None = None
+) -> Any:
+    """Load the model, for evaluation only; on a terminal a load of some seconds shows how far it is.
+
+    Args:
+        folder: holds the weights.
+        config: the content of config.json.
+        family: how the weights are named, and what class takes them.
+        dtype: a torch dtype, or `"auto"` for the checkpoint's.
+        placed: keywords of `placement`; with a device_map each weight goes to its device as it is read, without one
+            all stay on the CPU, memory-mapped where the dtype is the checkpoint's.
 
     Raises:
         MdmkitError: weight files are absent, pickled or corrupt; weights are missing, unexpected or of the wrong shape;
@@ -28,7 +38,7 @@ def load_model(folder: Path, config: dict[str, Any], family: Family, dtype: Any)
     """
     check_files(folder)
     try:
-        with quiet():
+        with quiet(progress=True):
             native, native_config = family.native(config)
             model, report = native.from_pretrained(
                 folder,
@@ -42,6 +52,7 @@ def load_model(folder: Path, config: dict[str, Any], family: Family, dtype: Any)
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
+                **(placed or {}),
             )
     except MdmkitError as error:
         raise MdmkitError(f"{folder}: {error}") from error

@@ -91,7 +91,10 @@ def _why_not(config: dict[str, Any]) -> str:
     if model_type not in CONFIG_MAPPING:
         close = unknown("model_type", str(model_type), [*CONFIG_MAPPING.keys(), *own]).split(" Known:")[0]
         remote = " Code that comes with a checkpoint (auto_map) is never run." if "auto_map" in config else ""
-        return f"{close} The installed transformers has no class for it.{remote} {accepted}"
+        return (
+            f"{close} The installed transformers has no class for it.{remote} {accepted} Any other model your own "
+            "code can load and wrap: mdmkit.wrap(model, tokenizer)."
+        )
     if model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return (
             f"its config.json describes a causal decoder (model_type {model_type!r}), which cannot look past a mask. "

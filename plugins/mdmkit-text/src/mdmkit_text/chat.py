@@ -1,0 +1,61 @@
+"""Conversations as text, by the chat template that a tokenizer brings along."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdmkit.errors import MdmkitError
+
+if TYPE_CHECKING:
+    from mdmkit.canvas import Prompt
+
+_BASE = {"base", "pretrain", "pretrained"}
+_TUNED = {"instruct", "chat", "sft", "it", "rl", "rlhf"}
+
+
+def is_base(ref: str) -> bool:
+    """Say whether a model's name tells that it was not trained on conversations: `…-Base`, and no `…-Instruct`."""
+    if not ref:
+        return False
+    path = Path(ref).expanduser()
+    name = path.name or path.resolve().name
+    if path.parent.name == "snapshots":  # the hub's cache: models--ORGANISATION--NAME/snapshots/REVISION
+        name = path.parent.parent.name
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    return bool(words & _BASE) and not words & _TUNED
+
+
+def render(tokenizer: Any, prompt: Prompt, ref: str) -> str:
+    """Write a conversation, or a text as the user's only message, in the tokenizer's template, open for the answer.
+
+    The text holds every special token that the template wants, so tokenizing it must add none.
+
+    Raises:
+        MdmkitError: there is no template, or it refuses the conversation.
+    """
+    if not tokenizer.chat_template:
+        raise MdmkitError(
+            f"prompt {prompt.index} asks for the chat template, and model {ref!r} has none. Give it plain text "
+            "(--no-chat, no messages, no system message), or put the model's template beside its config.json as "
+            "chat_template.jinja."
+        )
+    said = prompt.messages or (("user", prompt.text or ""),)
+    if prompt.system is not None:
+        said = (("system", prompt.system), *said)
+    messages = [{"role": role, "content": content} for role, content in said]
+    options = prompt.chat_options or {}
+    try:
+        template = tokenizer.get_chat_template()
+        for name in options:
+            if not re.search(rf"\b{re.escape(name)}\b", template):  # a template passes over what it does not know
+                raise MdmkitError(f"prompt {prompt.index}: the chat template of model {ref!r} has no option {name!r}.")
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
+    except MdmkitError:
+        raise
+    except Exception as error:  # whatever a template's code raises
+        raise MdmkitError(
+            f"prompt {prompt.index}: the chat template of model {ref!r} cannot write this conversation of "
+            f"{', '.join(role for role, _ in said)}: {' '.join(str(error).split())}"
+        ) from error

@@ -1,0 +1,99 @@
+"""Prompts into ids: a text as it stands or through the chat template, masks written in it, what follows the answer."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mdmkit.errors import MdmkitError
+from mdmkit_text import chat, infill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mdmkit.canvas import Prompt
+    from mdmkit_text.tokens import Tokens
+
+
+class Encoder:
+    """Encodes prompts for one model.
+
+    Args:
+        tokens: its tokenizer, and the ids with a meaning.
+        mask_id: its mask.
+        ref: how the user named the model; a name that says "base" has no chat by default.
+    """
+
+    def __init__(self, tokens: Tokens, mask_id: int, ref: str = ""):
+        self.tokens, self.mask_id, self.ref = tokens, mask_id, ref
+
+    def encode(self, prompt: Prompt) -> tuple[list[int], list[int]]:
+        """Ids that go before and after the appended masks. A prompt given as ids is taken as it is.
+
+        Raises:
+            MdmkitError: a text without a tokenizer, one that the tokenizer cannot read, a bad number of masks, or a
+                chat request that the model's template cannot write.
+        """
+        if prompt.ids is not None:
+            return list(prompt.ids), []
+        if self.tokens.tokenizer is None:
+            raise MdmkitError(
+                f"prompt {prompt.index} is a text, and {self.tokens.why_none}. Give token ids "
+                '(--prompt-ids "5 7 9"), or put the tokenizer\'s files (tokenizer.json) beside config.json.'
+            )
+        after = [] if prompt.suffix is None else self._read(prompt, prompt.suffix, self._inner)
+        if self.chats(prompt):
+            # The template has put in every special token, and a beginning of text is read as any tokenizer does.
+            text = chat.render(self.tokens.tokenizer, prompt, self.ref)
+            return self._read(prompt, text, self._bare), after
+        closing: list[int] = []
+
+        def first(text: str) -> list[int]:
+            ids, ending = self.tokens.enclose(text)
+            closing.extend(ending)
+            return ids
+
+        return self._read(prompt, prompt.text or "", first), [*after, *closing]
+
+    def chats(self, prompt: Prompt) -> bool:
+        """Whether a text goes through the chat template: as told, else where there is one, the name is no base
+        model's, and the prompt is no infill."""
+        asked = (prompt.messages, prompt.system, prompt.chat_options, prompt.chat)
+        if any(each is not None for each in asked):
+            return prompt.chat is not False
+        holds = prompt.infill and self._masks.held(prompt.text or "")
+        return bool(self.tokens.tokenizer.chat_template) and not (
+            holds or prompt.suffix is not None or chat.is_base(self.ref)
+        )
+
+    def _read(self, prompt: Prompt, text: str, first: Callable[[str], list[int]]) -> list[int]:
+        """Tokenize a text with masks in it, the part before the first of them by `first`."""
+        texts, counts = self._masks.split(text, f"prompt {prompt.index}") if prompt.infill else ([text], [])
+        try:
+            ids = first(texts[0])
+            for piece, count in zip(texts[1:], counts, strict=True):
+                ids += [*[self.mask_id] * count, *self._inner(piece)]
+        except Exception as error:  # the Rust tokenizers raise bare Exceptions
+            raise MdmkitError(
+                f"prompt {prompt.index}: the model's tokenizer cannot read {text!r}: {error}.{self._alphabet(text)}"
+            ) from error
+        return ids
+
+    def _bare(self, text: str) -> list[int]:
+        return list(self.tokens.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    @cached_property
+    def _masks(self) -> infill.Masks:
+        return infill.Masks(self.tokens.tokenizer, self.mask_id)
+
+    @cached_property
+    def _inner(self) -> Callable[[str], list[int]]:
+        return infill.inner(self.tokens.tokenizer)
+
+    def _alphabet(self, text: str) -> str:
+        """For a tokenizer of single characters: which of the text's it lacks, and those it has."""
+        known = sorted(token for token in self.tokens.tokenizer.get_vocab() if len(token) == 1)
+        lacking = sorted(set(text) - set(known))
+        if not lacking or len(known) < 2 or len(known) > 100:
+            return ""
+        return f" It has no {' '.join(map(repr, lacking))}; its characters are {''.join(known)}"

@@ -1,0 +1,101 @@
+"""Masks written in a text: `[MASK]`, `[MASK:8]` and the tokenizer's own mask token, and what lies between them.
+
+The texts between masks are tokenized one by one, as if nothing stood beside them, and without what a tokenizer adds to
+the beginning of a text: neither special tokens nor a space. So `"a[MASK]b"` has no space around its mask and
+`"a [MASK] b"` has two, one of them read with `b` where the tokenizer keeps spaces with the word after them.
+A WordPiece tokenizer reads the text after a mask as the beginning of a word, never as its continuation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from mdmkit.errors import MdmkitError
+from mdmkit.plan import LONGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MARKER = r"\[MASK(?::(?P<count>[^\[\]\n]*))?\]"
+
+
+class Masks:
+    """Finds masks in texts, for one tokenizer and mask id."""
+
+    def __init__(self, tokenizer: Any, mask_id: int):
+        token = tokenizer.added_tokens_decoder.get(mask_id)
+        own = [re.escape(token.content)] if token is not None else []
+        self._pattern = re.compile("|".join([_MARKER, *own]))
+        # A mask token may take the space beside it: RoBERTa's stands for a word together with the space before it.
+        self._takes_left, self._takes_right = getattr(token, "lstrip", False), getattr(token, "rstrip", False)
+
+    def held(self, text: str) -> bool:
+        return self._pattern.search(text) is not None
+
+    def split(self, text: str, where: str) -> tuple[list[str], list[int]]:
+        """Cut a text at its masks: n + 1 texts, and the n numbers of masks between them.
+
+        Raises:
+            MdmkitError: a number of masks that is no number, 0, or absurd; `where` says whose text it is.
+        """
+        texts, counts, start = [], [], 0
+        for found in self._pattern.finditer(text):
+            counts.append(_count(found, where))
+            texts.append(text[start : found.start()])
+            start = found.end()
+        texts.append(text[start:])
+        if sum(counts) > LONGEST:
+            raise MdmkitError(f"{where} holds {sum(counts)} masks: a row has at most {LONGEST} tokens.")
+        for i in range(len(counts)):
+            texts[i] = texts[i].rstrip() if self._takes_left else texts[i]
+            texts[i + 1] = texts[i + 1].lstrip() if self._takes_right else texts[i + 1]
+        return texts, counts
+
+
+def _count(found: re.Match[str], where: str) -> int:
+    said = found["count"]
+    if said is None:
+        return 1
+    # Digits are counted before they are read: Python refuses to read thousands of them.
+    if not (said.isascii() and said.isdigit() and len(said) <= 9 and 1 <= int(said) <= LONGEST):
+        raise MdmkitError(
+            f"{where}: {found[0][:40]!r} is no number of masks: write [MASK:8] for eight, 1 to {LONGEST}. To keep it "
+            'as text, give the prompt as an object with "infill": false.'
+        )
+    return int(said)
+
+
+def inner(tokenizer: Any) -> Callable[[str], list[int]]:
+    """How a tokenizer reads a text that follows something else: no special tokens, no space put before it."""
+    from tokenizers import Tokenizer
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        state = json.loads(backend.to_str())
+        changed = [_without_prefix(state, "normalizer"), _without_prefix(state, "pre_tokenizer")]
+        if any(changed):
+            core = Tokenizer.from_str(json.dumps(state))
+            return lambda text: core.encode(text, add_special_tokens=False).ids
+    return lambda text: list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _without_prefix(state: dict[str, Any], key: str) -> bool:
+    """Switch off, in one part of a tokenizer.json, whatever puts a space before a text; False: nothing does."""
+    node = state.get(key)
+    if node is None:
+        return False
+    changed = False
+    if node["type"] == "Sequence":
+        name = "normalizers" if key == "normalizer" else "pretokenizers"
+        steps = [{key: step} for step in node[name]]
+        changed = any(list(map(_without_prefix, steps, [key] * len(steps))))  # a list: every step is changed
+        node[name] = [step[key] for step in steps if step[key] is not None]
+    elif node["type"] == "ByteLevel" and node.get("add_prefix_space"):
+        node["add_prefix_space"], changed = False, True
+    elif node["type"] == "Metaspace" and node.get("prepend_scheme") != "never":
+        node["prepend_scheme"], changed = "never", True
+    elif node["type"] == "Prepend":
+        state[key], changed = None, True
+    return changed

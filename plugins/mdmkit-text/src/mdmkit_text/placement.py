@@ -1,0 +1,81 @@
+"""Where weights go and how narrow they are: what of it transformers does while loading, and what that needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mdmkit.errors import MdmkitError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+
+
+def _int8(dtype: Any) -> Any:
+    from torchao.quantization import Int8WeightOnlyConfig  # type: ignore[import-not-found, unused-ignore]
+    from transformers import TorchAoConfig
+
+    return TorchAoConfig(Int8WeightOnlyConfig())
+
+
+def _nf4(dtype: Any) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    compute = dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
+
+
+# Both narrow weights only. What narrows activations too (LLM.int8) finds its outliers in the whole batch, so that a row
+# would depend on its neighbours.
+# name -> (packages, what makes transformers' config object from the dtype computed in)
+QUANTIZATIONS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
+    "int8": (("torchao",), _int8),
+    "nf4": (("bitsandbytes", "accelerate"), _nf4),
+}
+
+
+def placement(device: torch.device, dtype: Any, device_map: Any = None, quantization: Any = None) -> dict[str, Any]:
+    """Give the keywords of `from_pretrained` that put weights where they belong as they are read.
+
+    Args:
+        device: where the model computes, if no device_map says otherwise.
+        dtype: a torch dtype or `"auto"`.
+        device_map: one of `DEVICE_MAPS`, or a mapping from module names to devices: spreads the model.
+        quantization: one of `QUANTIZATIONS`.
+
+    Raises:
+        MdmkitError: an unknown value, or a package that it needs is not installed.
+    """
+    keywords: dict[str, Any] = {}
+    if quantization is not None:
+        if quantization not in QUANTIZATIONS:
+            raise MdmkitError(unknown("quantization", str(quantization), QUANTIZATIONS))
+        packages, make = QUANTIZATIONS[quantization]
+        _require(f"quantization={quantization}", packages)
+        keywords["quantization_config"] = make(dtype)
+    if device_map is not None:
+        if not isinstance(device_map, dict) and device_map not in DEVICE_MAPS:
+            raise MdmkitError(f"{unknown('device_map', str(device_map), DEVICE_MAPS)} One device is --device NAME.")
+        _require("device_map", ("accelerate",))
+        keywords["device_map"] = device_map
+    elif _present("accelerate") and (device.type != "cpu" or quantization is not None):
+        keywords["device_map"] = {"": device}  # without accelerate transformers loads on the CPU only
+    return keywords
+
+
+def _present(package: str) -> bool:
+    from transformers import utils
+
+    return bool(getattr(utils, f"is_{package}_available")())
+
+
+def _require(what: str, packages: tuple[str, ...]) -> None:
+    missing = [package for package in packages if not _present(package)]
+    if missing:
+        raise MdmkitError(
+            f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed (or too "
+            f"old): pip install {' '.join(missing)}, or pip install 'mdmkit-text[large]' for all that large models use."
+        )

@@ -1,0 +1,227 @@
+"""Models that somebody else loaded: transformers' own classes, plain modules, and code that a checkpoint brought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mdmkit
+from mdmkit import Plan, Sampler
+from mdmkit.errors import MdmkitError
+from mdmkit.testing import BackboneContract, ByConfidence, LeastEntropyLeft, Spread, TakeQuota
+from mdmkit_text.backbone import TextBackbone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
+PROMPTS = [[11, 25, 83, 27], [7], {"prompt_ids": [125, 40, 125, 9]}]
+SAMPLERS = [
+    Sampler(ByConfidence(), TakeQuota(), plan=Plan(length=6, block=3)),
+    Sampler(ByConfidence(), Spread(3), LeastEntropyLeft(), plan=Plan(length=6)),
+]
+
+
+def inner(name: str) -> Any:
+    return TextBackbone.load(str(GOLDEN / name)).network.model
+
+
+class Module(nn.Module):
+    """A model behind a call of one's own; each subclass has another one."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+        self.eval()
+
+
+class Bare(Module):
+    """Takes ids only, so that padding cannot be told."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(input_ids=x).logits
+
+
+class Flat(Module):
+    def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, None]:
+        return self.model(input_ids=ids, attention_mask=attention_mask).logits, None
+
+
+class Pairs(Module):
+    """As Dream's own code: wants to be told which position sees which."""
+
+    def forward(self, ids: Tensor, attention_mask: Any = "full", position_ids: Tensor | None = None) -> dict[str, Any]:
+        mask = None if isinstance(attention_mask, str) else attention_mask
+        assert mask is None or (mask.dim() == 4 and mask.dtype == torch.bool)
+        return {"logits": self.model(input_ids=ids, attention_mask=mask, position_ids=position_ids).logits}
+
+
+class Deaf(Module):
+    """Takes a mask and does not heed it."""
+
+    def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.model(input_ids=ids).logits)
+
+
+# name -> (golden checkpoint, what its model is wrapped in, options, the way its padding is masked)
+SHAPES: dict[str, tuple[str, type[Module] | None, dict[str, Any], str | None]] = {
+    "llama": ("llada", None, {}, None),
+    "qwen2, shifted": ("dream", None, {"shift": True}, None),
+    "qwen2, by name": ("dream", None, {"family": "dream"}, None),
+    "bare": ("llada", Bare, {"mask_id": 125}, "none"),
+    "bare, shifted": ("dream", Bare, {"mask_id": 125, "shift": True}, "none"),
+    "flat": ("llada", Flat, {"mask_id": 125}, "flat"),
+    "pairs, shifted": ("dream", Pairs, {"mask_id": 125, "shift": True}, "pairs"),
+    "deaf": ("llada", Deaf, {"mask_id": 125}, "flat"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=["confidence", "lookahead"])
+def test_a_wrapped_model_decodes_as_the_loaded_one(shape: str, sampler: Sampler) -> None:
+    name, module, options, way = SHAPES[shape]
+    loaded = TextBackbone.load(str(GOLDEN / name))
+    model = loaded.network.model if module is None else module(loaded.network.model)
+    wrapped = mdmkit.wrap(model, **options)
+    assert isinstance(wrapped, TextBackbone)
+    assert wrapped.network.split == (module is None)
+    assert getattr(wrapped.network.model, "padding", None) == way
+    assert wrapped.network.padded == (module not in (Bare, Deaf))
+    expected, got = (mdmkit.decode(sampler, backbone, PROMPTS) for backbone in (loaded, wrapped))
+    assert got.tokens == expected.tokens
+    assert got.nfe == expected.nfe
+
+
+@pytest.mark.parametrize("name", ["llada", "dream"])
+def test_generate_gives_what_decode_gives(name: str) -> None:
+    loaded = TextBackbone.load(str(GOLDEN / name))
+    wrapped = mdmkit.wrap(loaded.network.model, family=name, mask_id=125, ends=[])
+    ids, mask = torch.tensor([[11, 25, 83], [0, 0, 7]]), torch.tensor([[1, 1, 1], [0, 0, 1]])
+    for sampler in ("confidence", "info_gain"):
+        out = wrapped.generate(ids, attention_mask=mask, sampler=sampler, max_new_tokens=8)
+        composed = mdmkit.compose(sampler, plan={"length": 8})
+        assert out[:, 3:].tolist() == mdmkit.decode(composed, loaded, [[11, 25, 83], [7]]).tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "cache"), [("llada", "prefix"), ("llada", "dual"), ("dream", "dual"), ("sdar", "block"), ("sdar", "none")]
+)
+def test_a_class_of_transformers_keeps_the_caches_of_its_family(name: str, cache: str) -> None:
+    loaded = TextBackbone.load(str(GOLDEN / name), mask_id=125)
+    wrapped = mdmkit.wrap(loaded.network.model, family=name, mask_id=125, block_length=loaded.block)
+    assert wrapped.caches == loaded.caches
+    sampler = mdmkit.compose("info_gain", plan={"length": 8, "block": 4}, cache=cache)
+    expected, got = (mdmkit.decode(sampler, backbone, [[11, 25, 83, 27], [7]]) for backbone in (loaded, wrapped))
+    assert (got.tokens, got.nfe) == (expected.tokens, expected.nfe)
+
+
+def test_a_family_whose_attention_ends_with_the_block_needs_a_class_that_is_known() -> None:
+    model = TextBackbone.load(str(GOLDEN / "sdar"), mask_id=125).network.model
+    refused(Flat(model), r"Flat is of family sdar.*load the checkpoint with mdmkit\.load", family="sdar", mask_id=125)
+    refused(inner("llada"), "every position attends to every other", block_length=4)
+    assert mdmkit.wrap(Flat(inner("llada")), mask_id=125).caches == {"none"}
+
+
+class TestBareContract(BackboneContract):
+    prompts = (*PROMPTS, [125, 125, 3])
+
+    @pytest.fixture
+    def backbone(self) -> Any:
+        return mdmkit.wrap(Bare(inner("dream")), mask_id=125, shift=True)
+
+
+class TestFunctionContract(BackboneContract):
+    prompts = PROMPTS
+
+    @pytest.fixture
+    def backbone(self) -> Any:
+        model = inner("llada")
+
+        def score(ids: Tensor, attention_mask: Tensor) -> Tensor:
+            return model(input_ids=ids, attention_mask=attention_mask).logits
+
+        return mdmkit.wrap(score, mask_id=125)
+
+
+def test_a_tokenizer_gives_mask_ends_and_text(loaded: Callable[[str], Any]) -> None:
+    bert = loaded("bert")
+    wrapped = mdmkit.wrap(Flat(bert.network.model), bert.tokens.tokenizer)
+    assert (wrapped.mask_id, wrapped.pad_id) == (4, 0)
+    text = mdmkit.decode(SAMPLERS[0], wrapped, ["ab[MASK]d"]).texts[0]
+    assert (text[:2], len(text), text[3]) == ("ab", 4, "d")
+
+
+def test_a_masked_language_model_keeps_its_familys_rules(loaded: Callable[[str], Any]) -> None:
+    bert = loaded("bert")
+    wrapped = mdmkit.wrap(bert.network.model, bert.tokens.tokenizer)
+    assert (wrapped.forbidden, wrapped.ends) == (bert.forbidden, [])
+    prompts = ["ab[MASK]d[MASK]", "a"]
+    assert mdmkit.decode(SAMPLERS[0], wrapped, prompts).texts == mdmkit.decode(SAMPLERS[0], bert, prompts).texts
+
+
+def test_the_configs_model_type_says_the_family() -> None:
+    model = Pairs(inner("dream"))
+    model.config = {"model_type": "Dream"}
+    assert (mdmkit.wrap(model, mask_id=125).vocab, mdmkit.wrap(model, mask_id=125).lead) == (128, 1)
+    model.config = SimpleNamespace(model_type="Dream", mask_token_id=125, vocab_size=128, eos_token_id=2)
+    wrapped = mdmkit.wrap(model)
+    assert (wrapped.family.name, wrapped.mask_id, wrapped.ends) == ("dream", 125, [2])
+    with pytest.raises(MdmkitError, match=r"shift=False, but Pairs is of family dream.*name another family"):
+        mdmkit.wrap(model, shift=False)
+    assert mdmkit.wrap(model, family="decoder").family.name == "decoder"
+
+
+def test_ends_replace_the_tokenizers() -> None:
+    wrapped = mdmkit.wrap(inner("llada"), ends=[64])
+    first = mdmkit.wrap(inner("llada"), ends=[]).generate(torch.tensor([[3]]), sampler="confidence", max_new_tokens=8)
+    end = first[0, 3].item()
+    assert wrapped.ends == [64]
+    cut = mdmkit.wrap(inner("llada"), ends=[end]).generate(torch.tensor([[3]]), sampler="confidence", max_new_tokens=8)
+    stop = first[0, 1:].tolist().index(end) + 2
+    assert cut[0, :stop].tolist() == first[0, :stop].tolist()
+    assert {*cut[0, stop:].tolist()} == {wrapped.pad_id}
+
+
+def refused(model: Any, pattern: str, **options: Any) -> None:
+    with pytest.raises(MdmkitError, match=pattern) as caught:
+        mdmkit.wrap(model, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_causal_model_is_refused() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    causal = LlamaForCausalLM(LlamaConfig(vocab_size=32, **shape)).eval()
+    refused(causal, "LlamaForCausalLM cannot fill masks in.*It is causal", mask_id=31)
+    refused(Flat(causal), "Flat cannot fill masks in.*It is causal", mask_id=31)
+    both = LlamaForCausalLM(LlamaConfig(vocab_size=32, is_causal=False, **shape)).eval()
+    assert mdmkit.wrap(both, mask_id=31).network.split
+
+
+def test_what_cannot_be_wrapped_is_explained() -> None:
+    model = inner("llada")
+    model.config.mask_token_id = None
+    refused(model, "'LlamaForCausalLM' has no known mask token.*wrap")
+    refused(Bare(model), "'Bare' has no known mask token")
+    refused(Bare(model).train(), r"Bare is in training mode.*call its eval\(\)")
+    refused(Bare(model), "mask_id 128 is outside", mask_id=128)
+    refused(Bare(model), "unknown option of wrap 'mask'. Did you mean 'mask_id'", mask=5)
+    refused(Bare(model), "unknown family 'drem'. Did you mean 'dream'", family="drem")
+    refused(Bare(model), "shift=1: it is True where", shift=1)
+    refused(Bare(model), r"ends='x': it is a list of token ids", ends="x")
+    refused(lambda ids: "words", "must return logits.*it returned a str", mask_id=5)
+    refused(lambda ids: torch.zeros(3), r"it returned a tensor \[3\]", mask_id=5)
+    refused(lambda: None, "does not run on token ids alone", mask_id=5)
+    refused(object(), "no backbone wraps a object")
+
+
+def test_moving_a_wrapped_module_moves_it() -> None:
+    wrapped = mdmkit.wrap(Bare(inner("llada")), mask_id=125)
+    assert isinstance(wrapped, TextBackbone)
+    assert wrapped.to("meta").device == torch.device("meta")

@@ -1,0 +1,92 @@
+"""The scripts that measure large models, tried on miniatures with the same names and formats."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+import mdmkit
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import random_checkpoint
+
+    return random_checkpoint
+
+
+@pytest.mark.parametrize("name", ["llada-8b", "dream-7b", "sdar-8b"])
+def test_a_random_checkpoint_loads_and_decodes_whatever_its_shards(name: str, script: Any, tmp_path: Path) -> None:
+    shape = script.shape_of(name, layers=3, small=True)
+    count = script.write(name, tmp_path, shape, shard_bytes=40_000)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    files = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert files == sorted({*index["weight_map"].values()})
+    assert len(files) > 3
+    held = 0
+    for file in files:
+        with safe_open(tmp_path / file, "pt") as shard:
+            sizes = [shard.get_tensor(key).nbytes for key in sorted(shard.keys())]
+        assert sum(sizes) <= 40_000
+        held += sum(sizes)
+    assert held == 2 * count == index["metadata"]["total_size"]
+
+    backbone = mdmkit.load(str(tmp_path), dtype="bfloat16")
+    assert backbone.weights == count
+    assert backbone.mask_id == shape.mask
+    assert backbone.cache == ("block" if name == "sdar-8b" else "none")
+    sampler = mdmkit.compose("confidence", plan={"length": 12, "block": 4})
+    (row,) = mdmkit.decode(sampler, backbone, [[5, 7, 9]]).rows
+    assert len(row.tokens) == 12
+    assert len({*row.tokens}) > 2, "positions differ"
+
+
+def test_real_shapes_have_as_many_weights_as_the_models(script: Any) -> None:
+    """8.02 billion (LLaDA's card), 7.62 (Qwen2.5-7B's, on which Dream stands), 8.19 (Qwen3-8B's)."""
+    for name, billions in (("llada-8b", 8.02), ("dream-7b", 7.62), ("sdar-8b", 8.19)):
+        build, shape = script.MODELS[name]
+        count = sum(torch.Size(dims).numel() for dims in build(shape)[1].values())
+        assert count / 1e9 == pytest.approx(billions, abs=0.01)
+
+
+def test_the_benchmark_of_large_models_writes_its_page(tmp_path: Path) -> None:
+    page = tmp_path / "results" / "page.md"
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--small", "--device", "cpu", "--dtype", "float32"]
+    command += ["--models", "llada-8b", "--caches", "none,no-such-cache", "--samplers", "info_gain, γ off"]
+    command += ["--length", "8", "--block", "4", "--batches", "1,2", "--work", str(tmp_path), "--output", str(page)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert "--caches none,no-such-cache" in text
+    assert f"torch {torch.__version__}" in text
+    rows = re.findall(
+        r"^\| info_gain, γ off \| none \| (\d) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", text, re.M
+    )
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert all(float(row[1]) > 0 and float(row[3]) > 1 for row in rows)
+    assert "unknown cache 'no-such-cache'" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["results"], "the checkpoints are gone"
+
+
+def test_without_a_gpu_it_says_how_to_try_it(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--device", "cuda", "--output", str(tmp_path / "page.md")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert done.returncode == 2
+    assert "--device cpu --layers 2" in done.stderr
