@@ -8,20 +8,52 @@ from dataclasses import dataclass
 
 from mdmkit.errors import MdmkitError, unknown
 
-
-def _linear(progress: float) -> float:
-    return 1.0 - progress
-
-
-def _cosine(progress: float) -> float:
-    return math.cos(progress * math.pi / 2)
-
-
 # The longest row, in tokens: more is a slip of the keyboard.
 LONGEST = 1 << 20
 
-# Share of a block that is still masked after a share of its steps.
-SCHEDULES: dict[str, Callable[[float], float]] = {"linear": _linear, "cosine": _cosine}
+# Dream's last moment: its steps run from time 1 to this one (arXiv:2508.15487, `eps` in its decoder).
+DREAM_END = 1e-3
+
+
+def _linear(masks: int, steps: int) -> list[int]:
+    """Split evenly, the larger steps first (LLaDA, arXiv:2502.09992)."""
+    base, more = divmod(masks, steps) if steps else (0, 0)
+    return [masks - base * (i + 1) - min(i + 1, more) for i in range(steps)]
+
+
+def _shares(left: Callable[[float], float]) -> Callable[[int, int], list[int]]:
+    """Make a schedule of the share that is still masked after a share of the steps."""
+    return lambda masks, steps: [math.floor(masks * left((i + 1) / steps) + 1e-9) for i in range(steps)]
+
+
+def _dwell(progress: float) -> float:
+    """ReMDM-loop's share (arXiv:2503.00307): to 10 % left at 45 % of the steps, there until 95 %, then to 0."""
+    return 1 - progress * 0.9 / 0.45 if progress < 0.45 else max(0.0, min(0.1, (1 - progress) * 0.1 / 0.05))
+
+
+def _dream(masks: int, steps: int) -> list[int]:
+    """Fill ⌊m · (1 − s/t)⌋ of the m left as time falls from t to s, and what is left in the last step.
+
+    A step that would fill nothing leaves the belief as it is: it is left out, and costs no forward.
+    """
+    left, targets = masks, []
+    for i in range(steps):
+        t, s = (1 - (i + more) * (1 - DREAM_END) / steps for more in (0, 1))
+        fill = left if i == steps - 1 else int(left * (1 - s / t))
+        left -= fill
+        if fill:
+            targets.append(left)
+    return targets
+
+
+# Masks that may remain of so many after each of so many steps.
+SCHEDULES: dict[str, Callable[[int, int], list[int]]] = {
+    "linear": _linear,
+    "cosine": _shares(lambda progress: math.cos(progress * math.pi / 2)),
+    "arccos": _shares(lambda progress: math.acos(progress) * 2 / math.pi),
+    "dwell": _shares(_dwell),
+    "dream": _dream,
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +65,9 @@ class Plan:
         block: block length in tokens, blocks are filled left to right; None is one block.
         steps: steps for the whole row, shared out over its blocks; None is one token a step.
         tokens_per_step: the same said the other way: K tokens a step. Give at most one of the two.
-        schedule: `linear`, or `cosine` (few tokens first, arXiv:2202.04200).
+        schedule: `linear`; `cosine` (few tokens first, arXiv:2202.04200); `arccos` (evenly at first, most in the
+            last steps; Halton-MaskGIT, arXiv:2503.17076); `dwell` (half of the steps with 90 % filled, for ReMDM-loop,
+            arXiv:2503.00307); `dream` (Dream's floors, arXiv:2508.15487).
         early_stop: a row is finished at the end of a block where an end token stands with nothing open before it; its
             later blocks are not decoded.
     """
@@ -83,16 +117,5 @@ class Plan:
             # In proportion, but one step is kept for each block still to come.
             share = max(1, min((steps * done) // max(1, total), steps - later) - used) if m else 0
             used += share
-            out.append(self._block_targets(m, share))
+            out.append(SCHEDULES[self.schedule](m, share))
         return out
-
-    def _block_targets(self, masks: int, steps: int) -> list[int]:
-        if self.schedule == "linear":
-            base, more = divmod(masks, steps) if steps else (0, 0)
-            targets, left = [], masks
-            for i in range(steps):
-                left -= base + (i < more)
-                targets.append(left)
-            return targets
-        keep = SCHEDULES[self.schedule]
-        return [math.floor(masks * keep((i + 1) / steps) + 1e-9) for i in range(steps)]

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 import mdmkit
 from mdmkit import Actions, Guidance, Plan, Sampler
+from mdmkit_heuristics.bounded import EntropyBound, Factor
 from mdmkit_heuristics.scores import Confidence, Entropy, Margin
 from mdmkit_heuristics.selects import Threshold, TopK
 from mdmkit_info_gain.lookahead import InfoGain
@@ -38,6 +39,10 @@ def sampler(case):
     plan, cache = Plan(length=p["gen_length"], block=p["block_length"], steps=p.get("steps")), p.get("cache", "none")
     if name == "threshold":
         return Sampler(Confidence(), Threshold(p["threshold"]), plan=plan, cache=cache)
+    if name == "eb":
+        return Sampler(Entropy(), EntropyBound(p["gamma"]), plan=plan)
+    if name == "factor":
+        return Sampler(Confidence(), Factor(p["factor"], last=True), plan=plan)
     if name in ("info_gain", "lookum"):
         gain = InfoGain(scope="sequence", cost="entropy" if name == "info_gain" else "none")
         return Sampler(Confidence(), EveryPosition(), gain, plan=plan)
@@ -45,13 +50,22 @@ def sampler(case):
     return Sampler(score, TopK(), plan=plan, guidance=Guidance(1 + p.get("cfg_scale", 0.0)), cache=cache)
 
 
-OURS = ("confidence", "entropy", "margin", "threshold", "info_gain", "lookum")
+OURS = ("confidence", "entropy", "margin", "threshold", "eb", "factor", "info_gain", "lookum")
 CASES = [case for case in json.loads((GOLDEN / "traces.json").read_text())["cases"] if case["sampler"] in OURS]
 
 
 def test_all_such_cases_are_here():
     counts = {name: sum(case["sampler"] == name for case in CASES) for name in OURS}
-    assert counts == {"confidence": 32, "entropy": 4, "margin": 4, "threshold": 32, "info_gain": 4, "lookum": 4}
+    assert counts == {
+        "confidence": 32,
+        "entropy": 4,
+        "margin": 4,
+        "threshold": 32,
+        "eb": 6,
+        "factor": 4,
+        "info_gain": 4,
+        "lookum": 4,
+    }
 
 
 @torch.inference_mode()

@@ -47,6 +47,22 @@ def test_cosine_starts_with_few_tokens():
     assert sizes[0] == 2 and sizes[-1] == 15 and sum(sizes) == 100
 
 
+def test_arccos_leaves_most_to_the_last_steps():
+    """2/π · arccos of the share of the steps is left."""
+    assert Plan(steps=10, schedule="arccos").targets([100])[0] == [93, 87, 80, 73, 66, 59, 50, 40, 28, 0]
+
+
+def test_dream_floors_and_skips_the_steps_that_fill_nothing():
+    """16 masks in 16 steps: the first floors to 0, and the last takes the two that are left."""
+    assert counts(16, Plan(steps=16, schedule="dream").targets([16])[0]) == [1] * 14 + [2]
+    assert counts(16, Plan(steps=8, schedule="dream").targets([16])[0]) == [1, 2, 2, 2, 2, 2, 2, 3]
+
+
+def test_dwell_stays_at_a_tenth_left():
+    targets = Plan(steps=20, schedule="dwell").targets([100])[0]
+    assert targets == [90, 80, 70, 60, 50, 40, 30, 20, *[10] * 11, 0]
+
+
 @pytest.mark.parametrize(
     ("plan", "words"),
     [

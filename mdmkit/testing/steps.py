@@ -44,8 +44,8 @@ class Moment:
 
     @property
     def hull(self) -> slice:
-        """The smallest window that holds every open position."""
-        columns = self.open.any(0).nonzero()[:, 0].tolist()
+        """The smallest window that holds the block of every row with something open, as the loop's does."""
+        columns = (self.member & self.open.any(1, keepdim=True)).any(0).nonzero()[:, 0].tolist()
         return slice(columns[0], columns[-1] + 1)
 
     @property

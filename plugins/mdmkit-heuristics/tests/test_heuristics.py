@@ -1,4 +1,4 @@
-"""Each part passes its contract and equals a naive loop over rows written from its formula."""
+"""The plain scores and selects equal a naive loop over rows written from their formulas; every preset decodes."""
 
 import math
 
@@ -10,47 +10,10 @@ from mdmkit import MdmkitError
 from mdmkit.plan import Plan
 from mdmkit.sampler import Sampler
 from mdmkit.step import Draw
-from mdmkit.testing import ScoreContract, SelectContract, ToyBackbone, make_step
+from mdmkit.testing import ToyBackbone, make_step
+from mdmkit_heuristics.plugin import mdmkit_sampler
 from mdmkit_heuristics.scores import Confidence, Entropy, LeftToRight, Margin, Random
 from mdmkit_heuristics.selects import Threshold, TopK
-
-
-class TestConfidence(ScoreContract):
-    component = Confidence
-
-
-class TestEntropy(ScoreContract):
-    component = Entropy
-
-
-class TestMargin(ScoreContract):
-    component = Margin
-
-
-class TestRandom(ScoreContract):
-    component = Random
-
-
-class TestLeftToRight(ScoreContract):
-    component = LeftToRight
-
-
-class TestTopK(SelectContract):
-    component = TopK
-
-
-class TestNoisyTopK(SelectContract):
-    def make(self):
-        return TopK(temperature=0.5)
-
-
-class TestThreshold(SelectContract):
-    component = Threshold
-
-
-class TestLowThreshold(SelectContract):
-    def make(self):
-        return Threshold(0.2)
 
 
 def formulas(step):
@@ -136,10 +99,11 @@ def test_threshold_zero_fills_everything_in_one_step():
     assert decoded.nfe == {"rows": 1, "calls": 1}
 
 
-@pytest.mark.parametrize("name", ["confidence", "entropy", "margin", "random", "left_to_right", "threshold"])
+@pytest.mark.parametrize("name", [component.name for component in mdmkit_sampler()])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_every_preset_fills_masks_anywhere(name, temperature):
-    sampler = mdmkit.compose(name, draw={"temperature": temperature}, plan={"block": 3, "tokens_per_step": 2})
+def test_every_preset_fills_masks_anywhere(name, temperature, toy_table):
+    table = {"score": {"table": toy_table}} if name == "pc" else {}
+    sampler = mdmkit.compose(name, draw={"temperature": temperature}, plan={"block": 3, "steps": 4}, **table)
     decoded = mdmkit.decode(sampler, ToyBackbone(), ["a__b___c_", "___", {"prompt": "ab", "length": 7}])
     assert all(ToyBackbone().mask_id not in row.tokens for row in decoded.rows)
     assert isinstance(sampler.draw, Draw)

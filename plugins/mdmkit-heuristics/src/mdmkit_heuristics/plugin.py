@@ -4,36 +4,123 @@ from __future__ import annotations
 
 from mdmkit import Component, hookimpl
 
+PACKAGE = "mdmkit_heuristics"
+
 
 @hookimpl
 def mdmkit_score() -> list[Component]:
-    scores = "mdmkit_heuristics.scores"
     return [
-        Component("confidence", f"{scores}:Confidence", "probability of the token that would be written"),
-        Component("entropy", f"{scores}:Entropy", "negative entropy of the position"),
-        Component("margin", f"{scores}:Margin", "lead of the best token over the second"),
-        Component("random", f"{scores}:Random", "a uniform number per position"),
-        Component("left_to_right", f"{scores}:LeftToRight", "the leftmost open position first"),
+        Component("confidence", f"{PACKAGE}.scores:Confidence", "probability of the token that would be written"),
+        Component("entropy", f"{PACKAGE}.scores:Entropy", "negative entropy of the position"),
+        Component("margin", f"{PACKAGE}.scores:Margin", "lead of the best token over the second"),
+        Component("random", f"{PACKAGE}.scores:Random", "a uniform number per position"),
+        Component("left_to_right", f"{PACKAGE}.scores:LeftToRight", "the leftmost open position first"),
+        Component(
+            "linear_position", f"{PACKAGE}.positional:LinearPosition", "confidence and place after the prompt, mixed"
+        ),
+        Component("pc", f"{PACKAGE}.positional:PC", "confidence, discounted for common tokens and late places"),
+        Component("igfd", f"{PACKAGE}.frontier:IGFD", "confidence and need, near what is written first"),
+        Component("credit", f"{PACKAGE}.credit:Credit", "probability after credit for earlier steps"),
     ]
 
 
 @hookimpl
 def mdmkit_select() -> list[Component]:
-    selects = "mdmkit_heuristics.selects"
     return [
-        Component("top_k", f"{selects}:TopK", "as many of the best positions as the plan owes"),
-        Component("threshold", f"{selects}:Threshold", "every position that is sure enough, always at least one"),
+        Component("top_k", f"{PACKAGE}.selects:TopK", "as many of the best positions as the plan owes"),
+        Component(
+            "threshold", f"{PACKAGE}.selects:Threshold", "every position that is sure enough, always at least one"
+        ),
+        Component("factor", f"{PACKAGE}.bounded:Factor", "the n best, as long as they share little doubt"),
+        Component(
+            "entropy_bound", f"{PACKAGE}.bounded:EntropyBound", "the longest run of the best within an entropy bound"
+        ),
+        Component("low_entropy", f"{PACKAGE}.bounded:LowEntropy", "every position of low entropy, always at least one"),
+        Component(
+            "block_refinement", f"{PACKAGE}.bounded:BlockRefinement", "every sure position, or the best by quota"
+        ),
+        Component(
+            "klass", f"{PACKAGE}.stable:Klass", "every sure position that no longer changes, or the best by quota"
+        ),
+        Component("local_leap", f"{PACKAGE}.local:LocalLeap", "sure positions, and less sure ones near them"),
+        Component("slow_fast", f"{PACKAGE}.cycles:SlowFast", "cycles that are explored slowly and filled fast"),
+        Component("dilated", f"{PACKAGE}.local:Dilated", "positions on a stride that shrinks"),
+        Component("spaced", f"{PACKAGE}.local:Spaced", "the best positions that are no neighbours"),
+        Component(
+            "credit", f"{PACKAGE}.credit:CreditThreshold", "every position that is sure after credit for earlier steps"
+        ),
+        Component("p2", f"{PACKAGE}.remask:P2Fill", "the open positions that path planning keeps"),
+        Component("saber", f"{PACKAGE}.remask:SaberFill", "positions surer than what is written was"),
+    ]
+
+
+@hookimpl
+def mdmkit_commit() -> list[Component]:
+    return [
+        Component("remdm", f"{PACKAGE}.remask:ReMDM", "mask written tokens again at random"),
+        Component("p2", f"{PACKAGE}.remask:P2Remask", "mask what path planning ranks lowest"),
+        Component("saber", f"{PACKAGE}.remask:SaberBacktrack", "mask what lost most probability"),
+        Component("edit", f"{PACKAGE}.edit:Edit", "replace written tokens by surer ones"),
     ]
 
 
 @hookimpl
 def mdmkit_sampler() -> list[Component]:
-    presets = "mdmkit_heuristics:presets"
     return [
-        Component("confidence", f"{presets}/confidence.yaml", "most confident positions first"),
-        Component("entropy", f"{presets}/entropy.yaml", "lowest-entropy positions first"),
-        Component("margin", f"{presets}/margin.yaml", "widest margins first"),
-        Component("random", f"{presets}/random.yaml", "positions in random order"),
-        Component("left_to_right", f"{presets}/left_to_right.yaml", "autoregressive order"),
-        Component("threshold", f"{presets}/threshold.yaml", "all positions at or above 0.9 at once"),
+        Component("confidence", f"{PACKAGE}:presets/confidence.yaml", "most confident positions first"),
+        Component("entropy", f"{PACKAGE}:presets/entropy.yaml", "lowest-entropy positions first"),
+        Component("margin", f"{PACKAGE}:presets/margin.yaml", "widest margins first"),
+        Component("random", f"{PACKAGE}:presets/random.yaml", "positions in random order"),
+        Component("left_to_right", f"{PACKAGE}:presets/left_to_right.yaml", "autoregressive order"),
+        Component(
+            "dream",
+            f"{PACKAGE}:presets/dream.yaml",
+            "Dream's decoder: entropy over the 50 best tokens, its own schedule",
+        ),
+        Component(
+            "linear_position",
+            f"{PACKAGE}:presets/linear_position.yaml",
+            "confidence mixed with the place after the prompt",
+        ),
+        Component("pc", f"{PACKAGE}:presets/pc.yaml", "the PC-Sampler: rare, confident, early tokens first"),
+        Component("igfd", f"{PACKAGE}:presets/igfd.yaml", "near what is written, where the neighbourhood needs it"),
+        Component("threshold", f"{PACKAGE}:presets/threshold.yaml", "all positions at or above 0.9 at once"),
+        Component("factor", f"{PACKAGE}:presets/factor.yaml", "as many positions at once as share little doubt"),
+        Component(
+            "entropy_bound",
+            f"{PACKAGE}:presets/entropy_bound.yaml",
+            "as many positions at once as an entropy bound allows",
+        ),
+        Component("med", f"{PACKAGE}:presets/med.yaml", "all positions of entropy at most 0.2 nats at once"),
+        Component(
+            "block_refinement",
+            f"{PACKAGE}:presets/block_refinement.yaml",
+            "all positions above 0.95, or the best by quota",
+        ),
+        Component(
+            "klass", f"{PACKAGE}:presets/klass.yaml", "sure positions that no longer change, or the best by quota"
+        ),
+        Component("local_leap", f"{PACKAGE}:presets/local_leap.yaml", "sure positions, and less sure ones near them"),
+        Component("slow_fast", f"{PACKAGE}:presets/slow_fast.yaml", "cycles that are explored slowly and filled fast"),
+        Component("dus", f"{PACKAGE}:presets/dus.yaml", "dilated groups: a block of B in log B steps"),
+        Component(
+            "spaced", f"{PACKAGE}:presets/spaced.yaml", "most confident positions first, no two neighbours at once"
+        ),
+        Component(
+            "credit", f"{PACKAGE}:presets/credit.yaml", "all positions at or above 0.9 after credit for earlier steps"
+        ),
+        Component("remdm", f"{PACKAGE}:presets/remdm.yaml", "ancestral sampling with tokens masked again (cap)"),
+        Component("remdm_rescale", f"{PACKAGE}:presets/remdm_rescale.yaml", "ReMDM, rescaled"),
+        Component("remdm_conf", f"{PACKAGE}:presets/remdm_conf.yaml", "ReMDM, by the confidence at writing"),
+        Component("remdm_loop", f"{PACKAGE}:presets/remdm_loop.yaml", "ReMDM, in a loop at 90 % filled"),
+        Component("p2", f"{PACKAGE}:presets/p2.yaml", "path planning by the model's own probabilities"),
+        Component("saber", f"{PACKAGE}:presets/saber.yaml", "adaptive parallel decoding with backtracking"),
+        Component("edit", f"{PACKAGE}:presets/edit.yaml", "block refinement with written tokens edited"),
+    ]
+
+
+@hookimpl
+def mdmkit_command() -> list[Component]:
+    return [
+        Component("corpus", f"{PACKAGE}.corpus:corpus", "count a corpus with a model's tokenizer"),
     ]

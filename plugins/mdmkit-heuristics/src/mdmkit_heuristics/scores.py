@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
+from mdmkit import MdmkitError, ops
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -13,26 +17,58 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Confidence:
-    """Probability of the token that would be written (MaskGIT, arXiv:2202.04200; LLaDA, arXiv:2502.09992)."""
+    """Probability of the token that would be written (MaskGIT, arXiv:2202.04200; LLaDA, arXiv:2502.09992).
+
+    Args:
+        top_k: among the k most probable tokens only, renormalised; null is all. Dream's decoder runs at 50, the default
+            of transformers' generation settings.
+    """
+
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("confidence", self.top_k)
 
     def __call__(self, step: Step) -> Tensor:
-        return step.confidence
+        if self.top_k is None:
+            return step.confidence
+        best = _best(step, self.top_k)
+        logit = step.belief.logits.gather(-1, step.tokens[..., None])[..., 0].to(best.dtype)
+        return (logit - best.logsumexp(-1)).exp()
 
 
 @dataclass(frozen=True)
 class Entropy:
-    """Negative Shannon entropy of the position, in nats (Dream's `entropy`, arXiv:2508.15487)."""
+    """Negative Shannon entropy of the position, in nats (Dream's `entropy`, arXiv:2508.15487).
+
+    Args:
+        top_k: as in `confidence`.
+    """
+
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("entropy", self.top_k)
 
     def __call__(self, step: Step) -> Tensor:
-        return -step.belief.entropy
+        return -(step.belief.entropy if self.top_k is None else ops.stats(_best(step, self.top_k)).entropy)
 
 
 @dataclass(frozen=True)
 class Margin:
-    """Probability of the best token minus that of the second (Kim et al., arXiv:2502.06768)."""
+    """Probability of the best token minus that of the second (Kim et al., arXiv:2502.06768).
+
+    Args:
+        top_k: as in `confidence`.
+    """
+
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("margin", self.top_k)
 
     def __call__(self, step: Step) -> Tensor:
-        top2 = step.belief.top2
+        top2 = step.belief.top2 if self.top_k is None else _best(step, self.top_k).softmax(-1)
         return top2[..., 0] - top2[..., 1]
 
 
@@ -50,3 +86,15 @@ class LeftToRight:
 
     def __call__(self, step: Step) -> Tensor:
         return -step.position.float()
+
+
+def _check(name: str, top_k: int | None) -> None:
+    if top_k is not None and top_k < 2:
+        raise MdmkitError(f"score {name}: top_k={top_k}: it must be at least 2, or null for all tokens.")
+
+
+def _best(step: Step, k: int) -> Tensor:
+    """The k largest logits of each position, fp32 or float64 [B, W, k], best first."""
+    logits = step.belief.logits
+    best = logits.topk(min(k, logits.shape[-1]), dim=-1).values
+    return best if best.dtype == torch.float64 else best.float()

@@ -1,0 +1,118 @@
+"""Selects that fill as many of the best positions as a bound on the joint error allows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mdmkit import Actions, MdmkitError, ops
+from mdmkit_heuristics.ranking import Ranking
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit import Step
+
+
+@dataclass(frozen=True)
+class EntropyBound:
+    """Fill the longest run U of the best positions with Σ_U H − max_U H ≤ gamma, always the best (EB-Sampler).
+
+    arXiv:2505.24857: the left side bounds what is lost by drawing the tokens of U independently. The scores are the
+    paper's error proxy: entropy, confidence or margin. The plan's steps are not read.
+
+    Args:
+        gamma: nats. The paper tries 0.001 to 1.
+    """
+
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma < math.inf:
+            raise MdmkitError(f"select entropy_bound: gamma={self.gamma}: it is in nats, from 0 up.")
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        ranking = Ranking.of(scores, step.open)
+        entropy = ranking.sorted(step.belief.entropy)
+        within = entropy.cumsum(-1) - entropy.cummax(-1).values <= self.gamma
+        return Actions.single(ranking.first(within), step.tokens)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Fill the n best positions as long as the n-th has (n + 1) · (1 − confidence) ≤ factor, always the best.
+
+    Fast-dLLM's parallel decoding with a factor (arXiv:2505.22618). Positions rank by confidence in the paper; here by
+    the scores. The plan's steps are not read.
+
+    Args:
+        factor: how much doubt n positions may share. Below 0 is one position a step.
+        last: fill the last position too where all before it pass, as the authors' code does, whatever its confidence.
+    """
+
+    factor: float = 1.0
+    last: bool = False
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.factor):
+            raise MdmkitError(f"select factor: factor={self.factor}: it must be a finite number; the authors' is 1.")
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        ranking = Ranking.of(scores, step.open)
+        sure = ranking.sorted(step.confidence) >= 1 - self.factor / (ranking.number + 1)
+        if self.last:
+            sure = sure | (ranking.number == step.open.sum(-1, keepdim=True))
+        return Actions.single(ranking.first(sure), step.tokens)
+
+
+@dataclass(frozen=True)
+class LowEntropy:
+    """Fill every open position of at most this entropy, the best of them where there are more than `most`.
+
+    Multi-token entropy decoding, MED (arXiv:2510.19990). Always the best by the scores. The plan's steps are not read.
+
+    Args:
+        entropy: nats.
+        most: positions a step at most; null is any number.
+    """
+
+    entropy: float = 0.1
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.entropy < math.inf:
+            raise MdmkitError(f"select low_entropy: entropy={self.entropy}: it is in nats, from 0 up.")
+        if self.most is not None and self.most < 1:
+            raise MdmkitError(f"select low_entropy: most={self.most}: it must be at least 1, or null.")
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        best = ops.top(scores, step.open, step.quota.clamp_max(1))
+        low = step.open & (step.belief.entropy <= self.entropy)
+        if self.most is not None:
+            low = ops.top(scores, low, step.quota.new_full(step.quota.shape, self.most))
+        # The best one stands in only where nothing is low.
+        return Actions.single(low | (best & ~low.any(-1, keepdim=True)), step.tokens)
+
+
+@dataclass(frozen=True)
+class BlockRefinement:
+    """Fill every open position above the threshold if those are at least the plan's quota, else the best by quota.
+
+    The dynamic decoding of SDAR (arXiv:2510.06303) and the block refinement of LLaDA2.0 (arXiv:2512.15745).
+
+    Args:
+        threshold: probability, exclusive. LLaDA2.0 takes 0.95, SDAR 0.85.
+    """
+
+    threshold: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise MdmkitError(f"select block_refinement: threshold={self.threshold}: it is a probability, from 0 to 1.")
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        sure = step.open & (step.confidence > self.threshold)
+        enough = sure.sum(-1, keepdim=True) >= step.quota[:, None]
+        place = sure.where(enough, ops.top(scores, step.open, step.quota))
+        return Actions.single(place, step.tokens)

@@ -1,0 +1,90 @@
+"""`mdmkit corpus`: count a corpus with a model's tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mdmkit.errors import MdmkitError
+
+if TYPE_CHECKING:
+    from mdmkit import Backbone
+
+
+@click.group()
+def corpus() -> None:
+    """Token frequencies of a corpus, for scores that discount common tokens."""
+
+
+@corpus.command("build")
+@click.argument("texts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", required=True, help="The model whose tokenizer counts.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The table to write.")
+@click.option("--source", default="", help="What the corpus is, in words; kept in the table.")
+@click.option("--overwrite", is_flag=True, help="Replace the table where it exists.")
+def build(texts: tuple[Path, ...], model: str, output: Path, source: str, overwrite: bool) -> None:
+    """Count the tokens of UTF-8 TEXTS, line by line, with a model's tokenizer."""
+    if output.exists() and not overwrite:
+        raise MdmkitError(f"--output {output}: the file exists. Name another, or add --overwrite to replace it.")
+    if not output.resolve().parent.is_dir():
+        raise MdmkitError(f"--output {output}: its directory does not exist. Create it first.")
+    lines = [line for path in texts for line in _lines(path)]
+    import mdmkit
+    from mdmkit_heuristics.frequency import count
+
+    backbone = mdmkit.load(model, device="cpu")
+    pieces, left_out = _tokens(backbone, lines)
+    if not any(pieces):
+        raise MdmkitError(
+            f"the tokenizer of {model} reads nothing of {', '.join(map(str, texts))}: there is no word to count."
+        )
+    table = count(pieces, backbone, model, source or ", ".join(path.name for path in texts))
+    table.save(output)
+    click.echo(f"{output}: {table.total} tokens, {len(table.counts)} of {table.vocab} ids; {left_out} words left out")
+
+
+@corpus.command("check")
+@click.argument("table")
+@click.option("--model", required=True, help="The model to decode.")
+def check(table: str, model: str) -> None:
+    """Say whether TABLE, a file or the name of a shipped one, fits a model's tokenizer."""
+    import mdmkit
+    from mdmkit_heuristics.frequency import read
+
+    found = read(table)
+    found.check(mdmkit.load(model, device="cpu"), table)
+    click.echo(f"{table} fits {model}: {found.total} tokens of {found.source}")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise MdmkitError(f"{path} cannot be read as UTF-8 text: {reason}.") from error
+
+
+def _tokens(backbone: Backbone, lines: list[str]) -> tuple[list[list[int]], int]:
+    """Each line's ids, and how many words were left out; a line that the tokenizer refuses is read word by word."""
+    pieces, left_out = [], 0
+    for line in lines:
+        try:
+            pieces.append(_ids(backbone, line))
+        except MdmkitError:
+            for word in line.split():
+                try:
+                    pieces.append(_ids(backbone, word))
+                except MdmkitError:
+                    left_out += 1
+    return pieces, left_out
+
+
+def _ids(backbone: Backbone, text: str) -> list[int]:
+    from mdmkit import Plan, Prompt
+
+    canvas, _ = backbone.encode([Prompt(text=text, infill=False, length=1)], Plan())
+    kept = (canvas.valid & ~canvas.editable)[0].tolist()
+    special = {canvas.mask_id, *backbone.forbidden}
+    return [token for token, keep in zip(canvas.tokens[0].tolist(), kept, strict=True) if keep and token not in special]

@@ -1,0 +1,99 @@
+"""Credit decoding: what the model kept saying counts beside what it says now."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from mdmkit import Actions, Belief, MdmkitError, ops
+from mdmkit_heuristics.block import entered
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit import Step
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Probability of the token that would be written, after credit for what was best in earlier steps (CreditDecoding).
+
+    arXiv:2510.06133, as in dInfer (arXiv:2510.08666): every token of every position has a credit E. Each step
+    E ← decay · E, and the best token of each open position gains p^power; the logits become
+    logits + weight · ln(1 + E). Keeps E, as large as the logits.
+
+    Args:
+        weight: α.
+        power: γ.
+        decay: β.
+    """
+
+    weight: float = 0.7
+    power: float = 0.2
+    decay: float = 0.8
+
+    def __post_init__(self) -> None:
+        _check("score", self.weight, self.power, self.decay)
+
+    def __call__(self, step: Step) -> Tensor:
+        fused = _fused("score", step, self.weight, self.power, self.decay)
+        logit = fused.gather(-1, step.tokens[..., None])[..., 0]
+        return (logit - fused.logsumexp(-1)).exp()
+
+
+@dataclass(frozen=True)
+class CreditThreshold:
+    """Fill every open position whose token has at least this probability after credit, always the surest.
+
+    CreditDecoding, arXiv:2510.06133. The tokens are those of the logits with credit, as in the score `credit`. Neither
+    the scores nor the plan's steps are read.
+
+    Args:
+        threshold: probability.
+        weight: α.
+        power: γ.
+        decay: β.
+    """
+
+    threshold: float = 0.9
+    weight: float = 0.7
+    power: float = 0.2
+    decay: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise MdmkitError(f"select credit: threshold={self.threshold}: it is a probability, from 0 to 1.")
+        _check("select", self.weight, self.power, self.decay)
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        belief = Belief(_fused("select", step, self.weight, self.power, self.decay))
+        tokens = replace(step, belief=belief).tokens
+        sure = belief.logp_of(tokens[..., None])[..., 0].exp()
+        best = ops.top(sure, step.open, step.quota.clamp_max(1))
+        return Actions.single(best | (step.open & (sure >= self.threshold)), tokens)
+
+
+def _check(kind: str, weight: float, power: float, decay: float) -> None:
+    for name, value, most in (("weight", weight, math.inf), ("power", power, math.inf), ("decay", decay, 1.0)):
+        if not 0 <= value <= most or value == math.inf:
+            end = "to 1" if name == "decay" else "up"
+            raise MdmkitError(f"{kind} credit: {name}={value}: it must be a number from 0 {end}.")
+
+
+def _fused(kind: str, step: Step, weight: float, power: float, decay: float) -> Tensor:
+    """The logits with credit, [B, W, V]; updates the credit."""
+    name, span = f"{kind} credit", (step.span.start, step.span.stop)
+    new = entered(step, f"{name} block")
+    gain = torch.where(step.open, step.belief.confidence.pow(power), 0.0)
+    # Another window is another block of every row.
+    if step.memory.get(f"{name} span") == span:
+        credit = torch.where(new[:, None, None], 0.0, step.memory[name] * decay)
+    else:
+        credit = torch.zeros_like(step.belief.logits, dtype=gain.dtype)
+    index = step.belief.argmax[..., None]
+    credit = credit.scatter_add(-1, index, gain[..., None])
+    step.memory[name], step.memory[f"{name} span"] = credit, span
+    return step.belief.logits.to(gain.dtype) + weight * credit.log1p()

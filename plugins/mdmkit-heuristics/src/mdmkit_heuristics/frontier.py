@@ -1,0 +1,83 @@
+"""IGFD: fill near what is written, where the neighbourhood needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from mdmkit import MdmkitError, ops
+from mdmkit_heuristics.block import near
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit import Step
+
+# Puts the frontier before everything else, whatever the scores.
+AHEAD = 1e3
+
+
+@dataclass(frozen=True)
+class IGFD:
+    """alpha · c + beta · c · need − gamma · [token is dull], the frontier first (IGFD, arXiv:2608.26641).
+
+    c is the confidence and need the mean entropy in nats of the open positions at most `reach` away, itself included.
+    The frontier: open positions at most `distance` from a generated token, or the first `size` open ones while there is
+    none; of those, the `size` best. The rest follows in the order of the scores, so a step that owes more than the
+    frontier holds falls back on all.
+
+    Args:
+        alpha: weight of the confidence.
+        beta: weight of the need.
+        gamma: taken off the score of a dull token.
+        reach: r, positions.
+        distance: R, positions.
+        size: F, positions.
+        dull: token ids of punctuation, spaces and specials, in the paper.
+    """
+
+    alpha: float = 0.7
+    beta: float = 0.5
+    gamma: float = 0.2
+    reach: int = 2
+    distance: int = 2
+    size: int = 8
+    dull: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta", "gamma"):
+            if not 0 <= getattr(self, name) <= 100:
+                raise MdmkitError(f"score igfd: {name}={getattr(self, name)}: it must be from 0 to 100.")
+        for name in ("reach", "distance"):
+            if getattr(self, name) < 0:
+                raise MdmkitError(f"score igfd: {name}={getattr(self, name)}: it is a number of positions, from 0 up.")
+        if self.size < 1:
+            raise MdmkitError(f"score igfd: size={self.size}: the frontier holds at least 1 position.")
+
+    def __call__(self, step: Step) -> Tensor:
+        sure = step.confidence
+        entropy = torch.where(step.open, step.belief.entropy, 0.0)
+        around = 2 * self.reach + 1
+        total, number = (
+            functional.avg_pool1d(x[:, None], around, stride=1, padding=self.reach)[:, 0]
+            for x in (entropy, step.open.to(entropy.dtype))
+        )
+        need = total / number.clamp_min(1 / (2 * around))
+        score = self.alpha * sure + self.beta * sure * need
+        if self.dull:
+            dull = torch.zeros_like(step.open)
+            for token in self.dull:
+                dull = dull | (step.tokens == token)
+            score = score - self.gamma * dull
+        return score + AHEAD * self._frontier(step, score)
+
+    def _frontier(self, step: Step, score: Tensor) -> Tensor:
+        written = step.canvas.editable & ~step.canvas.masked
+        close = step.open & near(written, self.distance)[:, step.span]
+        size = torch.full_like(step.quota, self.size)
+        first = ops.top(-step.position.float(), step.open, size)
+        close = torch.where(written.any(-1, keepdim=True), close, first)
+        return ops.top(score, close, size)

@@ -1,0 +1,101 @@
+"""Scores that weigh a position's place in the row, and how common its token is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from mdmkit import MdmkitError
+from mdmkit_heuristics.frequency import log_frequency, on_device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit import Step
+
+
+def _place(step: Step) -> tuple[Tensor, Tensor]:
+    """Each position counted from the row's first editable one, float [B, W], and the length from there, [B, 1].
+
+    Of the row, not of its block: a bias towards the start must not begin anew with each block.
+    """
+    canvas = step.canvas
+    positions, last = canvas.positions, torch.iinfo(torch.int64).max
+    first = torch.where(canvas.editable, positions, last).amin(-1, keepdim=True)
+    end = torch.where(canvas.editable, positions, -1).amax(-1, keepdim=True)
+    first = first.clamp_max(positions.shape[1])
+    return (step.position - first).float(), (end - first + 1).clamp_min(1).float()
+
+
+def _rarity(step: Step, table: str, clip: float) -> Tensor:
+    """min(clip, −c · ln f(v)): how much a confident token says, float [B, W]."""
+    return (-step.confidence * on_device(table, step)[step.tokens]).clamp_max(clip)
+
+
+def _check_clip(name: str, clip: float) -> None:
+    if not 0 < clip < math.inf:
+        raise MdmkitError(f"score {name}: clip={clip}: it must be above 0.")
+
+
+@dataclass(frozen=True)
+class PC:
+    """Position-aware confidence calibration (PC-Sampler, arXiv:2508.13021): e^(−decay · i) · min(clip, −c · ln f(v)).
+
+    i is the place after the prompt, c the probability of the token v that would be written, f its share of a corpus
+    (a token that never occurs counts as once). The paper prints no minus sign; its code has it.
+
+    Args:
+        table: a table that `mdmkit corpus build` wrote, or the name of one that comes along.
+        decay: λ. The authors' scripts take 0.25, 0 for Sudoku, 1 for Countdown.
+        clip: α.
+    """
+
+    table: str = "web"
+    decay: float = 0.25
+    clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < math.inf:
+            raise MdmkitError(f"score pc: decay={self.decay}: it must be a number from 0 up.")
+        _check_clip("pc", self.clip)
+        log_frequency(self.table)
+
+    def __call__(self, step: Step) -> Tensor:
+        place, _ = _place(step)
+        return (-self.decay * place).exp() * _rarity(step, self.table, self.clip)
+
+
+@dataclass(frozen=True)
+class LinearPosition:
+    """(1 − weight) · c′ + weight · (L − i)/L: confidence and place, mixed (`linear_position` of PC-Sampler's code).
+
+    c′ is the confidence, calibrated as in `pc` where a table is given, scaled to 0 … 1 over the open positions; i the
+    place after the prompt, L the length from there (arXiv:2508.13021).
+
+    Args:
+        weight: λ, from 0 (confidence alone) to 1 (left to right).
+        table: as in `pc`; null takes the confidence as it is.
+        clip: as in `pc`.
+    """
+
+    weight: float = 0.5
+    table: str | None = None
+    clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise MdmkitError(f"score linear_position: weight={self.weight}: it must be from 0 to 1.")
+        _check_clip("linear_position", self.clip)
+        if self.table is not None:
+            log_frequency(self.table)
+
+    def __call__(self, step: Step) -> Tensor:
+        sure = step.confidence if self.table is None else _rarity(step, self.table, self.clip)
+        low = sure.masked_fill(~step.open, torch.inf).amin(-1, keepdim=True)
+        high = sure.masked_fill(~step.open, -torch.inf).amax(-1, keepdim=True)
+        scaled = ((sure - low) / (high - low).clamp_min(torch.finfo(sure.dtype).tiny)).nan_to_num()
+        place, size = _place(step)
+        return (1 - self.weight) * scaled + self.weight * (size - place) / size
