@@ -36,7 +36,7 @@ def test_every_part_knows_its_kind_distribution_and_version(toy):
     assert parts["score", "likely"] == ("toy", "1.0")
     assert parts["sampler", "forked"] == ("toy", "1.0")
     assert parts["commit", "write"][0] == "mdmkit"
-    assert len([kind for kind, _ in parts if kind == "command"]) == 6
+    assert len([kind for kind, _ in parts if kind == "command"]) == 7
 
 
 def test_listing_imports_the_plugin_module_only(toy):
