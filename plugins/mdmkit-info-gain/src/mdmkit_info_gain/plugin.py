@@ -21,6 +21,7 @@ def mdmkit_lookahead() -> list[Component]:
 
 PRESETS = {
     "info_gain": "the paper's sampler: N = 8, block scope",
+    "info_gain_plus": "beyond the paper: summed gain in surprisal, no neighbours at once, no bypass",
     "future_entropy": "least entropy afterwards, whatever the action costs",
     "info_gain@gsm8k": "the paper's setting for GSM8K with Dream",
     "info_gain@math500": "the paper's setting for MATH-500 with Dream",
