@@ -73,7 +73,9 @@ def load() -> dict[str, Any]:
 
 
 def save(data: dict[str, Any]) -> None:
-    """Write the numbers whole, one cell a line."""
+    """Write the numbers whole, one cell a line, cases in their order."""
+    order = {"development": [*TRIALS], "reported": [*REPORTED]}
+    data["cells"].sort(key=lambda cell: (cell["part"], order[cell["part"]].index(cell["case"])))
     lines = ",\n".join(json.dumps(cell) for cell in data["cells"])
     temporary = OUTPUT.with_suffix(".new")
     temporary.write_text(f'{{"cells": [\n{lines}\n]}}\n', encoding="utf-8")
@@ -89,7 +91,9 @@ def main(part: str, count: int | None, only: tuple[str, ...]) -> None:
         run(part, TRIALS, count or 100, [99], only)
     elif part == "reported":
         run(part, REPORTED, count or 200, [0], only)
-    OUTPUT.with_suffix(".md").write_text(page(load()), encoding="utf-8")
+    else:
+        save(load())
+        OUTPUT.with_suffix(".md").write_text(page(load()), encoding="utf-8")
 
 
 if __name__ == "__main__":

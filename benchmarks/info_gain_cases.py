@@ -180,6 +180,7 @@ TRIALS: dict[str, dict[str, Any]] = {
 }
 REPORTED: dict[str, dict[str, Any]] = {
     "info_gain_plus": {"preset": "info_gain_plus"},  # the best of the trials: total in surprisal, spacing=2, tau=0.4
+    "info_gain_plus, N=6": {"preset": "info_gain_plus", "select": {"candidates": 6}},
     "info_gain_plus, N=4": {"preset": "info_gain_plus", "select": {"candidates": 4}},
     "info_gain": TRIALS["paper"],
     "info_gain, no bypass": TRIALS["paper, no bypass"],
