@@ -26,7 +26,8 @@ paper's and against best of N.
 
 200 prompts a task, seed 0; variants were chosen on 100 others, seed 99 (for Countdown, of whose held-out prompts
 there are few, on trained ones). All on a CPU, fp32, by `python benchmarks/info_gain.py development`, then `reported`,
-then `page`; the [numbers](info_gain.json) hold the reported prompts one by one. `zoo:antibody` is left out: no other author's
+then `page`; the [numbers](info_gain.json) hold the reported prompts one by one. `zoo:antibody` is left out: no other
+author's
 model to score its sequences with is at hand offline.
 
 ## All together
@@ -44,7 +45,8 @@ many rows as `info_gain` with N = 8 and without its bypass, and N = 4 fewer.
 
 `half total` (summed gain of half the weight, entropies, cost in surprisal, spacing 2, tau 0.4) is the other variant
 that went on from development, and `K-scaled` (matched reference, gain times K, cost in surprisal, no bypass) was the
-best before. Over the three puzzles both are ahead of `info_gain_plus`, by one-way products at K = 2; on the exact model both
+best before. Over the three puzzles both are ahead of `info_gain_plus`, by one-way products at K = 2; on the exact
+model both
 are behind it, and `half total` is no better there than best of 6 with spacing. On Sudoku and Countdown alone best of 6
 is as good as any. `info_gain_plus` looks for the likeliest completion, which is what the exact model rewards; at a
 temperature its answers vary less than was asked for.
