@@ -29,7 +29,8 @@ CACHE_KEYS: dict[str, tuple[Any, str]] = {
     "refresh_every": (int | None, "a number of steps or null"),
 }
 KEYS = (*STAGES, *SECTIONS, "cache", *SCALARS)
-ABOUT = ("paper", "arxiv", "note")
+# What a preset may say of itself; all of it optional. The last three answer what its parts leave open.
+ABOUT = ("paper", "arxiv", "setting", "changed", "when", "note", "modality", "deterministic", "forwards")
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _merge_cache(old: Mapping[str, Any], new: Any, where: str) -> dict[str, Any]
 
 
 def _example(section: str) -> str:
-    return "length: 64" if section == "plan" else "temperature: 0.7"
+    return {"plan": "length: 64", "draw": "temperature: 0.7", "guidance": "scale: 2.0"}[section]
 
 
 def _merge_stage(kind: str, old: Any, new: Any, where: str) -> Any:
