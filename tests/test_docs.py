@@ -105,6 +105,7 @@ CLASSES = {
     "sampler": ("mdmkit/sampler.py", "Sampler"),
     "backbone": ("mdmkit/model.py", "Backbone"),
     "observer": ("mdmkit/observe.py", "Observer"),
+    "task": ("mdmkit/task.py", "Task"),
 }
 
 
@@ -133,7 +134,10 @@ def test_every_hook_of_the_pages_exists() -> None:
 
 def our_parts() -> list[tuple[str, str]]:
     """(kind, name) of every part that the core and the first-party plugins register."""
-    modules = ["mdmkit.builtin", *(f"mdmkit_{name}.plugin" for name in ("heuristics", "info_gain", "text", "zoo"))]
+    modules = [
+        "mdmkit.builtin",
+        *(f"mdmkit_{name}.plugin" for name in ("heuristics", "info_gain", "tasks", "text", "zoo")),
+    ]
     found = []
     for module in map(importlib.import_module, modules):
         for kind in KINDS:
@@ -172,7 +176,7 @@ def test_the_example_with_all_keys_has_all_keys() -> None:
     assert set(tree["guidance"]) == {field.name for field in fields(Guidance)}
 
 
-@pytest.mark.parametrize("name", ["decode", "chat", "plugins", "show", "check"])
+@pytest.mark.parametrize("name", ["decode", "chat", "eval", "compare", "plugins", "show", "check"])
 def test_every_option_of_a_command_is_on_the_command_line_page(name: str) -> None:
     page = (DOCS / "cli.md").read_text()
     section = re.search(rf"^## mdmkit {name}\n(.*?)(?=^## |\Z)", page, re.M | re.S)
