@@ -231,3 +231,13 @@ def test_samplers_are_set_against_the_first_where_a_task_compares_two_answers() 
         for f, o in zip(first, other, strict=True)
     ]
     assert [row["score"] for row in other] == expected
+
+
+def test_a_text_task_does_not_fit_a_model_of_puzzles(tmp_path: Path) -> None:
+    Path("d.jsonl").write_text('{"question": "Why?", "answer": "#### 1"}\n')
+    said = run("eval", "--task", "gsm8k", "--data", "d.jsonl", "--output", "out", fails=True)
+    assert "task 'gsm8k' does not fit model zoo:puzzles" in said and not Path("out").exists()
+    Path("d.jsonl").write_text('{"question": "Why?"}\n')
+    assert "d.jsonl, line 1: the field 'answer' is missing" in run(
+        "eval", "--task", "gsm8k", "--data", "d.jsonl", fails=True
+    )
