@@ -1,7 +1,8 @@
-"""`mdmkit eval` and `mdmkit compare`."""
+"""`mdmkit eval`, `mdmkit compare` and `mdmkit lm-eval`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,25 @@ def compare(samplers: str, tasks: str, **options: Any) -> None:
     from mdmkit_tasks.request import names
 
     _run("compare", names(samplers, "--samplers"), names(tasks, "--tasks"), **options)
+
+
+@click.command("lm-eval", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def harness(arguments: tuple[str, ...]) -> None:
+    """Run lm-evaluation-harness with its own arguments, and the model `mdmkit` known to it."""
+    try:
+        from lm_eval.__main__ import cli_evaluate
+
+        import mdmkit_tasks.harness  # noqa: F401 (registers the model)
+    except ImportError as error:
+        raise MdmkitError(
+            f"this runs lm-evaluation-harness, which is not here ({error}): pip install 'mdmkit-tasks[harness]'."
+        ) from error
+    before, sys.argv = sys.argv, ["lm-eval", *arguments]
+    try:
+        cli_evaluate()
+    finally:
+        sys.argv = before
 
 
 def _run(
