@@ -32,12 +32,14 @@ class Task(ABC):
         settings: sections of the sampler's configuration that suit the task; the user's own win.
         measure: what a score is, for tables and plots.
         answers: `text`, or `image`: models that fill something else are refused.
+        places: options that say where something is: they may change between runs that go on with each other.
     """
 
     limit: int = 100
     settings: Mapping[str, Mapping[str, Any]] = {}
     measure: str = "solved"
     answers: str = "text"
+    places: tuple[str, ...] = ()
 
     @abstractmethod
     def prompts(self, count: int | None, seed: int) -> Sequence[PromptLike]:

@@ -35,6 +35,11 @@ class Faint(Length):
             raise JudgeDown("nobody answers at the judge's address.")
         return True
 
+class Moved(Faint):
+    places = ("address",)
+    def __init__(self, address="a"):
+        pass
+
 class Pictures(Length):
     answers = "image"
 
@@ -45,7 +50,7 @@ class Rivals(Length):
 @hookimpl
 def mdmkit_task():
     return [Component("length", Length), Component("faint", Faint), Component("rivals", Rivals),
-            Component("pictures", Pictures)]
+            Component("pictures", Pictures), Component("moved", Moved)]
 '''
 
 
@@ -241,3 +246,13 @@ def test_a_text_task_does_not_fit_a_model_of_puzzles(tmp_path: Path) -> None:
     assert "d.jsonl, line 1: the field 'answer' is missing" in run(
         "eval", "--task", "gsm8k", "--data", "d.jsonl", fails=True
     )
+
+
+def test_a_judge_may_move_and_one_that_is_down_stops_no_other() -> None:
+    Path("down").touch()
+    words = ["--plugin", "tasks.py", "--samplers", "confidence", "--limit", "2", "--seeds", "1", "--output", "out"]
+    assert "2 answers could not" in run("compare", *words, "--tasks", "moved,length", fails=True)
+    assert [row["score"] for row in rows("out/rows/length/confidence.jsonl")] == [0, 1]
+    Path("down").unlink()
+    run("compare", *words, "--tasks", "moved", "--task-option", "address=b")
+    assert [row["score"] for row in rows("out/rows/moved/confidence.jsonl")] == [None, None, 1, 1]

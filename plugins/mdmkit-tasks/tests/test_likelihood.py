@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,3 +126,18 @@ def test_bad_input(bigram) -> None:
     with pytest.raises(MdmkitError, match="Did you mean 'bound'"):
         log_likelihood(bigram, pair(bigram, *TEXT), kind="bounds")
     assert bigram.encode([Prompt(ids=(1, 2), length=0)], mdmkit.Plan())[0].tokens.shape == (1, 2)
+
+
+@pytest.mark.parametrize("kind", ["bound", "left_to_right"])
+def test_a_checkpoint_with_blocks_is_scored_block_by_block(kind: str) -> None:
+    """SDAR's attention: the first block's score cannot depend on the second one, nor the second's on how it is cut."""
+    golden = Path(__file__).resolve().parents[3] / "tests" / "golden" / "sdar"
+    model = mdmkit.load(str(golden), device="cpu", mask_id=125, block_length=4)
+    ids = [9, 30, 41, 17, 88, 23, 54, 61, 77, 12, 35, 90]
+    whole = log_likelihood(model, Pair(ids, 4, 12), kind=kind, samples=1500, batch=500)
+    first = log_likelihood(model, Pair(ids[:8], 4, 8), kind=kind, samples=1500, batch=500, seed=1)
+    second = log_likelihood(model, Pair(ids, 8, 12), kind=kind, samples=1500, batch=500, seed=2)
+    assert whole == pytest.approx(first + second, abs=1e-3 if kind == "left_to_right" else 0.5)
+    changed = [*ids[:8], *reversed(ids[8:])]
+    other = log_likelihood(model, Pair(changed, 4, 12), kind="left_to_right")
+    assert other != pytest.approx(log_likelihood(model, Pair(ids, 4, 12), kind="left_to_right"), abs=1e-3)

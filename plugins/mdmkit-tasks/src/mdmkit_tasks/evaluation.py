@@ -92,22 +92,25 @@ class Evaluation:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json("--output", self.folder / "run.json", self.record())
-        down = ""
+        down: dict[str, str] = {}
         for (task, label), cell in self.cells.items():
             first, asked = self._of(task, label)
             versus = hasattr(asked.task, "versus") and len({name for _, name in self.cells}) > 1
-            judging = Judging(asked, first if versus and cell is not first else None, versus and cell is first, down)
+            judging = Judging(
+                asked, first if versus and cell is not first else None, versus and cell is first, down.get(task, "")
+            )
             sampler, seeds, batch = self.samplers[task, label], self.settings.seeds, self.settings.batch
             try:
                 run_cell(cell, judging, sampler, self.backbone, seeds, batch, partial(told, task, label), say)
             finally:
                 cell.close()
-            down = judging.down if judging.down else down
+            down[task] = judging.down
         missing = sum(row["score"] is None for key in self.cells for row in self._rows(*key))
         if missing:
+            why = " ".join(filter(None, down.values()))
             raise MdmkitError(
-                f"{missing} answers could not be judged: {down or 'their judge was down'} All answers are kept in "
-                f"{self.folder}: the same command judges what is missing."
+                f"{missing} answers could not be judged: {why} All answers are kept in {self.folder}: the same command "
+                "judges what is missing."
             )
 
     def finish(self, title: str) -> str:
@@ -146,13 +149,15 @@ class Evaluation:
 
     def _identity(self, asked: Asked, sampler: Sampler, rival: tuple[str, Sampler] | None) -> dict[str, Any]:
         digest = hashlib.sha256(json.dumps(asked.items, default=str).encode("utf-8", "surrogatepass")).hexdigest()
+        places = asked.get("places")
+        options = {key: value for key, value in asked.options.items() if key not in places}
         identity = {
             "mdmkit": mdmkit.__version__,
             "model": self.settings.model,
             "model-option": dict(self.settings.options),
             "device": self.backbone.device.type,
             "dtype": self.settings.dtype,
-            "task": {"name": asked.name, "of": asked.origin, "options": asked.options},
+            "task": {"name": asked.name, "of": asked.origin, "options": options},
             "prompts": {"number": len(asked.items), "sha256": digest},
             "sampler": sampler.config,
         }

@@ -25,6 +25,8 @@ class SudokuText(Task):
             asked, and answers.
     """
 
+    places = ("data",)
+
     def __init__(self, data: str | None = None, infill: bool = True):
         self.data, self.infill = data, infill
 
@@ -65,6 +67,7 @@ class CountdownText(Task):
     """
 
     settings = {"plan": {"length": 128}}  # noqa: RUF012
+    places = ("data",)
 
     def __init__(self, data: str | None = None, numbers: int = 3):
         if numbers not in (3, 4):

@@ -21,6 +21,7 @@ class Writing(FromData):
 
     name, hub, fields = "writing", ("euclaise/writingprompts", None, "test"), ("prompt",)
     measure = "win rate"
+    places = ("data", "judge_url", "judge_key")
     limit = 200
     settings = {"plan": {"length": 512}}  # noqa: RUF012
 
