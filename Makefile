@@ -7,11 +7,11 @@ SOURCES := mdmkit $(wildcard plugins/mdmkit-*/src)
 # One thread is the fastest for models this small; no test may reach for a model hub.
 QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1
 BUILD := hatchling editables build
-TOOLS := pytest ruff mypy mkdocs-material 'mkdocstrings[python]'
+TOOLS := pytest playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
-.PHONY: demo test test-slow test-gpu lint docs results readme wheels clean
+.PHONY: demo test test-slow test-gpu browser lint docs results readme wheels clean
 
 demo: $(STAMP)
 	@$(QUIET) $(BIN)/mdmkit zoo demo
@@ -25,6 +25,10 @@ test-slow: $(STAMP)
 
 test-gpu: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m gpu tests
+
+# The trace page is tested in Debian's own chromium: playwright is told to download none.
+browser:
+	apt-get update -qq && apt-get install --yes --quiet --no-install-recommends chromium
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -32,8 +32,15 @@ class Agenda:
     busy: bool
 
     @classmethod
-    def fetch(cls, sampler: Sampler, step: Step, scores: Tensor, actions: Actions, carry: bool) -> Agenda:
-        """Read it off the device. `carry`: whether the chosen state's belief is the next step's.
+    def fetch(
+        cls, sampler: Sampler, step: Step, scores: Tensor, proposed: Actions, actions: Actions, carry: bool
+    ) -> Agenda:
+        """Read it off the device.
+
+        Args:
+            proposed: what the select proposed.
+            actions: what a search left of it.
+            carry: whether the chosen state's belief is wanted when nothing is compared.
 
         Raises:
             RowError: logits or scores are not numbers, or the select fills nothing in a row with open positions.
@@ -46,7 +53,7 @@ class Agenda:
         open_ = step.open.any(1)
         broken = (step.belief.entropy.isnan() & step.open).any(1)
         unscored = (scores.isnan() & step.open).any(1)
-        stuck = open_ & ~(actions.live & (actions.place & step.open[:, None]).any(-1)).any(1)
+        stuck = open_ & ~(proposed.live & (proposed.place & step.open[:, None]).any(-1)).any(1)
         host = torch.cat((looked.flatten(), broken, unscored, stuck, several, step.active)).cpu()
         rows = host[looked.numel() :].view(5, -1)
         for failed, reason in (
@@ -56,7 +63,8 @@ class Agenda:
         ):
             if failed.any():
                 row = int(failed.long().argmax())
-                raise RowError(reason, int(step.tick[row]), row)
+                # Under a search the rows of the loop are particles.
+                raise RowError(reason, int(step.tick[row]), row // getattr(sampler.search, "particles", 1))
         forward = host[: looked.numel()].nonzero()[:, 0]
         owners = forward // looked.shape[1]
         compare = rows[3][owners].nonzero()[:, 0]

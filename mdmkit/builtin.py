@@ -20,6 +20,7 @@ def mdmkit_command() -> list[Component]:
     return [
         Component("decode", "mdmkit.cli.decode:decode", "fill prompts with a sampler and a model"),
         Component("chat", "mdmkit.cli.chat:chat", "talk with a model in the terminal"),
+        Component("trace", "mdmkit.cli.trace:trace", "show traces step by step, in a page for the browser"),
         Component("plugins", "mdmkit.cli.plugins:plugins", "list what is installed, and what is broken"),
         Component("show", "mdmkit.cli.show:show", "print a sampler's whole configuration"),
         Component("check", "mdmkit.cli.check:check", "try every installed part, and a model"),

@@ -109,10 +109,14 @@ def _require_read(prompt: Prompt) -> None:
             )
 
 
-def _shorten(length: int, excess: int) -> str:
-    if length <= excess:
-        return f"Shorten the prompt by {excess} tokens."
-    return f"Shorten the prompt, or append at most {length - excess} masks (plan.length, or the prompt's own length)."
+def _shorten(length: int, given: int, limit: int, block: int | None) -> str:
+    """What to do about a row that is too long; `block`: where its last block is completed."""
+    room = limit - limit % (block or 1) - given
+    if not length or (room < 1 and not block):
+        return f"Shorten the prompt by {length + given - limit} tokens."
+    if room < 1:
+        return f"Shorten the prompt by {1 - room} tokens at least."
+    return f"Shorten the prompt, or append at most {room} masks (plan.length, or the prompt's own length)."
 
 
 def lay_out(
@@ -158,14 +162,14 @@ def lay_out(
         if length is None:
             raise MdmkitError(
                 f"{name} has nothing to fill: it holds no mask, and this model has no length of its own. Put masks "
-                "into the prompt, or say how many to append with --set plan.length=N."
+                "into the prompt, or say how many to append: --set plan.length=N, or max_new_tokens=N in generate."
             )
         spare = -(len(head) + length) % block if block and length and not tail else 0
         given, size = len(head) + len(tail), len(head) + length + len(tail) + spare
         if size > (max_length or math.inf):
             raise MdmkitError(
                 f"{name} needs {size} positions ({given} of prompt, {length + spare} to fill), and this model "
-                f"has {max_length}. {_shorten(length, size - (max_length or 0))}"
+                f"has {max_length}. {_shorten(length, given, max_length or 0, block if not tail else None)}"
             )
         row = [*head, *[mask_id] * (length + spare), *tail]
         own = range(len(head), len(head) + length + spare)

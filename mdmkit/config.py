@@ -128,7 +128,7 @@ def _merge_cache(old: Mapping[str, Any], new: Any, where: str) -> dict[str, Any]
 
 
 def _example(section: str) -> str:
-    return "length: 64" if section == "plan" else "temperature: 0.7"
+    return {"plan": "length: 64", "draw": "temperature: 0.7", "guidance": "scale: 2.0"}[section]
 
 
 def _merge_stage(kind: str, old: Any, new: Any, where: str) -> Any:

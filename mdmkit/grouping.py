@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -24,7 +25,7 @@ def grouped(
     one that has a single prompt to do is as it always was, so that its rows come out the same to the last bit.
     """
     rest = iter(prompts)
-    while window := list(itertools.islice(rest, WINDOW * size)):
+    while window := list(itertools.islice(rest, min(WINDOW * size, sys.maxsize))):
         if all(prompt.index in done for prompt in window):
             continue
         if 1 < size < len(window):

@@ -100,10 +100,13 @@ class Loop:
             step = self._step(block, open_, active, hidden, taken)
             scores = sampler.score(step)
             check_shape("score", sampler.score, scores, open_.shape)
-            actions = sampler.select(step, scores)
+            proposed = sampler.select(step, scores)
+            prune = getattr(sampler.search, "prune", None)
+            actions = proposed if prune is None else prune(step, proposed)
 
             renew = self._rewrites or cache.tired(number)
-            agenda = Agenda.fetch(sampler, step, scores, actions, carry=not renew)
+            carry = not renew or getattr(sampler.search, "looks", False)
+            agenda = Agenda.fetch(sampler, step, scores, proposed, actions, carry)
             if not agenda.busy:
                 return
             states = actions.written(self.canvas, block.span)
@@ -117,12 +120,13 @@ class Loop:
                 values, choice = self._compare(step, actions, look, choice)
             at = choice
             if sampler.search is not None:
+                before = dict(self.memory)
                 parents, choice = self._move(sampler.search, step, actions, values, choice, look)
                 at = choice + (parents - torch.arange(len(parents), device=parents.device)) * states.shape[1]
                 step, actions = step.at(parents), actions.at(parents)
                 taken, patience = taken[parents], patience[parents]
                 values = None if values is None else values[parents]
-                self._follow(parents)
+                self._follow(parents, before)
             self.canvas = sampler.commit(step, actions, choice)
             self.trace.record(step, actions, choice, values, self.canvas)
             for observer in self.observers:
@@ -186,10 +190,11 @@ class Loop:
         rows = torch.arange(len(choice), device=choice.device)
         return torch.where(busy, parents, rows), torch.where(busy, moved, choice)
 
-    def _follow(self, parents: Tensor) -> None:
-        """Let what is kept per row follow the particles to their new places."""
+    def _follow(self, parents: Tensor, before: dict[str, Any]) -> None:
+        """Let what is kept per row, `before` the move, follow the particles to their new places."""
         self.trace.follow(parents)
         self.runner.follow(parents)
-        for key, value in self.memory.items():
-            if isinstance(value, Tensor) and value.dim() and len(value) == len(parents):
+        for key, value in before.items():
+            moves = isinstance(value, Tensor) and value.dim() and len(value) == len(parents)
+            if moves and key in self.memory and self.memory[key] is value:
                 self.memory[key] = value[parents]

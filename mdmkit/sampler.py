@@ -82,7 +82,8 @@ class Sampler:
             filled, trace = Loop(self, backbone, canvas, conditioning, observers).run()
         else:
             wide, condition = expand(canvas, conditioning, backbone, self.search.particles)
-            filled, trace = settle(self.search, canvas, *Loop(self, backbone, wide, condition, ()).run())
+            loop = Loop(self, backbone, wide, condition, ())
+            filled, trace = settle(self.search, canvas, *loop.run(), loop.memory)
         for observer in observers:
             observer.on_end(filled, trace)
         return filled, trace

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 class Search(Protocol):
     """`particles` is P: rows b·P to b·P + P − 1 of the loop belong to row b of the canvas.
 
-    `chooses`, where present and true, says that it chooses among alternatives itself, so that no lookahead is needed.
+    Optional, where present: `chooses = True` says that it chooses among alternatives itself, so that no lookahead is
+    needed; `looks = True` that it reads `look`, so that every live state is forwarded, also where its belief is not
+    carried on; `prune(step, actions) -> Actions` takes alternatives out before they are forwarded, all of a particle's
+    own included, as long as one of each row stays.
     """
 
     particles: int
@@ -39,10 +42,16 @@ class Search(Protocol):
         Particle s becomes alternative choice[s] of particle parents[s], one of its own row's. `values` [B·P, N] and
         `choice` are what the lookahead made of the step; `look` sees every state that was forwarded, None where none
         was, which is the last step of a block.
+
+        Tensors in `step.memory` with B·P rows follow their particles afterwards; one that this call puts there is taken
+        as it is, in the new places.
         """
 
-    def best(self, canvas: Canvas, trace: Trace) -> Tensor:
-        """The particle that is each row's answer, int64 [B], from 0 to P − 1."""
+    def best(self, canvas: Canvas, trace: Trace, memory: dict[str, Any]) -> Tensor:
+        """The particle that is each row's answer, int64 [B], from 0 to P − 1.
+
+        `memory` is `step.memory` as the last step left it: empty where nothing was masked.
+        """
 
 
 def expand(canvas: Canvas, conditioning: Any, backbone: Backbone, particles: int) -> tuple[Canvas, Any]:
@@ -57,8 +66,10 @@ def expand(canvas: Canvas, conditioning: Any, backbone: Backbone, particles: int
     return wide, backbone.select(conditioning, rows) if conditioning is not None else None
 
 
-def settle(search: Search, canvas: Canvas, filled: Canvas, trace: Trace) -> tuple[Canvas, Trace]:
+def settle(
+    search: Search, canvas: Canvas, filled: Canvas, trace: Trace, memory: dict[str, Any]
+) -> tuple[Canvas, Trace]:
     """Keep the best particle of each row of `canvas`; its NFE is that of all of them."""
     rows = torch.arange(len(canvas.seed), device=canvas.seed.device)
-    slots = rows * search.particles + search.best(filled, trace)
+    slots = rows * search.particles + search.best(filled, trace, memory)
     return canvas.with_tokens(filled.tokens[slots]), trace.kept(slots, search.particles)

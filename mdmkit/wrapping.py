@@ -87,7 +87,7 @@ def generate(
     temperature: float | None = None,
     top_p: float | None = None,
     top_k: int | None = None,
-    eos_token_id: int | Sequence[int] | None = None,
+    eos_token_id: int | Sequence[int] | Tensor | None = None,
     pad_token_id: int | None = None,
     return_dict_in_generate: bool = False,
     observers: Iterable[Observer] = (),
@@ -134,6 +134,8 @@ def generate(
     prompts = [{"prompt_ids": ids[keep].tolist(), **asked} for ids, keep in zip(input_ids, kept, strict=True)]
     ends = _ends(backbone, eos_token_id)
     pad = backbone.pad_id if pad_token_id is None else pad_token_id
+    if not isinstance(pad, int):
+        raise MdmkitError(f"pad_token_id={pad!r}: it is one token id.")
     decoded = decode(composed, backbone, prompts, seed=seed, observers=observers)
     wholes = [
         row.tokens if backbone.mask_id in prompt["prompt_ids"] else [*prompt["prompt_ids"], *row.tokens]
@@ -201,10 +203,19 @@ def _kept(input_ids: Any, attention_mask: Any) -> Tensor:
     return kept
 
 
-def _ends(backbone: Backbone, given: int | Sequence[int] | None) -> set[int]:
+def _ends(backbone: Backbone, given: int | Sequence[int] | Tensor | None) -> set[int]:
     if given is None:
         return {*backbone.ends}
-    ends = {given} if isinstance(given, int) else {*given}
+    listed = given.tolist() if isinstance(given, Tensor) else given
+    listed = listed if isinstance(listed, Sequence | set) and not isinstance(listed, str) else [listed]
+    if not all(type(end) is int for end in listed):
+        raise MdmkitError(f"eos_token_id={given!r}: it is a token id or a list of them.")
+    ends = {*listed}
+    if strange := [end for end in sorted(ends) if not 0 <= end < backbone.vocab]:
+        raise MdmkitError(
+            f"eos_token_id {strange[0]} is outside the model's vocabulary of {backbone.vocab} ids (0 to "
+            f"{backbone.vocab - 1}), so it would end nothing; eos_token_id=[] has nothing end."
+        )
     never = sorted(ends & {*backbone.forbidden, backbone.mask_id})
     if never:
         raise MdmkitError(

@@ -136,7 +136,7 @@ def our_parts() -> list[tuple[str, str]]:
     """(kind, name) of every part that the core and the first-party plugins register."""
     modules = [
         "mdmkit.builtin",
-        *(f"mdmkit_{name}.plugin" for name in ("heuristics", "info_gain", "tasks", "text", "zoo")),
+        *(f"mdmkit_{name}.plugin" for name in ("heuristics", "info_gain", "search", "tasks", "text", "zoo")),
     ]
     found = []
     for module in map(importlib.import_module, modules):
@@ -176,7 +176,7 @@ def test_the_example_with_all_keys_has_all_keys() -> None:
     assert set(tree["guidance"]) == {field.name for field in fields(Guidance)}
 
 
-@pytest.mark.parametrize("name", ["decode", "chat", "eval", "compare", "plugins", "show", "check"])
+@pytest.mark.parametrize("name", ["decode", "chat", "trace", "eval", "compare", "plugins", "show", "check"])
 def test_every_option_of_a_command_is_on_the_command_line_page(name: str) -> None:
     page = (DOCS / "cli.md").read_text()
     section = re.search(rf"^## mdmkit {name}\n(.*?)(?=^## |\Z)", page, re.M | re.S)
@@ -242,8 +242,10 @@ def test_every_example_is_on_a_page_and_every_plugin_file_is_used() -> None:
 
 
 @pytest.mark.parametrize("path", files(".sh"))
-def test_a_shell_example_runs(path: Path) -> None:
+def test_a_shell_example_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert commands(path)
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    monkeypatch.chdir(tmp_path)  # what an example writes goes here
     for words in commands(path):
         out = run(words)
         if words[1] == "decode" and "--json" not in words:

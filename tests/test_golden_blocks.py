@@ -162,3 +162,15 @@ def test_llada21(case):
     ours = decode("llada21", case)
     assert ours == edited(backbone, case, with_mask=False)
     assert (ours == case["output"]) == (case_id(case) not in EDITED_BY_THE_MASK)
+
+
+def test_what_does_not_fit_in_whole_blocks_is_told_what_would():
+    backbone = load("sdar", 100)  # 256 positions, two whole blocks
+    with pytest.raises(mdmkit.MdmkitError, match=r"needs 300 positions .* or append at most 197 masks"):
+        backbone.encode([mdmkit.Prompt(ids=(5, 6, 7))], Plan(length=200))
+    assert backbone.encode([mdmkit.Prompt(ids=(5, 6, 7))], Plan(length=197))[0].tokens.shape[1] == 200
+    with pytest.raises(mdmkit.MdmkitError, match=r"Shorten the prompt by 11 tokens at least"):
+        backbone.encode([mdmkit.Prompt(ids=(5,) * 210)], Plan(length=1))
+    assert backbone.encode([mdmkit.Prompt(ids=(5,) * 199)], Plan(length=1))[0].tokens.shape[1] == 200
+    with pytest.raises(mdmkit.MdmkitError, match=r"Shorten the prompt by 4 tokens\."):
+        backbone.encode([mdmkit.Prompt(ids=(5,) * 259 + (MASK,))], Plan())

@@ -54,6 +54,7 @@ def of_lengths(*sizes):
 def test_prompts_of_like_length_share_a_batch_and_the_earliest_goes_first():
     batches = list(grouped(of_lengths(9, 1, 8, 2, 7, 3), 2, lambda p: len(p.ids)))
     assert [[p.index for p in batch] for batch in batches] == [[0, 2], [1, 3], [4, 5]]
+    assert [len(batch) for batch in grouped(of_lengths(1, 2), 1 << 70, lambda p: len(p.ids))] == [2]
     batches = list(grouped(of_lengths(5, 9, 1, 9, 5), 2, lambda p: len(p.ids)))
     assert [[p.index for p in batch] for batch in batches] == [[0, 2], [1, 4], [3]]
 

@@ -1,7 +1,7 @@
 """Search: particles in the same loop, their traces, their cost, and that what belongs to a particle moves along."""
 
 import runpy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import torch
 import mdmkit
 from mdmkit import Draw, MdmkitError, Plan, Sampler
 from mdmkit.canvas import Prompt
+from mdmkit.stages import Write
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, SearchContract, Spread, TakeQuota, ToyBackbone
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "hooks" / "search.py"))
@@ -28,9 +29,11 @@ class Restless:
 
     def move(self, step, actions, values, choice, look):
         step.memory.setdefault("tokens seen", step.canvas.tokens)
-        return self._turn(torch.arange(step.rows)), choice[self._turn(torch.arange(step.rows))]
+        return self._turn(torch.arange(step.rows, device=choice.device)), choice[
+            self._turn(torch.arange(step.rows, device=choice.device))
+        ]
 
-    def best(self, canvas, trace):
+    def best(self, canvas, trace, memory):
         return torch.zeros(len(canvas.tokens) // self.particles, dtype=torch.long)
 
     def _turn(self, rows):
@@ -118,6 +121,97 @@ def test_frozen_columns_follow_their_particles(name, caches):
         )
         results.append(mdmkit.decode(moving, model, prompts).tokens)
     assert all(tokens == results[0] for tokens in results)
+
+
+@dataclass(frozen=True)
+class Diarist(Restless):
+    """Notes where each particle began, which moves along, and how many moves it has made, which it writes anew."""
+
+    def move(self, step, actions, values, choice, look):
+        parents, choice = super().move(step, actions, values, choice, look)
+        steps = step.memory.get("steps", torch.zeros_like(choice))
+        step.memory["steps"] = (steps + torch.arange(step.rows))[parents]
+        step.memory.setdefault("began", torch.arange(step.rows))
+        return parents, choice
+
+    def best(self, canvas, trace, memory):
+        kept.append(memory)
+        return super().best(canvas, trace, memory)
+
+
+kept = []
+
+
+def test_memory_follows_the_particles_and_what_a_move_writes_is_taken_as_it_is(backbone):
+    mdmkit.decode(sampler(Diarist()), backbone, [{"prompt": "ab", "length": 5}])
+    memory = kept.pop()
+    # Written by the first move of five, so four moves turned it.
+    assert memory["began"].tolist() == [4 % 3, (1 + 4) % 3, (2 + 4) % 3]
+    # Each move adds the place that a particle came from: 1 + 2 + 0 + 1 + 2 along the line that ends in place 0 …
+    lines = [[(place + back) % 3 for back in range(1, 6)] for place in range(3)]
+    assert memory["steps"].tolist() == [sum(line) for line in lines]
+
+
+@dataclass(frozen=True)
+class Watchful:
+    """Lets its second particle propose nothing, and wants to see every state."""
+
+    particles: int = 2
+    looks: bool = False
+
+    def prune(self, step, actions):
+        first = torch.arange(step.rows, device=actions.live.device) % 2 == 0
+        return type(actions)(actions.place, actions.tokens, actions.live & first[:, None])
+
+    def move(self, step, actions, values, choice, look):
+        left = (step.open & ~actions.take(choice)[0])[::2].any()
+        seen.append((bool(left), look is not None))
+        parents = torch.arange(step.rows, device=choice.device) // 2 * 2
+        return parents, choice[parents]
+
+    def best(self, canvas, trace, memory):
+        return torch.zeros(len(canvas.tokens) // 2, dtype=torch.long)
+
+
+seen = []
+
+
+def test_pruned_alternatives_are_not_forwarded(backbone):
+    (plain,) = mdmkit.decode(sampler(None), backbone, [{"prompt": "ab", "seed": 1}]).rows
+    (row,) = mdmkit.decode(sampler(Watchful()), backbone, [{"prompt": "ab", "seed": 1}]).rows
+    assert row.tokens == plain.tokens
+    assert row.nfe == plain.nfe + 2  # the second particle enters two blocks
+
+
+@dataclass(frozen=True)
+class Anew(Write):
+    """Writes like `write`, but the loop has to forget what it saw."""
+
+    rewrites = True
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_search_that_looks_sees_every_state_also_beside_a_commit_that_rewrites(backbone, looks):
+    seen.clear()
+    mdmkit.decode(replace(sampler(Watchful(looks=looks)), commit=Anew()), backbone, ["ab"])
+    assert {saw for left, saw in seen if left} == {looks}
+    assert {saw for left, saw in seen if not left} == {False}
+
+
+@dataclass(frozen=True)
+class Stubborn(TakeQuota):
+    """Fills nothing in rows that begin with `c`."""
+
+    def __call__(self, step, scores):
+        actions = super().__call__(step, scores)
+        stuck = (step.canvas.tokens == 3).any(1) & step.open.any(1)
+        return type(actions)(actions.place & ~stuck[:, None, None], actions.tokens, actions.live & ~stuck[:, None])
+
+
+def test_an_error_under_a_search_names_the_prompt(backbone):
+    stuck = replace(sampler(Calmest(3)), select=Stubborn())
+    with pytest.raises(MdmkitError, match="select Stubborn filled no position at tick 0 in row 1 "):
+        mdmkit.decode(stuck, backbone, ["ab", {"prompt_ids": [3, 11, 11]}])
 
 
 def test_a_search_is_a_node_like_any_other(tmp_path):

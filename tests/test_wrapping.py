@@ -88,6 +88,7 @@ def test_what_follows_an_end_token_is_padding() -> None:
     assert stop < len(row)
     cut = [*row[:stop], *[0] * (len(row) - stop)]
     assert generate([[1, 2]], max_new_tokens=8, eos_token_id=end)[0].tolist() == cut
+    assert generate([[1, 2]], max_new_tokens=8, eos_token_id=torch.tensor(end))[0].tolist() == cut
     padded = generate([[1, 2]], max_new_tokens=8, eos_token_id=[end], pad_token_id=5)[0].tolist()
     assert padded == [*row[:stop], *[5] * (len(row) - stop)]
 
@@ -139,6 +140,9 @@ def test_wrong_input_is_explained() -> None:
     refused("unknown key 'sede'. Did you mean 'seed'", sede=1)
     refused("prompt 0: token id 99 is outside", ((99,),), max_new_tokens=2)
     refused("eos_token_id 0 can never be chosen", eos_token_id=0, max_new_tokens=2)
+    refused("eos_token_id 99 is outside the model's vocabulary", eos_token_id=[1, 99], max_new_tokens=2)
+    refused("eos_token_id='x': it is a token id or a list", eos_token_id="x", max_new_tokens=2)
+    refused("pad_token_id='x': it is one token id", pad_token_id="x", max_new_tokens=2)
     refused("composed already, and plan, score, select", sampler=mdmkit.compose(**PARTS), plan={"steps": 1})
     refused("beside them draw must be a mapping", draw=mdmkit.Draw(), top_k=3)
 

@@ -11,7 +11,7 @@ import click
 
 from mdmkit import registry
 from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
-from mdmkit.cli.output import DocumentFile, check_targets
+from mdmkit.cli.output import DocumentFile, check_targets, is_stdout
 from mdmkit.cli.requests import check, gather
 from mdmkit.cli.results import Results, open_rows
 from mdmkit.cli.resuming import check_resume, identity, rows_of, write_record
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mdmkit.canvas import Prompt
     from mdmkit.decoding import Row
     from mdmkit.model import Backbone
+    from mdmkit.recording import Recording
 
 DEFAULT_MODEL = "zoo:puzzles"
 DEFAULT_SAMPLER = "info_gain"
@@ -68,7 +69,9 @@ DEFAULT_BATCH = 16
     "--resume", is_flag=True, help="Go on with an --output that an earlier run of this command left unfinished."
 )
 @click.option(
-    "--trace", type=click.Path(path_type=Path), help="Write order, confidence, entropies and choices to this JSON file."
+    "--trace",
+    type=click.Path(path_type=Path),
+    help="Write each row's steps to this JSON file; `mdmkit trace` shows it.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace --output and --trace files that exist.")
 @click.option(
@@ -144,6 +147,12 @@ def decode(
     listening = [found.load(found.find("observer", name))() for name in watchers]
     if any(getattr(observer, "terminal", False) for observer in listening):
         live = bool(live)
+    recording = None
+    if trace is not None:
+        from mdmkit.recording import Recording
+
+        recording = Recording()
+        listening.append(recording)
 
     document = {"mdmkit": _version(), "model": model, "sampler": sampler.config}
     settings = {"model-option": given, "device": backbone.device.type, "dtype": dtype}
@@ -152,7 +161,7 @@ def decode(
     results = Results(
         file=rows_file,
         trace=DocumentFile("--trace", trace, document) if trace is not None else None,
-        traced=lambda row: _traced(row, backbone),
+        traced=lambda row: _traced(row, backbone, recording),
         collect=as_json or output is None,
         kept=kept,
     )
@@ -180,16 +189,18 @@ def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
     return read_prompts(backbone.samples, seed)
 
 
-def _traced(row: Row, backbone: Backbone) -> dict[str, Any]:
+def _traced(row: Row, backbone: Backbone, recording: Recording | None) -> dict[str, Any]:
     pieces = [backbone.render(token) for token in row.trace["tokens"]]
-    return {"index": row.index, "seed": row.seed, **row.trace, "pieces": pieces}
+    steps = recording.take(row.index) if recording is not None else {}
+    return {"index": row.index, "seed": row.seed, **row.trace, "pieces": pieces, **steps}
 
 
 def _show(results: Results, calls: int, seconds: float) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True)
+    # Rows that are written to standard output stand there alone.
+    console = Console(highlight=False, soft_wrap=True, stderr=results.file is not None and is_stdout(results.file.path))
     for row in results.rows:
         asked = row["prompt"] if row["prompt"] is not None else " ".join(map(str, row["prompt_ids"]))
         console.print(Text(asked, style="dim"))

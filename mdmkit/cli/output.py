@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,11 +14,16 @@ from mdmkit.errors import MdmkitError
 
 
 def check_targets(
-    targets: dict[str, Path | None], sources: dict[str, Path | None], overwrite: bool, resume: str | None = None
+    targets: Mapping[str, Path | None],
+    sources: Mapping[str, Path | None],
+    overwrite: bool,
+    resume: str | None = None,
+    resumable: bool = True,
 ) -> None:
     """Refuse outputs that exist (without `--overwrite`), cannot be written, or are one file with an input or another.
 
-    `resume` names the option whose file may exist, because the run goes on with it.
+    `resume` names the option whose file may exist, because the run goes on with it. `resumable` says that the command
+    has such a --resume for its --output.
 
     Raises:
         MdmkitError: before any work is done; names the option, the path and the way out.
@@ -28,28 +33,72 @@ def check_targets(
         if path is None:
             continue
         try:
-            _check_target(option, path, overwrite or option == resume)
+            goes_on = resumable and option == "--output"
+            _check_target(option, path, overwrite or option == resume, goes_on)
+            written = {path: option}
+            if goes_on and can_resume(path):
+                written[record_of(path)] = "--output, for the record of its run,"
+                _check_record(path)
         except OSError as error:  # a name too long, a loop of links
             raise MdmkitError(f"{option} {path}: {error.strerror or error}. Name another file.") from error
-        where = path.resolve()
-        if where in taken:
-            raise MdmkitError(
-                f"{taken[where]} and {option} both name {path}: one would replace the other. Name two files."
-            )
-        taken[where] = option
+        for file, name in written.items():
+            where = file.resolve()
+            if where in taken:
+                raise MdmkitError(
+                    f"{taken[where]} and {name} both name {file}: one would replace the other. Name two files."
+                )
+            taken[where] = name
 
 
-def _check_target(option: str, path: Path, overwrite: bool) -> None:
+def record_of(output: Path) -> Path:
+    """The file beside an output that says which run its rows are of."""
+    return output.with_name(output.name + ".run.json")
+
+
+def can_resume(output: Path) -> bool:
+    """Whether a run that writes there can be gone on with: a pipe or a device keeps nothing."""
+    if is_stdout(output):
+        return False
+    try:
+        return output.is_file() or not output.exists()
+    except OSError:  # no such name can be, which `check_targets` says
+        return True
+
+
+def is_stdout(path: Path | None) -> bool:
+    """Whether a file is where standard output goes, a pipe or what the shell redirected it to."""
+    try:
+        return path is not None and os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:  # it does not exist; there is no standard output
+        return False
+
+
+def _check_record(output: Path) -> None:
+    record = record_of(output)
+    if record.exists() and not record.is_file():
+        raise MdmkitError(
+            f"--output {output}: the run is recorded in {record}, and that is no file. Name another, or move it away."
+        )
+    _part(record.resolve()).exists()  # raises where the name is too long
+
+
+def _part(path: Path) -> Path:
+    """What a document is called until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _check_target(option: str, path: Path, overwrite: bool, resumable: bool) -> None:
     if path.is_dir():
         raise MdmkitError(f"{option} {path}: that is a directory. Name a file in it.")
     if path.exists() and not overwrite:
-        go_on = ", or --resume to go on with an unfinished run" if option == "--output" else ""
+        go_on = ", or --resume to go on with an unfinished run" if resumable else ""
         raise MdmkitError(f"{option} {path}: the file exists. Name another, or add --overwrite to replace it{go_on}.")
     folder = path.resolve().parent
     if not folder.is_dir():
         raise MdmkitError(f"{option} {path}: the directory {folder} does not exist. Create it first.")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise MdmkitError(f"{option} {path}: it cannot be written (permission denied). Name another place.")
+    _part(path.resolve()).exists()  # raises where the name is too long
 
 
 class RowFile:
@@ -116,9 +165,10 @@ class DocumentFile:
     """
 
     def __init__(self, option: str, path: Path, head: dict[str, Any]):
-        self.option, self.path, self.head, self.rows = option, path.resolve(), head, 0
         self._piped = path.exists() and not path.is_file()  # a pipe or a device: there is nothing to replace
-        self._part = self.path if self._piped else self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self.path = path if self._piped else path.resolve()  # a pipe has no other name: /dev/stdout's leads nowhere
+        self.option, self.head, self.rows = option, head, 0
+        self._part = self.path if self._piped else _part(self.path)
         self._file: IO[str] | None = None
 
     def write(self, row: dict[str, Any]) -> None:
@@ -170,11 +220,16 @@ def write_json(option: str, path: Path, document: Any) -> None:
     Raises:
         MdmkitError: it cannot be written; nothing is left behind.
     """
-    text = json.dumps(document, ensure_ascii=False)
-    path = path.resolve()  # what a link points to, never the link itself
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    write_text(option, path, json.dumps(document, ensure_ascii=False))
+
+
+def write_text(option: str, path: Path, text: str) -> None:
+    """Write a text atomically, as `write_json` does a document."""
+    piped = path.exists() and not path.is_file()  # a pipe or a device: there is nothing to replace
+    path = path if piped else path.resolve()  # what a link points to, never the link itself
+    part = _part(path)
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device: there is nothing to replace
+        if piped:
             path.write_text(text, encoding="utf-8")
             return
         part.write_text(text, encoding="utf-8")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cli.output import DocumentFile, RowFile
-from mdmkit.cli.resuming import Kept, can_resume, is_record, record_of, reopen, write_record
+from mdmkit.cli.output import DocumentFile, RowFile, can_resume, record_of
+from mdmkit.cli.resuming import Kept, is_record, reopen, write_record
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:

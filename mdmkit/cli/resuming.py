@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cli.output import write_json
+from mdmkit.cli.output import can_resume, record_of, write_json
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
@@ -35,11 +35,6 @@ class Kept:
     @property
     def done(self) -> set[int]:
         return {*range(self.rows), *self.waiting}
-
-
-def record_of(output: Path) -> Path:
-    """The file beside an output that says which run its rows are of."""
-    return output.with_name(output.name + ".run.json")
 
 
 def check_resume(output: Path | None, trace: Path | None, overwrite: bool) -> None:
@@ -93,7 +88,8 @@ def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
         return Kept()
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
-        theirs, waiting = before["run"], {row["index"]: row for row in before["waiting"]}
+        theirs = before["run"]
+        waiting = {_index(row, theirs["prompts"]["number"]): row for row in before["waiting"]}
     except OSError as error:
         raise MdmkitError(
             f"--resume: {record}, which says what run {output} is of, cannot be read ({error.strerror or error}). "
@@ -124,6 +120,14 @@ def rows_of(output: Path, number: int) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def _index(row: Any, prompts: int) -> int:
+    """Whose row it is; a ValueError where it is nobody's."""
+    index = row["index"]
+    if type(index) is not int or not 0 <= index < prompts:
+        raise ValueError
+    return index
+
+
 def _read(output: Path, prompts: int, waiting: dict[int, dict[str, Any]]) -> Kept:
     rows, size, last = 0, 0, -1
     with output.open("rb") as lines:
@@ -132,15 +136,14 @@ def _read(output: Path, prompts: int, waiting: dict[int, dict[str, Any]]) -> Kep
                 break
             try:
                 row = json.loads(line)
-                index = row["index"]
-                fits = last < index < prompts
+                index = _index(row, prompts)
+                if index <= last:
+                    raise ValueError
             except (ValueError, TypeError, KeyError):
-                fits = False
-            if not fits:
                 raise MdmkitError(
                     f"--resume: line {number} of {output} is no row of this run. Start again with --overwrite, or name "
                     "another --output."
-                )
+                ) from None
             last = index
             if index == rows:
                 rows, size = rows + 1, size + len(line)
@@ -178,8 +181,3 @@ def is_record(path: Path) -> bool:
         return {"run", "waiting"} == set(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return False
-
-
-def can_resume(output: Path) -> bool:
-    """Whether a run that writes there can be gone on with: a pipe or a device keeps nothing."""
-    return not output.exists() or output.is_file()

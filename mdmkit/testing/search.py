@@ -13,7 +13,9 @@ from mdmkit.plan import Plan
 from mdmkit.sampler import Sampler
 from mdmkit.step import Draw
 from mdmkit.testing.contract import Contract
+from mdmkit.testing.laws import call_without_host
 from mdmkit.testing.reference import ByConfidence, TakeQuota
+from mdmkit.testing.steps import make_moment
 from mdmkit.testing.toy import ToyBackbone
 
 PROMPTS = ("ab", "c__d_a", "_", "abcdefg")
@@ -65,6 +67,14 @@ class SearchContract(Contract):
     def test_same_seed_same_tokens(self) -> None:
         assert self._decode(PROMPTS, (5, 6, 7, 8), Plan()) == self._decode(PROMPTS, (5, 6, 7, 8), Plan())
 
+    def test_never_waits_for_the_device(self) -> None:
+        search = self.make()
+        moment = make_moment(rows=3 * search.particles, temperature=0.8)
+        step, actions, look = moment.step(), moment.actions(), moment.look()
+        call_without_host(search.move, step, actions, None, actions.live.long().argmax(1), look)
+        if hasattr(search, "prune"):
+            call_without_host(search.prune, step, actions)
+
     def test_particles_stay_with_their_row(self) -> None:
         search = self.make()
         seen = []
@@ -72,12 +82,10 @@ class SearchContract(Contract):
         class Watched:
             """The search, its moves written down."""
 
-            particles = search.particles
-            chooses = getattr(search, "chooses", False)
-            best = staticmethod(search.best)
+            def __getattr__(self, name: str) -> Any:
+                return getattr(search, name)
 
-            @staticmethod
-            def move(step: Any, actions: Any, *rest: Any) -> Any:
+            def move(self, step: Any, actions: Any, *rest: Any) -> Any:
                 parents, choice = search.move(step, actions, *rest)
                 seen.append((parents, choice, actions.live))
                 return parents, choice

@@ -2,14 +2,18 @@
 
 import json
 import math
+import os
+from dataclasses import replace
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 import mdmkit
 from mdmkit import MdmkitError, Plan, Sampler
 from mdmkit.cli import main
 from mdmkit.testing import ToyBackbone, make_step
+from mdmkit_heuristics.corpus import _ids
 from mdmkit_heuristics.frequency import fingerprint, read
 from mdmkit_heuristics.frontier import IGFD
 from mdmkit_heuristics.positional import PC, LinearPosition
@@ -124,6 +128,40 @@ def test_build_counts_a_text_and_leaves_unknown_words_out(tmp_path):
     assert code != 0
     assert "--overwrite" in said
     assert run("build", text, "--model", "zoo:bigram", "--output", table, "--overwrite")[0] == 0
+
+
+def test_build_replaces_only_tables(tmp_path):
+    text, link = tmp_path / "text.txt", tmp_path / "link.json"
+    text.write_text("the earth\n")
+    for output, word in ((text, "one of the texts"), (tmp_path, "a directory"), (tmp_path / ("x" * 253), "too long")):
+        assert word in run("build", text, "--model", "zoo:bigram", "--output", output, "--overwrite")[1]
+    os.mkfifo(tmp_path / "pipe")
+    assert "a device" in run("build", text, "--model", "zoo:bigram", "--output", tmp_path / "pipe", "--overwrite")[1]
+    assert (tmp_path / "pipe").is_fifo()
+    assert text.read_text() == "the earth\n"
+    (tmp_path / "real.json").write_text("old")
+    link.symlink_to("real.json")
+    assert run("build", text, "--model", "zoo:bigram", "--output", link, "--overwrite")[0] == 0
+    assert link.is_symlink()
+    assert read(str(tmp_path / "real.json")).total == 2
+
+
+def test_what_stands_around_every_line_is_not_counted():
+    class Instructed(ToyBackbone):
+        ends = (7,)
+
+        def encode(self, prompts, plan):
+            read = [replace(p.read(), text=p.text if p.chat is False else f"c{p.text}c") for p in prompts]
+            canvas, conditioning = super().encode(read, plan)
+            column = torch.full_like(canvas.tokens[:, :1], 7)  # an end token before everything
+            given = {name: torch.cat((extra, getattr(canvas, name)), 1) for name, extra in self.before(column)}
+            return replace(canvas, **given), conditioning
+
+        def before(self, column):
+            return ("tokens", column), ("editable", column < 0), ("valid", column > 0)
+
+    backbone = Instructed()
+    assert [backbone.render(token) for token in _ids(backbone, "ab")] == ["a", "b"]
 
 
 def test_the_shipped_table_fits_its_model_and_no_other():

@@ -61,6 +61,8 @@ def test_quantization_names_what_it_needs(installed: Callable[..., None], monkey
     for name, needs in (("int8", "torchao, which is"), ("nf4", "bitsandbytes and accelerate, which are")):
         with pytest.raises(MdmkitError, match=rf"quantization={name} needs {needs} not installed.*pip install"):
             placement(GPU, "auto", quantization=name)
+    with pytest.raises(MdmkitError, match=r"unknown quantization '\[4\]'"):
+        placement(torch.device("cpu"), None, quantization=[4])
     with pytest.raises(MdmkitError, match=r"unknown quantization 'int4'\. Did you mean 'int8'\? Known: int8, nf4"):
         placement(GPU, "auto", quantization="int4")
 

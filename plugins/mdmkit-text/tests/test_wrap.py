@@ -204,6 +204,25 @@ def test_a_causal_model_is_refused() -> None:
     assert mdmkit.wrap(both, mask_id=31).network.split
 
 
+class Chance(Bare):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.dropout(super().forward(x))
+
+
+def test_a_token_that_a_model_never_says_is_no_fault() -> None:
+    model = Bare(inner("llada"))
+
+    def silent(ids: torch.Tensor) -> torch.Tensor:
+        return model(ids).index_fill(-1, torch.tensor([9, 125]), -torch.inf)
+
+    plain, wrapped = mdmkit.wrap(model, mask_id=125), mdmkit.wrap(silent, mask_id=125)
+    assert wrapped.network.padded == plain.network.padded
+    ids = torch.tensor([[3, 4], [5, 6]])
+    sequences = wrapped.generate(ids, sampler="confidence", max_new_tokens=6)
+    suppressed = plain.generate(ids, sampler="confidence", max_new_tokens=6, draw={"suppress": (9,)})
+    torch.testing.assert_close(sequences, suppressed)
+
+
 def test_what_cannot_be_wrapped_is_explained() -> None:
     model = inner("llada")
     model.config.mask_token_id = None
@@ -215,6 +234,12 @@ def test_what_cannot_be_wrapped_is_explained() -> None:
     refused(Bare(model), "unknown family 'drem'. Did you mean 'dream'", family="drem")
     refused(Bare(model), "shift=1: it is True where", shift=1)
     refused(Bare(model), r"ends='x': it is a list of token ids", ends="x")
+    refused(Bare(model), "second argument, not a str: AutoTokenizer", mask_id=5, tokenizer="bert-base")
+    refused(Bare(model), "ends: token id 128 is outside the model's vocabulary of 128 ids", mask_id=5, ends=[3, 128])
+    refused(Bare(model), "ends: token id -1 is outside", mask_id=5, ends=-1)
+    refused(Bare(model), "ends: token id 5 is the mask's", mask_id=5, ends=[5])
+    refused(Bare(model), "family masked_lm, whose models.*write no end", mask_id=5, ends=[3], family="masked_lm")
+    refused(Chance(model), r"Chance says something else each time.*call its eval\(\)", mask_id=5)
     refused(lambda ids: "words", "must return logits.*it returned a str", mask_id=5)
     refused(lambda ids: torch.zeros(3), r"it returned a tensor \[3\]", mask_id=5)
     refused(lambda: None, "does not run on token ids alone", mask_id=5)

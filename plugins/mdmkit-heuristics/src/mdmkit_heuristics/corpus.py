@@ -26,10 +26,7 @@ def corpus() -> None:
 @click.option("--overwrite", is_flag=True, help="Replace the table where it exists.")
 def build(texts: tuple[Path, ...], model: str, output: Path, source: str, overwrite: bool) -> None:
     """Count the tokens of UTF-8 TEXTS, line by line, with a model's tokenizer."""
-    if output.exists() and not overwrite:
-        raise MdmkitError(f"--output {output}: the file exists. Name another, or add --overwrite to replace it.")
-    if not output.resolve().parent.is_dir():
-        raise MdmkitError(f"--output {output}: its directory does not exist. Create it first.")
+    _check_output(output, texts, overwrite)
     lines = [line for path in texts for line in _lines(path)]
     import mdmkit
     from mdmkit_heuristics.frequency import count
@@ -58,6 +55,21 @@ def check(table: str, model: str) -> None:
     click.echo(f"{table} fits {model}: {found.total} tokens of {found.source}")
 
 
+def _check_output(output: Path, texts: tuple[Path, ...], overwrite: bool) -> None:
+    """Refuse, before anything is counted, a table that would replace what it should not."""
+    try:
+        if output.exists() and not output.is_file():
+            raise MdmkitError(f"--output {output}: that is a directory, a pipe or a device. Name a file.")
+        if output.exists() and not overwrite:
+            raise MdmkitError(f"--output {output}: the file exists. Name another, or add --overwrite to replace it.")
+        if not output.resolve().parent.is_dir():
+            raise MdmkitError(f"--output {output}: its directory does not exist. Create it first.")
+        if any(output.resolve() == path.resolve() for path in texts):
+            raise MdmkitError(f"--output {output}: that is one of the texts, which the table would replace. Name two.")
+    except OSError as error:  # a name too long, a loop of links
+        raise MdmkitError(f"--output {output}: {error.strerror or error}. Name another file.") from error
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -84,7 +96,8 @@ def _tokens(backbone: Backbone, lines: list[str]) -> tuple[list[list[int]], int]
 def _ids(backbone: Backbone, text: str) -> list[int]:
     from mdmkit import Plan, Prompt
 
-    canvas, _ = backbone.encode([Prompt(text=text, infill=False, length=1)], Plan())
+    # The words alone: what a chat template or a tokenizer puts around every line is in no corpus.
+    canvas, _ = backbone.encode([Prompt(text=text, infill=False, length=1, chat=False)], Plan())
     kept = (canvas.valid & ~canvas.editable)[0].tolist()
-    special = {canvas.mask_id, *backbone.forbidden}
+    special = {canvas.mask_id, *backbone.forbidden, *backbone.ends}
     return [token for token, keep in zip(canvas.tokens[0].tolist(), kept, strict=True) if keep and token not in special]

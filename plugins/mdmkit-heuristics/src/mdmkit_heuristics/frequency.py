@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -48,7 +49,8 @@ class Table:
         return sum(count for _, count in self.counts)
 
     def save(self, path: Path) -> None:
-        """Write the file in one piece."""
+        """Write the file in one piece, what a link points to in the link's place."""
+        path = path.resolve()
         part = path.with_name(f".{path.name}.part")
         facts = asdict(self)
         head = ",\n".join(f"  {json.dumps(key)}: {json.dumps(facts[key])}" for key in facts if key != "counts")
@@ -57,7 +59,8 @@ class Table:
             part.write_text(f'{{\n{head},\n  "counts": [{counts}]\n}}\n', encoding="utf-8")
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a name too long is none to remove either
+                part.unlink(missing_ok=True)
             raise MdmkitError(f"{path} cannot be written: {error.strerror or error}. Name another place.") from error
 
     def check(self, backbone: Backbone, path: str) -> None:

@@ -163,6 +163,7 @@ class TextBackbone(Backbone):
         def make(network: Any) -> TextBackbone:
             vocab = network.config.vocab_size
             mask_id = _mask_id(name_of(model), given["mask_id"], tokens, family, vocab)
+            wrapped.check_ends(given["ends"] or (), mask_id, vocab)
             return cls(network, tokens, family, mask_id, block=block)
 
         with quiet():

@@ -57,5 +57,6 @@ def render(tokenizer: Any, prompt: Prompt, ref: str) -> str:
     except Exception as error:  # whatever a template's code raises
         raise MdmkitError(
             f"prompt {prompt.index}: the chat template of model {ref!r} cannot write this conversation of "
-            f"{', '.join(role for role, _ in said)}: {' '.join(str(error).split())}"
+            f"{', '.join(role for role, _ in said)}: {' '.join(str(error).split()).rstrip('.')}. Keep to the roles "
+            "and options that the template knows, correct it, or give plain text without it (--no-chat)."
         ) from error

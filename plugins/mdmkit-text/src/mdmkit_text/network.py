@@ -46,7 +46,8 @@ class Network:
         max_length: positions that a row may have; None: no limit is known.
 
     Raises:
-        MdmkitError: the model does not run on tokens alone, is causal, or gives logits that are not numbers.
+        MdmkitError: the model does not run on tokens alone, is causal, hangs on chance, or gives logits that are not
+            numbers.
     """
 
     def __init__(self, model: Any, ids: Sequence[int], pad_id: int, block: int | None = None):
@@ -132,7 +133,7 @@ class Network:
 
         def error(compute: Callable[[], Tensor]) -> float:
             try:
-                return float((compute() - truth).abs().max())
+                return _distance(compute(), truth)
             except Exception:  # a way that this class does not offer
                 return math.inf
 
@@ -141,7 +142,12 @@ class Network:
             return error(lambda: self._run(*alone))
 
         # A wrong position or padding that leaks is far above either bound; half precision rounds at 1e-3 a layer.
-        bound = (1e-4 if truth.dtype == torch.float32 else 3e-2) * (1 + float(truth.abs().max()))
+        bound = (1e-4 if truth.dtype == torch.float32 else 3e-2) * (1 + float(truth[truth.isfinite()].abs().max()))
+        if error(lambda: self._run(*alone)) > bound:
+            raise MdmkitError(
+                f"{type(self.model).__name__} says something else each time it is given the same tokens. If it "
+                "is in training mode, as dropout may be, call its eval()."
+            )
         if "position_ids" in self._takes:
             # Beyond the table of positions a GPU does not raise an error, it stops for good.
             starts = [s for s in self._starts() if s == 0 or s + length <= (self._limit or 0)]
@@ -184,7 +190,8 @@ class Network:
             truth = self._run(*alone)
         except Exception as error:
             raise MdmkitError(f"{name} does not run on token ids alone: {' '.join(str(error).split())}") from error
-        if not truth.isfinite().all():
+        # −inf is a token that the model never says.
+        if truth.isnan().any() or truth.isposinf().any() or not truth.isfinite().any(-1).all():
             raise MdmkitError(f"{name} gives logits that are not numbers: damaged weights, or too narrow a dtype.")
         return truth
 
@@ -198,6 +205,11 @@ class Network:
                 f"{type(self.model).__name__} cannot fill masks in: what follows a position changes nothing of what "
                 'it says there. It is causal, whatever config.json says: "is_causal": false does not reach this class.'
             )
+
+
+def _distance(logits: Tensor, truth: Tensor) -> float:
+    """How far logits are from others, at most; a −inf in the same place on either side is no difference."""
+    return float((logits - truth).masked_fill(logits.isneginf() & truth.isneginf(), 0).abs().max())
 
 
 class _Given(tuple):

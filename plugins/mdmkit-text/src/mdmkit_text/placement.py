@@ -51,7 +51,7 @@ def placement(device: torch.device, dtype: Any, device_map: Any = None, quantiza
     """
     keywords: dict[str, Any] = {}
     if quantization is not None:
-        if quantization not in QUANTIZATIONS:
+        if not isinstance(quantization, str) or quantization not in QUANTIZATIONS:
             raise MdmkitError(unknown("quantization", str(quantization), QUANTIZATIONS))
         packages, make = QUANTIZATIONS[quantization]
         _require(f"quantization={quantization}", packages)

@@ -14,7 +14,7 @@ from mdmkit_text.foreign import Foreign, config_of, name_of, ways
 from mdmkit_text.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from mdmkit_text.families.family import Family
 
@@ -73,11 +73,33 @@ def is_native(model: Any) -> bool:
 
 
 def tokens_for(model: Any, tokenizer: Any, family: Family, ends: set[int] | None) -> Tokens:
-    """Read the ids with a meaning off the tokenizer or the config; `ends` replaces those that end an answer."""
+    """Read the ids with a meaning off the tokenizer or the config; `ends` replaces those that end an answer.
+
+    Raises:
+        MdmkitError: the tokenizer is none of transformers', or the family's models write no ends.
+    """
+    if tokenizer is not None and not all(hasattr(tokenizer, name) for name in ("get_vocab", "added_tokens_decoder")):
+        raise MdmkitError(
+            f"wrap takes a tokenizer of transformers as its second argument, not a {type(tokenizer).__name__}: "
+            "AutoTokenizer.from_pretrained(…) gives one, and without any the prompts are token ids."
+        )
+    if ends and not family.generates_end:
+        raise MdmkitError(
+            f"ends={sorted(ends)}, but {name_of(model)} is of family {family.name}, whose models fill masks in and "
+            "write no end. Leave ends out, or name another family."
+        )
     tokens = Tokens(tokenizer, SimpleNamespace(**config_of(model)), family.end_tokens, why_none=_NO_TOKENIZER)
     if ends is not None:
         tokens.ends = ends
     return tokens
+
+
+def check_ends(ends: Iterable[int], mask_id: int, vocab: int) -> None:
+    """Raise an MdmkitError where an id that is to end answers can never be chosen."""
+    for end in sorted(ends):
+        if end == mask_id or not 0 <= end < vocab:
+            why = "is the mask's" if end == mask_id else f"is outside the model's vocabulary of {vocab} ids"
+            raise MdmkitError(f"ends: token id {end} {why}, so it could never end an answer. Name other ids.")
 
 
 def first_that_pads(model: Any, make: Callable[[Foreign], Any]) -> Any:

@@ -28,7 +28,7 @@ class FromData(Task):
     hub: tuple[str, str | None, str]
     fields: tuple[str, ...]
     measure = "accuracy"
-    places = ("data",)  # the prompts themselves are compared
+    places: tuple[str, ...] = ("data",)  # the prompts themselves are compared
 
     def __init__(self, data: str | None = None):
         self.data = data

@@ -1,0 +1,111 @@
+"""Beam search on Info-Gain's objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mdmkit import Actions, MdmkitError
+from mdmkit_search.entropy import entropy_ahead
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit import Look, Step
+    from mdmkit.canvas import Canvas
+    from mdmkit.trace import Trace
+
+# In `step.memory`: what each beam has cost so far, nats.
+COST = "beam.cost"
+
+
+@dataclass(frozen=True)
+class Beam:
+    """Keep the B beams with the least cost so far plus uncertainty left (beam search of arXiv:2602.18176).
+
+    A beam z_t with cost C̃ proposes what the select proposes for it, N / B candidates for a budget of N; of all
+    candidates a of a row's beams, those B are kept whose
+
+        C̃(z_t) + C(a) + H(z_{t−1})
+
+    is lowest. C(a) is the sum of the entropies of the positions that a fills, H(z_{t−1}) the mean entropy of those left
+    in the active block, both in nats. With one beam this is argmax J_IG, the Info-Gain Sampler. The answer is the beam
+    with the lowest cost, which is its cumulative uncertainty H̃.
+
+    A row starts as one beam. Beams, and candidates, that have the same tokens everywhere count once, the cheapest of
+    them, and only that one is forwarded; while there are fewer than B candidates, there are fewer than B beams. A beam
+    that has filled its block waits for the others as its own only candidate.
+
+    Args:
+        particles: B.
+    """
+
+    particles: int = 2
+
+    chooses = True
+    looks = True
+
+    def __post_init__(self) -> None:
+        if self.particles < 1:
+            raise MdmkitError(f"search beam: particles={self.particles}: at least 1 beam.")
+
+    def prune(self, step: Step, actions: Actions) -> Actions:
+        """Take out what an equal and cheaper candidate stands for."""
+        rivals = self._rivals(step, actions, self._cost(step, actions))
+        return Actions(actions.place, actions.tokens, actions.live & rivals)
+
+    def move(
+        self, step: Step, actions: Actions, values: Tensor | None, choice: Tensor, look: Look | None
+    ) -> tuple[Tensor, Tensor]:
+        if values is not None:
+            raise MdmkitError(
+                "search beam weighs candidates by cost and uncertainty itself, and a lookahead has no say in it: set "
+                "lookahead to null."
+            )
+        p, n = self.particles, actions.live.shape[1]
+        cost = self._cost(step, actions)
+        total = cost + entropy_ahead(step, actions, look)
+        total = total.masked_fill(~self._rivals(step, actions, cost), torch.inf).view(-1, p * n)
+        order = total.argsort(dim=1, stable=True)[:, :p]
+        # Fewer candidates than beams: the others double the best one, until a step finds more.
+        order = torch.where(total.gather(1, order) < torch.inf, order, order[:, :1])
+
+        places = torch.arange(step.rows, device=choice.device).view(-1, p)
+        busy = step.active.view(-1, p).any(1, keepdim=True)
+        order = torch.where(busy, order, (places - places[:, :1]) * n)
+        step.memory[COST] = cost.view(-1, p * n).gather(1, order).flatten()
+        return (places[:, :1] + order // n).flatten(), (order % n).flatten()
+
+    def best(self, canvas: Canvas, trace: Trace, memory: dict[str, Any]) -> Tensor:
+        return trace.uncertainty.view(-1, self.particles).argmin(1)
+
+    def _cost(self, step: Step, actions: Actions) -> Tensor:
+        """What each candidate's path costs, float64 [B·P, N]."""
+        so_far = step.memory.get(COST, torch.zeros(step.rows, dtype=torch.float64, device=actions.live.device))
+        each = torch.where(actions.place, step.belief.entropy.double()[:, None], 0.0)
+        return so_far[:, None] + each.sum(-1)
+
+    def _rivals(self, step: Step, actions: Actions, cost: Tensor) -> Tensor:
+        """Mark the candidates that count, bool [B·P, N]: of equal ones the cheapest, of equally cheap the first."""
+        p, n = self.particles, actions.live.shape[1]
+        beams = step.canvas.tokens.view(-1, p, step.canvas.tokens.shape[1])
+        so_far = step.memory.get(COST, torch.zeros_like(cost[:, 0])).view(-1, p)
+        alone = _first(beams, so_far, torch.ones_like(so_far, dtype=torch.bool)).view(-1, 1)
+
+        # A beam with nothing to fill is its own candidate, in the place of its first alternative.
+        waits = torch.zeros_like(actions.live)
+        waits[:, 0] = ~step.open.any(1)
+        candidates = (actions.live | waits) & alone
+        states = actions.written(step.canvas, step.span).view(len(beams), p * n, -1)
+        return _first(states, cost.view(-1, p * n), candidates.view(-1, p * n)).view(-1, n)
+
+
+def _first(states: Tensor, cost: Tensor, eligible: Tensor) -> Tensor:
+    """Of equal eligible states mark the cheapest: states int64 [B, M, T], cost and eligible [B, M] -> bool [B, M]."""
+    same = (states[:, :, None] == states[:, None]).all(-1) & eligible[:, None]  # [B, M, M]: the other one's place last
+    place = torch.arange(cost.shape[1], device=cost.device)
+    earlier = (cost[:, None] == cost[:, :, None]) & (place < place[:, None])
+    beaten = same & ((cost[:, None] < cost[:, :, None]) | earlier)
+    return eligible & ~beaten.any(-1)
