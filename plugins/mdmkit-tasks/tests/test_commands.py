@@ -192,6 +192,7 @@ def test_rows_of_another_run_are_refused_unless_overwritten(change: list[str], n
         (["--task", "countdown", "--limit", "400"], "there are 309"),
         (["--task", "sudoku4", "--sampler", "confidenc"], "Did you mean 'confidence'?"),
         (["--task", "sudoku4", "--output", "tasks.py"], "that is a file"),
+        (["--task", "sudoku4", "--set", "seed=3"], "Use those"),
         (["--task", "bigram", "--task-option", "hidden=2", "--model", "zoo:bigram"], "at most 1"),
     ],
 )

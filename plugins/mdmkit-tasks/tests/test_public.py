@@ -216,3 +216,29 @@ def test_there_are_288_grids() -> None:
     from mdmkit_tasks.public.puzzles import _grids
 
     assert len(set(_grids())) == 288 and all(solves(grid, "0" * 16) for grid in _grids())
+
+
+def test_reasoning_gym_is_judged_by_its_own_verifier() -> None:
+    pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed")
+    from mdmkit_tasks.public.gym import ReasoningGym
+
+    task = ReasoningGym("chain_sum", options={"min_terms": 2, "max_terms": 2})
+    prompts = task.prompts(4, 1)
+    assert prompts == task.prompts(4, 1) != task.prompts(4, 2)
+    prompts = task.prompts(4, 1)
+    right = prompts[0]["reference"]["answer"]
+    assert task.judge(prompts[0], f"Let me see.\n<answer>{right}</answer>") == 1.0
+    assert task.judge(prompts[0], f"<answer>{right}1</answer>") < 1.0
+    with pytest.raises(MdmkitError, match="Did you mean 'chain_sum'"):
+        ReasoningGym("chain_sums")
+    with pytest.raises(MdmkitError, match="cannot be made"):
+        ReasoningGym("chain_sum", options={"terms": 2}).prompts(1, 0)
+
+
+def test_without_reasoning_gym_its_task_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mdmkit_tasks.public.gym import ReasoningGym, final
+
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    with pytest.raises(MdmkitError, match="pip install reasoning-gym"):
+        ReasoningGym("chain_sum")
+    assert final("so \\boxed{4}") == "4" and final("a\n\nb\n") == "b" and final("<answer>x</answer> y") == "x"

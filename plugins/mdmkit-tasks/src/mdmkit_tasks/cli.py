@@ -146,6 +146,10 @@ def _run(
 
     folder = output or Path("results", slug("-".join([command, model, *tasks])))
     _check_folder(folder)
+    if any(override.partition("=")[0].strip() == "seed" for override in overrides):
+        raise MdmkitError(
+            "--set seed=…: every prompt is decoded with the seeds that --seed and --seeds say. Use those."
+        )
     given = read_options(task_options, tasks)
     if data is not None:
         if len(tasks) > 1:
@@ -185,9 +189,13 @@ def _watched(evaluation: Evaluation) -> None:
     )  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         line = bar.add_task("", total=evaluation.total, completed=evaluation.finished)
+        begun: set[tuple[str, str]] = set()
 
         def told(task: str, sampler: str, rows: list[dict[str, Any]]) -> None:
             bar.update(line, advance=len(rows), description=f"{task} · {sampler}")
+            if not console.is_terminal and (task, sampler) not in begun:
+                begun.add((task, sampler))
+                click.echo(f"{task} · {sampler}: {evaluation.finished} of {evaluation.total} rows of all", err=True)
 
         try:
             evaluation.run(told, lambda said: console.print(said))

@@ -64,7 +64,7 @@ class Evaluation:
         for task in asked:
             composed = [sampler_for(task, name, settings.overrides) for name in samplers]
             check(task, backbone, settings.model, composed[0][1].plan)
-            labels = [label for label, _ in composed]
+            labels = [slug(label) for label, _ in composed]
             if len(set(labels)) < len(labels):
                 raise MdmkitError(f"two samplers are called {max(labels, key=labels.count)!r}: rename a file.")
             for label, sampler in composed:

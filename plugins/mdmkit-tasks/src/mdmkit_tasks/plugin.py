@@ -25,5 +25,6 @@ def mdmkit_task() -> list[Component]:
         Component("mbpp", f"{public}.programs:MBPP", "short programs with asserts, run in a sandbox"),
         Component("sudoku4_text", f"{public}.puzzles:SudokuText", "4x4 Sudokus for text models"),
         Component("countdown_text", f"{public}.puzzles:CountdownText", "Countdown for text models"),
+        Component("reasoning_gym", f"{public}.gym:ReasoningGym", "the generated data sets of reasoning-gym"),
         Component("writing", f"{public}.writing:Writing", "stories, compared by a judge behind an endpoint"),
     ]
