@@ -230,7 +230,7 @@ def test_reasoning_gym_is_judged_by_its_own_verifier() -> None:
     assert task.judge(prompts[0], f"Let me see.\n<answer>{right}</answer>") == 1.0
     assert task.judge(prompts[0], f"<answer>{right}1</answer>") < 1.0
     with pytest.raises(MdmkitError, match="Did you mean 'chain_sum'"):
-        ReasoningGym("chain_sums")
+        ReasoningGym("chain_sums").prompts(1, 0)
     with pytest.raises(MdmkitError, match="cannot be made"):
         ReasoningGym("chain_sum", options={"terms": 2}).prompts(1, 0)
 
@@ -240,5 +240,5 @@ def test_without_reasoning_gym_its_task_says_so(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(MdmkitError, match="pip install reasoning-gym"):
-        ReasoningGym("chain_sum")
+        ReasoningGym("chain_sum").prompts(1, 0)
     assert final("so \\boxed{4}") == "4" and final("a\n\nb\n") == "b" and final("<answer>x</answer> y") == "x"

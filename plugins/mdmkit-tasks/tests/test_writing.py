@@ -148,6 +148,6 @@ def test_the_task_compares_with_the_row_or_with_another_sampler(stub: Stub, tmp_
     with pytest.raises(MdmkitError, match="this row has none"):
         task.judge(dog, "good")
     with pytest.raises(MdmkitError, match="judge_model=NAME"):
-        Writing(str(data), judge_url=stub.url)
+        Writing(str(data), judge_url=stub.url).prompts(1, 0)
     with pytest.raises(MdmkitError, match="begins with http"):
-        Writing(str(data), judge_url="localhost", judge_model="m")
+        Writing(str(data), judge_url="localhost", judge_model="m").prompts(1, 0)

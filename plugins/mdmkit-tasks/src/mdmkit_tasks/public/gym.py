@@ -27,6 +27,10 @@ class ReasoningGym(Task):
     settings = {"plan": {"length": 256}}  # noqa: RUF012
 
     def __init__(self, dataset: str = "", options: Mapping[str, Any] | None = None, chat: bool | None = None):
+        self.dataset, self.options, self.chat = dataset, dict(options or {}), chat
+        self._made: Any = None
+
+    def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         try:
             import reasoning_gym
             from reasoning_gym.factory import DATASETS
@@ -35,17 +39,11 @@ class ReasoningGym(Task):
                 f"task 'reasoning_gym' takes the package reasoning-gym, which is not here ({error}): "
                 "pip install reasoning-gym."
             ) from error
-        if dataset not in DATASETS:
-            raise MdmkitError(unknown("data set of reasoning-gym (--task-option dataset=NAME)", dataset, DATASETS))
-        self.dataset, self.options, self.chat = dataset, dict(options or {}), chat
-        self._create = reasoning_gym.create_dataset
-        self._made: Any = None
-
-    def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
+        if self.dataset not in DATASETS:
+            raise MdmkitError(unknown("data set of reasoning-gym (--task-option dataset=NAME)", self.dataset, DATASETS))
+        size = self.limit if count is None else count
         try:
-            self._made = self._create(
-                self.dataset, **self.options, size=self.limit if count is None else count, seed=seed
-            )
+            self._made = reasoning_gym.create_dataset(self.dataset, **self.options, size=size, seed=seed)
             items = [dict(item) for item in self._made]
         except (TypeError, ValueError, AssertionError) as error:
             raise MdmkitError(f"the data set {self.dataset!r} of reasoning-gym cannot be made: {error}.") from error

@@ -34,14 +34,24 @@ class Writing(FromData):
         chat: bool | None = None,
     ):
         super().__init__(data)
-        if not judge_url or not judge_model:
+        self.judge_url, self.judge_model, self.judge_key, self.chat = judge_url, judge_model, judge_key, chat
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The judge.
+
+        Raises:
+            MdmkitError: nobody has said where it is.
+        """
+        if not self.judge_url or not self.judge_model:
             raise MdmkitError(
                 "task 'writing' is judged by a model behind an OpenAI-compatible endpoint: give --task-option "
                 "judge_url=http://…/v1 and --task-option judge_model=NAME."
             )
-        self.endpoint, self.chat = Endpoint(judge_url, judge_model, judge_key), chat
+        return Endpoint(self.judge_url, self.judge_model, self.judge_key)
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
+        _ = self.endpoint  # it has to be there before any text is written for it
         out = []
         for row in self.rows(count, seed):
             text = f"Write a short story for this prompt.\n\n{str(row['prompt']).removeprefix('[WP]').strip()}"
