@@ -29,7 +29,8 @@ CACHE_KEYS: dict[str, tuple[Any, str]] = {
     "refresh_every": (int | None, "a number of steps or null"),
 }
 KEYS = (*STAGES, *SECTIONS, "cache", *SCALARS)
-ABOUT = ("paper", "arxiv", "note")
+# What a preset may say of itself; all of it optional. The last three answer what its parts leave open.
+ABOUT = ("paper", "arxiv", "setting", "changed", "when", "note", "modality", "deterministic", "forwards")
 
 
 @dataclass(frozen=True)

@@ -38,23 +38,33 @@ class Look:
         self.remaining, self.masked, self.block = remaining, masked, block
         self.sequence = slice(ahead.start, ahead.start + ahead.values.shape[1])
 
-    def __call__(self, reduce: Callable[[Belief], Tensor], span: slice | None = None) -> Tensor:
+    def __call__(
+        self, reduce: Callable[[Belief], Tensor], span: slice | None = None, at: Tensor | None = None
+    ) -> Tensor:
         """Reduce each next state's belief over the vocabulary, position by position.
 
         `reduce` maps a belief over positions, logits [..., V], to one number for each, [...]. The result is [B, N, S]
         over the columns of `span` (the active window where None). The logits exist only chunk by chunk.
+
+        `at`, int64 [B, S], asks for these columns alone, counted from the start of `span`, the same in each of a row's
+        next states: the head runs nowhere else.
         """
-        values = self._reduced(reduce, self._ahead, span)
-        rows, alternatives = self.remaining.shape[:2]
-        out = values.new_zeros(rows * alternatives, *values.shape[1:])
-        return out.index_copy(0, self._where, values).unflatten(0, (rows, alternatives))
+        rows = None if at is None else at[self._where // self.remaining.shape[1]]
+        values = self._reduced(reduce, self._ahead, span, rows)
+        shape = self.remaining.shape[:2]
+        out = values.new_zeros(shape.numel(), *values.shape[1:])
+        return out.index_copy(0, self._where, values).unflatten(0, shape)
 
     def now(self, reduce: Callable[[Belief], Tensor], span: slice | None = None) -> Tensor:
         """Reduce the current state's belief in the same way: [B, S]."""
         return self._reduced(reduce, self._now, span)
 
-    def _reduced(self, reduce: Callable[[Belief], Tensor], hidden: Hidden, span: slice | None) -> Tensor:
+    def _reduced(
+        self, reduce: Callable[[Belief], Tensor], hidden: Hidden, span: slice | None, at: Tensor | None = None
+    ) -> Tensor:
         values, seen = hidden.at(span or self.block), hidden.seen
+        if at is not None:
+            values = values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))
         size = max(1, LOOK_BYTES // (4 * self._runner.backbone.vocab))
         # [positions, 1, D]: heads that want a sequence get sequences of one.
         parts = values.flatten(0, 1)[:, None].split(size)

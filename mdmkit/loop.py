@@ -53,6 +53,10 @@ class Loop:
         self.runner = Runner(backbone, canvas, conditioning, sampler.draw, cache, sampler.guidance)
         self.trace = Trace.blank(canvas)
         self.memory: dict[str, Any] = {}
+        for stage in (sampler.score, sampler.select, sampler.lookahead, sampler.commit, sampler.search):
+            # What only this model can tell: a table of another tokenizer, say.
+            if callable(fits := getattr(stage, "fits", None)):
+                fits(backbone)
         self._rewrites = getattr(sampler.commit, "rewrites", False)
         self._lingers = getattr(sampler.commit, "lingers", 0)
 

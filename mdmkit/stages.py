@@ -1,4 +1,8 @@
-"""The four hook points as callable types, and the commit that every sampler starts from."""
+"""The four hook points as callable types, and the commit that every sampler starts from.
+
+Any stage may have a method `fits(backbone)`, called before the first step, that raises an `MdmkitError` where it cannot
+work with the model.
+"""
 
 from __future__ import annotations
 

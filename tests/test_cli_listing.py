@@ -55,6 +55,7 @@ def use(toy, monkeypatch):
         (["plugins"], "probability of the best token"),
         (["plugins", "--json"], '"distribution": "toy"'),
         (["plugins", "--broken"], "No plugin is broken."),
+        (["samplers"], "plain"),
         (["show", "plain", "--set", "plan.length=3"], "select:    {name: best, temperature: 0.5}  # toy 1.0"),
         (["show", "--help"], "--set KEY=VALUE"),
     ],
@@ -68,7 +69,7 @@ def test_listing_imports_neither_torch_nor_a_part(imports_of, args, said):
 def test_help_lists_the_commands_of_plugins(run):
     lines = run("--help").output.splitlines()
     listed = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :]]
-    assert listed == ["chat", "check", "decode", "greet", "plugins", "show", "trace"]
+    assert listed == ["chat", "check", "decode", "greet", "plugins", "samplers", "show", "trace"]
 
 
 def test_a_plugin_s_command_runs(run):

@@ -27,3 +27,12 @@ def test_the_results_page_is_written_from_its_numbers():
     results = ROOT / "docs" / "results" / "puzzles.md"
     data = json.loads(results.with_suffix(".json").read_text(encoding="utf-8"))
     assert results.read_text(encoding="utf-8") == page(data), "run `mdmkit zoo results --render`"
+
+
+def test_the_info_gain_page_is_written_from_its_numbers():
+    import json
+
+    results = ROOT / "docs" / "results" / "info_gain.md"
+    data = json.loads(results.with_suffix(".json").read_text(encoding="utf-8"))
+    page = load(ROOT / "benchmarks" / "info_gain_page.py").page(data)
+    assert results.read_text(encoding="utf-8") == page, "run `python benchmarks/info_gain.py page`"

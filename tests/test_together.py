@@ -85,7 +85,7 @@ def test_sequence_scope_does_see_later_blocks():
 
 
 def test_listing_imports_no_torch():
-    for arguments in (["--help"], ["plugins"], ["show", "info_gain"]):
+    for arguments in (["--help"], ["plugins"], ["samplers"], ["show", "info_gain@gsm8k"]):
         code = (
             "import sys\nfrom mdmkit.cli import main\n"
             f"try:\n    main({arguments!r})\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"

@@ -172,8 +172,10 @@ def test_the_shipped_table_fits_its_model_and_no_other():
     sampler = mdmkit.compose("pc", plan={"length": 8})
     decoded = mdmkit.decode(sampler, mdmkit.load("zoo:bigram", device="cpu"), ["in the"])
     assert len(decoded.tokens[0]) == 8
-    with pytest.raises(MdmkitError, match="counted with the tokenizer of zoo:bigram, 2001 ids, and this model has 13"):
-        mdmkit.decode(sampler, ToyBackbone(), ["ab"])
+    for other in (sampler, mdmkit.compose("linear_position", score={"table": "web"})):
+        for model in (ToyBackbone(), ToyBackbone(vocab=2001)):  # also where the number of ids is the same
+            with pytest.raises(MdmkitError, match=r"tokenizer of zoo:bigram \(2001 ids\), which is not this model's"):
+                mdmkit.decode(other, model, ["ab"])
 
 
 def test_a_fingerprint_is_of_every_token():

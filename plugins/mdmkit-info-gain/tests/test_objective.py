@@ -19,16 +19,17 @@ PROMPTS = [
 ]
 
 
-def entropies(backbone, tokens, valid):
-    """H of every position of one unpadded row, float64, by the definition."""
+def uncertainties(backbone, tokens, valid):
+    """By kind, the uncertainty of every position of one unpadded row, float64, by the definition; and log p."""
     tokens = tokens[valid][None]
     positions = torch.arange(tokens.shape[1])[None]
     hidden = backbone.forward(tokens, torch.ones_like(tokens).bool(), None, positions=positions)
     logits = backbone.project(hidden)[0].clone()
     logits[:, [backbone.mask_id, *backbone.forbidden]] = -torch.inf
     p = logits.softmax(-1)
-    h = torch.zeros(len(valid), dtype=torch.float64)
-    h[valid] = -(p * p.clamp_min(1e-300).log()).sum(-1)
+    h = {kind: torch.zeros(len(valid), dtype=torch.float64) for kind in ("entropy", "surprisal")}
+    h["entropy"][valid] = -(p * p.clamp_min(1e-300).log()).sum(-1)
+    h["surprisal"][valid] = -p.amax(-1).log()
     logp = torch.zeros(len(valid), p.shape[-1], dtype=torch.float64)
     logp[valid] = p.log()
     return h, logp
@@ -40,8 +41,11 @@ def brute_force(backbone, stage, canvas, row, block, place, tokens):
     masked = canvas.masked[row]
     scope = masked & block if stage.scope == "block" else masked
     after_tokens = torch.where(place, tokens, before)
-    now, logp = entropies(backbone, before, valid)
-    later, _ = entropies(backbone, after_tokens, valid)
+    all_now, logp = uncertainties(backbone, before, valid)
+    now, later = all_now[stage.uncertainty], uncertainties(backbone, after_tokens, valid)[0][stage.uncertainty]
+    if stage.positions is not None:  # the rest stays as it is
+        seen = sorted(scope.nonzero()[:, 0].tolist(), key=lambda t: -now[t])[: stage.positions]
+        later = now.clone().index_copy(0, torch.tensor(seen), later[seen])
     rest = scope & ~place
     k = int(place.sum())
 
@@ -52,7 +56,7 @@ def brute_force(backbone, stage, canvas, row, block, place, tokens):
     gain = average(now, rest if stage.reference == "matched" else scope) - average(later, rest)
     gain *= k if stage.normalise == "k_mean" else 1
     cost = {
-        "entropy": float(now[place].sum()),
+        "entropy": float(all_now["entropy"][place].sum()),
         "surprisal": -sum(float(logp[t, tokens[t]]) for t in place.nonzero()[:, 0]),
         "none": 0.0,
     }[stage.cost]
@@ -93,7 +97,19 @@ GRID = [
 ]
 
 
-@pytest.mark.parametrize("stage", GRID, ids=lambda s: f"{s.scope}-{s.reference}-{s.normalise}-{s.cost}-{s.gain_weight}")
+GRID += [
+    InfoGain(scope=s, reference=r, normalise=n, uncertainty=u, positions=p)
+    for s, r, n, u, p in itertools.product(
+        ("block", "sequence"),
+        ("paper", "matched"),
+        ("mean", "sum"),
+        ("entropy", "surprisal"),
+        (None, 1, 3, 50),
+    )
+]
+
+
+@pytest.mark.parametrize("stage", GRID, ids=lambda s: "-".join(str(v) for v in vars(s).values()))
 def test_j_equals_brute_force(stage, confidence, decode):
     backbone = ToyBackbone(dtype=torch.float64)
     checked = Checked(stage, backbone)
@@ -101,3 +117,22 @@ def test_j_equals_brute_force(stage, confidence, decode):
     sampler = Sampler(confidence, select, checked, plan=Plan(block=6, tokens_per_step=2), draw=Draw(temperature=0.7))
     decode(sampler, backbone, PROMPTS)
     assert checked.compared > 20
+
+
+def test_few_positions_run_the_head_at_few_positions(confidence, decode):
+    class Counting(ToyBackbone):
+        heads = 0
+
+        def project(self, hidden):
+            self.heads += hidden[..., 0].numel()
+            return super().project(hidden)
+
+    def heads(positions):
+        backbone = Counting(dtype=torch.float64)
+        sampler = Sampler(confidence, Branch(candidates=5, bypass=None), InfoGain(positions=positions))
+        decoded = decode(sampler, backbone, [{"prompt": "ab", "length": 16, "seed": 5}])
+        return backbone.heads, decoded.rows[0].nfe
+
+    (some, rows), (everywhere, all_rows) = heads(2), heads(None)
+    assert everywhere - 16 * 16 == pytest.approx(16 * (all_rows - 1), abs=16 * 15)  # 16 columns of each state
+    assert some - 16 * 16 <= 2 * rows

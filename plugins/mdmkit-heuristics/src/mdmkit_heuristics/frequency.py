@@ -80,6 +80,15 @@ def fingerprint(backbone: Backbone) -> str:
     return digest.hexdigest()[:16]
 
 
+def check(path: str, backbone: Backbone) -> None:
+    """Refuse a table that was counted with another tokenizer than this model's.
+
+    Raises:
+        MdmkitError: names the table, its model and how to count again.
+    """
+    log_frequency(path)[0].check(backbone, path)
+
+
 def count(pieces: list[list[int]], backbone: Backbone, model: str, source: str) -> Table:
     """Count token ids."""
     tally = Counter(token for piece in pieces for token in piece)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import MdmkitError
-from mdmkit_heuristics.frequency import log_frequency, on_device
+from mdmkit_heuristics.frequency import check, log_frequency, on_device
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit import Step
+    from mdmkit import Backbone, Step
 
 
 def _place(step: Step) -> tuple[Tensor, Tensor]:
@@ -63,6 +63,10 @@ class PC:
         _check_clip("pc", self.clip)
         log_frequency(self.table)
 
+    def fits(self, backbone: Backbone) -> None:
+        """Refuse a table that was counted with another tokenizer."""
+        check(self.table, backbone)
+
     def __call__(self, step: Step) -> Tensor:
         place, _ = _place(step)
         return (-self.decay * place).exp() * _rarity(step, self.table, self.clip)
@@ -91,6 +95,11 @@ class LinearPosition:
         _check_clip("linear_position", self.clip)
         if self.table is not None:
             log_frequency(self.table)
+
+    def fits(self, backbone: Backbone) -> None:
+        """Refuse a table that was counted with another tokenizer."""
+        if self.table is not None:
+            check(self.table, backbone)
 
     def __call__(self, step: Step) -> Tensor:
         sure = step.confidence if self.table is None else _rarity(step, self.table, self.clip)

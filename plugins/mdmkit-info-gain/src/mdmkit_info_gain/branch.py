@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import Actions, MdmkitError, noise, ops
+from mdmkit_info_gain.spacing import spaced_top
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # Every pair of a row's candidates is compared to merge equal ones.
 MOST = 1024
+
+CERTAIN = ("alone", "fixed", "all")
 
 
 @dataclass(frozen=True)
@@ -29,19 +32,32 @@ class Branch:
     where under score `confidence` a position counts as much as the token drawn for it is probable; any other score is
     taken as it is. Equal (positions, tokens) are merged.
 
-    Two cases propose nothing to compare, and so cost one forward at most: the last step of a block, and a step in
-    which some position is already certain (bypass), which fills the certain ones alone. A bypass that fills fewer than
-    the plan owes leaves the rest to the next steps' quota.
+    Three cases propose nothing to compare, and so cost one forward at most: the last step of a block, a step whose
+    scores leave no doubt (`gap`), and a step in which some position is already certain (`bypass`), by `certain`:
+
+    * `alone` fills up to K of the certain positions and no other, as the authors' code does. Where they are fewer than
+      K, the rest of what the plan owes falls to the next steps.
+    * `fixed` fills them in every alternative; the alternatives differ in the rest of the K. Nothing is compared where
+      K are certain. This is what the paper's text says.
+    * `all` fills every certain position, also more than K (arXiv:2505.22618), and no other.
 
     Args:
         candidates: N, alternatives per row.
         position_temperature: τ_pos of the position draw, on raw scores (probabilities for score confidence).
         bypass: γ; probability from which a position counts as certain, null never bypasses.
+        certain: see above.
+        gap: propose the greedy action alone where its worst position scores more than this above the best one that it
+            leaves; null always compares.
+        spacing: least distance between two positions of one action, the certain ones aside; 1 is no rule. An action
+            that the rule leaves with fewer than K takes the best of the others.
     """
 
     candidates: int = 8
     position_temperature: float = 0.1
     bypass: float | None = 0.8
+    certain: str = "alone"
+    gap: float | None = None
+    spacing: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= MOST:
@@ -52,33 +68,52 @@ class Branch:
             raise MdmkitError(f"select branch: position_temperature={self.position_temperature}: it must be above 0.")
         if self.bypass is not None and not 0 <= self.bypass <= 1:
             raise MdmkitError(f"select branch: bypass={self.bypass}: it is a probability, from 0 to 1, or null.")
+        if self.certain not in CERTAIN:
+            raise MdmkitError(f"select branch: certain={self.certain!r}: it is one of {', '.join(CERTAIN)}.")
+        if self.gap is not None and not 0 <= self.gap < math.inf:
+            raise MdmkitError(f"select branch: gap={self.gap}: a difference of scores, from 0 up, or null.")
+        if self.spacing < 1:
+            raise MdmkitError(f"select branch: spacing={self.spacing}: a distance in tokens, from 1, which is no rule.")
 
     @property
     def alternatives(self) -> int:
         return self.candidates
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
-        last = step.open.sum(1) <= step.quota  # [B]
-        sure, certain = self._bypass(step)  # [B], [B, W]
-        alone = last | sure
-
         tokens, wants = self._proposals(step, scores)  # [B, N, W]
-        place = ops.top(wants, step.open[:, None], step.quota[:, None])
-        # The bypass fills the best of the certain positions; the last step fills everything, at the drawn tokens.
-        bypassed = ops.top(wants[:, 0], certain, step.quota)
-        place[:, 0] = torch.where(last[:, None], step.open, torch.where(sure[:, None], bypassed, place[:, 0]))
+        certain = self._certain(step)  # [B, W]
+        sure = certain if self.certain == "all" else ops.top(wants[:, 0], certain, step.quota)
+        last = step.open.sum(1) <= step.quota  # [B]
+        if self.certain == "fixed":
+            owed = step.quota - sure.sum(1)
+            settled, given = owed <= 0, sure
+            tokens = torch.where(given[:, None], step.belief.argmax[:, None], tokens)
+        else:
+            owed, settled, given = step.quota, sure.any(1), torch.zeros_like(sure)
+        free = step.open & ~given
+        place = spaced_top(wants, free[:, None], owed[:, None], self.spacing)
+        alone = last | settled | self._clear(wants[:, 0], place[:, 0], free)
+        place = place | given[:, None]
+        # The certain positions, where they settle the step; the last step fills everything, at the drawn tokens.
+        first = torch.where(settled[:, None], sure, place[:, 0])
+        place[:, 0] = torch.where(last[:, None], step.open, first)
         tokens[:, 0] = torch.where(last[:, None], step.tokens, tokens[:, 0])
 
         live = _distinct(place, tokens) & place.any(-1)
         live[:, 1:] &= ~alone[:, None]
         return Actions(place, tokens, live)
 
-    def _bypass(self, step: Step) -> tuple[Tensor, Tensor]:
+    def _certain(self, step: Step) -> Tensor:
         if self.bypass is None:
-            none = torch.zeros_like(step.open)
-            return none.any(1), none
-        certain = step.open & (step.belief.confidence >= self.bypass)
-        return certain.any(1), certain
+            return torch.zeros_like(step.open)
+        return step.open & (step.belief.confidence >= self.bypass)
+
+    def _clear(self, wants: Tensor, place: Tensor, free: Tensor) -> Tensor:
+        """Whether the greedy action's worst position stands clear of the best that it leaves: bool [B]."""
+        if self.gap is None:
+            return torch.zeros_like(place[:, 0])
+        worst = torch.where(place, wants, torch.inf).amin(1)
+        return worst - torch.where(free & ~place, wants, -torch.inf).amax(1) > self.gap
 
     def _proposals(self, step: Step, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Each alternative's tokens int64 [B, N, W] and how much it wants each position, [B, N, W]."""

@@ -11,6 +11,8 @@ import torch
 from mdmkit import MdmkitError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from mdmkit import Actions, Belief, Look, Step
@@ -20,6 +22,7 @@ CHOICES = {
     "reference": ("paper", "matched"),
     "normalise": ("mean", "k_mean", "sum"),
     "cost": ("entropy", "surprisal", "none"),
+    "uncertainty": ("entropy", "surprisal"),
 }
 
 
@@ -37,6 +40,9 @@ class InfoGain:
     `k_mean` multiplies by K, which keeps the gain in proportion to a cost summed over K positions; `sum` puts sums in
     place of the means. A mean over nothing is 0. All in nats.
 
+    With uncertainty and cost `surprisal`, normalise `sum` and reference `paper`, J is, up to a constant, the
+    log-probability of the tokens written now and of the most probable ones everywhere else.
+
     Args:
         scope: `block` reads the active block's masks (the paper), `sequence` every mask that was recomputed (the
             authors' public code).
@@ -44,6 +50,10 @@ class InfoGain:
         gain_weight: weight of IG.
         normalise: see above.
         cost: `entropy` of the filled positions (the paper), `surprisal` of the tokens written, or `none`.
+        uncertainty: of a masked position: its `entropy` H (the paper), or the `surprisal` of its most probable token,
+            −log max p.
+        positions: look at no more than so many masked positions, the most uncertain ones now, and take the others to
+            stay as they are: the head, which may cost more than the trunk, runs there alone. Null looks at all.
     """
 
     scope: str = "block"
@@ -51,10 +61,14 @@ class InfoGain:
     gain_weight: float = 1.0
     normalise: str = "mean"
     cost: str = "entropy"
+    uncertainty: str = "entropy"
+    positions: int | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.gain_weight):
             raise MdmkitError(f"lookahead info_gain: gain_weight={self.gain_weight}: it must be a finite number.")
+        if self.positions is not None and self.positions < 1:
+            raise MdmkitError(f"lookahead info_gain: positions={self.positions}: a number from 1 up, or null for all.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise MdmkitError(
@@ -74,15 +88,16 @@ class InfoGain:
         return _sum(each, actions.place)
 
     def _gain(self, step: Step, actions: Actions, look: Look) -> Tensor:
+        measure = _entropy if self.uncertainty == "entropy" else _surprisal
         if self.scope == "block":
             span, before = step.span, step.open  # [B, S]
-            now = step.belief.entropy
+            now = measure(step.belief)
             after = step.open[:, None] & ~actions.place  # [B, N, S]
         else:
             span = look.sequence
             before, after = look.masked[:, span], look.remaining[..., span]
-            now = look.now(_entropy, span)
-        ahead = look(_entropy, span)
+            now = look.now(measure, span)
+        ahead = self._ahead(look, measure, span, now, before)
         filled = actions.place.sum(-1)
         rest = after.sum(-1).clamp_min(1)
         later = _sum(ahead, after)
@@ -91,6 +106,18 @@ class InfoGain:
             return (earlier - later) * self._scale(filled) / self._count(rest)
         earlier = _sum(now, before)[:, None] / self._count(before.sum(-1).clamp_min(1))[..., None]
         return (earlier - later / self._count(rest)) * self._scale(filled)
+
+    def _ahead(
+        self, look: Look, measure: Callable[[Belief], Tensor], span: slice, now: Tensor, before: Tensor
+    ) -> Tensor:
+        """Each position's uncertainty in each next state, [B, N, S]: what it is now where nobody looks."""
+        if self.positions is None or self.positions >= now.shape[1]:
+            return look(measure, span)
+        order = torch.where(before, now, -torch.inf).argsort(dim=-1, descending=True, stable=True)
+        at = order[:, : self.positions]  # the same for every alternative, so that they stay comparable
+        seen = look(measure, span, at)
+        everywhere = now[:, None].expand(-1, seen.shape[1], -1)
+        return everywhere.scatter(-1, at[:, None].expand_as(seen), seen)
 
     def _count(self, positions: Tensor) -> Tensor:
         """What a sum over so many positions is divided by."""
@@ -107,3 +134,7 @@ def _sum(values: Tensor, where: Tensor) -> Tensor:
 
 def _entropy(belief: Belief) -> Tensor:
     return belief.entropy
+
+
+def _surprisal(belief: Belief) -> Tensor:
+    return belief.stats.lse - belief.stats.top

@@ -1,0 +1,70 @@
+"""`mdmkit samplers`: every installed preset, what it needs, and when to use it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from mdmkit import registry
+from mdmkit.cli.options import plugin_option
+from mdmkit.facts import Facts, facts
+
+HEADS = ["sampler", "forwards", "cache", "for", "seeds", "paper"]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@plugin_option
+def samplers(as_json: bool) -> None:
+    """List the installed presets: what each needs, its paper's arXiv number, and when to use it.
+
+    Forwards are of one row in one step; seeds agree where nothing is drawn.
+    """
+    found = registry.default()
+    rows = [facts(part, found) for part in found.of_kind("sampler")]
+    if as_json:
+        click.echo(json.dumps({"samplers": [_document(row) for row in rows]}, indent=2, ensure_ascii=False))
+        return
+    cells = [HEADS, *map(_cells, rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(HEADS))]
+    for line, row in zip(cells, (None, *rows), strict=True):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        if row is not None:
+            click.echo(f"    {_when(row)}")
+
+
+def _cells(row: Facts) -> list[str]:
+    least, most = row.forwards or (None, None)
+    forwards = "" if least is None else str(least) if least == most else f"{least} to {most}"
+    seeds = {True: "agree", False: "differ", None: ""}[row.deterministic]
+    ids = row.about.get("arxiv")
+    paper = ", ".join(map(str, ids)) if isinstance(ids, list) else _text(ids)
+    return [row.part.name, forwards, row.cache or "", row.modality, seeds, paper]
+
+
+def _when(row: Facts) -> str:
+    if row.problem:
+        return f"cannot be composed: {row.problem}"
+    return _text(row.about.get("when")) or _text(row.part.summary)
+
+
+def _text(value: Any) -> str:
+    return " ".join(str(value).split()) if value is not None else ""
+
+
+def _document(row: Facts) -> dict[str, Any]:
+    about = {key: value for key, value in row.about.items() if value is not None}
+    return {
+        "name": row.part.name,
+        "distribution": row.part.distribution,
+        "version": row.part.version,
+        "summary": row.part.summary,
+        "forwards_per_step": None if row.forwards is None else dict(zip(("least", "most"), row.forwards, strict=True)),
+        "cache": row.cache,
+        "modality": row.modality,
+        "deterministic": row.deterministic,
+        "about": about,
+        "problem": row.problem,
+    }
