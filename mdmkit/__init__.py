@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mdmkit.plan import Plan
     from mdmkit.sampler import Sampler
     from mdmkit.step import Actions, Draw, Guidance, Step
+    from mdmkit.task import Task
     from mdmkit.text_stream import TextStream
     from mdmkit.wrapping import wrap
 
@@ -47,6 +48,7 @@ __all__ = [
     "Prompt",
     "Sampler",
     "Step",
+    "Task",
     "TextStream",
     "compose",
     "decode",
@@ -71,6 +73,7 @@ _HOME = {
     "Prompt": "canvas",
     "Sampler": "sampler",
     "Step": "step",
+    "Task": "task",
     "TextStream": "text_stream",
     "compose": "composing",
     "decode": "decoding",

@@ -79,7 +79,7 @@ def mdmkit_observer() -> Iterable[Component]:  # type: ignore[empty-body]
 
 @hookspec
 def mdmkit_task() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Prompts and a judge: a class with `prompts(count, seed)` and `judge(prompt, answer)`."""
+    """Prompts and a judge: a `Task`, or any class with its `prompts(count, seed)` and `judge(prompt, answer)`."""
 
 
 @hookspec

@@ -105,6 +105,7 @@ CLASSES = {
     "sampler": ("mdmkit/sampler.py", "Sampler"),
     "backbone": ("mdmkit/model.py", "Backbone"),
     "observer": ("mdmkit/observe.py", "Observer"),
+    "task": ("mdmkit/task.py", "Task"),
 }
 
 
@@ -135,7 +136,7 @@ def our_parts() -> list[tuple[str, str]]:
     """(kind, name) of every part that the core and the first-party plugins register."""
     modules = [
         "mdmkit.builtin",
-        *(f"mdmkit_{name}.plugin" for name in ("heuristics", "image", "info_gain", "search", "text", "zoo")),
+        *(f"mdmkit_{name}.plugin" for name in ("heuristics", "image", "info_gain", "search", "tasks", "text", "zoo")),
     ]
     found = []
     for module in map(importlib.import_module, modules):
@@ -175,7 +176,7 @@ def test_the_example_with_all_keys_has_all_keys() -> None:
     assert set(tree["guidance"]) == {field.name for field in fields(Guidance)}
 
 
-@pytest.mark.parametrize("name", ["decode", "chat", "trace", "plugins", "samplers", "show", "check"])
+@pytest.mark.parametrize("name", ["decode", "chat", "eval", "compare", "trace", "plugins", "samplers", "show", "check"])
 def test_every_option_of_a_command_is_on_the_command_line_page(name: str) -> None:
     page = (DOCS / "cli.md").read_text()
     section = re.search(rf"^## mdmkit {name}\n(.*?)(?=^## |\Z)", page, re.M | re.S)

@@ -100,9 +100,9 @@ def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
             f"--resume: {record} does not say what run {output} is of. Start again with --overwrite, or name another "
             "--output."
         ) from error
-    if differences := list(_differences(theirs, run)):
+    if different := list(differences(theirs, run)):
         raise MdmkitError(
-            f"--resume: {output} is of another run: {'; '.join(differences)}. Ask for the same, or start again with "
+            f"--resume: {output} is of another run: {'; '.join(different)}. Ask for the same, or start again with "
             "--overwrite, or name another --output."
         )
     kept = Kept(waiting=waiting)
@@ -152,8 +152,8 @@ def _read(output: Path, prompts: int, waiting: dict[int, dict[str, Any]]) -> Kep
     return Kept(rows, size, {index: row for index, row in sorted(waiting.items()) if index >= rows})
 
 
-def _differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
-    """Sentences on what differs, by dotted name."""
+def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
+    """Say what differs between two runs, by dotted name."""
     if path == "prompts":
         if theirs == ours:
             return
@@ -164,7 +164,7 @@ def _differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
     elif isinstance(theirs, dict) and isinstance(ours, dict):
         for key in {**theirs, **ours}:
             inner = f"{path}.{key}" if path else key
-            yield from _differences(theirs.get(key, _ABSENT), ours.get(key, _ABSENT), inner)
+            yield from differences(theirs.get(key, _ABSENT), ours.get(key, _ABSENT), inner)
     elif theirs != ours:
         yield f"{path} ({_said(theirs)} then, {_said(ours)} now)"
 

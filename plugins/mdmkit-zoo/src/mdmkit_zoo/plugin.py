@@ -17,3 +17,14 @@ def mdmkit_backbone() -> list[Component]:
 @hookimpl
 def mdmkit_command() -> list[Component]:
     return [Component("zoo", "mdmkit_zoo.cli:zoo", "list the zoo's models, or make them again")]
+
+
+@hookimpl
+def mdmkit_task() -> list[Component]:
+    return [
+        Component("sudoku4", "mdmkit_zoo.tasks:Sudoku4", "4x4 Sudokus that the puzzle model was not trained on"),
+        Component("countdown", "mdmkit_zoo.tasks:Countdown", "three numbers and a target, two equations"),
+        Component("one_way", "mdmkit_zoo.tasks:OneWay", "a product in binary and its factors, from nothing"),
+        Component("antibody", "mdmkit_zoo.tasks:Antibody", "residues of an antibody, recovered"),
+        Component("bigram", "mdmkit_zoo.tasks:BigramLikelihood", "words filled in, by their exact likelihood"),
+    ]

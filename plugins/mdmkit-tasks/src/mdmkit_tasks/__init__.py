@@ -1,0 +1,1 @@
+"""Tasks, judges, and the commands that evaluate and compare samplers."""

@@ -1,0 +1,98 @@
+"""One cell of the table, a sampler on a task: its judged rows, as JSON lines that survive a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mdmkit import MdmkitError
+from mdmkit.cli.output import RowFile
+from mdmkit.cli.resuming import differences, is_record, record_of, write_record
+
+SCORE = "score"
+
+
+class Cell:
+    """Rows of one sampler on one task, on disk as they are judged.
+
+    A row that stands in the file twice counts as it stands last: that is how a verdict that was late gets in.
+
+    Args:
+        path: the file; beside it lies the record of what run it is of.
+        identity: what two runs must have in common so that one can go on with the rows of the other.
+        overwrite: begin anew.
+
+    Raises:
+        MdmkitError: the rows that are there are of another run, or are no rows.
+    """
+
+    def __init__(self, path: Path, task: str, sampler: str, identity: dict[str, Any], overwrite: bool):
+        self.path, self.task, self.sampler = path, task, sampler
+        self.identity = json.loads(json.dumps(identity, default=str))
+        self.rows: dict[tuple[int, int], dict[str, Any]] = {}
+        size = 0
+        if (path.exists() or record_of(path).exists()) and not overwrite:
+            self._compare()
+            size = self._read() if path.exists() else 0
+        elif not is_record(record_of(path)):
+            raise MdmkitError(f"{record_of(path)} is no record of a run: name another --output.")
+        self._size, self._file = size, None if size == 0 else RowFile(path, (len(self.rows), size))
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Have rows on disk, and count them.
+
+        Raises:
+            MdmkitError: they cannot be written.
+        """
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = RowFile(self.path, opened=lambda: write_record(self.path, self.identity, []))
+        self._file.write(rows)
+        self.rows |= {(row["seed"], row["index"]): row for row in rows}
+
+    def unjudged(self) -> list[dict[str, Any]]:
+        """Rows whose judge could not be reached."""
+        return [row for row in self.rows.values() if row[SCORE] is None]
+
+    def of(self, seeds: range, count: int) -> list[dict[str, Any]]:
+        """The rows of these seeds, in order."""
+        return [self.rows[seed, index] for seed in seeds for index in range(count) if (seed, index) in self.rows]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _compare(self) -> None:
+        record = record_of(self.path)
+        try:
+            theirs = json.loads(record.read_text(encoding="utf-8"))["run"]
+        except (OSError, ValueError, TypeError, KeyError):
+            raise MdmkitError(
+                f"{self.path} has no record ({record.name}) of what run it is of. Start again with --overwrite, or "
+                "name another --output."
+            ) from None
+        if different := list(differences(theirs, self.identity)):
+            raise MdmkitError(
+                f"{self.path} is of another run: {'; '.join(different)}. Ask for the same, or start again with "
+                "--overwrite, or name another --output."
+            )
+
+    def _read(self) -> int:
+        """Read the rows; return the bytes that whole lines take."""
+        size = 0
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):  # cut short while it was written
+                    break
+                try:
+                    row = json.loads(line)
+                    key, _ = (int(row["seed"]), int(row["index"])), row[SCORE]
+                except (ValueError, TypeError, KeyError):
+                    raise MdmkitError(
+                        f"line {number} of {self.path} is no row of this run. Start again with --overwrite, or name "
+                        "another --output."
+                    ) from None
+                self.rows[key] = row
+                size += len(line)
+        return size

@@ -1,0 +1,221 @@
+"""`mdmkit eval`, `mdmkit compare` and `mdmkit lm-eval`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mdmkit import MdmkitError
+from mdmkit.cli.options import pairs, plugin_option
+
+if TYPE_CHECKING:
+    from mdmkit_tasks.evaluation import Evaluation
+
+DEFAULT_MODEL = "zoo:puzzles"
+DEFAULT_SAMPLER = "info_gain"
+
+Command = Callable[..., Any]
+
+
+def _shared(command: Command) -> Command:
+    """Add the options that both commands have."""
+    for option in reversed(
+        (
+            click.option(
+                "--model", default=DEFAULT_MODEL, show_default=True,
+                help="zoo:NAME, a directory, a hub id, or BACKBONE:any of these.",
+            ),
+            click.option(
+                "--model-option", "model_options", multiple=True, metavar="KEY=VALUE",
+                help="Passed to the backbone, e.g. mask_id=5; may be repeated.",
+            ),
+            click.option("--limit", type=click.IntRange(min=1), help="Prompts per task.  [default: the task's]"),
+            click.option(
+                "--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Decodes per prompt."
+            ),
+            click.option(
+                "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="First of the seeds."
+            ),
+            click.option(
+                "--prompt-seed", type=int, default=0, show_default=True, help="Seed that draws the prompts."
+            ),
+            click.option(
+                "--task-option", "task_options", multiple=True, metavar="[TASK.]KEY=VALUE",
+                help="Passed to the tasks, or to one; may be repeated.",
+            ),
+            click.option(
+                "--data", type=click.Path(path_type=Path), help="The task's data as JSON lines, in place of the hub's."
+            ),
+            click.option(
+                "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+                help="Change one key of every sampler, such as plan.tokens_per_step=2; may be repeated.",
+            ),
+            click.option(
+                "--output", type=click.Path(path_type=Path),
+                help="Directory for rows, tables and plots.  [default: results/ and the names]",
+            ),
+            click.option("--overwrite", is_flag=True, help="Start again where the directory holds rows."),
+            click.option(
+                "--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Rows decoded together."
+            ),
+            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+            click.option(
+                "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
+                show_default=True,
+            ),
+            plugin_option,
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command("eval")
+@click.option("--sampler", default=DEFAULT_SAMPLER, show_default=True, help="A preset, or a YAML file.")
+@click.option("--task", required=True, help="A registered task; `mdmkit plugins` lists them.")
+@_shared
+def evaluate(sampler: str, task: str, **options: Any) -> None:
+    """Judge a sampler on a task, with standard errors.
+
+    The same command goes on with rows that an interrupted run has left.
+    """
+    _run("eval", [sampler], [task], **options)
+
+
+@click.command("compare")
+@click.option("--samplers", required=True, metavar="A,B,…", help="Presets, or YAML files.")
+@click.option("--tasks", required=True, metavar="T,U,…", help="Registered tasks; `mdmkit plugins` lists them.")
+@_shared
+def compare(samplers: str, tasks: str, **options: Any) -> None:
+    """Judge samplers on the same prompts, with paired tests between them.
+
+    The same command goes on with rows that an interrupted run has left, and takes a new sampler or task in.
+    """
+    from mdmkit_tasks.request import names
+
+    _run("compare", names(samplers, "--samplers"), names(tasks, "--tasks"), **options)
+
+
+@click.command("lm-eval", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def harness(arguments: tuple[str, ...]) -> None:
+    """Run lm-evaluation-harness with its own arguments, and the model `mdmkit` known to it."""
+    try:
+        from lm_eval.__main__ import cli_evaluate
+
+        import mdmkit_tasks.harness  # noqa: F401 (registers the model)
+    except ImportError as error:
+        raise MdmkitError(
+            f"this runs lm-evaluation-harness, which is not here ({error}): pip install 'mdmkit-tasks[harness]'."
+        ) from error
+    before, sys.argv = sys.argv, ["lm-eval", *arguments]
+    try:
+        cli_evaluate()
+    finally:
+        sys.argv = before
+
+
+def _run(
+    command: str,
+    samplers: list[str],
+    tasks: list[str],
+    model: str,
+    model_options: tuple[str, ...],
+    limit: int | None,
+    seeds: int,
+    seed: int,
+    prompt_seed: int,
+    task_options: tuple[str, ...],
+    data: Path | None,
+    overrides: tuple[str, ...],
+    output: Path | None,
+    overwrite: bool,
+    batch: int,
+    device: str,
+    dtype: str,
+) -> None:
+    from mdmkit.cli.run import limit_threads
+    from mdmkit.loading import load
+    from mdmkit_tasks.evaluation import Evaluation, Settings, slug
+    from mdmkit_tasks.request import ask
+    from mdmkit_tasks.request import task_options as read_options
+
+    folder = output or Path("results", slug("-".join([command, model, *tasks])))
+    _check_folder(folder)
+    if any(override.partition("=")[0].strip() == "seed" for override in overrides):
+        raise MdmkitError(
+            "--set seed=…: every prompt is decoded with the seeds that --seed and --seeds say. Use those."
+        )
+    given = read_options(task_options, tasks)
+    if data is not None:
+        if len(tasks) > 1:
+            raise MdmkitError("--data is one task's: with several, give --task-option TASK.data=FILE.")
+        given[tasks[0]]["data"] = str(data)
+    asked = [ask(name, given[name], limit, prompt_seed) for name in tasks]
+    passed = pairs(model_options)
+    backbone = load(model, device=device, dtype=dtype, **passed)
+    limit_threads(backbone)
+    settings = Settings(model, passed, dtype, range(seed, seed + seeds), overrides, batch, overwrite)
+    evaluation = Evaluation(folder, asked, samplers, backbone, settings)
+    _watched(evaluation)
+    _show(evaluation.finish(f"mdmkit {command}"), folder)
+
+
+def _check_folder(folder: Path) -> None:
+    from os import W_OK, access
+
+    if folder.exists() and not folder.is_dir():
+        raise MdmkitError(f"--output {folder}: that is a file. Name a directory.")
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not access(there, W_OK):
+        raise MdmkitError(f"--output {folder}: it cannot be written ({there}). Name another place.")
+
+
+def _watched(evaluation: Evaluation) -> None:
+    """Run with a progress bar on the terminal, or a line per cell where there is none."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if evaluation.finished:
+        console.print(f"{evaluation.finished} of {evaluation.total} rows were there before.")
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        line = bar.add_task("", total=evaluation.total, completed=evaluation.finished)
+        begun: set[tuple[str, str]] = set()
+
+        def told(task: str, sampler: str, rows: list[dict[str, Any]]) -> None:
+            bar.update(line, advance=len(rows), description=f"{task} · {sampler}")
+            if not console.is_terminal and (task, sampler) not in begun:
+                begun.add((task, sampler))
+                click.echo(f"{task} · {sampler}: {evaluation.finished} of {evaluation.total} rows of all", err=True)
+
+        try:
+            evaluation.run(told, lambda said: console.print(said))
+        except KeyboardInterrupt:
+            click.echo(
+                f"Stopped: {evaluation.finished} of {evaluation.total} rows are judged and in {evaluation.folder}. The "
+                "same command goes on from there.",
+                err=True,
+            )
+            raise SystemExit(130) from None
+
+
+def _show(page: str, folder: Path) -> None:
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console(highlight=False)
+    body = page.split("\n![", 1)[0]
+    if console.is_terminal:
+        console.print(Markdown(body))
+    else:
+        click.echo(body)
+    click.echo(f"Table, plots and rows are in {folder}.")

@@ -1,0 +1,168 @@
+"""mdmkit as a model of lm-evaluation-harness: `mdmkit lm-eval --model mdmkit --model_args pretrained=…,sampler=…`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+
+import mdmkit
+from mdmkit import MdmkitError
+from mdmkit.cli.run import limit_threads
+from mdmkit.noise import row_seed
+from mdmkit_tasks.likelihood import Pair, log_likelihood, pair
+
+# What a task may say about generation, and the key of ours that it becomes.
+DRAW = {"temperature": "draw.temperature", "top_p": "draw.top_p", "top_k": "draw.top_k"}
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens")
+
+
+@register_model("mdmkit")
+class MdmkitLM(LM):
+    """A masked diffusion model with a sampler.
+
+    Args:
+        pretrained: the model, as `mdmkit.load` takes it.
+        sampler: a preset; or `config`, a YAML file.
+        batch_size: rows decoded together; `auto` is 16.
+        device, dtype: as `mdmkit.load` takes them.
+        seed: row i of a run draws from it as row i of a decode does.
+        length: masks of an answer; None: what the task says, else what the model has.
+        infill: prompts hold their masks themselves, and nothing is appended.
+        likelihood: `bound` (Monte Carlo) or `left_to_right`, see `mdmkit_tasks.likelihood`.
+        samples: maskings per block for the bound.
+        check_greedy: decode every continuation, to say whether it is what the sampler would write; without it the
+            harness is told that none is.
+        settings: keys of the sampler's configuration, such as `plan.block=32`.
+    """
+
+    def __init__(
+        self,
+        pretrained: str,
+        sampler: str | None = None,
+        config: str | None = None,
+        batch_size: int | str | None = 16,
+        max_batch_size: int | None = None,
+        device: str | None = None,
+        dtype: str = "auto",
+        seed: int = 0,
+        length: int | None = None,
+        infill: bool = False,
+        likelihood: str = "bound",
+        samples: int = 128,
+        check_greedy: bool = True,
+        **settings: Any,
+    ):
+        super().__init__()
+        size = 16 if batch_size is None or str(batch_size).startswith("auto") else int(batch_size)
+        self.batch = min(size, max_batch_size or size)
+        self.pretrained, self.seed, self.length, self.infill = pretrained, seed, length, infill
+        self.likelihood, self.samples, self.check_greedy = likelihood, samples, check_greedy
+        self.preset = sampler if sampler or config else "info_gain"
+        self.config, self.given = config, {key: _yaml(value) for key, value in settings.items()}
+        self.sampler = self._compose({})
+        self.backbone = mdmkit.load(pretrained, device=device or "auto", dtype=dtype)
+        limit_threads(self.backbone)
+        self._device = self.backbone.device
+
+    @property
+    def tokenizer_name(self) -> str:
+        return self.pretrained.replace("/", "__")
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        return str(self._tokenizer().chat_template or "") if chat_template else ""
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        return self._tokenizer().apply_chat_template(
+            chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """Decode every context; cut the text at the first of the task's stops."""
+        groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
+        asked: list[dict[str, Any]] = []
+        for index, request in enumerate(requests):
+            context, options = request.args
+            length, overrides = self._generation(options)
+            prompt = {"prompt": context, "chat": False, "infill": self.infill, "seed": row_seed(self.seed, index)}
+            asked.append(prompt if length is None or self.infill else prompt | {"length": length})
+            groups.setdefault(tuple(sorted(overrides.items())), []).append(index)
+        out = [""] * len(requests)
+        for overrides_, indices in groups.items():
+            sampler = self._compose(dict(overrides_))
+            decoded = mdmkit.decode(sampler, self.backbone, [asked[i] for i in indices], batch=self.batch)
+            for index, text in zip(indices, decoded.texts, strict=True):
+                options = requests[index].args[1]
+                out[index] = _cut(text, options.get("until") or ())
+                self.cache_hook.add_partial("generate_until", requests[index].args, out[index])
+        return out
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Score every continuation given its context, nats, and say whether the sampler would write it."""
+        out = []
+        for index, request in enumerate(requests):
+            given = pair(self.backbone, *request.args)
+            out.append((self._score(given, index), self.check_greedy and self._written(given)))
+            self.cache_hook.add_partial("loglikelihood", request.args, out[-1])
+        return out
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        """Score whole texts; one that is longer than the model is an error, not cut."""
+        return [self._score(pair(self.backbone, "", r.args[0]), index) for index, r in enumerate(requests)]
+
+    def get_model_info(self) -> dict[str, Any]:
+        return {"model": self.pretrained, "sampler": self.sampler.config, "mdmkit": mdmkit.__version__}
+
+    def _score(self, given: Pair, index: int) -> float:
+        return log_likelihood(
+            self.backbone, given, kind=self.likelihood, samples=self.samples, batch=self.batch,
+            seed=row_seed(self.seed, index),
+        )  # fmt: skip
+
+    def _written(self, given: Pair) -> bool:
+        masks = len(given.continuation)
+        prompt = {"prompt_ids": given.ids[: given.start], "length": masks, "infill": False}
+        row = mdmkit.decode(self.sampler, self.backbone, [prompt], seed=self.seed).rows[0]
+        return row.tokens == given.continuation
+
+    def _generation(self, options: dict[str, Any]) -> tuple[int | None, dict[str, str]]:
+        """The length that a request gets, and the keys of the sampler that it changes; ours win over the task's."""
+        length, overrides = self.length, {}
+        for key, value in options.items():
+            if key in LENGTHS:
+                length = length if length is not None else int(value)
+            elif key in DRAW and value is not None and (options.get("do_sample") or key != "temperature"):
+                if DRAW[key] not in self.given:
+                    overrides[DRAW[key]] = _yaml(value)
+            elif key not in ("until", "do_sample", *DRAW):
+                raise MdmkitError(
+                    f"the task asks for {key}={value!r} in generation, and samplers of mdmkit know: until, do_sample, "
+                    f"{', '.join((*DRAW, *LENGTHS))}. Leave it out with --gen_kwargs."
+                )
+        return length, overrides
+
+    def _compose(self, more: dict[str, str]) -> Any:
+        keys = [f"{key}={value}" for key, value in ({**more, **self.given}).items()]
+        return mdmkit.compose(self.preset, config=self.config, overrides=keys)
+
+    def _tokenizer(self) -> Any:
+        tokens = getattr(self.backbone, "tokens", None)
+        tokenizer = getattr(tokens, "tokenizer", None)
+        if tokenizer is None:
+            raise MdmkitError(f"model {self.pretrained} has no tokenizer of transformers, and so no chat template.")
+        return tokenizer
+
+
+def _cut(text: str, stops: str | Iterable[str]) -> str:
+    for stop in [stops] if isinstance(stops, str) else stops:
+        if stop:
+            text = text.split(stop, 1)[0]
+    return text
+
+
+def _yaml(value: Any) -> str:
+    """A value that the harness has read already, as `--set` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,98 @@
+"""Countdown: reach the target with the given numbers, each used exactly once."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+
+from mdmkit_tasks.judges.numbers import NEXT, boxed
+
+OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+LONGEST = 200
+
+
+def reaches(answer: str, numbers: Sequence[int], target: int) -> bool:
+    """Whether an answer is an expression, or a chain of equations, over all the numbers that ends at the target.
+
+    `(3+9)*2`, `(3+9)*2 = 24` and `3+9=12, 12*2=24` are the same answer. What counts is inside `<answer>` or
+    `\\boxed{…}`, behind "answer is" or `####`, else the last line.
+    """
+    said = _plain(_final(answer))
+    if not said or len(said) > LONGEST:
+        return False
+    equations = [part.strip() for part in re.split(r"[,;\n]", said) if part.strip()]
+    if len(equations) == 1:
+        return _whole(equations[0], numbers, target)
+    return _chain(equations, numbers, target)
+
+
+def value(expression: str) -> tuple[Fraction, list[int]] | None:
+    """An expression's value and the whole numbers in it; None where it is none of + − × ÷ over whole numbers."""
+    try:
+        tree = ast.parse(expression.strip(), mode="eval").body
+        used: list[int] = []
+        return _value(tree, used), used
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+        return None
+
+
+def _value(node: ast.expr, used: list[int]) -> Fraction:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        used.append(node.value)
+        return Fraction(node.value)
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
+        return OPERATIONS[type(node.op)](_value(node.left, used), _value(node.right, used))
+    raise ValueError(ast.dump(node))
+
+
+def _whole(said: str, numbers: Sequence[int], target: int) -> bool:
+    left, *rest = said.split("=")
+    found = value(left)
+    if found is None or found[0] != target or Counter(found[1]) != Counter(numbers):
+        return False
+    return all((right := value(text)) is not None and right[0] == target for text in rest)
+
+
+def _chain(equations: Sequence[str], numbers: Sequence[int], target: int) -> bool:
+    have: Counter[Fraction] = Counter(Fraction(number) for number in numbers)
+    result = None
+    for equation in equations:
+        left, equals, right = equation.partition("=")
+        found, said = value(left), value(right)
+        if not equals or found is None or said is None or found[0] != said[0] or len(found[1]) < 2:
+            return False
+        used = Counter(Fraction(number) for number in found[1])
+        if used - have:
+            return False
+        have = have - used + Counter([said[0]])
+        result = said[0]
+    return result == target and have == Counter([Fraction(target)])
+
+
+def _final(answer: str) -> str:
+    text = NEXT.split(answer, maxsplit=1)[0]
+    if tagged := re.findall(r"<answer>(.*?)(?:</answer>|$)", text, re.S | re.I):
+        return tagged[-1]
+    if (inside := boxed(text)) is not None:
+        return inside
+    if "####" in text:
+        return text.rpartition("####")[2].strip().split("\n", 1)[0]
+    if marked := list(re.finditer(r"\banswer\s*(?:is|:|=)\s*:?", text, re.I)):
+        return text[marked[-1].end() :].strip().split("\n", 1)[0]
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _plain(text: str) -> str:
+    for sign, plain in (
+        ("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("×", "*"), ("·", "*"), ("÷", "/"), ("−", "-"), ("–", "-"),
+        ("\\left", ""), ("\\right", ""), ("$", ""), ("`", ""), ("**", "^"),
+    ):  # fmt: skip
+        text = text.replace(sign, plain)
+    text = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"((\1)/(\2))", text)
+    text = re.sub(r"(?<![\d])0+(?=\d)", "", text)  # 08 is 8
+    return text.strip().rstrip(".").strip()

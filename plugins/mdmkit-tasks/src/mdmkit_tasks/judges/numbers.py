@@ -1,0 +1,80 @@
+"""The number that an answer ends with, exactly: commas, decimals, units, fractions, LaTeX."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+# Where a few-shot answer runs on into a next question of its own making, it ends.
+NEXT = re.compile(r"\n\s*(?:Question|Q|Problem)\s*\d*\s*:|<\|eot_id\|>|<\|im_end\|>|<\|endoftext\|>")
+_NUMBER = re.compile(
+    r"""(?<![\d])(?<!\d\.)(?<!\b[A-Za-z])  # not inside a number, nor x2
+    (?P<sign>(?<![\w)\]])-)?               # a minus sign, unless it subtracts
+    (?P<whole>\d{1,3}(?:,\d{3})+(?![\d])|\d+)?
+    (?P<part>\.\d+)?
+    (?(whole)|(?(part)|(?!)))
+    (?:[eE](?P<power>[+-]?\d{1,2})\b)?
+    (?:\s?/\s?(?P<below>\d+))?""",
+    re.X,
+)
+_MIXED = re.compile(r"(?<![\d.,/])(\d+)\s+(\d+)\s?/\s?(\d+)(?![\d.])")
+
+
+def final_number(answer: str) -> Fraction | None:
+    r"""Find the number that an answer gives: in `\boxed{…}`, behind `####` or "answer is", else the last one."""
+    text = NEXT.split(answer, maxsplit=1)[0]
+    if (inside := boxed(text)) is not None:
+        return _said(inside)
+    if "####" in text:
+        return _said(text.rpartition("####")[2].split("\n", 1)[0])
+    marked = list(re.finditer(r"\banswer\s*(?:is|:|=|would be|to be)\s*:?", text, re.I))
+    for mark in reversed(marked):
+        if (found := _said(text[mark.end() :].lstrip().split("\n", 1)[0])) is not None:
+            return found
+    numbers = all_numbers(text)
+    return numbers[-1] if numbers else None
+
+
+def same_number(answer: str, reference: str) -> bool:
+    """Whether an answer's number is the reference's, which may be GSM8K's whole solution, ending in `#### 18`."""
+    said, right = final_number(answer), final_number(reference)
+    return said is not None and said == right
+
+
+def boxed(text: str) -> str | None:
+    r"""What the last `\boxed{…}` holds, braces balanced; None where there is none that closes."""
+    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]):
+        depth = 1
+        for end in range(start, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            if depth == 0:
+                return text[start:end]
+    return None
+
+
+def all_numbers(text: str) -> list[Fraction]:
+    """Every number of a text, in order."""
+    text = _plain(text)
+    text = _MIXED.sub(lambda m: f"{int(m[1]) * int(m[3]) + int(m[2])}/{m[3]}", text)
+    found = []
+    for match in _NUMBER.finditer(text):
+        whole = (match["whole"] or "0").replace(",", "")
+        value = Fraction(f"{whole}{match['part'] or ''}") * Fraction(10) ** int(match["power"] or 0)
+        if match["below"] is not None and int(match["below"]):
+            value /= int(match["below"])
+        found.append(-value if match["sign"] else value)
+    return found
+
+
+def _said(text: str) -> Fraction | None:
+    """The number that a phrase gives: behind its last `=`, else its first."""
+    numbers = all_numbers(text.rpartition("=")[2]) or all_numbers(text)
+    return numbers[0] if numbers else None
+
+
+def _plain(text: str) -> str:
+    """Undo typography: LaTeX thousands, fractions and signs, thin spaces, the minus sign, currency, emphasis."""
+    text = text.replace("−", "-").replace("–", "-")
+    text = re.sub(r"(?<=\d)(?:\{,\}|\\[,!;]|[\u2009\u202f\u00a0])(?=\d{3})", "", text)
+    text = re.sub(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}", r" \1/\2", text)
+    return re.sub(r"\\?[$€£¥]|\*\*|\\(?:text|mathrm|mathbf)\b|\\[()\[\]]|[{}]", "", text)

@@ -1,0 +1,31 @@
+"""A 4×4 Sudoku in running text: the rules hold and the givens are kept."""
+
+from __future__ import annotations
+
+import re
+
+from mdmkit_tasks.judges.numbers import NEXT
+
+_ROW = r"[ \t|\[(\"']*([0-9])[ \t,|]*([0-9])[ \t,|]*([0-9])[ \t,|]*([0-9])[ \t|\])\"',]*"
+_GRID = re.compile(rf"(?<!\d){_ROW}(?:\s*[/;\\]*\s*|\s*\n[-+\s]*\n?\s*){_ROW}(?:\s*[/;\\]*\s*|\s*\n[-+\s]*\n?\s*)"
+                   rf"{_ROW}(?:\s*[/;\\]*\s*|\s*\n[-+\s]*\n?\s*){_ROW}(?!\d)")  # fmt: skip
+
+
+def grid(answer: str) -> str | None:
+    """The last 4×4 grid of an answer, as sixteen digits row by row; None where there is none."""
+    text = NEXT.split(answer, maxsplit=1)[0]
+    if tagged := re.findall(r"<answer>(.*?)(?:</answer>|$)", text, re.S | re.I):
+        text = tagged[-1]
+    found = list(_GRID.finditer(text))
+    return "".join(found[-1].groups()) if found else None
+
+
+def solves(answer: str, puzzle: str) -> bool:
+    """Whether an answer solves a puzzle of sixteen digits, row by row; 0, `_` and `.` are open."""
+    cells, given = grid(answer), re.sub(r"[^0-9_.]", "", puzzle)
+    if cells is None or any(g not in "0_." and g != c for g, c in zip(given, cells, strict=True)):
+        return False
+    rows = [cells[i : i + 4] for i in range(0, 16, 4)]
+    columns = ["".join(column) for column in zip(*rows, strict=True)]
+    boxes = [rows[r][c : c + 2] + rows[r + 1][c : c + 2] for r in (0, 2) for c in (0, 2)]
+    return all(sorted(unit) == list("1234") for unit in (*rows, *columns, *boxes))

@@ -1,0 +1,119 @@
+"""Rows of a data set: from a file of JSON lines, or from the hub by its id."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mdmkit import MdmkitError
+from mdmkit.task import Task
+
+
+class FromData(Task):
+    """A task whose prompts come from rows.
+
+    Attributes:
+        name: of the task, for messages.
+        hub: id, configuration (None: the only one) and split on the hub.
+        fields: that a row must have; alternatives with `|`.
+
+    Args:
+        data: a file of JSON lines with these fields; the hub's data set where None.
+    """
+
+    name: str
+    hub: tuple[str, str | None, str]
+    fields: tuple[str, ...]
+    measure = "accuracy"
+    places: tuple[str, ...] = ("data",)  # the prompts themselves are compared
+
+    def __init__(self, data: str | None = None):
+        self.data = data
+
+    def rows(self, count: int | None, seed: int) -> list[dict[str, Any]]:
+        """Draw `count` rows (None: the task's limit, or all where there are fewer); all of them come in their order.
+
+        Raises:
+            MdmkitError: there are fewer, a row lacks a field, or the data cannot be had.
+        """
+        every = from_file(self.name, Path(self.data), self.fields) if self.data is not None else self._from_hub()
+        if count is None:
+            count = min(self.limit, len(every))
+        if count > len(every):
+            raise MdmkitError(f"{count} prompts of task {self.name!r} were asked for, and there are {len(every)}.")
+        if count == len(every):
+            return every
+        return [every[i] for i in sorted(random.Random(f"{self.name}/{seed}").sample(range(len(every)), count))]
+
+    def _from_hub(self) -> list[dict[str, Any]]:
+        ref, configuration, split = self.hub
+        advice = f"or give a file with --data FILE.jsonl, whose lines have {_listed(self.fields)}"
+        try:
+            from datasets import load_dataset
+        except ImportError as error:
+            raise MdmkitError(
+                f"task {self.name!r} is on the hub as {ref}, and that takes the package datasets ({error}): "
+                f"pip install 'mdmkit-tasks[hub]', {advice}."
+            ) from error
+        try:
+            found = load_dataset(ref, configuration, split=split)
+        except Exception as error:  # what the hub's client raises is not one family
+            said = " ".join(str(error).split())[:300]
+            raise MdmkitError(
+                f"task {self.name!r}: the data set {ref} cannot be had ({said}). Go online once, log in where it is "
+                f"gated, {advice}."
+            ) from error
+        return [check_row(dict(row), self.fields, f"{ref}, row {i}") for i, row in enumerate(found)]
+
+
+def from_file(task: str, path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
+    """Read JSON lines.
+
+    Raises:
+        MdmkitError: the file cannot be read, or a line is no object or lacks a field; names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
+        raise MdmkitError(f"the data of task {task!r}, {path}: {said}. It is a file of JSON lines.") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise MdmkitError(f"{where}: not JSON ({' '.join(str(error).split())[:100]}).") from None
+        if not isinstance(row, dict):
+            raise MdmkitError(f"{where}: {line.strip()[:60]!r} is no object. Task {task!r} wants {_listed(fields)}.")
+        rows.append(check_row(row, fields, where))
+    if not rows:
+        raise MdmkitError(f"the data of task {task!r}, {path}: the file holds no line.")
+    return rows
+
+
+def check_row(row: Mapping[str, Any], fields: Sequence[str], where: str) -> dict[str, Any]:
+    """Ask that a row has every field; one with alternatives is renamed to the first of them.
+
+    Raises:
+        MdmkitError: one is missing; names the row, the field and what the row has.
+    """
+    out = dict(row)
+    for field in fields:
+        names = field.split("|")
+        there = next((name for name in names if out.get(name) is not None), None)
+        if there is None:
+            raise MdmkitError(
+                f"{where}: the field {' or '.join(map(repr, names))} is missing; there are {_listed(list(row))}."
+            )
+        out[names[0]] = out[there]
+    return out
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name.replace("|", "/")) for name in names) or "none"

@@ -1,0 +1,98 @@
+"""Programs that are run: HumanEval and MBPP, in the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mdmkit import Backbone, MdmkitError
+from mdmkit_tasks.judges import code, sandbox
+from mdmkit_tasks.public import shots as examples
+from mdmkit_tasks.public.data import FromData
+
+COMPLETE = "Complete this function. Answer with the whole function in one block of Python."
+PASS = "Answer with one block of Python."
+
+
+class _Programs(FromData):
+    """Args:
+    chat: whether to use the model's chat template; None: as the model has it.
+    seconds: that a program may run.
+    """
+
+    measure = "pass@1"
+    settings = {"plan": {"length": 512}}  # noqa: RUF012
+
+    def __init__(self, data: str | None = None, chat: bool | None = None, seconds: float = 5.0):
+        super().__init__(data)
+        self.chat, self.limits = chat, sandbox.Limits(seconds=seconds)
+
+    def check(self, backbone: Backbone) -> None:
+        sandbox.require()
+
+    def ask(self, text: str, reference: Any) -> dict[str, Any]:
+        asked = {"prompt": text, "infill": False, "reference": reference}
+        return asked if self.chat is None else asked | {"chat": self.chat}
+
+
+class HumanEval(_Programs):
+    """164 functions to complete (arXiv:2107.03374): a head with a docstring, judged by its tests.
+
+    Args:
+        chat: False gives the bare head, to be continued; otherwise the model is asked to complete it.
+    """
+
+    name, hub = "humaneval", ("openai/openai_humaneval", None, "test")
+    fields = ("prompt", "test", "entry_point")
+
+    def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
+        out = []
+        for row in self.rows(count, seed):
+            head = row["prompt"]
+            if self.chat is not False:
+                head = f"{COMPLETE}\n\n```python\n{head}```"
+            out.append(self.ask(head, {key: row[key] for key in self.fields}))
+        return out
+
+    def judge(self, prompt: Any, answer: str) -> bool:
+        row = prompt["reference"]
+        tests = f"{row['test']}\n\ncheck({row['entry_point']})"
+        return code.passes(answer, row["entry_point"], tests, row["prompt"], self.limits).passed
+
+
+class MBPP(_Programs):
+    """Short programs from a sentence and its asserts (arXiv:2108.07732), the sanitized set.
+
+    Args:
+        shots: worked examples before it; with any, the prompt is a text to be continued, not a chat.
+    """
+
+    name, hub = "mbpp", ("google-research-datasets/mbpp", "sanitized", "test")
+    fields = ("prompt|text", "test_list")
+
+    def __init__(self, data: str | None = None, chat: bool | None = None, seconds: float = 5.0, shots: int = 0):
+        super().__init__(data, False if chat is None and shots else chat, seconds)
+        if not 0 <= shots <= len(examples.PROGRAMS):
+            raise MdmkitError(f"task 'mbpp': shots={shots} is from 0 to {len(examples.PROGRAMS)}.")
+        self.shots = shots
+
+    def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
+        out = []
+        for row in self.rows(count, seed):
+            tests = [*(row.get("test_imports") or ()), row.get("test_setup_code") or "", *row["test_list"]]
+            shown = "\n".join(row["test_list"])
+            if self.shots:
+                worked = "".join(_shot(*example) for example in examples.PROGRAMS[: self.shots])
+                text = f"{worked}{row['prompt']}\n{shown}\n[BEGIN]\n"
+            else:
+                text = f"{row['prompt']}\nIt has to pass:\n\n```python\n{shown}\n```\n\n{PASS}"
+            out.append(self.ask(text, {"tests": tests, "name": code.name_under_test(row["test_list"])}))
+        return out
+
+    def judge(self, prompt: Any, answer: str) -> bool:
+        row = prompt["reference"]
+        return code.passes(answer, row["name"], row["tests"], limits=self.limits).passed
+
+
+def _shot(asked: str, test: str, program: str) -> str:
+    return f"{asked}\n{test}\n[BEGIN]\n{program}\n[DONE]\n\n"

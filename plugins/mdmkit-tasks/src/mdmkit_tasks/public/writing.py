@@ -1,0 +1,74 @@
+"""Creative writing, judged by another model behind an endpoint: who wrote the better text?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mdmkit import Backbone, MdmkitError
+from mdmkit_tasks.judges.endpoint import Endpoint
+from mdmkit_tasks.public.data import FromData
+
+
+class Writing(FromData):
+    """Stories. `mdmkit compare` sets every sampler against the first; `mdmkit eval` against the row's own text.
+
+    Args:
+        judge_url: of an OpenAI-compatible API, up to `/v1`.
+        judge_model: the model to ask there.
+        judge_key: name of the environment variable with its key.
+    """
+
+    name, hub, fields = "writing", ("euclaise/writingprompts", None, "test"), ("prompt",)
+    measure = "win rate"
+    places = ("data", "judge_url", "judge_key")
+    limit = 200
+    settings = {"plan": {"length": 512}}  # noqa: RUF012
+
+    def __init__(
+        self,
+        data: str | None = None,
+        judge_url: str = "",
+        judge_model: str = "",
+        judge_key: str = "OPENAI_API_KEY",
+        chat: bool | None = None,
+    ):
+        super().__init__(data)
+        self.judge_url, self.judge_model, self.judge_key, self.chat = judge_url, judge_model, judge_key, chat
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The judge.
+
+        Raises:
+            MdmkitError: nobody has said where it is.
+        """
+        if not self.judge_url or not self.judge_model:
+            raise MdmkitError(
+                "task 'writing' is judged by a model behind an OpenAI-compatible endpoint: give --task-option "
+                "judge_url=http://…/v1 and --task-option judge_model=NAME."
+            )
+        return Endpoint(self.judge_url, self.judge_model, self.judge_key)
+
+    def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
+        _ = self.endpoint  # it has to be there before any text is written for it
+        out = []
+        for row in self.rows(count, seed):
+            text = f"Write a short story for this prompt.\n\n{str(row['prompt']).removeprefix('[WP]').strip()}"
+            asked = {"prompt": text, "infill": False, "reference": row.get("story") or row.get("reference")}
+            out.append(asked if self.chat is None else asked | {"chat": self.chat})
+        return out
+
+    def judge(self, prompt: Any, answer: str) -> dict[str, float]:
+        if not prompt["reference"]:
+            raise MdmkitError(
+                "a text is judged against another, and this row has none: give its rows a 'reference', or compare two "
+                "samplers."
+            )
+        return self.versus(prompt, answer, prompt["reference"])
+
+    def versus(self, prompt: Any, answer: str, rival: str) -> dict[str, float]:
+        return self.endpoint.prefers(prompt["prompt"], answer, rival)
+
+    def check(self, backbone: Backbone) -> None:
+        """Whatever writes text will do; whether the judge answers is seen when it is asked."""

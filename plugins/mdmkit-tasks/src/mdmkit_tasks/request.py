@@ -1,0 +1,144 @@
+"""What an evaluation was asked for, read and checked before a model is decoded: tasks and samplers by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdmkit import MdmkitError, compose, registry
+from mdmkit.canvas import Prompt
+from mdmkit.layers import config_layer
+from mdmkit.prompts import read_prompts
+from mdmkit.task import Task, bare, make
+
+if TYPE_CHECKING:
+    from mdmkit import Backbone, Plan, Sampler
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A task with its prompts drawn.
+
+    Attributes:
+        options: what the task was made with.
+        origin: distribution and version that the task is of.
+        items: prompts as the task gave them, references included.
+    """
+
+    name: str
+    task: Any
+    options: dict[str, Any]
+    origin: str
+    items: list[Any]
+
+    def get(self, attribute: str) -> Any:
+        """An attribute of the task, or what a `Task` has where a class of one's own says nothing."""
+        return getattr(self.task, attribute, getattr(Task, attribute))
+
+    def prompts(self, seeds: Sequence[int]) -> list[Prompt]:
+        """The prompts as they are decoded: all of them for the first seed, then all for the second, …"""
+        every = [read_prompts([bare(item) for item in self.items], seed) for seed in seeds]
+        flat = [prompt for prompts in every for prompt in prompts]
+        return [replace(prompt, index=index) for index, prompt in enumerate(flat)]
+
+
+def names(given: str, option: str) -> list[str]:
+    """Split a list at its commas.
+
+    Raises:
+        MdmkitError: it is empty, or one name stands in it twice.
+    """
+    found = [name.strip() for name in given.split(",") if name.strip()]
+    if not found:
+        raise MdmkitError(f"{option} {given!r}: name at least one.")
+    twice = next((name for name in found if found.count(name) > 1), None)
+    if twice is not None:
+        raise MdmkitError(f"{option} {given!r}: {twice!r} stands there twice.")
+    return found
+
+
+def task_options(given: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Read `KEY=VALUE` (for every task) and `TASK.KEY=VALUE`; a value is JSON where it can be, else a text.
+
+    Raises:
+        MdmkitError: one is written otherwise, or names a task that is not asked for.
+    """
+    options: dict[str, dict[str, Any]] = {task: {} for task in tasks}
+    for pair in given:
+        key, equals, text = pair.partition("=")
+        task, dot, inner = key.rpartition(".")
+        if not equals or not inner.isidentifier() or (dot and task not in options):
+            raise MdmkitError(
+                f"--task-option {pair!r}: write it as KEY=VALUE, or as TASK.KEY=VALUE for one task of those asked for "
+                f"({', '.join(tasks)})."
+            )
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = text
+        for name in [task] if dot else tasks:
+            options[name][inner] = value
+    return options
+
+
+def ask(name: str, options: Mapping[str, Any], limit: int | None, seed: int) -> Asked:
+    """Make a task and draw its prompts.
+
+    Raises:
+        MdmkitError: no task has that name, it takes no such option, or it has not so many prompts.
+    """
+    parts = registry.default()
+    part = parts.find("task", name)
+    task = make(parts.load(part), name, options)
+    if limit is None and not isinstance(task, Task):
+        limit = getattr(task, "limit", Task.limit)
+    items = list(task.prompts(limit, seed))
+    if not items:
+        raise MdmkitError(f"task {name!r} gave no prompts.")
+    return Asked(part.name, task, dict(options), part.origin, items)
+
+
+def check(asked: Asked, backbone: Backbone, model: str, plan: Plan) -> None:
+    """Refuse a model that cannot do a task.
+
+    Raises:
+        MdmkitError: says why.
+    """
+    answers = asked.get("answers")
+    if hasattr(asked.task, "check"):
+        asked.task.check(backbone)
+    first = asked.prompts([0])[:1]
+    try:
+        canvas, _ = backbone.encode(first, plan)
+    except MdmkitError as error:
+        raise MdmkitError(f"task {asked.name!r} does not fit model {model}: {error}") from error
+    fills = "text" if canvas.grid is None else "image"
+    if fills != answers:
+        raise MdmkitError(
+            f"task {asked.name!r} judges {answers}s, and model {model} fills {fills}s: choose another of the two."
+        )
+
+
+def sampler_for(asked: Asked, sampler: str, overrides: Sequence[str]) -> tuple[str, Sampler]:
+    """Compose a preset, or a YAML file, with the task's settings beneath what the file and `--set` say.
+
+    Returns:
+        Its label, and the sampler.
+    """
+    settings = _settings(asked)
+    if not sampler.endswith((".yaml", ".yml")):
+        return sampler, compose(sampler, config=settings, overrides=overrides)
+    path = Path(sampler)
+    own = config_layer(path)[1]
+    layered = dict(own)
+    for section, values in settings.items():
+        theirs = own.get(section)
+        layered[section] = {**values, **theirs} if isinstance(theirs, Mapping) else theirs or dict(values)
+    return path.stem, compose(config=layered, overrides=overrides)
+
+
+def _settings(asked: Asked) -> dict[str, Any]:
+    return {section: dict(values) for section, values in asked.get("settings").items()}

@@ -1,0 +1,125 @@
+"""Decode and judge what is missing of a cell, batch by batch, each on disk before the next begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mdmkit import MdmkitError
+from mdmkit.cli.requests import check as sized
+from mdmkit.decoding import decode_batches
+from mdmkit.errors import RowError
+from mdmkit.task import JudgeDown, scored
+from mdmkit_tasks.memory import Peak
+
+if TYPE_CHECKING:
+    from mdmkit import Backbone, Sampler
+    from mdmkit.decoding import Row
+    from mdmkit_tasks.cell import Cell
+    from mdmkit_tasks.request import Asked
+
+
+@dataclass
+class Judging:
+    """Judges rows of one cell; after the judge was found down it is not asked again in this run.
+
+    Args:
+        rival: the cell whose answers this one's are compared with, where the task compares two.
+        baseline: this cell is the one that others are compared with: a tie with itself.
+    """
+
+    asked: Asked
+    rival: Cell | None = None
+    baseline: bool = False
+    down: str = ""
+
+    def verdict(self, seed: int, index: int, answer: Any) -> dict[str, float] | None:
+        """The verdict; None where the judge is down.
+
+        Raises:
+            MdmkitError: the judge failed; names the task and the prompt.
+        """
+        if self.baseline:
+            return {"score": 0.5}
+        if self.down:
+            return None
+        prompt = self.asked.items[index]
+        try:
+            if self.rival is None:
+                return scored(self.asked.task.judge(prompt, answer))
+            return scored(self.asked.task.versus(prompt, answer, self.rival.rows[seed, index]["text"]))
+        except JudgeDown as error:
+            self.down = str(error)
+            return None
+        except MdmkitError as error:
+            raise MdmkitError(f"task {self.asked.name!r}, prompt {index}: {error}") from error
+
+
+def run_cell(
+    cell: Cell,
+    judging: Judging,
+    sampler: Sampler,
+    backbone: Backbone,
+    seeds: Sequence[int],
+    batch: int,
+    told: Callable[[list[dict[str, Any]]], None],
+    say: Callable[[str], None],
+) -> None:
+    """Decode and judge every row that the cell lacks; `told` hears of each batch's rows.
+
+    Raises:
+        MdmkitError: a prompt cannot be decoded or judged; the rows before it are on disk.
+    """
+    asked, count = judging.asked, len(judging.asked.items)
+    if late := cell.unjudged():
+        _judge_late(cell, judging, late)
+    prompts = asked.prompts(seeds)
+    done = {i for i in range(len(prompts)) if (seeds[i // count], i % count) in cell.rows}
+    if len(done) == len(prompts):
+        return
+    where = {i: f"task {asked.name!r}, prompt {i % count}, seed {seeds[i // count]}" for i in range(len(prompts))}
+    lengths = [size.length for size in sized(backbone, prompts[:count], sampler.plan, where)]
+    batches = decode_batches(
+        sampler, backbone, prompts, batch=batch, done=done, tell=say, length=lambda p: lengths[p.index % count]
+    )
+    peak = Peak(backbone.device)
+    while True:
+        peak.reset()
+        began = time.perf_counter()
+        try:
+            decoded = next(batches, None)
+        except RowError as error:
+            raise MdmkitError(f"{where.get(error.prompt or 0)}, sampler {cell.sampler!r}: {error}") from error
+        if decoded is None:
+            return
+        rows, calls = decoded
+        shares = {"calls": calls / len(rows), "seconds": (time.perf_counter() - began) / len(rows)}
+        lines = [
+            _line(row, seeds[row.index // count], row.index % count, judging, shares | {"memory": peak.read()})
+            for row in rows
+        ]
+        cell.add(lines)
+        told(lines)
+
+
+def _line(row: Row, seed: int, index: int, judging: Judging, costs: Mapping[str, float]) -> dict[str, Any]:
+    """A row as it is written: what `mdmkit decode` writes, what it cost, and the verdict."""
+    verdict = judging.verdict(seed, index, row.text)
+    said = row.json() | {"index": index, "seed": seed, "row_seed": row.seed, **costs}
+    return said | _told(verdict)
+
+
+def _told(verdict: dict[str, float] | None) -> dict[str, Any]:
+    if verdict is None:
+        return {"score": None, "measures": {}}
+    return {"score": verdict["score"], "measures": {k: v for k, v in verdict.items() if k != "score"}}
+
+
+def _judge_late(cell: Cell, judging: Judging, late: list[dict[str, Any]]) -> None:
+    for row in late:
+        verdict = judging.verdict(row["seed"], row["index"], row["text"])
+        if verdict is None:
+            return
+        cell.add([row | _told(verdict)])

@@ -1,0 +1,162 @@
+"""From judged rows to numbers: means with standard errors, and paired tests between samplers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Rows = Sequence[Mapping[str, Any]]
+
+# Resamples of the permutation test where there are too many sign patterns to go through.
+RESAMPLES = 9999
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One sampler on one task.
+
+    Attributes:
+        score, uncertainty, nfe: means over prompts, each prompt averaged over its seeds first.
+        score_error, uncertainty_error: standard errors over prompts; nan for a single one.
+        per_seed: mean score of every seed.
+        nfe: row-forwards per row; `calls`: model calls in all; `tokens`: generated in all.
+        tokens_per_forward: generated tokens per row-forward.
+        memory: peak, bytes.
+        measures: means of what the judge says beside the score.
+    """
+
+    task: str
+    sampler: str
+    measure: str
+    prompts: int
+    seeds: int
+    score: float
+    score_error: float
+    per_seed: list[float]
+    uncertainty: float
+    uncertainty_error: float
+    nfe: float
+    nfe_rows: int
+    calls: float
+    tokens: int
+    tokens_per_second: float
+    tokens_per_forward: float
+    seconds: float
+    memory: int
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+def generated(row: Mapping[str, Any]) -> int:
+    """Tokens that a row's decode wrote."""
+    return sum(tick >= 0 for tick in row["order"])
+
+
+def table(rows: Rows, key: str) -> np.ndarray:
+    """One number of every row, float [seeds, prompts]: every seed has the same prompts."""
+    seeds = sorted({row["seed"] for row in rows})
+    indices = sorted({row["index"] for row in rows})
+    out = np.full((len(seeds), len(indices)), np.nan)
+    for row in rows:
+        out[seeds.index(row["seed"]), indices.index(row["index"])] = row[key]
+    return out
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Mean over prompts and its standard error, of [seeds, prompts]: a prompt's seeds are no independent draws."""
+    per_prompt = values.mean(0)
+    error = per_prompt.std(ddof=1) / math.sqrt(len(per_prompt)) if len(per_prompt) > 1 else math.nan
+    return float(per_prompt.mean()), float(error)
+
+
+def summarize(task: str, sampler: str, measure: str, rows: Rows) -> Summary:
+    """Reduce the rows of a cell, all of them judged."""
+    score = table(rows, "score")
+    uncertainty, uncertainty_error = mean_and_error(table(rows, "uncertainty"))
+    mean, error = mean_and_error(score)
+    tokens, nfe = sum(map(generated, rows)), sum(row["nfe"] for row in rows)
+    seconds = sum(row["seconds"] for row in rows)
+    named = sorted({name for row in rows for name in row["measures"]})
+    return Summary(
+        task=task,
+        sampler=sampler,
+        measure=measure,
+        prompts=score.shape[1],
+        seeds=score.shape[0],
+        score=mean,
+        score_error=error,
+        per_seed=score.mean(1).tolist(),
+        uncertainty=uncertainty,
+        uncertainty_error=uncertainty_error,
+        nfe=nfe / len(rows),
+        nfe_rows=nfe,
+        calls=sum(row["calls"] for row in rows),
+        tokens=tokens,
+        tokens_per_second=tokens / max(seconds, 1e-9),
+        tokens_per_forward=tokens / max(nfe, 1),
+        seconds=seconds,
+        memory=max(row["memory"] for row in rows),
+        measures={n: float(np.mean([row["measures"][n] for row in rows if n in row["measures"]])) for n in named},
+    )
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two samplers on the same prompts.
+
+    Attributes:
+        difference: first minus second, mean over prompts; `error` its standard error.
+        wins, ties, losses: of the first, by prompt.
+        p: two-sided; `holm` the same after Holm's correction for all pairs of the task.
+        test: `mcnemar` (exact; every difference is −1, 0 or 1) or `sign flips` (permutation test of the mean).
+    """
+
+    task: str
+    first: str
+    second: str
+    difference: float
+    error: float
+    wins: int
+    ties: int
+    losses: int
+    test: str
+    p: float
+    holm: float
+
+
+def compare(task: str, cells: Mapping[str, Rows]) -> list[Paired]:
+    """Test every two samplers of a task on the prompts that they share."""
+    from scipy.stats import binomtest, permutation_test
+
+    scores = {name: table(rows, "score").mean(0) for name, rows in cells.items()}
+    found = []
+    for first, second in itertools.combinations(scores, 2):
+        gaps = scores[first] - scores[second]
+        wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
+        if np.isin(gaps, (-1.0, 0.0, 1.0)).all():
+            test, p = "mcnemar", binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+        else:
+            test = "sign flips"
+            p = permutation_test(
+                (gaps,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, rng=np.random.default_rng(0)
+            ).pvalue
+        error = gaps.std(ddof=1) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.nan
+        found.append((first, second, float(gaps.mean()), float(error), wins, losses, test, float(p)))
+    corrected = holm([pair[-1] for pair in found])
+    return [
+        Paired(task, first, second, gap, error, wins, len(scores[first]) - wins - losses, losses, test, p, adjusted)
+        for (first, second, gap, error, wins, losses, test, p), adjusted in zip(found, corrected, strict=True)
+    ]
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of p-values (Scand. J. Statist. 6, 1979)."""
+    out, highest = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[i]))
+        out[i] = highest
+    return out

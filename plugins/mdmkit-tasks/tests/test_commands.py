@@ -1,0 +1,259 @@
+"""`mdmkit eval` and `mdmkit compare` on the embedded models: what they write, and that a run survives anything."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mdmkit import registry
+from mdmkit.cli import main
+
+TASKS = '''
+from mdmkit import Component, hookimpl
+from mdmkit.task import JudgeDown, Task
+import os
+
+class Length:
+    """A class of one's own, no Task: longer is better than the reference."""
+    def prompts(self, count, seed):
+        return [{"prompt": "_*_=_______", "reference": i} for i in range(count)]
+    def judge(self, prompt, answer):
+        return {"score": float(prompt["reference"]), "letters": len(answer)}
+
+class Faint(Length):
+    def judge(self, prompt, answer):
+        if os.path.exists(os.environ["JUDGE_IS_DOWN"]):
+            raise JudgeDown("nobody answers at the judge's address.")
+        return True
+
+class Moved(Faint):
+    places = ("address",)
+    def __init__(self, address="a"):
+        pass
+
+class Pictures(Length):
+    answers = "image"
+
+class Rivals(Length):
+    def versus(self, prompt, answer, rival):
+        return 1.0 if answer > rival else 0.5 if answer == rival else 0.0
+
+@hookimpl
+def mdmkit_task():
+    return [Component("length", Length), Component("faint", Faint), Component("rivals", Rivals),
+            Component("pictures", Pictures), Component("moved", Moved)]
+'''
+
+
+@pytest.fixture(autouse=True)
+def _own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_default", None)
+    monkeypatch.setenv("JUDGE_IS_DOWN", str(tmp_path / "down"))
+    (tmp_path / "tasks.py").write_text(TASKS)
+
+
+def run(*words: str, fails: bool = False) -> str:
+    result = CliRunner().invoke(main, list(words), catch_exceptions=False)
+    assert (result.exit_code != 0) == fails, result.output
+    return " ".join(result.output.split()) if fails else result.output
+
+
+def rows(path: str) -> list[dict]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+SMALL = ("--limit", "4", "--seeds", "2", "--output", "out")
+
+
+def test_eval_writes_rows_tables_and_pictures_that_agree() -> None:
+    said = run("eval", "--task", "sudoku4", "--sampler", "confidence", *SMALL)
+    found = rows("out/rows/sudoku4/confidence.jsonl")
+    assert [(row["seed"], row["index"]) for row in found] == [(s, i) for s in (0, 1) for i in range(4)]
+    line = rows("out/results.jsonl")[0]
+    assert line["score"] == sum(row["score"] for row in found) / 8
+    assert line["tokens"] == sum(row["prompt"].count("_") for row in found) == line["nfe_rows"]
+    assert line["tokens_per_forward"] == 1.0
+    assert line["calls"] == max(row["nfe"] for row in found)  # one batch: as many calls as its longest row
+    assert line["memory"] > 1e8
+    table = next(csv.DictReader(Path("out/results.csv").read_text().splitlines()))
+    assert float(table["score"]) == line["score"] and table["sampler"] == "confidence"
+    assert "| confidence | 100.0 ± 0.0 |" in said and Path("out/results.md").read_text()[:200] in said
+    for name in ("quality_nfe.png", "quality_uncertainty.png", "order.png"):
+        assert (
+            Path("out", name).read_bytes().startswith(b"\x89PNG") and f"![{name}]" in Path("out/results.md").read_text()
+        )
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["samplers"][0]["score"]["name"] == "confidence" and record["versions"]["torch"]
+
+
+def test_rows_are_those_of_decode() -> None:
+    """The same prompts, seeds and sampler: an evaluation adds judging, nothing else."""
+    import mdmkit
+    from mdmkit_zoo.tasks import OneWay
+
+    run("eval", "--task", "one_way", "--sampler", "info_gain", "--limit", "3", "--seeds", "2", "--output", "out")
+    sampler = mdmkit.compose("info_gain", draw={"temperature": 1.0})  # the task's setting
+    backbone = mdmkit.load("zoo:puzzles")
+    for seed in (0, 1):
+        decoded = mdmkit.decode(sampler, backbone, OneWay().prompts(3, 0), seed=seed)
+        kept = [row for row in rows("out/rows/one_way/info_gain.jsonl") if row["seed"] == seed]
+        assert [row["text"] for row in kept] == decoded.texts
+        assert [row["nfe"] for row in kept] == [row.nfe for row in decoded.rows]
+
+
+def test_the_users_settings_win_over_the_tasks() -> None:
+    run("eval", "--task", "one_way", "--sampler", "confidence", "--set", "draw.temperature=0", *SMALL)
+    assert len({row["text"] for row in rows("out/rows/one_way/confidence.jsonl")}) == 1
+    Path("mine.yaml").write_text("sampler: confidence\ndraw: {temperature: 0}\n")
+    run("compare", "--tasks", "one_way", "--samplers", "mine.yaml,confidence", "--limit", "4", "--output", "two")
+    assert len({row["text"] for row in rows("two/rows/one_way/mine.jsonl")}) == 1
+    assert len({row["text"] for row in rows("two/rows/one_way/confidence.jsonl")}) > 1
+
+
+def test_a_run_killed_at_any_moment_goes_on_with_the_same_command(tmp_path: Path) -> None:
+    words = ["eval", "--task", "one_way", "--sampler", "confidence", "--limit", "20", "--seeds", "2", "--batch", "2"]
+    words += ["--output", "out"]
+    file = Path("out/rows/one_way/confidence.jsonl")
+    child = subprocess.Popen([sys.executable, "-m", "mdmkit", *words], cwd=tmp_path)
+    try:
+        for _ in range(6000):
+            if file.exists() and file.read_bytes().count(b"\n") >= 4:
+                break
+            time.sleep(0.01)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    before = file.read_bytes()
+    assert 4 <= before.count(b"\n") < 40, "killed on the way"
+    file.write_bytes(before + b'{"seed": 1, "ind')  # and a line was cut short
+    run(*words)
+    assert file.read_bytes().startswith(before)
+    run(*words[:-1], "whole")
+    whole = rows("whole/rows/one_way/confidence.jsonl")
+    assert [(r["seed"], r["index"], r["text"], r["nfe"]) for r in rows(str(file))] == [
+        (r["seed"], r["index"], r["text"], r["nfe"]) for r in whole
+    ]
+    again = file.read_bytes()
+    run(*words)
+    assert file.read_bytes() == again
+
+
+def test_more_samplers_and_seeds_join_what_is_there() -> None:
+    run("compare", "--tasks", "sudoku4", "--samplers", "confidence", *SMALL)
+    before = Path("out/rows/sudoku4/confidence.jsonl").read_bytes()
+    both = ["compare", "--tasks", "sudoku4", "--samplers", "confidence,random"]
+    said = run(*both, "--limit", "4", "--seeds", "3", "--output", "out")
+    assert Path("out/rows/sudoku4/confidence.jsonl").read_bytes().startswith(before)
+    assert len(rows("out/rows/sudoku4/confidence.jsonl")) == len(rows("out/rows/sudoku4/random.jsonl")) == 12
+    assert "| confidence | random |" in said
+    pair = next(csv.DictReader(Path("out/pairs.csv").read_text().splitlines()))
+    assert int(pair["wins"]) + int(pair["ties"]) + int(pair["losses"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["--limit", "5"], "prompts (4 then, 5 now)"),
+        (["--prompt-seed", "1"], "prompts (as many, but not the same)"),
+        (["--set", "plan.tokens_per_step=2"], "sampler.plan.tokens_per_step (null then, 2 now)"),
+    ],
+)
+def test_rows_of_another_run_are_refused_unless_overwritten(change: list[str], named: str) -> None:
+    run("eval", "--task", "sudoku4", "--sampler", "confidence", *SMALL)
+    before = Path("out/rows/sudoku4/confidence.jsonl").read_bytes()
+    words = ["eval", "--task", "sudoku4", "--sampler", "confidence", *SMALL, *change]
+    said = run(*words, fails=True)
+    assert named in said and "--overwrite" in said
+    assert Path("out/rows/sudoku4/confidence.jsonl").read_bytes() == before
+    run(*words, "--overwrite")
+    assert Path("out/rows/sudoku4/confidence.jsonl").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--task", "sudok4"], "unknown task 'sudok4'. Did you mean 'sudoku4'?"),
+        (["--task", "sudoku4", "--model", "zoo:antibody"], "It is for zoo:puzzles"),
+        (["--task", "antibody"], "It is for zoo:antibody"),
+        (["--task", "pictures"], "judges images, and model zoo:puzzles fills texts"),
+        (["--task", "sudoku4", "--task-option", "size=9"], "unknown option of task 'sudoku4': 'size'"),
+        (["--task", "sudoku4", "--task-option", "x.size=9"], "write it as KEY=VALUE"),
+        (["--task", "sudoku4", "--data", "d.jsonl"], "unknown option of task 'sudoku4': 'data'"),
+        (["--task", "countdown", "--limit", "400"], "there are 309"),
+        (["--task", "sudoku4", "--sampler", "confidenc"], "Did you mean 'confidence'?"),
+        (["--task", "sudoku4", "--output", "tasks.py"], "that is a file"),
+        (["--task", "sudoku4", "--set", "seed=3"], "Use those"),
+        (["--task", "bigram", "--task-option", "hidden=2", "--model", "zoo:bigram"], "at most 1"),
+    ],
+)
+def test_bad_input_is_one_paragraph_and_leaves_nothing(words: list[str], said: str) -> None:
+    out = run("eval", "--plugin", "tasks.py", *words, fails=True)
+    assert said in out and "Traceback" not in out
+    assert not Path("results").exists()
+
+
+def test_a_list_may_not_be_empty_or_name_one_twice() -> None:
+    assert "name at least one" in run("compare", "--tasks", ",", "--samplers", "confidence", fails=True)
+    assert "stands there twice" in run("compare", "--tasks", "sudoku4", "--samplers", "margin,margin", fails=True)
+
+
+def test_a_task_of_ones_own_gets_its_reference_back_and_the_model_never_sees_it() -> None:
+    run("eval", "--plugin", "tasks.py", "--task", "length", "--sampler", "confidence", *SMALL)
+    assert [row["score"] for row in rows("out/rows/length/confidence.jsonl")] == [0, 1, 2, 3] * 2
+    line = rows("out/results.jsonl")[0]
+    assert line["measures"] == {"letters": 11.0} and line["score"] == 1.5
+    assert line["score_error"] == pytest.approx((5 / 3) ** 0.5 / 2)
+
+
+def test_answers_whose_judge_is_down_are_kept_and_judged_later() -> None:
+    words = ["eval", "--plugin", "tasks.py", "--task", "faint", "--sampler", "confidence", *SMALL]
+    Path("down").touch()
+    said = run(*words, fails=True)
+    assert "8 answers could not be judged: nobody answers" in said and "same command" in said
+    before = rows("out/rows/faint/confidence.jsonl")
+    assert [row["score"] for row in before] == [None] * 8 and not Path("out/results.md").exists()
+    Path("down").unlink()
+    run(*words)
+    after = rows("out/rows/faint/confidence.jsonl")[8:]
+    assert [row | {"score": None} for row in after] == before and rows("out/results.jsonl")[0]["score"] == 1.0
+
+
+def test_samplers_are_set_against_the_first_where_a_task_compares_two_answers() -> None:
+    run("compare", "--plugin", "tasks.py", "--tasks", "rivals", "--samplers", "confidence,random", *SMALL)
+    first, other = (rows(f"out/rows/rivals/{name}.jsonl") for name in ("confidence", "random"))
+    assert {row["score"] for row in first} == {0.5}
+    expected = [
+        1.0 if o["text"] > f["text"] else 0.5 if o["text"] == f["text"] else 0.0
+        for f, o in zip(first, other, strict=True)
+    ]
+    assert [row["score"] for row in other] == expected
+
+
+def test_a_text_task_does_not_fit_a_model_of_puzzles(tmp_path: Path) -> None:
+    Path("d.jsonl").write_text('{"question": "Why?", "answer": "#### 1"}\n')
+    said = run("eval", "--task", "gsm8k", "--data", "d.jsonl", "--output", "out", fails=True)
+    assert "task 'gsm8k' does not fit model zoo:puzzles" in said and not Path("out").exists()
+    Path("d.jsonl").write_text('{"question": "Why?"}\n')
+    assert "d.jsonl, line 1: the field 'answer' is missing" in run(
+        "eval", "--task", "gsm8k", "--data", "d.jsonl", fails=True
+    )
+
+
+def test_a_judge_may_move_and_one_that_is_down_stops_no_other() -> None:
+    Path("down").touch()
+    words = ["--plugin", "tasks.py", "--samplers", "confidence", "--limit", "2", "--seeds", "1", "--output", "out"]
+    assert "2 answers could not" in run("compare", *words, "--tasks", "moved,length", fails=True)
+    assert [row["score"] for row in rows("out/rows/length/confidence.jsonl")] == [0, 1]
+    Path("down").unlink()
+    run("compare", *words, "--tasks", "moved", "--task-option", "address=b")
+    assert [row["score"] for row in rows("out/rows/moved/confidence.jsonl")] == [None, None, 1, 1]

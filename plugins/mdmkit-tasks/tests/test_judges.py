@@ -1,0 +1,227 @@
+"""Tables of answers that are easily misjudged, each with the right verdict."""
+
+from __future__ import annotations
+
+import pytest
+
+from mdmkit_tasks.judges.choice import chosen
+from mdmkit_tasks.judges.countdown import reaches
+from mdmkit_tasks.judges.mathematics import same_value
+from mdmkit_tasks.judges.numbers import same_number
+from mdmkit_tasks.judges.sudoku import grid, solves
+
+NUMBERS = [
+    ("#### 18", "18", True),
+    ("#### 18.0", "18", True),
+    ("#### 18.", "18", True),
+    ("#### 18.5", "18", False),
+    ("#### 180", "18", False),
+    ("#### 1", "12", False),
+    ("#### 12", "1", False),
+    ("#### 1,234", "1234", True),
+    ("#### 1234", "1,234", True),
+    ("The total is 1{,}234 dollars", "1234", True),
+    ("It costs \\$1,234.50.", "1234.5", True),
+    ("#### $18", "18", True),
+    ("#### 18 dollars a day", "18", True),
+    ("#### 18%", "18", True),
+    ("#### -5", "-5", True),
+    ("#### −5", "-5", True),
+    ("#### 5", "-5", False),
+    ("So 10-5", "5", True),
+    ("3 + 4 = 7", "7", True),
+    ("The answer is 5 + 3 = 8.", "8", True),
+    ("The answer is 8, because 5 + 3 is that.", "8", True),
+    ("The answer is: **72**", "72", True),
+    ("Answer: $50 per day, for 3 days", "50", True),
+    ("\\boxed{18}", "18", True),
+    ("\\boxed{18 \\text{ eggs}} and 7 are left", "18", True),
+    ("First \\boxed{3}, no: \\boxed{4}", "4", True),
+    ("\\boxed{\\frac{3}{4}}", "0.75", True),
+    ("1/3 of them", "0.33", False),
+    ("2 1/2 cups", "2.5", True),
+    ("He has 4 left.\nQuestion: And with 9?\nAnswer: 9", "4", True),
+    ("I do not know", "18", False),
+    ("", "18", False),
+    ("eggs: 16, eaten: 3, baked: 4, left: 9", "9", True),
+    ("12,34", "1234", False),
+    ("x2 = 18", "18", True),
+    ("#### 1e3", "1000", True),
+    ("10 / 0 is nothing, so 7", "7", True),
+    ("#### 18", "16 - 3 - 4 = <<16-3-4=9>>9 eggs, 9 * 2 = $<<9*2=18>>18\n#### 18", True),
+    ("9 eggs, so 9 * 2 = $<<9*2=18>>18", "18", True),
+    ("The answer is 18<|im_end|>\n19", "18", True),
+]
+
+MATHEMATICS = [
+    ("\\boxed{7}", "7", True),
+    ("\\boxed{12}", "1", False),
+    ("\\boxed{1}", "12", False),
+    ("The answer is \\boxed{\\frac{1}{2}}.", "\\frac12", True),
+    ("\\boxed{0.5}", "\\frac{1}{2}", True),
+    ("\\boxed{\\dfrac{3}{4}}", "\\frac{3}{4}", True),
+    ("\\boxed{\\frac{4}{3}}", "\\frac{3}{4}", False),
+    ("\\boxed{2/4}", "\\frac{1}{2}", True),
+    ("\\boxed{\\sqrt{8}}", "2\\sqrt{2}", True),
+    ("\\boxed{2\\sqrt2}", "2\\sqrt{2}", True),
+    ("\\boxed{\\sqrt{2}}", "2\\sqrt{2}", False),
+    ("\\boxed{9\\pi}", "9\\pi", True),
+    ("\\boxed{28.27}", "9\\pi", False),
+    ("\\boxed{(3, \\frac{\\pi}{2})}", "\\left( 3, \\frac{\\pi}{2} \\right)", True),
+    ("\\boxed{(\\frac{\\pi}{2}, 3)}", "\\left( 3, \\frac{\\pi}{2} \\right)", False),
+    ("\\boxed{(-\\infty, 5)}", "(-\\infty,5)", True),
+    ("\\boxed{(-\\infty, 5]}", "(-\\infty,5)", False),
+    ("\\boxed{[1,2]}", "[1,2]", True),
+    ("\\boxed{\\{1,2\\}}", "\\{2,1\\}", True),
+    ("\\boxed{\\{1,2,3\\}}", "\\{1,2\\}", False),
+    ("\\boxed{x^2+2x+1}", "(x+1)^2", True),
+    ("\\boxed{x^2+1}", "(x+1)^2", False),
+    ("\\boxed{1+x}", "x+1", True),
+    ("\\boxed{\\text{Evelyn}}", "\\text{Evelyn}", True),
+    ("\\boxed{\\text{Eve}}", "\\text{Evelyn}", False),
+    ("\\boxed{10\\%}", "10\\%", True),
+    ("\\boxed{1,000}", "1000", True),
+    ("\\boxed{-\\frac{1}{3}}", "-\\frac{1}{3}", True),
+    ("\\boxed{\\frac{1}{3}}", "-\\frac{1}{3}", False),
+    ("I first thought \\boxed{3}, but it is \\boxed{4}.", "4", True),
+    ("I first thought \\boxed{4}, but it is \\boxed{3}.", "4", False),
+    ("\\boxed{2^{10}}", "1024", True),
+    ("\\boxed{60^\\circ}", "60", True),
+    ("The final answer is $\\frac{14}{3}$.", "\\frac{14}{3}", True),
+    ("", "5", False),
+    ("No idea.", "5", False),
+    ("\\boxed{\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", True),
+    ("\\boxed{\\begin{pmatrix} 2 \\\\ 1 \\end{pmatrix}}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", False),
+]
+
+COUNTDOWN = [
+    ("<answer>(3 + 9) * 2</answer>", True),
+    ("<answer>(3+9)*2 = 24</answer>", True),
+    ("<answer>2*(9+3)</answer>", True),
+    ("\\boxed{(3+9)\\times 2}", True),
+    ("\\boxed{2 \\cdot (3 + 9) = 24}", True),
+    ("The answer is (3 + 9) × 2.", True),
+    ("The answer is: $(3+9)\\times2$", True),
+    ("3 + 9 = 12, 12 * 2 = 24", True),
+    ("I add.\n3+9=12, 2*12=24", True),
+    ("<answer>3+9=12\n12*2=24</answer>", True),
+    ("#### (3+9)*2", True),
+    ("(03+09)*02", True),
+    ("```\n(3+9)*2\n```\n<answer>`(3+9)*2`</answer>", True),
+    ("<answer>9*2 + 3*2</answer>", False),  # 2 is used twice
+    ("<answer>24</answer>", False),  # no numbers used
+    ("<answer>12 * 2</answer>", False),  # 12 was not given
+    ("<answer>3 * 8</answer>", False),
+    ("<answer>(3+9)*2 = 25</answer>", False),
+    ("<answer>(3+9)*2 = 24 = 25</answer>", False),
+    ("<answer>3+9*2</answer>", False),  # 21
+    ("<answer>9 + 3</answer>", False),
+    ("<answer>(3+9)*2+0</answer>", False),
+    ("<answer>39 - 2</answer>", False),  # digits joined
+    ("3+9=12, 12*2=24, 24+0=24", False),
+    ("3+9=13, 13*2=24", False),
+    ("3+9=12, 9+15=24", False),  # 9 was used up
+    ("9*2=18, 18+6=24", False),  # 3 is left over
+    ("<answer>3**2+9+2+4</answer>", False),
+    ("<answer>(3+9)*2 or 24</answer>", False),
+    ("<answer>__import__('os').getpid()</answer>", False),
+    ("<answer>(3+9)/(2-2)</answer>", False),
+    ("<answer>9**9**9**9</answer>", False),
+    ("<answer>(3+9)*2.0</answer>", False),
+    ("<answer>-(-(3+9)*2)</answer>", False),  # signs are no operations of the game
+    ("<answer>" + "(" * 300 + "</answer>", False),
+    ("", False),
+    ("I cannot.", False),
+    ("<answer>(3+9)*3</answer> no: <answer>(3+9)*2</answer>", True),
+    ("<answer>(3+9)*2</answer> no: <answer>(3+9)*3</answer>", False),
+]
+
+PUZZLE = "0004300010020000"
+RIGHT = "2134/3421/1342/4213"
+SUDOKU = [
+    (RIGHT, True),
+    ("2134\n3421\n1342\n4213", True),
+    ("2 1 3 4\n3 4 2 1\n1 3 4 2\n4 2 1 3", True),
+    ("2134342113424213", True),
+    ("| 2 | 1 | 3 | 4 |\n| 3 | 4 | 2 | 1 |\n| 1 | 3 | 4 | 2 |\n| 4 | 2 | 1 | 3 |", True),
+    ("[[2, 1, 3, 4],\n [3, 4, 2, 1],\n [1, 3, 4, 2],\n [4, 2, 1, 3]]", True),
+    ("2 1 | 3 4\n3 4 | 2 1\n----+----\n1 3 | 4 2\n4 2 | 1 3", True),
+    ("<answer>\n2134\n3421\n1342\n4213\n</answer>", True),
+    ("The puzzle\n0004\n3000\n1002\n0000\nis solved by\n2134\n3421\n1342\n4213\n.", True),
+    ("```\n2134\n3421\n1342\n4213\n```", True),
+    ("First 1234/3412/2143/4321, no: " + RIGHT, True),
+    (RIGHT + " or else 1234/3412/2143/4321", False),
+    ("2143/3421/1342/4213", False),  # a given is changed
+    ("2134/3421/1342/4231", False),  # a column twice
+    ("2134/3421/1342", False),
+    ("2134/3421/1342/421", False),
+    ("2134/3421/1342/42134", False),
+    ("1234/3412/2143/4321", False),  # valid, but of another puzzle
+    ("2135/3421/1342/4213", False),
+    ("0004/3000/1002/0000", False),
+    ("____", False),
+    ("", False),
+    ("2134/3421/4213/1342", False),
+    ("1234\n4321\n3412\n2143", False),
+    ("2134 3421 1342 4213", True),
+    ("12134/3421/1342/4213", False),
+    ("<answer>2134/3421/1342/4213</answer> 1111/1111/1111/1111", True),
+    ("(2,1,3,4)\n(3,4,2,1)\n(1,3,4,2)\n(4,2,1,3)", True),
+    ("4213/1342/3421/2134", False),
+    ("Row 1: none", False),
+]
+
+CHOICES = [
+    ("The answer is (B).", "B"),
+    ("answer: C", "C"),
+    ("\\boxed{D}", "D"),
+    ("\\boxed{(A)}", "A"),
+    ("\\boxed{A or B}", None),
+    ("**Answer:** B", "B"),
+    ("The answer is Benzene", None),
+    ("I rule out (A) and (B), so (C)", "C"),
+    ("A) 3 metres", "A"),
+    ("", None),
+    ("Because of entropy.", None),
+    ("The correct choice is **D**", "D"),
+]
+
+
+@pytest.mark.parametrize(("answer", "reference", "right"), NUMBERS)
+def test_gsm8k(answer: str, reference: str, right: bool) -> None:
+    assert same_number(answer, reference) is right
+
+
+@pytest.mark.parametrize(("answer", "reference", "right"), MATHEMATICS)
+def test_math(answer: str, reference: str, right: bool) -> None:
+    assert same_value(answer, reference) is right
+
+
+@pytest.mark.parametrize(("answer", "right"), COUNTDOWN)
+def test_countdown(answer: str, right: bool) -> None:
+    assert reaches(answer, [3, 9, 2], 24) is right
+
+
+def test_countdown_divides_exactly() -> None:
+    assert reaches("<answer>6 / (1 - 3 / 4)</answer>", [1, 3, 4, 6], 24)
+    assert reaches("\\boxed{\\frac{8}{4}+2}", [8, 4, 2], 4)
+    assert not reaches("7/2=3, 3*2=6", [7, 2, 2], 6)
+
+
+@pytest.mark.parametrize(("answer", "right"), SUDOKU)
+def test_sudoku(answer: str, right: bool) -> None:
+    assert solves(answer, PUZZLE) is right
+
+
+def test_a_sudokus_givens_may_be_written_in_any_way() -> None:
+    assert solves(RIGHT, "___4/3___/1__2/____") and solves(RIGHT, "...4 3... 1..2 ....")
+    assert grid(RIGHT) == "2134342113424213"
+
+
+@pytest.mark.parametrize(("answer", "letter"), CHOICES)
+def test_choice(answer: str, letter: str | None) -> None:
+    assert chosen(answer) == letter
+
+
+def test_the_tables_are_long_enough() -> None:
+    assert min(map(len, (NUMBERS, MATHEMATICS, COUNTDOWN, SUDOKU))) >= 30

@@ -1,0 +1,160 @@
+"""The zoo's models as tasks: what each of them can be asked, and judges that need nobody else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mdmkit.errors import MdmkitError
+from mdmkit.task import Task
+from mdmkit_zoo.puzzles import texts
+
+if TYPE_CHECKING:
+    from mdmkit.model import Backbone
+    from mdmkit_zoo.bigram.backbone import Bigram
+
+
+class _Infilling(Task):
+    """Prompts in which `_` is a mask, for one model of the zoo and others of its alphabet."""
+
+    name: str
+    model: str
+
+    def check(self, backbone: Backbone) -> None:
+        from mdmkit.canvas import Prompt
+        from mdmkit.plan import Plan
+
+        asked = str(self.prompts(1, 0)[0])
+        wanted = asked.count("_")
+        try:
+            canvas, _ = backbone.encode([Prompt(text=asked)], Plan())
+            found = int(canvas.masked.sum()) if bool(canvas.infill.all()) else 0
+        except MdmkitError:
+            found = 0
+        if found != wanted:
+            raise MdmkitError(
+                f"task {self.name!r} asks {asked!r}, in which every _ is one mask, and the model does "
+                f"not read it so. It is for {self.model} and models of the same characters; tasks for text models are "
+                "in mdmkit-tasks."
+            )
+
+
+class _Puzzle(_Infilling):
+    model = "zoo:puzzles"
+
+    def prompts(self, count: int | None, seed: int) -> Sequence[str]:
+        return texts.instances(self.name, self.limit if count is None else count, seed)
+
+    def judge(self, prompt: Any, answer: str) -> bool:
+        return texts.judge(self.name, prompt, answer)
+
+
+class Sudoku4(_Puzzle):
+    """Held-out 4×4 Sudokus with 4 to 10 givens: the givens are kept and the rules hold."""
+
+    name = "sudoku4"
+
+
+class Countdown(_Puzzle):
+    """Held-out puzzles of three numbers and a target: right equations, every number used once, the target reached."""
+
+    name = "countdown"
+
+
+class OneWay(_Puzzle):
+    """A product from nothing (arXiv:2602.18176, case study): two factors from 2 to 9 and their product in binary.
+
+    Tokens are drawn at temperature 1: with the one prompt there is, greedy decoding gives one answer.
+    """
+
+    name = "one_way"
+    settings = {"draw": {"temperature": 1.0}}  # noqa: RUF012
+
+
+# Heavy chain of trastuzumab, variable region.
+TRASTUZUMAB = (
+    "EVQLVESGGGLVQPGGSLRLSCAASGFNIKDTYIHWVRQAPGKGLEWVARIYPTNGYTRY"
+    "ADSVKGRFTISADTSKNTAYLQMNSLRAEDTAVYYCSRWGGDGFYAMDYWGQGTLVTVSS"
+)
+
+
+class Antibody(_Infilling):
+    """Residues of trastuzumab's heavy chain hidden at random; the score is the share that comes back.
+
+    Args:
+        hidden: share of the residues that are masked, 0 to 1.
+    """
+
+    name, model, measure = "antibody", "zoo:antibody", "recovered"
+
+    def __init__(self, hidden: float = 0.5):
+        if not 0 < hidden <= 1:
+            raise MdmkitError(
+                f"task 'antibody': hidden={hidden} is the share of masked residues, above 0 and at most 1."
+            )
+        self.hidden = hidden
+
+    def prompts(self, count: int | None, seed: int) -> Sequence[str]:
+        rng = random.Random(f"antibody/{seed}")
+        places = range(len(TRASTUZUMAB))
+        number = max(1, round(self.hidden * len(places)))
+        hidden = [set(rng.sample(places, number)) for _ in range(self.limit if count is None else count)]
+        return ["".join("_" if i in gone else TRASTUZUMAB[i] for i in places) for gone in hidden]
+
+    def judge(self, prompt: Any, answer: str) -> float:
+        if len(answer) != len(prompt):
+            return 0.0
+        asked = [i for i, residue in enumerate(prompt) if residue == "_"]
+        return sum(answer[i] == TRASTUZUMAB[i] for i in asked) / len(asked)
+
+
+class BigramLikelihood(_Infilling):
+    """Lines of the bigram chain with words hidden at random, drawn at temperature 1.
+
+    The score is the exact log-likelihood of the words filled in given the others, in nats per word: what no other model
+    can say of its own answers. `gap` is how far the most probable filling is ahead.
+
+    Args:
+        words: length of a line.
+        hidden: share of its words that are masked, 0 to 1.
+    """
+
+    name, model, measure = "bigram", "zoo:bigram", "nats per word"
+    settings = {"draw": {"temperature": 1.0}}  # noqa: RUF012
+
+    def __init__(self, words: int = 16, hidden: float = 0.5):
+        if not 2 <= words <= 512 or not 0 < hidden <= 1:
+            raise MdmkitError(f"task 'bigram': words={words} is from 2 to 512, hidden={hidden} above 0 and at most 1.")
+        self.words, self.hidden = words, hidden
+
+    @cached_property
+    def _chain(self) -> Bigram:
+        import mdmkit
+
+        return mdmkit.load("zoo:bigram", device="cpu")  # type: ignore[return-value]
+
+    def prompts(self, count: int | None, seed: int) -> Sequence[str]:
+        import torch
+
+        count, chain = self.limit if count is None else count, self._chain.chain
+        lines = chain.sample(torch.full((1, self.words), chain.mask_id), count, seed)[0].tolist()
+        rng, number = random.Random(f"bigram/{seed}"), max(1, round(self.hidden * self.words))
+        gone = [set(rng.sample(range(self.words), number)) for _ in lines]
+        return [
+            " ".join("_" if i in hidden else self._chain.render(word) for i, word in enumerate(line))
+            for line, hidden in zip(lines, gone, strict=True)
+        ]
+
+    def judge(self, prompt: Any, answer: str) -> dict[str, float]:
+        import torch
+
+        chain = self._chain.chain
+        asked = torch.tensor([self._chain.tokens(prompt)])
+        filled = torch.tensor([self._chain.tokens(answer)])
+        number = int((asked == chain.mask_id).sum())
+        given = chain.log_likelihood(asked)
+        said = float(chain.log_likelihood(filled) - given) / number
+        best = float(chain.viterbi(asked)[1] - given) / number
+        return {"score": said, "gap": best - said}
