@@ -62,7 +62,7 @@ def page(rows: list[dict[str, Any]], count: int) -> str:
         "are drawn at temperature 1, without guidance; the schedule is cosine, arccos for `halton`.",
         "`info_gain` is the paper's with τ_pos = 0.4, no bypass, its gain scaled by K (N = 8).\n",
         "Accuracy is the share that the committed judge, a small classifier, takes for the class that was asked for;",
-        "of held-out real digits it recognises 97 %. The feature FID compares the judge's 64 features with those of",
+        "of held-out real digits it recognises 96 %. The feature FID compares the judge's 64 features with those of",
         "the 1500 training images: its size means something within this page only.\n",
         "| sampler | steps | accuracy | feature FID | H̃, nats | NFE per image |",
         "|---|---|---|---|---|---|",
