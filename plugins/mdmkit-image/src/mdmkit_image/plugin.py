@@ -32,3 +32,8 @@ def mdmkit_sampler() -> list[Component]:
         Component("maskgit", "mdmkit_image:presets/maskgit.yaml", "MaskGIT: confident cells first, with fading noise"),
         Component("amused", "mdmkit_image:presets/amused.yaml", "aMUSEd's decoder: MaskGIT's under guidance"),
     ]
+
+
+@hookimpl
+def mdmkit_command() -> list[Component]:
+    return [Component("image", "mdmkit_image.command:image", "draw images for a benchmark's own judge")]

@@ -1,0 +1,119 @@
+"""`mdmkit image`: what image models have beside `mdmkit decode`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mdmkit.cli.options import composing, names_sampler, pairs
+from mdmkit.errors import MdmkitError
+
+DEFAULT_SAMPLER = "info_gain"
+
+
+@click.group()
+def image() -> None:
+    """Images for a benchmark's own judge."""
+
+
+@image.command("geneval")
+@click.option("--model", required=True, help="zoo:NAME, a directory, a hub id, or BACKBONE:any of these.")
+@click.option(
+    "--model-option",
+    "model_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Passed to the backbone; may be repeated.",
+)
+@click.option("--metadata", required=True, type=click.Path(path_type=Path), help="GenEval's evaluation_metadata.jsonl.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="The directory that GenEval's judge is to read."
+)
+@click.option("--samples", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Images per prompt.")
+@click.option(
+    "--sampler", "preset", help=f"Preset to decode with (default: the --config file's, else {DEFAULT_SAMPLER})."
+)
+@click.option("--seed", type=int, help="Seed of the run (default: the config's, else 0).")
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images decoded together.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+)
+@composing
+def geneval(
+    model: str,
+    model_options: tuple[str, ...],
+    metadata: Path,
+    output: Path,
+    samples: int,
+    preset: str | None,
+    seed: int | None,
+    batch: int,
+    device: str,
+    dtype: str,
+    config: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Draw the prompts of GenEval into the folders that its judge reads.
+
+    The same command goes on where an interrupted run stopped: whole images are kept.
+    """
+    from mdmkit_image.geneval import Folders, Metadata
+
+    folders = Folders(output, Metadata.read(metadata), samples)
+    import mdmkit
+    from mdmkit.cli.requests import check
+    from mdmkit.cli.run import limit_threads
+    from mdmkit.prompts import read_prompts
+
+    if preset is None and not names_sampler(config):
+        preset = DEFAULT_SAMPLER
+    if seed is not None:
+        overrides = (*overrides, f"seed={seed}")
+    sampler = mdmkit.compose(preset, config=config, overrides=overrides)
+    given = pairs(model_options)
+    backbone = mdmkit.load(model, device=device, dtype=dtype, **given)
+    if getattr(backbone.files, "suffix", None) != ".png":
+        raise MdmkitError(f"GenEval judges images, and {model} draws none. Name a model that does, such as zoo:digits.")
+    limit_threads(backbone)
+    places = dict(enumerate(folders.metadata.places))
+    sizes = check(backbone, read_prompts(folders.metadata.prompts, sampler.seed), sampler.plan, places)
+    settings = {"model-option": given, "device": backbone.device.type, "dtype": dtype}
+    folders.open({"mdmkit": mdmkit.__version__, "model": model, "sampler": sampler.config} | settings)
+    kept, drawn = _draw(sampler, backbone, folders, sizes, batch)
+    before = f"; {kept} were there before" if kept else ""
+    click.echo(f"{drawn} images of {len(folders.metadata.lines)} prompts drawn{before}. All are in {output}.")
+
+
+def _draw(sampler: Any, backbone: Any, folders: Any, sizes: list[Any], batch: int) -> tuple[int, int]:
+    """Draw what is missing; the numbers of images kept and drawn."""
+    from mdmkit.cli.run import watching
+    from mdmkit.decoding import decode_batches
+    from mdmkit.prompts import read_prompts
+
+    prompts, done, drawn = read_prompts(folders.requests(sampler.seed), sampler.seed), folders.done(), 0
+    coming = [sizes[row // folders.samples].masks for row in range(len(prompts)) if row not in done]
+    try:
+        with watching(False, len(coming), sum(coming)) as views:
+            for rows, _ in decode_batches(
+                sampler,
+                backbone,
+                prompts,
+                batch=batch,
+                observers=views,
+                length=lambda prompt: sizes[prompt.index // folders.samples].length,
+                done=done,
+                tell=lambda said: print(said, file=sys.stderr),
+            ):
+                for row in rows:
+                    folders.save(row.index, row.text, backbone.files)
+                drawn += len(rows)
+    except KeyboardInterrupt:
+        click.echo(
+            f"Stopped: {len(done) + drawn} of {len(prompts)} images are there; the same command goes on.", err=True
+        )
+        raise SystemExit(130) from None
+    return len(done), drawn

@@ -1,0 +1,166 @@
+"""Images as GenEval's judge wants them: a folder for each prompt, its metadata, and numbered samples.
+
+The layout is that of the benchmark's README (Ghosh et al., arXiv:2310.11513); judging is left to its own scripts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdmkit.cli.output import record_of, write_text
+from mdmkit.cli.resuming import differences, write_record
+from mdmkit.errors import MdmkitError
+from mdmkit.noise import row_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mdmkit.files import Files
+
+# What the judge reads of every prompt's metadata, whatever its tag asks for.
+NEEDED = ("prompt", "tag")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """GenEval's `evaluation_metadata.jsonl`.
+
+    Attributes:
+        lines: each prompt's object, as it is written in the file.
+        prompts: each object's `prompt`.
+        places: where each came from, for messages.
+    """
+
+    lines: list[str]
+    prompts: list[str]
+    places: list[str]
+
+    @classmethod
+    def read(cls, file: Path) -> Metadata:
+        """Read the file.
+
+        Raises:
+            MdmkitError: it cannot be read or is empty, or a line is no object with a `prompt` and a `tag`.
+        """
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise MdmkitError(
+                f"--metadata {file}: {error.strerror or error}. Name GenEval's file of JSON lines."
+            ) from None
+        except UnicodeDecodeError:
+            raise MdmkitError(f"--metadata {file}: not UTF-8 text. It should hold one JSON object per line.") from None
+        lines, prompts, places = [], [], []
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                places.append(f"{file}, line {number}")
+                lines.append(line.strip())
+                prompts.append(_prompt(lines[-1], places[-1]))
+        if not lines:
+            raise MdmkitError(f"--metadata {file}: the file holds no prompt. Write one JSON object per line.")
+        return cls(lines, prompts, places)
+
+    def told(self) -> dict[str, Any]:
+        """What two runs must have in common so that one can go on with the images of the other."""
+        return {"number": len(self.lines), "sha256": hashlib.sha256("\n".join(self.lines).encode()).hexdigest()}
+
+
+def _prompt(line: str, place: str) -> str:
+    try:
+        given = json.loads(line)
+    except (ValueError, RecursionError):
+        raise MdmkitError(f'{place}: not JSON; a line is an object such as {{"tag": "…", "prompt": "…"}}.') from None
+    for key in NEEDED:
+        if not isinstance(given, dict) or not isinstance(given.get(key), str):
+            raise MdmkitError(f"{place}: it has no text {key!r}, which GenEval's judge reads. Add it.")
+    return given["prompt"]
+
+
+class Folders:
+    """The directory that GenEval's judge is pointed to.
+
+    Args:
+        path: the directory; it may not exist.
+        metadata: of its prompts; prompt n goes into the folder of n in five digits.
+        samples: images per prompt.
+    """
+
+    def __init__(self, path: Path, metadata: Metadata, samples: int):
+        self.path, self.metadata, self.samples = path, metadata, samples
+
+    def open(self, run: dict[str, Any]) -> None:
+        """Record what run the images are of, and write every prompt's metadata.
+
+        Raises:
+            MdmkitError: the directory holds another run's images or something else, or cannot be written.
+        """
+        record = record_of(self.path / "geneval")
+        run = json.loads(json.dumps(run | {"prompts": self.metadata.told()}))
+        try:
+            fresh = not record.exists()
+            if fresh and self.path.exists() and any(self.path.iterdir()):
+                raise MdmkitError(
+                    f"--output {self.path}: it is not empty, and holds no run that could be gone on with. Name "
+                    "another directory."
+                )
+            if not fresh and (different := list(differences(json.loads(record.read_text("utf-8"))["run"], run))):
+                raise MdmkitError(
+                    f"--output {self.path} is of another run: {'; '.join(different)}. Ask for the same, or name "
+                    "another directory."
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            if fresh:  # first of all, or what is stopped on the way could not be gone on with
+                write_record(self.path / "geneval", run, [])
+            for number in range(len(self.metadata.lines)):
+                self.sample(number, 0).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MdmkitError(f"--output {self.path}: {error.strerror or error}. Name another directory.") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise MdmkitError(f"--output: {record} is no record of a run. Name another directory.") from error
+        for number, line in enumerate(self.metadata.lines):
+            write_text("--output", self.sample(number, 0).parents[1] / "metadata.jsonl", line + "\n")
+
+    def sample(self, prompt: int, number: int) -> Path:
+        return self.path / f"{prompt:05}" / "samples" / f"{number:04}.png"
+
+    def requests(self, seed: int) -> Iterator[dict[str, Any]]:
+        """All images in order, as prompts; a sample's seed does not depend on how many are asked for."""
+        for number, text in enumerate(self.metadata.prompts):
+            for sample in range(self.samples):
+                yield {"prompt": text, "seed": row_seed(row_seed(seed, number), sample)}
+
+    def done(self) -> set[int]:
+        """Which of `requests` are there already, as whole images."""
+        rows = len(self.metadata.lines) * self.samples
+        return {row for row in range(rows) if _whole(self.sample(*divmod(row, self.samples)))}
+
+    def save(self, row: int, image: Any, files: Files) -> None:
+        """Write the image of a request, so that a reader sees all of it or none.
+
+        Raises:
+            MdmkitError: it cannot be written.
+        """
+        path = self.sample(*divmod(row, self.samples))
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            files.save(image, part)
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise MdmkitError(f"--output {path}: {error.strerror or error}.") from error
+
+
+def _whole(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError):
+        return False
+    return True

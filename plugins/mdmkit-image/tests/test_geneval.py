@@ -1,0 +1,137 @@
+"""`mdmkit image geneval` writes the layout that GenEval's judge reads, and goes on with what is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("diffusers")
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny
+from PIL import Image
+
+import mdmkit
+from mdmkit.cli import main
+
+DATA = [
+    {"tag": "single_object", "include": [{"class": "cat", "count": 1}], "prompt": "cat"},
+    {
+        "tag": "counting",
+        "include": [{"class": "dog", "count": 2}],
+        "exclude": [{"class": "dog", "count": 3}],
+        "prompt": "dog",
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "maskgit"
+    folder.mkdir()
+    return str(tiny.write_maskgit(folder))
+
+
+@pytest.fixture
+def draw(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    Path("m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in DATA))
+
+    def run(*words: str) -> Any:
+        fixed = ["--metadata", "m.jsonl", "--output", "out", "--sampler", "confidence", "--set", "draw.temperature=1"]
+        line = ["image", "geneval", "--model", model, *fixed, "--set", "plan.steps=3", *words]
+        return CliRunner().invoke(main, line)
+
+    return run
+
+
+def as_the_judge_reads(folder: Path) -> dict[int, tuple[dict[str, Any], list[str]]]:
+    """The published judge's walk: folders whose names are digits, their metadata, images whose names are digits."""
+    found = {}
+    for sub in folder.iterdir():
+        if sub.is_dir() and sub.name.isdigit():
+            images = [path for path in (sub / "samples").iterdir() if re.match(r"\d+\.png", path.name)]
+            for path in images:
+                Image.open(path).load()
+            found[int(sub.name)] = (json.loads((sub / "metadata.jsonl").read_text()), sorted(p.name for p in images))
+    return found
+
+
+def test_the_judge_finds_every_prompt_and_sample(draw: Any, model: str) -> None:
+    done = draw("--samples", "2", "--batch", "3")
+    assert done.exit_code == 0, done.output
+    names = ["0000.png", "0001.png"]
+    assert as_the_judge_reads(Path("out")) == {0: (DATA[0], names), 1: (DATA[1], names)}
+    assert sorted(p.name for p in Path("out").iterdir()) == ["00000", "00001", "geneval.run.json"]
+    samples = [path.read_bytes() for path in sorted(Path("out").glob("*/samples/*.png"))]
+    assert len(set(samples)) == 4
+    # The prompt was heard: the first samples of the two are those of their own classes and seeds.
+    seed = mdmkit.noise.row_seed(mdmkit.noise.row_seed(0, 1), 0)
+    sampler = mdmkit.compose("confidence", draw={"temperature": 1.0}, plan={"steps": 3})
+    alone = mdmkit.decode(sampler, mdmkit.load(model, device="cpu"), [{"prompt": "dog", "seed": seed}])
+    assert alone.texts[0].tobytes() == Image.open("out/00001/samples/0000.png").tobytes()
+
+
+def test_whole_samples_are_kept_and_others_drawn_again(draw: Any) -> None:
+    assert draw("--samples", "2").exit_code == 0
+    before = {path: path.read_bytes() for path in Path("out").glob("*/samples/*.png")}
+    cut, kept = Path("out/00000/samples/0001.png"), Path("out/00001/samples/0000.png")
+    cut.write_bytes(before[cut][:60])
+    stamp = kept.stat().st_mtime_ns
+    done = draw("--samples", "3")
+    assert done.exit_code == 0, done.output
+    assert "3 images of 2 prompts drawn; 3 were there before" in done.output
+    assert {path: path.read_bytes() for path in before} == before
+    assert kept.stat().st_mtime_ns == stamp
+    assert len(list(Path("out").glob("*/samples/*.png"))) == 6
+
+
+def test_another_run_is_refused(draw: Any) -> None:
+    assert draw("--samples", "1").exit_code == 0
+    other = draw("--samples", "1", "--seed", "5")
+    assert other.exit_code == 2 and "seed (0 then, 5 now)" in " ".join(other.output.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", "holds no prompt"),
+        ("[1]", "line 1: it has no text 'prompt'"),
+        ('{"prompt": "cat"}', "no text 'tag'"),
+        ("{", "line 1: not JSON"),
+        ('{"tag": "counting", "prompt": "zebra"}', "m.jsonl, line 1"),
+    ],
+)
+def test_bad_metadata_leaves_nothing(draw: Any, line: str, told: str) -> None:
+    Path("m.jsonl").write_text(line)
+    done = draw()
+    assert done.exit_code == 2 and told in " ".join(done.output.split())
+    assert not Path("out").exists()
+
+
+def test_a_directory_of_something_else_is_refused(draw: Any) -> None:
+    Path("out").mkdir()
+    Path("out/mine").write_text("x")
+    done = draw()
+    assert done.exit_code == 2 and "not empty" in done.output
+    assert [path.name for path in Path("out").iterdir()] == ["mine"]
+
+
+def test_a_model_that_draws_nothing_is_refused(draw: Any) -> None:
+    done = draw("--model", "zoo:puzzles")
+    assert done.exit_code == 2 and "zoo:puzzles draws none" in " ".join(done.output.split())
+
+
+def test_every_option_is_on_the_command_line_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+    section = page.split("## mdmkit image geneval\n")[1].split("\n## ")[0]
+    group = main.get_command(click.Context(main), "image")
+    assert isinstance(group, click.Group)
+    options = {option for param in group.commands["geneval"].params for option in param.opts}
+    assert set(re.findall(r"^\| `(--[a-z-]+)", section, re.M)) == options
