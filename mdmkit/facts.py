@@ -79,7 +79,7 @@ def _forwards(found: Resolved) -> tuple[int, int] | None:
 
 def _deterministic(found: Resolved) -> bool | None:
     """Whether nothing is drawn: tokens at temperature 0, and no part that reads noise."""
-    if found.config["draw"]["temperature"] > 0:
+    if found.config["draw"]["temperature"] or found.config["draw"]["temperature_end"]:
         return False
     for kind in STAGES:
         node = found.config[kind]

@@ -60,6 +60,8 @@ def drawing(
         draw["temperature"] = 1.0 if do_sample else 0.0
     if temperature is not None:
         draw["temperature"] = temperature
+    if draw.get("temperature") == 0:
+        draw["temperature_end"] = None
     if top_p is not None:
         draw["top_p"] = None if top_p == 1 else top_p
     if top_k is not None:

@@ -6,8 +6,9 @@ The pass runs in fp32 (float64 logits stay float64) over chunks of positions, so
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -73,9 +74,11 @@ def top(scores: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
 
 
 def sample(
-    logits: Tensor, uniform: Tensor, temperature: float, top_p: float | None = None, top_k: int | None = None
+    logits: Tensor, uniform: Tensor, temperature: float | Tensor, top_p: float | None = None, top_k: int | None = None
 ) -> Tensor:
     """Sample token ids by inverse CDF: logits [B, W, V], uniform [B, n, W] -> int64 [B, n, W].
+
+    `temperature` is one number above 0, or float64 [B], for each row its own from 0 up.
 
     One uniform per token; equal in distribution to Gumbel-max. top-k, then top-p, are applied to the tempered
     distribution (both keep at least the best token).
@@ -83,13 +86,20 @@ def sample(
     draws = uniform.transpose(1, 2)  # [B, W, n]
     flat, wanted = logits.reshape(-1, logits.shape[-1]), draws.reshape(-1, draws.shape[-1])
     size = max(1, CHUNK_BYTES // (16 * logits.shape[-1]))
-    picked = [
-        _sample(z, u, temperature, top_p, top_k) for z, u in zip(flat.split(size), wanted.split(size), strict=True)
-    ]
+    if isinstance(temperature, Tensor):
+        # The smallest number stands for 0: it leaves the most probable token alone, and 0/0 does not arise.
+        each = temperature.clamp_min(torch.finfo(torch.float64).tiny).repeat_interleave(logits.shape[1])[:, None]
+        heats: Iterable[float | Tensor] = each.split(size)
+    else:
+        heats = repeat(temperature, -(-len(flat) // size))
+    parts = zip(flat.split(size), wanted.split(size), heats, strict=True)
+    picked = [_sample(z, u, heat, top_p, top_k) for z, u, heat in parts]
     return torch.cat(picked).reshape(draws.shape).transpose(1, 2)
 
 
-def _sample(logits: Tensor, uniform: Tensor, temperature: float, top_p: float | None, top_k: int | None) -> Tensor:
+def _sample(
+    logits: Tensor, uniform: Tensor, temperature: float | Tensor, top_p: float | None, top_k: int | None
+) -> Tensor:
     z = logits.double()
     z = (z - z.amax(-1, keepdim=True)) / temperature
     if top_k is not None and top_k < z.shape[-1]:

@@ -23,6 +23,9 @@ class Draw:
 
     Args:
         temperature: 0 takes the most probable token.
+        temperature_end: where the temperature ends that begins at `temperature` and goes on in proportion to the share
+            of the row's masks that are filled (as DiffusionGemma's from 0.8 to 0.4, and Halton-MaskGIT's,
+            arXiv:2503.17076, by steps there); null keeps it constant.
         top_p: keep the smallest set of tokens with this probability mass; null keeps all.
         top_k: keep this many tokens; null keeps all.
         suppress: token ids that are never chosen.
@@ -40,10 +43,16 @@ class Draw:
     penalty: dict[int, float] | None = None
     end_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    temperature_end: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
             raise MdmkitError(f"draw.temperature={self.temperature}: it must be a number from 0 up; 0 is greedy.")
+        if self.temperature_end is not None and not 0 <= self.temperature_end < math.inf:
+            raise MdmkitError(
+                f"draw.temperature_end={self.temperature_end}: a number from 0 up, or null for a temperature that "
+                "stays as it is."
+            )
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise MdmkitError(f"draw.top_p={self.top_p}: it must be above 0 and at most 1, or null.")
         if self.top_k is not None and self.top_k < 1:
@@ -58,6 +67,11 @@ class Draw:
             raise MdmkitError(
                 f"draw.repetition_penalty={self.repetition_penalty}: it must be a number above 0; 1 is off."
             )
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most probable token is taken from beginning to end."""
+        return self.temperature == 0 and not self.temperature_end
 
 
 @dataclass(frozen=True)
@@ -129,16 +143,26 @@ class Step:
     @cached_property
     def confidence(self) -> Tensor:
         """fp32 [B, W]: the un-tempered probability of `tokens`."""
-        if self.draws.temperature == 0:
+        if self.draws.greedy:
             return self.belief.confidence
         return self.belief.logp_of(self.tokens[..., None])[..., 0].exp()
 
+    @cached_property
+    def temperature(self) -> float | Tensor:
+        """At which tokens are drawn now: one number, or where it changes as rows fill up, float64 [B]."""
+        start, end = self.draws.temperature, self.draws.temperature_end
+        if end is None:
+            return start
+        own = self.canvas.editable
+        filled = (own & ~self.canvas.masked).sum(1).double() / own.sum(1).clamp_min(1)
+        return start + (end - start) * filled
+
     def draw(self, n: int, stream: str = "tokens") -> Tensor:
         """Draw n tokens for every window position, int64 [B, n, W]; n copies of the argmax at temperature 0."""
-        if self.draws.temperature == 0:
+        if self.draws.greedy:
             return self.belief.argmax[:, None].expand(-1, n, -1)
         d = self.draws
-        return ops.sample(self.belief.logits, self.noise(stream, n), d.temperature, d.top_p, d.top_k)
+        return ops.sample(self.belief.logits, self.noise(stream, n), self.temperature, d.top_p, d.top_k)
 
     def at(self, rows: Tensor) -> Step:
         """The step of other rows, int64 [B], in their order; random streams stay with the places."""

@@ -159,7 +159,7 @@ def test_show_prints_the_resolved_yaml_with_its_origins(run):
         "search:    null\n"
         "plan:      {length: 12, block: null, steps: null, tokens_per_step: 2, schedule: linear, early_stop: true}\n"
         "draw:      {temperature: 0.0, top_p: null, top_k: null, suppress: [], penalty: {5: 1.5}, end_penalty: 0.0, "
-        "repetition_penalty: 1.0}\n"
+        "repetition_penalty: 1.0, temperature_end: null}\n"
         "guidance:  {scale: 1.0, ramp: false}\n"
         "cache:     auto\n"
         "seed:      0\n"

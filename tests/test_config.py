@@ -58,6 +58,7 @@ def test_a_preset_resolves_to_every_parameter_without_importing_its_stages(confi
             "penalty": {5: 1.5},
             "end_penalty": 0.0,
             "repetition_penalty": 1.0,
+            "temperature_end": None,
         },
         "guidance": {"scale": 1.0, "ramp": False},
         "cache": "auto",

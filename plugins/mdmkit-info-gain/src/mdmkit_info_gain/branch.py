@@ -121,7 +121,7 @@ class Branch:
         greedy = belief.argmax[:, None]
         tokens = greedy.clone() if n == 1 else torch.cat((greedy, step.draw(n - 1, "branch_tokens")), 1)
         wants = scores[:, None].expand(-1, n, -1).double()
-        if scores is step.confidence and step.draws.temperature > 0:
+        if scores is step.confidence and not step.draws.greedy:
             certainty = belief.logp_of(tokens.transpose(1, 2)).exp().transpose(1, 2)
             wants = certainty.double()
         if n > 1:
