@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,22 +12,42 @@ from mdmkit import MdmkitError, noise
 from mdmkit.plan import Plan
 from mdmkit.sampler import Sampler
 from mdmkit.testing import LookaheadContract, SelectContract, ToyBackbone, make_moment
+from mdmkit.testing import select as select_laws
+from mdmkit.testing import stage as stage_laws
 from mdmkit_info_gain.branch import Branch
 from mdmkit_info_gain.lookahead import InfoGain
+from mdmkit_info_gain.spacing import Reach, spaced_top
 
 VARIANTS = [
     Branch(candidates=5, position_temperature=0.4, bypass=bypass, certain=certain, gap=gap, spacing=spacing)
     for bypass, certain in [(None, "alone"), (0.55, "alone"), (0.55, "fixed"), (0.55, "all")]
     for gap, spacing in itertools.product((None, 0.15), (1, 2, 3))
+] + [
+    Branch(candidates=6, position_temperature=0.4, bypass=0.55, certain=certain, spacing=spacing, overlap=overlap)
+    for certain, spacing, overlap in [("alone", 1, 0.5), ("fixed", 2, 0.3), ("fixed", 1, 2 / 3), ("all", 3, 0.01)]
 ]
+GRID = (5, 5)  # holds the widest row of a moment
 
 
-def walk(wants, eligible, count, spacing):
+def on_grid(moment):
+    return replace(moment, canvas=replace(moment.canvas, grid=GRID))
+
+
+def distance(step, row, w, other):
+    """Along the sequence, or on a grid the larger of the distances in rows and in columns."""
+    a, b = (int(step.position[row, column]) for column in (w, other))
+    if step.canvas.grid is None:
+        return abs(a - b)
+    across = step.canvas.grid[1]
+    return max(abs(a // across - b // across), abs(a % across - b % across))
+
+
+def walk(wants, eligible, count, spacing, far):
     """The best `count`, skipping what is too near; those skipped make up for a shortage."""
     ranked = sorted(eligible, key=lambda w: (-wants[w], w))
     taken = []
     for w in ranked:
-        if all(abs(w - other) >= spacing for other in taken):
+        if all(far(w, other) >= spacing for other in taken):
             taken.append(w)
     return set((taken + [w for w in ranked if w not in taken])[:count])
 
@@ -33,6 +55,7 @@ def walk(wants, eligible, count, spacing):
 def naive(stage, step, scores, row):
     """The live alternatives of one row, as (positions -> tokens) dicts, from the description of the stage."""
     n, draws = stage.candidates, step.draws
+    far = partial(distance, step, row)
     open_ = step.open[row].nonzero()[:, 0].tolist()
     quota = int(step.quota[row])
     if not open_:
@@ -54,11 +77,11 @@ def naive(stage, step, scores, row):
     if certain and stage.certain == "all":
         return [{w: best[w] for w in certain}]
     if certain and (stage.certain == "alone" or len(certain) >= quota):
-        return [{w: best[w] for w in walk(greedy, certain, quota, 1)}]
+        return [{w: best[w] for w in walk(greedy, certain, quota, 1, far)}]
     if certain:
         fixed, owed = set(certain), quota - len(certain)
     free = [w for w in open_ if w not in fixed]
-    places = [walk(greedy, free, owed, stage.spacing)]
+    places = [walk(greedy, free, owed, stage.spacing, far)]
     tokens = [best]
     if (
         stage.gap is None
@@ -67,22 +90,39 @@ def naive(stage, step, scores, row):
     ):
         for i in range(n - 1):
             wants = {w: want(drawn[i], w) / stage.position_temperature + gumbel[i][w] for w in open_}
-            places.append(walk(wants, free, owed, stage.spacing))
+            places.append(walk(wants, free, owed, stage.spacing, far))
             tokens.append(drawn[i])
     found = []
     for place, words in zip(places, tokens, strict=True):
         action = {w: best[w] if w in fixed else words[w] for w in sorted(place | fixed)}
-        if action not in found:
+        if action not in found and not any(alike(action, other, fixed) >= stage.overlap - 1e-9 for other in found):
             found.append(action)
     return found
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.7])
-@pytest.mark.parametrize("stage", VARIANTS, ids=lambda s: f"{s.bypass}-{s.certain}-{s.gap}-{s.spacing}")
-def test_it_proposes_what_a_walk_through_the_row_finds(stage, temperature):
+def alike(action, other, fixed):
+    """The share of what two actions write, the fixed positions aside, in which they agree."""
+    a, b = ({(w, token) for w, token in one.items() if w not in fixed} for one in (action, other))
+    return len(a & b) / max(len(a), len(b), 1)
+
+
+# A grid is read for distances only.
+CASES = [(stage, grid) for stage in VARIANTS for grid in (False, True) if stage.spacing > 1 or not grid]
+
+
+def named(case):
+    if not isinstance(case, Branch):
+        return "grid" if case is True else "line"
+    return f"{case.bypass}-{case.certain}-{case.gap}-{case.spacing}-{case.overlap:.2g}"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7], ids=str)
+@pytest.mark.parametrize(("stage", "grid"), CASES, ids=named)
+def test_it_proposes_what_a_walk_through_the_row_finds(stage, temperature, grid):
     sizes = set()
     for seed, own in itertools.product(range(6), (False, True)):
         moment = make_moment(seed, temperature=temperature)
+        moment = on_grid(moment) if grid else moment
         step = moment.step()
         scores = step.confidence if own else moment.scores[:, moment.hull] / 4
         actions = stage(step, scores)
@@ -99,6 +139,31 @@ def test_it_proposes_what_a_walk_through_the_row_finds(stage, temperature):
 class TestFixed(SelectContract):
     def make(self):
         return Branch(candidates=4, bypass=0.3, certain="fixed", spacing=2)
+
+
+class TestOnAGrid(SelectContract):
+    """Every law, with a canvas that is an image."""
+
+    @pytest.fixture(autouse=True)
+    def _grid(self, monkeypatch):
+        for module in (stage_laws, select_laws):
+            monkeypatch.setattr(module, "make_moment", lambda *given, **named: on_grid(make_moment(*given, **named)))
+
+    def make(self):
+        return Branch(candidates=5, bypass=None, spacing=2, overlap=0.5)
+
+
+def test_on_a_grid_neighbours_in_the_row_above_are_kept_apart():
+    moment = on_grid(make_moment(0))
+    wants = torch.zeros(1, 1, 25)
+    wants[..., [12, 7, 14, 17]] = torch.tensor([9.0, 8.0, 5.0, 7.0])  # above and below the best; two columns beside it
+    cell, everywhere = torch.arange(25)[None], torch.ones(1, 1, 25, dtype=torch.bool)
+    near, far = (spaced_top(wants, everywhere, torch.tensor([[2]]), Reach(2, g, cell)) for g in (None, GRID))
+    assert near[0, 0].nonzero()[:, 0].tolist() == [7, 12]
+    assert far[0, 0].nonzero()[:, 0].tolist() == [12, 14]
+    part = spaced_top(wants[..., 6:19], everywhere[..., 6:19], torch.tensor([[2]]), Reach(2, GRID, cell[:, 6:19]))
+    assert torch.equal(part, far[..., 6:19])  # a window that is a part of the grid
+    assert Reach(2, GRID, moment.canvas.positions).most == 9
 
 
 class TestAll(SelectContract):
@@ -140,6 +205,8 @@ def test_a_gap_saves_forwards(confidence, decode):
         ({"certain": "some"}, "certain='some'.*alone, fixed, all"),
         ({"gap": -0.1}, "gap=-0.1"),
         ({"spacing": 0}, "spacing=0"),
+        ({"overlap": 0.0}, "overlap=0"),
+        ({"overlap": 1.5}, "overlap=1.5"),
     ],
 )
 def test_a_parameter_out_of_range_is_refused(options, words):

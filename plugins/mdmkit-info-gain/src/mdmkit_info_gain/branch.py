@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import Actions, MdmkitError, noise, ops
-from mdmkit_info_gain.spacing import spaced_top
+from mdmkit_info_gain.spacing import Reach, spaced_top
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +48,12 @@ class Branch:
         certain: see above.
         gap: propose the greedy action alone where its worst position scores more than this above the best one that it
             leaves; null always compares.
-        spacing: least distance between two positions of one action, the certain ones aside; 1 is no rule. An action
-            that the rule leaves with fewer than K takes the best of the others.
+        spacing: least distance between two positions of one action, the certain ones aside; 1 is no rule. On a grid
+            (images) it is the larger of the distances in rows and in columns. An action that the rule leaves with fewer
+            than K takes the best of the others.
+        overlap: propose no alternative that has at least this share of its (position, token) pairs in common with an
+            earlier one, the certain ones aside: where K is large, much the same action is not looked at twice. 1 leaves
+            out equal ones only.
     """
 
     candidates: int = 8
@@ -58,6 +62,7 @@ class Branch:
     certain: str = "alone"
     gap: float | None = None
     spacing: int = 1
+    overlap: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= MOST:
@@ -74,6 +79,11 @@ class Branch:
             raise MdmkitError(f"select branch: gap={self.gap}: a difference of scores, from 0 up, or null.")
         if self.spacing < 1:
             raise MdmkitError(f"select branch: spacing={self.spacing}: a distance in tokens, from 1, which is no rule.")
+        if not 0 < self.overlap <= 1:
+            raise MdmkitError(
+                f"select branch: overlap={self.overlap}: a share, above 0 and at most 1, which leaves out equal "
+                "alternatives only."
+            )
 
     @property
     def alternatives(self) -> int:
@@ -91,7 +101,7 @@ class Branch:
         else:
             owed, settled, given = step.quota, sure.any(1), torch.zeros_like(sure)
         free = step.open & ~given
-        place = spaced_top(wants, free[:, None], owed[:, None], self.spacing)
+        place = spaced_top(wants, free[:, None], owed[:, None], Reach.of(step, self.spacing))
         alone = last | settled | self._clear(wants[:, 0], place[:, 0], free)
         place = place | given[:, None]
         # The certain positions, where they settle the step; the last step fills everything, at the drawn tokens.
@@ -100,6 +110,8 @@ class Branch:
         tokens[:, 0] = torch.where(last[:, None], step.tokens, tokens[:, 0])
 
         live = _distinct(place, tokens) & place.any(-1)
+        if self.overlap < 1:
+            live = _unlike(place & ~given[:, None], tokens, live, self.overlap)
         live[:, 1:] &= ~alone[:, None]
         return Actions(place, tokens, live)
 
@@ -136,3 +148,16 @@ def _distinct(place: Tensor, tokens: Tensor) -> Tensor:
     same = (written[:, :, None] == written[:, None, :]).all(-1)  # [B, N, N]
     earlier = torch.ones(same.shape[1:], dtype=torch.bool, device=same.device).tril(-1)
     return ~(same & earlier).any(-1)
+
+
+def _unlike(place: Tensor, tokens: Tensor, live: Tensor, overlap: float) -> Tensor:
+    """Leave out of the live alternatives those too like one that stays and comes earlier: bool [B, N]."""
+    written = torch.where(place, tokens, -1)
+    size, live = place.sum(-1), live.clone()
+    # One alternative against all earlier ones at a time: [B, N, N, W] is not held at once.
+    for i in range(1, live.shape[1]):
+        common = ((written[:, i : i + 1] == written[:, :i]) & place[:, :i]).sum(-1)  # [B, i]
+        share = common.double() / torch.maximum(size[:, i : i + 1], size[:, :i]).clamp_min(1)
+        alike = ((share >= overlap - 1e-9) & live[:, :i]).any(-1)
+        live[:, i] &= ~alike
+    return live
