@@ -90,3 +90,32 @@ def test_without_a_gpu_it_says_how_to_try_it(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "--device cpu --layers 2" in done.stderr
+
+
+def test_the_comparison_of_samplers_on_digits_in_miniature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("diffusers")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import digits
+
+    monkeypatch.setattr(digits, "STEPS", (4,))
+    monkeypatch.setattr(sys, "argv", ["digits.py", "--count", "20", "--output", str(tmp_path / "page.md")])
+    digits.main()
+    rows = json.loads((tmp_path / "page.json").read_text())["rows"]
+    assert [(row["sampler"], row["steps"]) for row in rows] == [(name, 4) for name in digits.SAMPLERS]
+    for row in rows:
+        assert row["accuracy"] >= 0.8, row  # of ten classes
+        assert (row["nfe"] > 4) == (row["sampler"] == "info_gain")
+    assert {path.name for path in (tmp_path / "page").iterdir()} == {f"{name}.png" for name in digits.SAMPLERS}
+    assert (tmp_path / "page.md").read_text() == digits.page(rows, 20)
+
+
+def test_the_page_of_images_tells_the_numbers_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("diffusers")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import digits
+
+    page = BENCHMARKS.parent / "docs" / "results" / "images.md"
+    told = json.loads(page.with_suffix(".json").read_text())
+    assert page.read_text() == digits.page(told["rows"], told["count"])
