@@ -1,0 +1,1 @@
+mdmkit decode --model zoo:digits --sampler halton --prompt 3 --output three.png
