@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mdmkit.cli import main
 from mdmkit.facts import facts
 from mdmkit.registry import first_party
 from mdmkit_tasks.public.data import FromData
+from mdmkit_tasks.reproduction import machine
 from mdmkit_tasks.reproduction.experiment import read_table
 from mdmkit_tasks.reproduction.page import results_page
 
@@ -188,6 +191,59 @@ def test_what_stands_in_for_a_model_and_does_not_fit_is_told_of() -> None:
     words = ("info_gain", "--table", "reasoning", "--tasks", "sudoku4_text", "--limit", "2", "--output", "out")
     page = run(*words, "--model", f"{DREAM}=zoo:puzzles", code=3)
     assert page.count("does not fit model zoo:puzzles") == 2 and not Path("out").exists()
+
+
+def test_the_settings_of_blocks_are_not_put_on_a_model_without_blocks(tiny: Path) -> None:
+    Path("rows.jsonl").write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
+    words = ("info_gain", "--table", "reasoning", "--tasks", "gsm8k", "--data", "gsm8k=rows.jsonl", "--output", "out")
+    page = run(*words, "--model", f"JetLM/SDAR-8B-Chat={tiny}", code=3)
+    row = next(line for line in page.splitlines() if line.startswith("| JetLM/SDAR-8B-Chat | gsm8k | 1 |"))
+    assert "block_length" in row and not Path("out").exists()
+
+
+def test_a_model_and_data_are_looked_for_in_the_caches_then_on_the_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    group = read_table("info_gain", "reasoning", None, None).groups[0]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("os.sysconf", lambda name: 16_000_000_000 if name == "SC_PHYS_PAGES" else 1)
+    monkeypatch.setattr(machine.Path, "exists", lambda self: False)  # no GPU
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "data"))
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def why(dtype: str) -> str:
+        machine._hub.cache_clear()
+        return machine.obstacle(group, {}, {}, {}, dtype)
+
+    assert "the weights take 30 GB of 16 GB memory" in why("auto")
+    assert why("bfloat16").count("HF_HUB_OFFLINE is set") == 2  # neither data nor model
+    monkeypatch.undo()
+    (tmp_path / "data" / "openai___gsm8k").mkdir(parents=True)
+    place = tmp_path / "hub" / "models--Dream-org--Dream-v0-Instruct-7B"
+    (place / "snapshots" / "a").mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("a")
+    (place / "snapshots" / "a" / "config.json").write_text("{}")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("os.sysconf", lambda name: 160_000_000_000 if name == "SC_PHYS_PAGES" else 1)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "data"))
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert why("auto").startswith("the model is not here"), "a configuration is no weights"
+    (place / "snapshots" / "a" / "model.safetensors").write_text("")
+    assert why("auto") == ""
+
+    (place / "snapshots" / "a" / "model.safetensors").unlink()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # answers 501
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert why("auto") == ""
+    server.server_close()
+    assert "the hub does not answer" in why("auto")
 
 
 @pytest.mark.parametrize(

@@ -209,13 +209,17 @@ def watched(evaluation: Evaluation) -> None:
 
 
 def _show(page: str, folder: Path) -> None:
+    show_page(page.split("\n![", 1)[0])
+    click.echo(f"Table, plots and rows are in {folder}.")
+
+
+def show_page(page: str) -> None:
+    """Print Markdown, laid out where there is a terminal."""
     from rich.console import Console
     from rich.markdown import Markdown
 
     console = Console(highlight=False)
-    body = page.split("\n![", 1)[0]
     if console.is_terminal:
-        console.print(Markdown(body))
+        console.print(Markdown(page))
     else:
-        click.echo(body)
-    click.echo(f"Table, plots and rows are in {folder}.")
+        click.echo(page)

@@ -69,6 +69,7 @@ def reproduce(
     """
     from mdmkit_tasks.arguments import named
     from mdmkit_tasks.arguments import task_options as read_options
+    from mdmkit_tasks.cli import show_page
     from mdmkit_tasks.reproduction.experiment import read_table
     from mdmkit_tasks.reproduction.machine import obstacle
     from mdmkit_tasks.reproduction.page import plan_page
@@ -82,9 +83,9 @@ def reproduce(
     if absent := next((file for file in files.values() if not file.is_file()), None):
         raise MdmkitError(f"--data {absent}: no such file. It is a file of JSON lines.")
     given = read_options(task_options, known)
-    why = {group: obstacle(group, there, files, given[group.task]) for group in groups}
+    why = {group: obstacle(group, there, files, given[group.task], dtype) for group in groups}
     if dry_run:
-        click.echo(plan_page(asked, groups, why, forward_ms), nl=False)
+        show_page(plan_page(asked, groups, why, forward_ms))
         return
     folder = output or Path("results", f"reproduce-{paper}-{table}")
     request = Request(folder, there, files, given, batch, device, dtype, overwrite)
@@ -109,7 +110,7 @@ def _check_models(models: Mapping[str, str]) -> None:
 
 
 def _run(asked: Table, groups: Sequence[Group], why: dict[Group, str], request: Request) -> None:
-    from mdmkit_tasks.cli import check_folder
+    from mdmkit_tasks.cli import check_folder, show_page
     from mdmkit_tasks.report import put
     from mdmkit_tasks.reproduction.page import results_page
     from mdmkit_tasks.reproduction.running import run_groups
@@ -119,8 +120,8 @@ def _run(asked: Table, groups: Sequence[Group], why: dict[Group, str], request: 
     page = results_page(asked, groups, measured, why)
     if measured:
         put(request.folder / "reproduction.md", page)
-    click.echo(page, nl=False)
+    show_page(page)
     if measured:
-        click.echo(f"\nThis page is {request.folder / 'reproduction.md'}; rows and plots are beside it.")
+        click.echo(f"This page is {request.folder / 'reproduction.md'}; rows and plots are beside it.")
     if len(measured) < len(groups):
         raise SystemExit(INCOMPLETE)

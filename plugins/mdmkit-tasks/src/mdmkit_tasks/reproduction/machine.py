@@ -17,7 +17,9 @@ from mdmkit_tasks.reproduction.experiment import Group
 HUB = "https://huggingface.co"
 
 
-def obstacle(group: Group, models: Mapping[str, str], data: Mapping[str, Path], options: Mapping[str, Any]) -> str:
+def obstacle(
+    group: Group, models: Mapping[str, str], data: Mapping[str, Path], options: Mapping[str, Any], dtype: str
+) -> str:
     """Why a group cannot be run here; empty where nothing speaks against it.
 
     Args:
@@ -25,7 +27,7 @@ def obstacle(group: Group, models: Mapping[str, str], data: Mapping[str, Path], 
         data: local files of tasks.
         options: the task's options.
     """
-    model = "" if group.model in models else _model(group)
+    model = "" if group.model in models else _model(group, dtype)
     return "; ".join(filter(None, [_task(group, data, options), model]))
 
 
@@ -45,9 +47,9 @@ def _task(group: Group, data: Mapping[str, Path], options: Mapping[str, Any]) ->
     return (why := _hub()) and f"the data {group.data} is not here ({why}): --data {group.task}=FILE"
 
 
-def _model(group: Group) -> str:
+def _model(group: Group, dtype: str) -> str:
     gpu = Path("/proc/driver/nvidia/version").exists()
-    need = group.parameters * (2 if gpu else 4)  # bfloat16 on a GPU, float32 on the CPU
+    need = group.parameters * (4 if dtype in ("auto", "float32") else 2)  # auto is float32 on the CPU
     have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if not gpu and need > have:
         return f"no GPU here, and the weights take {need / 1e9:.0f} GB of {have / 1e9:.0f} GB memory"

@@ -40,8 +40,8 @@ def run_groups(
     for model in dict.fromkeys(group.model for group in groups if not why[group]):
         own = [group for group in groups if group.model == model and not why[group]]
         ref = request.models.get(model, model)
-        # What the table says of the published model is not true of what stands for it.
-        options = {} if model in request.models else dict(own[0].options)
+        # A directory or hub id is the published model or one of its kind; another backbone has options of its own.
+        options = {} if ":" in ref else dict(own[0].options)
         try:
             backbone = load(ref, device=request.device, dtype=request.dtype, **options)
         except MdmkitError as error:
