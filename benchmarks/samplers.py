@@ -124,7 +124,8 @@ products, which are drawn at temperature 1. ± is the standard error over prompt
 *calls* the forwards of the whole batch one after the other; H̃ in nats. K = – are presets that decide for themselves how
 many tokens a step fills. The settings are the presets' own: none was tuned for these puzzles, and thresholds that suit
 a large model need not suit this one. Not here: presets for one task of a paper (`name@task`), those for images, and
-`pc`, whose table is another model's.
+`pc`, whose table is another model's. `edit` replaces tokens that were written, which wants a model trained to correct
+them: this one was not. LookUM draws the same set twice where few positions are open, so its rows stay below the others'.
 
 ![Quality against row-forwards](samplers.png)
 
