@@ -125,7 +125,7 @@ products, which are drawn at temperature 1. ± is the standard error over prompt
 many tokens a step fills. The settings are the presets' own: none was tuned for these puzzles, and thresholds that suit
 a large model need not suit this one. Not here: presets for one task of a paper (`name@task`), those for images, and
 `pc`, whose table is another model's. `edit` replaces tokens that were written, which wants a model trained to correct
-them: this one was not. LookUM draws the same set twice where few positions are open, so its rows stay below the others'.
+them: this one was not. LookUM draws the same set twice where few positions are open, so its rows stay below.
 
 ![Quality against row-forwards](samplers.png)
 
