@@ -124,7 +124,8 @@ products, which are drawn at temperature 1. ± is the standard error over prompt
 *calls* the forwards of the whole batch one after the other; H̃ in nats. K = – are presets that decide for themselves how
 many tokens a step fills. The settings are the presets' own: none was tuned for these puzzles, and thresholds that suit
 a large model need not suit this one. Not here: presets for one task of a paper (`name@task`), those for images, and
-`pc`, whose table is another model's.
+`pc`, whose table is another model's. `edit` replaces tokens that were written, which wants a model trained to correct
+them: this one was not. LookUM draws the same set twice where few positions are open, so its rows stay below.
 
 ![Quality against row-forwards](samplers.png)
 
@@ -144,38 +145,57 @@ def picture(cells: list[Cell], output: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-    figure, panels = pyplot.subplots(1, len(TASKS), figsize=(15, 5.4), constrained_layout=True)
+    figure, panels = pyplot.subplots(1, len(TASKS), figsize=(15, 6), constrained_layout=True)
     names = sorted({cell.sampler for cell in cells})
-    colours = {name: pyplot.get_cmap("tab20")(n % 20) for n, name in enumerate(names)}
+    looks = {name: (pyplot.get_cmap("tab10")(n % 10), "osD^vPX*"[n // 10 % 8]) for n, name in enumerate(names)}
     for panel, (task, title) in zip(panels, TASKS.items(), strict=True):
         here = [cell for cell in cells if cell.task == task]
         for name in names:
             own = sorted((c for c in here if c.sampler == name), key=lambda c: c.rows)
-            if own:
-                style = "o-" if len(own) > 1 else "s"
-                panel.plot(
-                    [c.rows for c in own],
-                    [100 * mean(c.scores) for c in own],
-                    style,
-                    ms=4,
-                    lw=1,
-                    color=colours[name],
-                    label=name,
-                )
+            colour, marker = looks[name]
+            shares = [100 * mean(c.scores) for c in own]
+            panel.plot([c.rows for c in own], shares, marker=marker, ms=5, lw=1, color=colour, label=name)
         panel.set(title=title, xscale="log", xlabel="row-forwards per prompt", ylabel="solved, %")
+        panel.xaxis.set_major_locator(FixedLocator([2, 3, 5, 10, 20, 30, 50, 100]))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.xaxis.set_major_formatter(ScalarFormatter())
         panel.grid(alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=8, fontsize=7)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=9, fontsize=8)
     for suffix in (".png", ".svg"):
         figure.savefig(output.with_suffix(suffix), dpi=110)
+
+
+def render(data: dict[str, Any], output: Path) -> None:
+    """Write the page and its pictures from the numbers."""
+    cells, equal = ([Cell(**cell) for cell in data[key]] for key in ("cells", "equal"))
+    parts = [HEAD.format(**data)]
+    head = f"| K | sampler | solved % | rows | calls | H̃ |\n{'|---' * 6}|"
+    for title, found in ((None, cells), (EQUAL, equal)):
+        parts += [title] if title else []
+        for task, name in TASKS.items():
+            own = sorted((c for c in found if c.task == task), key=lambda c: (c.k is None, c.k or 0, -mean(c.scores)))
+            parts.append("\n".join([f"{'###' if title else '##'} {name}\n", head, *(cell.line() for cell in own), ""]))
+    picture(cells, output)
+    output.write_text("\n".join(parts), encoding="utf-8")
 
 
 @click.command()
 @click.option("--count", default=60, show_default=True, help="Prompts per puzzle.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--only", default="", help="Presets to run, between commas; all if not given.")
+@click.option("--render", "again", is_flag=True, help="Draw the page again from the numbers; nothing is measured.")
 @click.option("--output", default="docs/results/samplers.md", show_default=True, type=click.Path(path_type=Path))
-def main(count: int, seeds: int, only: str, output: Path) -> None:
+def main(count: int, seeds: int, only: str, again: bool, output: Path) -> None:
+    numbers = output.with_suffix(".json")
+    if not again:
+        numbers.write_text(json.dumps(measured(count, seeds, only)) + "\n", encoding="utf-8")
+    render(json.loads(numbers.read_text(encoding="utf-8")), output)
+
+
+def measured(count: int, seeds: int, only: str) -> dict[str, Any]:
+    """Run everything; print each cell as it comes."""
     torch.set_num_threads(1)
     began = time.perf_counter()
     backbone = mdmkit.load("zoo:puzzles", device="cpu")
@@ -189,24 +209,16 @@ def main(count: int, seeds: int, only: str, output: Path) -> None:
                 print(task, cells[-1].line(), flush=True)
         for k in (1, 4):
             equal += equal_rows(backbone, task, prompts, seeds, k)
-    facts = {
+    return {
         "command": f"python benchmarks/samplers.py --count {count} --seeds {seeds}",
         "date": str(datetime.date.today()),
         "torch": torch.__version__,
         "minutes": (time.perf_counter() - began) / 60,
+        "count": count,
+        "seeds": seeds,
+        "cells": [asdict(cell) for cell in cells],
+        "equal": [asdict(cell) for cell in equal],
     }
-    parts = [HEAD.format(**facts, count=count, seeds=seeds)]
-    head = f"| K | sampler | solved % | rows | calls | H̃ |\n{'|---' * 6}|"
-    for title, found in ((None, cells), (EQUAL, equal)):
-        parts += [title] if title else []
-        for task, name in TASKS.items():
-            own = sorted((c for c in found if c.task == task), key=lambda c: (c.k is None, c.k or 0, -mean(c.scores)))
-            parts.append("\n".join([f"{'###' if title else '##'} {name}\n", head, *(cell.line() for cell in own), ""]))
-    picture(cells, output)
-    output.with_suffix(".json").write_text(
-        json.dumps({**facts, "cells": [asdict(c) for c in cells], "equal": [asdict(c) for c in equal]}) + "\n"
-    )
-    output.write_text("\n".join(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

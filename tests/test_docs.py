@@ -176,7 +176,9 @@ def test_the_example_with_all_keys_has_all_keys() -> None:
     assert set(tree["guidance"]) == {field.name for field in fields(Guidance)}
 
 
-@pytest.mark.parametrize("name", ["decode", "chat", "eval", "compare", "trace", "plugins", "samplers", "show", "check"])
+@pytest.mark.parametrize(
+    "name", ["decode", "chat", "eval", "compare", "reproduce", "trace", "plugins", "samplers", "show", "check"]
+)
 def test_every_option_of_a_command_is_on_the_command_line_page(name: str) -> None:
     page = (DOCS / "cli.md").read_text()
     section = re.search(rf"^## mdmkit {name}\n(.*?)(?=^## |\Z)", page, re.M | re.S)

@@ -95,7 +95,7 @@ def compare(samplers: str, tasks: str, **options: Any) -> None:
 
     The same command goes on with rows that an interrupted run has left, and takes a new sampler or task in.
     """
-    from mdmkit_tasks.request import names
+    from mdmkit_tasks.arguments import names
 
     _run("compare", names(samplers, "--samplers"), names(tasks, "--tasks"), **options)
 
@@ -140,12 +140,12 @@ def _run(
 ) -> None:
     from mdmkit.cli.run import limit_threads
     from mdmkit.loading import load
+    from mdmkit_tasks.arguments import task_options as read_options
     from mdmkit_tasks.evaluation import Evaluation, Settings, slug
     from mdmkit_tasks.request import ask
-    from mdmkit_tasks.request import task_options as read_options
 
     folder = output or Path("results", slug("-".join([command, model, *tasks])))
-    _check_folder(folder)
+    check_folder(folder)
     if any(override.partition("=")[0].strip() == "seed" for override in overrides):
         raise MdmkitError(
             "--set seed=…: every prompt is decoded with the seeds that --seed and --seeds say. Use those."
@@ -161,11 +161,11 @@ def _run(
     limit_threads(backbone)
     settings = Settings(model, passed, dtype, range(seed, seed + seeds), overrides, batch, overwrite)
     evaluation = Evaluation(folder, asked, samplers, backbone, settings)
-    _watched(evaluation)
+    watched(evaluation)
     _show(evaluation.finish(f"mdmkit {command}"), folder)
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     from os import W_OK, access
 
     if folder.exists() and not folder.is_dir():
@@ -175,7 +175,7 @@ def _check_folder(folder: Path) -> None:
         raise MdmkitError(f"--output {folder}: it cannot be written ({there}). Name another place.")
 
 
-def _watched(evaluation: Evaluation) -> None:
+def watched(evaluation: Evaluation) -> None:
     """Run with a progress bar on the terminal, or a line per cell where there is none."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -209,13 +209,17 @@ def _watched(evaluation: Evaluation) -> None:
 
 
 def _show(page: str, folder: Path) -> None:
+    show_page(page.split("\n![", 1)[0])
+    click.echo(f"Table, plots and rows are in {folder}.")
+
+
+def show_page(page: str) -> None:
+    """Print Markdown, laid out where there is a terminal."""
     from rich.console import Console
     from rich.markdown import Markdown
 
     console = Console(highlight=False)
-    body = page.split("\n![", 1)[0]
     if console.is_terminal:
-        console.print(Markdown(body))
+        console.print(Markdown(page))
     else:
-        click.echo(body)
-    click.echo(f"Table, plots and rows are in {folder}.")
+        click.echo(page)

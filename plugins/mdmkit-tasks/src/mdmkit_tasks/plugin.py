@@ -10,6 +10,9 @@ def mdmkit_command() -> list[Component]:
     return [
         Component("eval", "mdmkit_tasks.cli:evaluate", "judge one sampler on one task"),
         Component("compare", "mdmkit_tasks.cli:compare", "judge samplers against each other on the same prompts"),
+        Component(
+            "reproduce", "mdmkit_tasks.reproduction.command:reproduce", "run a paper's experiments, or count their cost"
+        ),
         Component("lm-eval", "mdmkit_tasks.cli:harness", "lm-evaluation-harness, with the model `mdmkit`"),
     ]
 

@@ -67,7 +67,7 @@ def cells_table(cells: Sequence[Summary]) -> str:
         ]
         for cell in cells
     ]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _about(facts: Mapping[str, Any]) -> str:
@@ -98,7 +98,7 @@ def _pairs_table(pairs: Sequence[Paired]) -> str:
         ]
         for pair in pairs
     ]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _with_error(value: float, error: float, share: bool) -> str:
@@ -107,7 +107,7 @@ def _with_error(value: float, error: float, share: bool) -> str:
     return f"{scale * value:.{digits}f}{tail}"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

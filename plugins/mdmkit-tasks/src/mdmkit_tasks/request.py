@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,45 +42,6 @@ class Asked:
         every = [read_prompts([bare(item) for item in self.items], seed) for seed in seeds]
         flat = [prompt for prompts in every for prompt in prompts]
         return [replace(prompt, index=index) for index, prompt in enumerate(flat)]
-
-
-def names(given: str, option: str) -> list[str]:
-    """Split a list at its commas.
-
-    Raises:
-        MdmkitError: it is empty, or one name stands in it twice.
-    """
-    found = [name.strip() for name in given.split(",") if name.strip()]
-    if not found:
-        raise MdmkitError(f"{option} {given!r}: name at least one.")
-    twice = next((name for name in found if found.count(name) > 1), None)
-    if twice is not None:
-        raise MdmkitError(f"{option} {given!r}: {twice!r} stands there twice.")
-    return found
-
-
-def task_options(given: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Read `KEY=VALUE` (for every task) and `TASK.KEY=VALUE`; a value is JSON where it can be, else a text.
-
-    Raises:
-        MdmkitError: one is written otherwise, or names a task that is not asked for.
-    """
-    options: dict[str, dict[str, Any]] = {task: {} for task in tasks}
-    for pair in given:
-        key, equals, text = pair.partition("=")
-        task, dot, inner = key.rpartition(".")
-        if not equals or not inner.isidentifier() or (dot and task not in options):
-            raise MdmkitError(
-                f"--task-option {pair!r}: write it as KEY=VALUE, or as TASK.KEY=VALUE for one task of those asked for "
-                f"({', '.join(tasks)})."
-            )
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            value = text
-        for name in [task] if dot else tasks:
-            options[name][inner] = value
-    return options
 
 
 def ask(name: str, options: Mapping[str, Any], limit: int | None, seed: int) -> Asked:

@@ -1,0 +1,66 @@
+"""Lists and options of the command line, read without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mdmkit import MdmkitError
+from mdmkit.errors import unknown
+
+
+def names(given: str, option: str) -> list[str]:
+    """Split a list at its commas.
+
+    Raises:
+        MdmkitError: it is empty, or one name stands in it twice.
+    """
+    found = [name.strip() for name in given.split(",") if name.strip()]
+    if not found:
+        raise MdmkitError(f"{option} {given!r}: name at least one.")
+    twice = next((name for name in found if found.count(name) > 1), None)
+    if twice is not None:
+        raise MdmkitError(f"{option} {given!r}: {twice!r} stands there twice.")
+    return found
+
+
+def task_options(given: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Read `KEY=VALUE` (for every task) and `TASK.KEY=VALUE`; a value is JSON where it can be, else a text.
+
+    Raises:
+        MdmkitError: one is written otherwise, or names a task that is not asked for.
+    """
+    options: dict[str, dict[str, Any]] = {task: {} for task in tasks}
+    for pair in given:
+        key, equals, text = pair.partition("=")
+        task, dot, inner = key.rpartition(".")
+        if not equals or not inner.isidentifier() or (dot and task not in options):
+            raise MdmkitError(
+                f"--task-option {pair!r}: write it as KEY=VALUE, or as TASK.KEY=VALUE for one task of those asked for "
+                f"({', '.join(tasks)})."
+            )
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = text
+        for name in [task] if dot else tasks:
+            options[name][inner] = value
+    return options
+
+
+def named(given: Sequence[str], option: str, form: str, known: Sequence[str]) -> dict[str, str]:
+    """Read `NAME=VALUE` options, whose names are among the known.
+
+    Raises:
+        MdmkitError: one is written otherwise, or its name is unknown.
+    """
+    out = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals or not value:
+            raise MdmkitError(f"{option} {pair!r}: write it as {form}.")
+        if name not in known:
+            raise MdmkitError(f"{option} {pair!r}: {unknown('name', name, known)}")
+        out[name] = value
+    return out
