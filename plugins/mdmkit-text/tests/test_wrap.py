@@ -173,6 +173,10 @@ def test_the_configs_model_type_says_the_family() -> None:
     assert (wrapped.family.name, wrapped.mask_id, wrapped.ends) == ("dream", 125, [2])
     with pytest.raises(MdmkitError, match=r"shift=False, but Pairs is of family dream.*name another family"):
         mdmkit.wrap(model, shift=False)
+    # Every family with shifted logits says so, not Dream alone.
+    assert mdmkit.wrap(inner("dream"), mask_id=125, family="fast_dllm_v2", shift=True).lead == 1
+    with pytest.raises(MdmkitError, match=r"shift=False, but .* is of family fast_dllm_v2"):
+        mdmkit.wrap(inner("dream"), mask_id=125, family="fast_dllm_v2", shift=False)
     assert mdmkit.wrap(model, family="decoder").family.name == "decoder"
 
 

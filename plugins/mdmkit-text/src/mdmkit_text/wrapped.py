@@ -56,7 +56,7 @@ def family_for(model: Any, named: str | None, shift: bool | None) -> Family:
         (each for each in FAMILIES if each.name == named or (not named and model_type in each.model_types)), None
     )
     if own is not None:
-        if shift is not None and shift != issubclass(own, Dream):
+        if shift is not None and shift != bool(own.lead):
             raise MdmkitError(
                 f"shift={shift}, but {name_of(model)} is of family {own.name}, which says so itself: leave shift out"
                 f"{'' if named else ', or name another family'}."
