@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cli.output import check_targets
+from mdmkit.cli.output import check_targets, write_whole
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
@@ -75,7 +73,7 @@ class Filing:
             self._items[row.index] = row.text
         else:
             path = self.path(row.index)
-            _whole("--output", path, lambda part: self.files.save(row.text, part))
+            write_whole("--output", path, lambda part: self.files.save(row.text, part))
         return row.json() | {"text": None, "file": path.name}
 
     def finish(self) -> None:
@@ -83,7 +81,7 @@ class Filing:
         if self.rows is None and self._items:
             items = [self._items[index] for index in sorted(self._items)]
             save = self.files.sheet if self.sheet else lambda items, part: self.files.save(items[0], part)
-            _whole("--output", self.output, lambda part: save(items, part))
+            write_whole("--output", self.output, lambda part: save(items, part))
 
 
 class TracePictures:
@@ -107,15 +105,3 @@ class TracePictures:
                 self.files.picture(rows, self.path)
             except OSError as error:
                 raise MdmkitError(f"--trace {self.path}: {error.strerror or error}.") from error
-
-
-def _whole(option: str, path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file so that readers see the old one or the new one, whole."""
-    path = path.resolve()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise MdmkitError(f"{option} {path}: {error.strerror or error}.") from error

@@ -226,13 +226,25 @@ def write_json(option: str, path: Path, document: Any) -> None:
 def write_text(option: str, path: Path, text: str) -> None:
     """Write a text atomically, as `write_json` does a document."""
     piped = path.exists() and not path.is_file()  # a pipe or a device: there is nothing to replace
-    path = path if piped else path.resolve()  # what a link points to, never the link itself
+    if not piped:
+        write_whole(option, path, lambda part: part.write_text(text, encoding="utf-8"))
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MdmkitError(f"{option} {path}: {error.strerror or error}.") from error
+
+
+def write_whole(option: str, path: Path, write: Callable[[Path], Any]) -> None:
+    """Have `write` write a file beside the path, and put it there: readers see the old file or the new one, whole.
+
+    Raises:
+        MdmkitError: it cannot be written; nothing is left behind.
+    """
+    path = path.resolve()  # what a link points to, never the link itself
     part = _part(path)
     try:
-        if piped:
-            path.write_text(text, encoding="utf-8")
-            return
-        part.write_text(text, encoding="utf-8")
+        write(part)
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cli.output import record_of, write_text
+from mdmkit.cli.output import record_of, write_text, write_whole
 from mdmkit.cli.resuming import differences, write_record
 from mdmkit.errors import MdmkitError
 from mdmkit.noise import row_seed
@@ -145,14 +144,7 @@ class Folders:
         Raises:
             MdmkitError: it cannot be written.
         """
-        path = self.sample(*divmod(row, self.samples))
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            files.save(image, part)
-            os.replace(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise MdmkitError(f"--output {path}: {error.strerror or error}.") from error
+        write_whole("--output", self.sample(*divmod(row, self.samples)), lambda part: files.save(image, part))
 
 
 def _whole(path: Path) -> bool:

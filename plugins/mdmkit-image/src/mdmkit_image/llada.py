@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from mdmkit.canvas import Prompt
 from mdmkit.errors import MdmkitError, unknown
-from mdmkit_image.base import GridBackbone, side, take, whole
 from mdmkit_image.codec import VQCodec
+from mdmkit_image.grid import GridBackbone, side, take, whole
 from mdmkit_image.layout import dtype_of, fetch, is_hub_id, load_part, quiet, said
 from mdmkit_image.magvit import Magvit, MagvitCodec
 from mdmkit_image.trunk import Trunk

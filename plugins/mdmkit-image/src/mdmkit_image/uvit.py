@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mdmkit.errors import MdmkitError, unknown
-from mdmkit_image.base import GridBackbone, side, take
 from mdmkit_image.codec import VQCodec
+from mdmkit_image.grid import GridBackbone, side, take
 from mdmkit_image.layout import dtype_of, load_part, locate
 
 if TYPE_CHECKING:
