@@ -50,7 +50,8 @@ def peak(lookahead: bool) -> tuple[float, float]:
     import torch
 
     import mdmkit
-    from mdmkit.prompts import read_prompts
+    from mdmkit.decoding.prompts import read_prompts
+    from mdmkit.loop.whole import fill_canvas
 
     model = build()
     canvas, conditioning = model.encode(read_prompts(["0"], 0), mdmkit.Plan())
@@ -58,7 +59,7 @@ def peak(lookahead: bool) -> tuple[float, float]:
     if lookahead:
         select = {"candidates": STATES, "bypass": None, "position_temperature": 0.4}
         sampler = mdmkit.compose("info_gain", select=select, draw={"temperature": 1.0}, plan={"steps": 2})
-        sampler.run(model, canvas, conditioning)
+        fill_canvas(sampler, model, canvas, conditioning)
     else:
         rows = torch.zeros(STATES, dtype=torch.long)
         with torch.inference_mode():

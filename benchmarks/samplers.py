@@ -22,8 +22,8 @@ import click
 import torch
 
 import mdmkit
-from mdmkit import registry
 from mdmkit.errors import MdmkitError
+from mdmkit.installed import registry
 from mdmkit_zoo.puzzles import texts
 
 TASKS = {"sudoku4": "Sudoku 4×4", "countdown": "Countdown", "one_way": "One-way products"}

@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mdmkit.recording import LEVELS
-from mdmkit.trace_page import page
-from mdmkit.trace_page.reading import read_trace
+from mdmkit.watch.page import page
+from mdmkit.watch.page.reading import read_trace
+from mdmkit.watch.recording import LEVELS
 
 CHROMIUM = "/usr/bin/chromium"
 

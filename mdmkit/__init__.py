@@ -13,25 +13,36 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from mdmkit.belief import Belief
-    from mdmkit.canvas import Canvas, Prompt
-    from mdmkit.composing import compose
-    from mdmkit.decoding import decode, stream
-    from mdmkit.errors import MdmkitError
-    from mdmkit.hookspecs import Component, hookimpl
-    from mdmkit.loading import load
-    from mdmkit.look import Look
-    from mdmkit.model import Backbone
-    from mdmkit.observe import Observer
-    from mdmkit.plan import Plan
-    from mdmkit.sampler import Sampler
-    from mdmkit.step import Actions, Draw, Guidance, Step
-    from mdmkit.task import Task
-    from mdmkit.text_stream import TextStream
-    from mdmkit.wrapping import wrap
+from mdmkit import _moved
+from mdmkit.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.canvas.layout import lay_out
+    from mdmkit.canvas.prompt import Prompt
+    from mdmkit.canvas.row import Row
+    from mdmkit.canvas.trace import Trace
+    from mdmkit.config.compose import compose
+    from mdmkit.decoding.run import decode, stream
+    from mdmkit.errors import MdmkitError, RowError, unknown
+    from mdmkit.hf.wrapping import generate, wrap
+    from mdmkit.installed.hookspecs import Component, hookimpl
+    from mdmkit.loop.observe import Observer
+    from mdmkit.loop.sampler import Sampler
+    from mdmkit.model.backbone import Backbone
+    from mdmkit.model.cache import View
+    from mdmkit.model.loading import load
+    from mdmkit.noise import row_seed
+    from mdmkit.settings.draw import Draw, Guidance
+    from mdmkit.settings.plan import Plan
+    from mdmkit.stage.actions import Actions
+    from mdmkit.stage.belief import Belief
+    from mdmkit.stage.look import Look
+    from mdmkit.stage.step import Step
+    from mdmkit.stage.write import Write
+    from mdmkit.task import Task
+    from mdmkit.watch.text_stream import TextStream
+
 
 __all__ = [
     "Actions",
@@ -46,42 +57,63 @@ __all__ = [
     "Observer",
     "Plan",
     "Prompt",
+    "Row",
+    "RowError",
     "Sampler",
     "Step",
     "Task",
     "TextStream",
+    "Trace",
+    "View",
+    "Write",
     "compose",
     "decode",
+    "generate",
     "hookimpl",
+    "lay_out",
     "load",
+    "row_seed",
     "stream",
+    "unknown",
     "wrap",
 ]
 
 _HOME = {
-    "Actions": "step",
-    "Backbone": "model",
-    "Belief": "belief",
-    "Canvas": "canvas",
-    "Component": "hookspecs",
-    "Draw": "step",
-    "Guidance": "step",
-    "Look": "look",
+    "Actions": "stage.actions",
+    "Backbone": "model.backbone",
+    "Belief": "stage.belief",
+    "Canvas": "canvas.canvas",
+    "Component": "installed.hookspecs",
+    "Draw": "settings.draw",
+    "Guidance": "settings.draw",
+    "Look": "stage.look",
     "MdmkitError": "errors",
-    "Observer": "observe",
-    "Plan": "plan",
-    "Prompt": "canvas",
-    "Sampler": "sampler",
-    "Step": "step",
+    "Observer": "loop.observe",
+    "Plan": "settings.plan",
+    "Prompt": "canvas.prompt",
+    "Row": "canvas.row",
+    "RowError": "errors",
+    "Sampler": "loop.sampler",
+    "Step": "stage.step",
     "Task": "task",
-    "TextStream": "text_stream",
-    "compose": "composing",
-    "decode": "decoding",
-    "hookimpl": "hookspecs",
-    "load": "loading",
-    "stream": "decoding",
-    "wrap": "wrapping",
+    "TextStream": "watch.text_stream",
+    "Trace": "canvas.trace",
+    "View": "model.cache",
+    "Write": "stage.write",
+    "compose": "config.compose",
+    "decode": "decoding.run",
+    "generate": "hf.wrapping",
+    "hookimpl": "installed.hookspecs",
+    "lay_out": "canvas.layout",
+    "load": "model.loading",
+    "row_seed": "noise",
+    "stream": "decoding.run",
+    "unknown": "errors",
+    "wrap": "hf.wrapping",
 }
+
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mdmkit.errors import MdmkitError, unknown
 
 if TYPE_CHECKING:
-    from mdmkit.model import Backbone
-    from mdmkit.prompts import PromptLike
+    from mdmkit.decoding.prompts import PromptLike
+    from mdmkit.model.backbone import Backbone
 
 # What `judge` says: right or wrong, a number, or several of which "score" is the one that samplers are compared by.
 Verdict = bool | float | Mapping[str, float]

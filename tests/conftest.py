@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mdmkit import registry as registry_module
-from mdmkit.registry import Registry
+from mdmkit.installed import registry as registry_module
+from mdmkit.installed.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,7 +131,7 @@ TOY = {
         import torch
 
         from mdmkit import Backbone
-        from mdmkit.canvas import lay_out
+        from mdmkit.canvas.layout import lay_out
 
         class Toy(Backbone):
             mask_id, vocab, length = 0, 6, 5

@@ -122,7 +122,7 @@ def test_rarer_refreshes_cost_less(load, name):
 @pytest.mark.parametrize("cache", ["prefix", "dual"])
 def test_what_is_frozen_unchanged_is_read_back_exactly(load, name, cache):
     """A window forwarded beside frozen columns of the very same row gives the row's own logits."""
-    from mdmkit.cache import CACHES, View
+    from mdmkit.model.cache import CACHES, View
 
     backbone = load(name)
     tokens = load_file(GOLDEN / "llada" / "logits.safetensors")["input_ids"][:1].repeat(2, 1)

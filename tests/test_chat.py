@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from mdmkit import registry
-from mdmkit.canvas import Prompt
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.cli import main
+from mdmkit.decoding.prompts import read_prompts, with_defaults
 from mdmkit.errors import MdmkitError
-from mdmkit.plan import Plan
-from mdmkit.prompts import read_prompts, with_defaults
+from mdmkit.installed import registry
+from mdmkit.settings.plan import Plan
 from mdmkit.testing.toy import ToyBackbone
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from mdmkit import registry
 from mdmkit.cli import main
+from mdmkit.installed import registry
 
 PLUGIN = '''
 import sys

@@ -8,17 +8,17 @@ import pytest
 from click.testing import CliRunner
 from omegaconf import OmegaConf
 
-from mdmkit import registry as registry_module
 from mdmkit.cli import main
 from mdmkit.cli.show import flow
-from mdmkit.config import resolve
+from mdmkit.config.resolution import resolve
+from mdmkit.installed import registry as registry_module
 
 HEAVY = {
     "torch",
     "transformers",
     "numpy",
-    "mdmkit.step",
-    "mdmkit.sampler",
+    "mdmkit.stage.step",
+    "mdmkit.loop.sampler",
     "toy_parts.stages",
     "toy_parts.backbone",
     "toy_parts.command",
@@ -267,10 +267,10 @@ def test_check_decodes_a_sample_of_a_model(run):
 
 
 def test_check_fails_if_a_mask_survives(run, monkeypatch):
-    from mdmkit.sampler import Sampler
-    from mdmkit.trace import Trace
+    from mdmkit.canvas.trace import Trace
+    from mdmkit.loop import whole
 
-    monkeypatch.setattr(Sampler, "run", lambda self, backbone, canvas, conditioning: (canvas, Trace.blank(canvas)))
+    monkeypatch.setattr(whole, "fill_canvas", lambda sampler, model, canvas, given: (canvas, Trace.blank(canvas)))
     done = run("check", "toy:x")
     assert done.exit_code == 1
     assert "FAIL model toy:x: 5 masks are left after decoding" in done.stdout

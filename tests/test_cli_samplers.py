@@ -7,11 +7,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from mdmkit import registry as registry_module
 from mdmkit.cli import main
-from mdmkit.composing import compose
-from mdmkit.facts import facts
-from mdmkit.registry import Registry
+from mdmkit.config.compose import compose
+from mdmkit.config.facts import facts
+from mdmkit.installed import registry as registry_module
+from mdmkit.installed.registry import Registry
 
 PARTS = """
 from dataclasses import dataclass

@@ -5,8 +5,9 @@ import itertools
 import pytest
 
 import mdmkit
-from mdmkit import MdmkitError, registry
-from mdmkit.schema import read
+from mdmkit import MdmkitError
+from mdmkit.config.schema import read
+from mdmkit.installed import registry
 from mdmkit.testing import ToyBackbone
 
 PARTS = {

@@ -10,7 +10,8 @@ import torch
 
 import mdmkit
 from mdmkit import Draw, MdmkitError, Plan, Sampler, compose, load
-from mdmkit.canvas import Prompt
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.loop.whole import fill_canvas
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def test_a_composed_sampler_decodes(installed):
     for name in ("plain", "forked"):
         sampler = compose(name, registry=installed)
         canvas, conditioning = model.encode([Prompt(text="1 2"), Prompt(ids=(3, 0, 0, 4))], sampler.plan)
-        filled, _ = sampler.run(model, canvas, conditioning)
+        filled, _ = fill_canvas(sampler, model, canvas, conditioning)
         assert not filled.masked.any()
 
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import pytest
 
 from mdmkit import MdmkitError
-from mdmkit.config import resolve
-from mdmkit.schema import REQUIRED, UNKNOWN, of_class, read
-from mdmkit.values import describe, fit, hint_of
+from mdmkit.config.resolution import resolve
+from mdmkit.config.schema import REQUIRED, UNKNOWN, of_class, read
+from mdmkit.config.values import describe, fit, hint_of
 
 MINIMAL = {"score": "likely", "select": "best"}
 
@@ -269,7 +269,7 @@ def test_static_and_imported_schemas_agree(installed):
 def test_the_core_sections_are_read_statically():
     from mdmkit import Draw, Plan
 
-    for target, cls in (("mdmkit.plan:Plan", Plan), ("mdmkit.step:Draw", Draw)):
+    for target, cls in (("mdmkit.settings.plan:Plan", Plan), ("mdmkit.settings.draw:Draw", Draw)):
         assert read(target) == of_class(cls)
 
 

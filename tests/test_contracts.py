@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from mdmkit import ops
-from mdmkit.canvas import Prompt
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
-from mdmkit.plan import Plan
-from mdmkit.stages import Write
-from mdmkit.step import Actions
+from mdmkit.settings.plan import Plan
+from mdmkit.stage.actions import Actions
+from mdmkit.stage.write import Write
 from mdmkit.testing import (
     BackboneContract,
     ByConfidence,
@@ -192,7 +192,7 @@ BROKEN_SELECTS = {
 @dataclass(frozen=True)
 class RunsTheModelAgain:
     def __call__(self, step, actions, look):
-        look._runner.forward(step.canvas.tokens, torch.arange(step.rows, device=step.open.device))
+        look._believe.__self__.forward(step.canvas.tokens, torch.arange(step.rows, device=step.open.device))
         return actions.place.sum(-1).float()
 
 

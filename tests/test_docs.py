@@ -17,11 +17,12 @@ import pytest
 from click.testing import CliRunner
 from omegaconf import OmegaConf
 
-from mdmkit import config, hookspecs, registry
 from mdmkit.cli import main
-from mdmkit.plan import Plan
-from mdmkit.registry import KINDS
-from mdmkit.step import Draw, Guidance
+from mdmkit.config import resolution as config
+from mdmkit.installed import hookspecs, registry
+from mdmkit.installed.registry import KINDS
+from mdmkit.settings.draw import Draw, Guidance
+from mdmkit.settings.plan import Plan
 from mdmkit.testing import BackboneContract, CommitContract, LookaheadContract, ScoreContract, SelectContract
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,14 +98,14 @@ def shown(page: Path) -> dict[str, dict[str, str]]:
 
 # What a hook's targets are, where a class says so: the page has to show all of it.
 CLASSES = {
-    "score": ("mdmkit/stages.py", "Score"),
-    "select": ("mdmkit/stages.py", "Select"),
-    "lookahead": ("mdmkit/stages.py", "Lookahead"),
-    "commit": ("mdmkit/stages.py", "Commit"),
-    "search": ("mdmkit/search.py", "Search"),
-    "sampler": ("mdmkit/sampler.py", "Sampler"),
-    "backbone": ("mdmkit/model.py", "Backbone"),
-    "observer": ("mdmkit/observe.py", "Observer"),
+    "score": ("mdmkit/stage/protocols.py", "Score"),
+    "select": ("mdmkit/stage/protocols.py", "Select"),
+    "lookahead": ("mdmkit/stage/protocols.py", "Lookahead"),
+    "commit": ("mdmkit/stage/protocols.py", "Commit"),
+    "search": ("mdmkit/stage/search.py", "Search"),
+    "sampler": ("mdmkit/loop/sampler.py", "Sampler"),
+    "backbone": ("mdmkit/model/backbone.py", "Backbone"),
+    "observer": ("mdmkit/loop/observe.py", "Observer"),
     "task": ("mdmkit/task.py", "Task"),
 }
 
@@ -115,8 +116,8 @@ def test_every_hook_has_a_page_with_its_literal_signature(kind: str) -> None:
     assert page.is_file(), f"hook mdmkit_{kind} has no page docs/hooks/{kind}.md"
     on_page = shown(page)
     hook = f"mdmkit_{kind}"
-    source = declarations((ROOT / "mdmkit/hookspecs.py").read_text())
-    assert on_page.get("mdmkit/hookspecs.py", {}).get(hook) == source[hook]
+    source = declarations((ROOT / "mdmkit/installed/hookspecs.py").read_text())
+    assert on_page.get("mdmkit/installed/hookspecs.py", {}).get(hook) == source[hook]
     if kind in CLASSES:
         file, name = CLASSES[kind]
         real = {k: v for k, v in declarations((ROOT / file).read_text()).items() if k.startswith(f"{name}.")}
@@ -135,7 +136,7 @@ def test_every_hook_of_the_pages_exists() -> None:
 def our_parts() -> list[tuple[str, str]]:
     """(kind, name) of every part that the core and the first-party plugins register."""
     modules = [
-        "mdmkit.builtin",
+        "mdmkit.installed.builtin",
         *(f"mdmkit_{name}.plugin" for name in ("heuristics", "image", "info_gain", "search", "tasks", "text", "zoo")),
     ]
     found = []

@@ -5,8 +5,9 @@ import torch
 
 import mdmkit
 from mdmkit import Draw, Guidance, MdmkitError, Plan, Sampler
-from mdmkit.canvas import Prompt
-from mdmkit.ending import finished
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.loop.ending import finished
+from mdmkit.loop.whole import fill_canvas
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone
 
 END = 3
@@ -59,7 +60,7 @@ def test_rows_that_stop_early_leave_their_neighbours_alone(backbone, lookahead):
 
 def test_what_was_never_decoded_holds_the_end_and_no_mask(backbone):
     canvas, conditioning = backbone.encode([Prompt(text="ab")], Plan(length=16))
-    filled, trace = sampler(penalty={END: -50.0}).run(backbone, canvas, conditioning)
+    filled, trace = fill_canvas(sampler(penalty={END: -50.0}), backbone, canvas, conditioning)
     assert not filled.masked.any()
     assert (filled.tokens[0, -16:] == END).all()
     assert (trace.order[0, -16:] >= 0).tolist() == [True] * 4 + [False] * 12

@@ -14,7 +14,7 @@ import torch
 
 import mdmkit
 from mdmkit import Plan, Sampler
-from mdmkit.stages import Write
+from mdmkit.stage.write import Write
 from mdmkit_heuristics.bounded import BlockRefinement
 from mdmkit_heuristics.edit import Edit
 from mdmkit_heuristics.scores import Confidence, LeftToRight

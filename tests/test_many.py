@@ -10,11 +10,11 @@ import torch
 
 import mdmkit
 from mdmkit import Observer, TextStream
-from mdmkit.canvas import Prompt
-from mdmkit.decoding import Row
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.canvas.row import Row
+from mdmkit.decoding.prompts import read_prompts
+from mdmkit.decoding.units import WINDOW, InOrder, grouped
 from mdmkit.errors import MdmkitError, RowError
-from mdmkit.grouping import WINDOW, InOrder, grouped
-from mdmkit.prompts import read_prompts
 from mdmkit.testing import ToyBackbone
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mdmkit import ops
-from mdmkit.belief import Belief
+from mdmkit.stage.belief import Belief
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from mdmkit.errors import MdmkitError
-from mdmkit.plan import SCHEDULES, Plan
+from mdmkit.settings.plan import SCHEDULES, Plan
 
 
 def counts(masks, targets):

@@ -14,8 +14,8 @@ import torch
 
 import mdmkit
 from mdmkit import Draw, Observer, Plan, Sampler
-from mdmkit.recording import LEVELS, Recording
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone
+from mdmkit.watch.recording import LEVELS, Recording
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "hooks" / "search.py"))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mdmkit import MdmkitError, builtin
-from mdmkit.registry import NotInstalled, Registry, first_party
+from mdmkit import MdmkitError
+from mdmkit.installed import builtin
+from mdmkit.installed.registry import NotInstalled, Registry, first_party
 
 SCORE = """
     from mdmkit import Component, hookimpl
@@ -144,7 +145,7 @@ def test_a_first_party_distribution_that_is_broken_is_not_said_to_be_missing(toy
 
 
 def test_first_party_names_are_of_known_kinds():
-    from mdmkit.registry import KINDS
+    from mdmkit.installed.registry import KINDS
 
     assert {kind for kinds in first_party().values() for kind in kinds} <= set(KINDS)
 

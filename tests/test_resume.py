@@ -12,9 +12,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from mdmkit import registry
 from mdmkit.cli import main
-from mdmkit.grouping import WINDOW
+from mdmkit.decoding.units import WINDOW
+from mdmkit.installed import registry
 
 PLUGIN = '''
 import gc
@@ -25,7 +25,7 @@ import sys
 import torch
 
 from mdmkit import Component, Observer, hookimpl
-from mdmkit.decoding import Row
+from mdmkit.canvas.row import Row
 from mdmkit.testing import ToyBackbone
 from mdmkit.testing.reference import ByConfidence, TakeQuota
 

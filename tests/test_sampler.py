@@ -9,11 +9,12 @@ import torch
 
 import mdmkit
 from mdmkit.errors import MdmkitError
-from mdmkit.observe import Observer
-from mdmkit.plan import Plan
-from mdmkit.sampler import Sampler
-from mdmkit.stages import Write
-from mdmkit.step import Actions, Draw, Guidance
+from mdmkit.loop.observe import Observer
+from mdmkit.loop.sampler import Sampler
+from mdmkit.settings.draw import Draw, Guidance
+from mdmkit.settings.plan import Plan
+from mdmkit.stage.actions import Actions
+from mdmkit.stage.write import Write
 from mdmkit.testing import ToyBackbone
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota
 
@@ -354,7 +355,7 @@ def test_lookahead_runs_on_infills_too():
 
 
 def test_a_cache_that_the_backbone_has_not_is_refused(monkeypatch):
-    from mdmkit import cache
+    from mdmkit.model import cache
 
     monkeypatch.setitem(cache.CACHES, "prefix", cache.Cache)
     with pytest.raises(MdmkitError, match="cache=prefix, but backbone 'ToyBackbone' offers for this model: none"):
@@ -382,7 +383,8 @@ def test_logits_that_are_not_numbers_name_tick_and_row():
 
 
 def test_large_batches_of_states_are_split(monkeypatch):
-    from mdmkit import look, runner
+    from mdmkit.loop import runner
+    from mdmkit.stage import look
 
     whole = run(AHEAD, RAGGED)
     monkeypatch.setattr(runner, "FORWARD_TOKENS", 40)

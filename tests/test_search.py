@@ -9,8 +9,8 @@ import torch
 
 import mdmkit
 from mdmkit import Draw, MdmkitError, Plan, Sampler
-from mdmkit.canvas import Prompt
-from mdmkit.stages import Write
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.stage.write import Write
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, SearchContract, Spread, TakeQuota, ToyBackbone
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "hooks" / "search.py"))
@@ -65,7 +65,7 @@ def test_one_particle_is_the_plain_sampler(backbone, lookahead):
 @pytest.mark.parametrize("lookahead", [False, True])
 def test_the_best_of_four_is_the_best_of_its_four(backbone, lookahead):
     """Each particle's decode is that of a row with the particle's seed."""
-    from mdmkit.search import expand
+    from mdmkit.loop.particles import expand
 
     canvas, _ = backbone.encode([Prompt(text="ab", seed=7)], Plan(length=8))
     seeds = expand(canvas, None, backbone, 4)[0].seed.tolist()
@@ -215,7 +215,7 @@ def test_an_error_under_a_search_names_the_prompt(backbone):
 
 
 def test_a_search_is_a_node_like_any_other(tmp_path):
-    from mdmkit.registry import Registry
+    from mdmkit.installed.registry import Registry
 
     registry = Registry()
     registry.add_file(str(Path(__file__).parents[1] / "examples" / "hooks" / "search.py"))

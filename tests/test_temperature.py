@@ -7,8 +7,8 @@ import torch
 
 import mdmkit
 from mdmkit import MdmkitError, Observer, ops
-from mdmkit.generation import drawing
-from mdmkit.step import Draw
+from mdmkit.hf.keywords import drawing
+from mdmkit.settings.draw import Draw
 from mdmkit.testing import ToyBackbone, make_moment
 
 START, END = 1.7, 0.3

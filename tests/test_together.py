@@ -100,9 +100,9 @@ def test_first_party_names_are_those_that_the_distributions_register():
     import json
     from importlib import resources
 
-    from mdmkit.registry import Registry
+    from mdmkit.installed.registry import Registry
 
-    listed = json.loads(resources.files("mdmkit").joinpath("first_party.json").read_text())
+    listed = json.loads(resources.files("mdmkit.installed").joinpath("first_party.json").read_text())
     registered: dict = {}
     for part in Registry().parts:
         if part.distribution in listed:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mdmkit.trace_page import page
-from mdmkit.trace_page.reading import read_trace
+from mdmkit.watch.page import page
+from mdmkit.watch.page.reading import read_trace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:

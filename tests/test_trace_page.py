@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from mdmkit.cli import main
-from mdmkit.trace_page import embedded
+from mdmkit.watch.page import embedded
 
 # A row in which "b c" is filled in two steps; what a decode of a search writes, which records no steps.
 PLAIN = {

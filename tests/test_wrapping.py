@@ -9,10 +9,10 @@ import torch
 
 import mdmkit
 from mdmkit.errors import MdmkitError
-from mdmkit.generation import ELSEWHERE
-from mdmkit.registry import Registry
+from mdmkit.hf.keywords import ELSEWHERE
+from mdmkit.hf.wrapping import Generated
+from mdmkit.installed.registry import Registry
 from mdmkit.testing import ByConfidence, TakeQuota, ToyBackbone
-from mdmkit.wrapping import Generated
 
 TOY = ToyBackbone()
 M = TOY.mask_id
@@ -22,7 +22,7 @@ PARTS = {"score": ByConfidence(), "select": TakeQuota()}
 def generate(ids: list[list[int]], mask: list[list[int]] | None = None, **options: Any) -> Any:
     attention_mask = None if mask is None else torch.tensor(mask)
     parts = {} if "sampler" in options else PARTS
-    return TOY.generate(torch.tensor(ids), attention_mask, **{**parts, **options})
+    return mdmkit.generate(TOY, torch.tensor(ids), attention_mask, **{**parts, **options})
 
 
 def decoded(prompts: list[Any], **options: Any) -> list[list[int]]:
@@ -32,7 +32,7 @@ def decoded(prompts: list[Any], **options: Any) -> list[list[int]]:
 
 def refused(pattern: str, ids: Any = ((1, 2),), **options: Any) -> None:
     with pytest.raises(MdmkitError, match=pattern) as caught:
-        TOY.generate(torch.tensor(ids) if isinstance(ids, tuple) else ids, **{**PARTS, **options})
+        mdmkit.generate(TOY, torch.tensor(ids) if isinstance(ids, tuple) else ids, **{**PARTS, **options})
     assert "\n" not in str(caught.value)
 
 
@@ -56,7 +56,7 @@ def test_masks_among_the_ids_are_filled_where_they_stand(new: int | None) -> Non
     rows = decoded([[1, M, 3], [M, 4]])
     given = [[1, M, 3, 7], [7, M, 4, 7]]
     ids = torch.tensor(given)
-    filled = TOY.generate(ids, torch.tensor([[1, 1, 1, 0], [0, 1, 1, 0]]), max_new_tokens=new, **PARTS)
+    filled = mdmkit.generate(TOY, ids, torch.tensor([[1, 1, 1, 0], [0, 1, 1, 0]]), max_new_tokens=new, **PARTS)
     assert filled.tolist() == [[*rows[0], 7], [7, *rows[1], 7]]
     assert ids.tolist() == given, "the caller's ids are left alone"
 
@@ -97,8 +97,10 @@ def test_the_models_own_ends_count_without_being_named() -> None:
     row = generate([[1, 2]], max_new_tokens=8)[0].tolist()
     toy = ToyBackbone()
     toy.ends = (row[2],)
-    assert toy.generate(torch.tensor([[1, 2]]), max_new_tokens=8, **PARTS)[0].tolist() == [*row[:3], *[0] * 7]
-    assert toy.generate(torch.tensor([[1, row[2]]]), max_new_tokens=1, **PARTS)[0, 1] == row[2], "a prompt is not cut"
+    assert mdmkit.generate(toy, torch.tensor([[1, 2]]), max_new_tokens=8, **PARTS)[0].tolist() == [*row[:3], *[0] * 7]
+    assert mdmkit.generate(toy, torch.tensor([[1, row[2]]]), max_new_tokens=1, **PARTS)[0, 1] == row[2], (
+        "a prompt is not cut"
+    )
 
 
 def test_return_dict_gives_the_rows_too() -> None:
@@ -178,7 +180,7 @@ def test_the_first_backbone_that_wraps_such_a_model_gets_it() -> None:
     registry = Registry([])
     registry.add_file(__file__)
     wrapped = mdmkit.wrap(7, "words", registry=registry, vocab=11)
-    assert type(wrapped).__name__ == "Asked"
+    assert type(wrapped.backbone).__name__ == "Asked"
     assert (wrapped.vocab, wrapped.samples) == (11, ("words",))
     with pytest.raises(MdmkitError, match=r"no backbone wraps a float\. Installed backbones: asked \(file:"):
         mdmkit.wrap(0.5, registry=registry)
@@ -187,7 +189,8 @@ def test_the_first_backbone_that_wraps_such_a_model_gets_it() -> None:
 def test_what_needs_no_wrapping_is_told_what_to_do() -> None:
     with pytest.raises(MdmkitError, match=r"mdmkit\.load\('zoo:puzzles'\)"):
         mdmkit.wrap("zoo:puzzles")
+    assert mdmkit.wrap(TOY).backbone is TOY
     with pytest.raises(MdmkitError, match="ToyBackbone is a backbone already"):
-        mdmkit.wrap(TOY)
+        mdmkit.wrap(TOY, mask_id=3)
     with pytest.raises(MdmkitError, match="'ToyBackbone' wraps no models"):
         ToyBackbone.wrap(object())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mdmkit import Backbone, Component, MdmkitError, hookimpl
-from mdmkit.canvas import lay_out
+from mdmkit.canvas.layout import lay_out
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

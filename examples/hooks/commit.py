@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from mdmkit import Component, hookimpl
-from mdmkit.stages import Write
+from mdmkit.stage.write import Write
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mdmkit.cli.conversation import Conversation
-    from mdmkit.observe import Observer
+    from mdmkit.loop.observe import Observer
 
 PROMPT = "> "
 
@@ -71,8 +71,8 @@ def chat(
     Every line is a message, or a command such as /help. Ctrl-C stops an answer, Ctrl-D ends.
     """
     from mdmkit.cli.conversation import Conversation, Recipe
-    from mdmkit.layers import config_layer
-    from mdmkit.loading import load
+    from mdmkit.config.layers import config_layer
+    from mdmkit.model.loading import load
 
     if preset is None and not names_sampler(config):
         preset = DEFAULT_SAMPLER

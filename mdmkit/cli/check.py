@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdmkit import registry
 from mdmkit.cli.options import plugin_option
-from mdmkit.config import STAGES
+from mdmkit.config.resolution import STAGES
 from mdmkit.errors import MdmkitError
-from mdmkit.registry import NotInstalled, Part, Registry
+from mdmkit.installed import registry
+from mdmkit.installed.part import Part
+from mdmkit.installed.registry import NotInstalled, Registry
 
 if TYPE_CHECKING:
-    from mdmkit.sampler import Sampler
+    from mdmkit.loop.sampler import Sampler
 
 
 @click.command()
@@ -49,12 +50,12 @@ def check(ref: str | None) -> None:
 def try_part(part: Part, found: Registry) -> str:
     """Use one part as far as it goes without a model; return what there is to say about it."""
     if part.kind == "sampler":
-        from mdmkit.composing import compose
+        from mdmkit.config.compose import compose
 
         compose(f"{part.distribution}:{part.name}", registry=found)
         return ""
     if part.kind in STAGES:
-        from mdmkit.composing import instantiate
+        from mdmkit.config.compose import instantiate
 
         cls = found.load(part)
         required = _required(cls)
@@ -78,15 +79,16 @@ def try_model(ref: str, found: Registry) -> str:
     Raises:
         MdmkitError: it cannot be loaded, no score or select is installed, or a mask survives.
     """
-    from mdmkit.canvas import Prompt
-    from mdmkit.loading import load
+    from mdmkit.canvas.prompt import Prompt
+    from mdmkit.loop.whole import fill_canvas
+    from mdmkit.model.loading import load
 
     backbone = load(ref, registry=found)
     sampler = _minimal_sampler(found, None if backbone.length else 8)
     # A model without samples fills eight masks.
     prompt = Prompt(text=backbone.samples[0]) if backbone.samples else Prompt(ids=(backbone.mask_id,) * 8)
     canvas, conditioning = backbone.encode([prompt], sampler.plan)
-    filled, trace = sampler.run(backbone, canvas, conditioning)
+    filled, trace = fill_canvas(sampler, backbone, canvas, conditioning)
     left = int(filled.masked.sum())
     if left:
         raise MdmkitError(f"{left} masks are left after decoding {prompt}.")
@@ -96,7 +98,7 @@ def try_model(ref: str, found: Registry) -> str:
 
 def _minimal_sampler(found: Registry, length: int | None) -> Any:
     """The first score and the first greedy select that are installed."""
-    from mdmkit.composing import compose, instantiate
+    from mdmkit.config.compose import compose, instantiate
 
     scores, selects = found.of_kind("score"), found.of_kind("select")
     for kind, parts in (("score", scores), ("select", selects)):

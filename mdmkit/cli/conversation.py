@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit import registry
-from mdmkit.config import STAGES
+from mdmkit.config.layers import config_layer
+from mdmkit.config.resolution import STAGES
 from mdmkit.errors import MdmkitError, unknown
-from mdmkit.layers import config_layer
+from mdmkit.installed import registry
 
 if TYPE_CHECKING:
-    from mdmkit.canvas import Prompt
-    from mdmkit.decoding import Row
-    from mdmkit.model import Backbone
-    from mdmkit.observe import Observer
-    from mdmkit.sampler import Sampler
+    from mdmkit.canvas.prompt import Prompt
+    from mdmkit.canvas.row import Row
+    from mdmkit.loop.observe import Observer
+    from mdmkit.loop.sampler import Sampler
+    from mdmkit.model.backbone import Backbone
 
 DEFAULT_LENGTH = 128
 
@@ -31,7 +31,7 @@ class Recipe:
     overrides: tuple[str, ...] = ()
 
     def compose(self) -> Sampler:
-        from mdmkit.composing import compose
+        from mdmkit.config.compose import compose
 
         return compose(self.preset, config=self.config, overrides=self.overrides)
 
@@ -67,7 +67,7 @@ class Conversation:
         Raises:
             MdmkitError: the conversation cannot be encoded, or the decode fails.
         """
-        from mdmkit.decoding import decode_batches
+        from mdmkit.decoding.run import decode_batches
 
         prompt = self._prompt((*self.messages, ("user", text)))
         self._check(prompt)
@@ -83,7 +83,7 @@ class Conversation:
         return self.sampler.plan.length or self.backbone.length or DEFAULT_LENGTH
 
     def _prompt(self, messages: tuple[tuple[str, str], ...], **changes: Any) -> Prompt:
-        from mdmkit.canvas import Prompt
+        from mdmkit.canvas.prompt import Prompt
         from mdmkit.noise import row_seed
 
         told: dict[str, Any] = {

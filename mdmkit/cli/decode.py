@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdmkit import registry
 from mdmkit.cli.filing import Filing, TracePictures
 from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
 from mdmkit.cli.output import DocumentFile, check_targets, is_stdout
@@ -18,12 +17,13 @@ from mdmkit.cli.results import Results, open_rows
 from mdmkit.cli.resuming import check_resume, identity, rows_of, write_record
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.errors import MdmkitError
+from mdmkit.installed import registry
 
 if TYPE_CHECKING:
-    from mdmkit.canvas import Prompt
-    from mdmkit.decoding import Row
-    from mdmkit.model import Backbone
-    from mdmkit.recording import Recording
+    from mdmkit.canvas.prompt import Prompt
+    from mdmkit.canvas.row import Row
+    from mdmkit.model.backbone import Backbone
+    from mdmkit.watch.recording import Recording
 
 DEFAULT_MODEL = "zoo:puzzles"
 DEFAULT_SAMPLER = "info_gain"
@@ -134,9 +134,9 @@ def decode(
         overwrite,
         "--output" if resume else None,
     )
-    from mdmkit.composing import compose
-    from mdmkit.loading import load
-    from mdmkit.prompts import with_defaults
+    from mdmkit.config.compose import compose
+    from mdmkit.decoding.prompts import with_defaults
+    from mdmkit.model.loading import load
 
     if preset is None and not names_sampler(config):
         preset = DEFAULT_SAMPLER
@@ -168,7 +168,7 @@ def decode(
         live = bool(live)
     recording = None
     if trace is not None:
-        from mdmkit.recording import Recording
+        from mdmkit.watch.recording import Recording
 
         recording = Recording()
         listening.append(recording)
@@ -208,7 +208,7 @@ def _told(row: Row, filing: Filing | None, pictures: TracePictures | None) -> di
 
 
 def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
-    from mdmkit.prompts import read_prompts
+    from mdmkit.decoding.prompts import read_prompts
 
     if not backbone.samples:
         raise MdmkitError(
@@ -245,6 +245,6 @@ def _show(results: Results, calls: int, seconds: float) -> None:
 
 
 def _version() -> str:
-    import mdmkit
+    from mdmkit import version
 
-    return mdmkit.__version__
+    return version.__version__

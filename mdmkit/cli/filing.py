@@ -9,8 +9,8 @@ from mdmkit.cli.output import check_targets, write_whole
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
-    from mdmkit.decoding import Row
-    from mdmkit.files import Files
+    from mdmkit.canvas.row import Row
+    from mdmkit.model.files import Files
 
 ROWS = (".jsonl", ".json")
 

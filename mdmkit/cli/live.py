@@ -12,16 +12,17 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mdmkit.observe import Observer
+from mdmkit.loop.observe import Observer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit.canvas import Canvas
-    from mdmkit.model import Backbone
-    from mdmkit.sampler import Sampler
-    from mdmkit.step import Actions, Step
-    from mdmkit.trace import Trace
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.canvas.trace import Trace
+    from mdmkit.loop.sampler import Sampler
+    from mdmkit.model.backbone import Backbone
+    from mdmkit.stage.actions import Actions
+    from mdmkit.stage.step import Step
 
 FRAME_SECONDS = 0.08
 MASK_SIGN = "▁"

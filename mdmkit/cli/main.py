@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from mdmkit import __version__, registry
 from mdmkit.errors import MdmkitError
+from mdmkit.installed import registry
+from mdmkit.version import __version__
 
 
 class Refused(click.ClickException):

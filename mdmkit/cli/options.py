@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from mdmkit import registry
 from mdmkit.errors import MdmkitError
+from mdmkit.installed import registry
 
 Command = Callable[..., Any]
 
@@ -65,7 +65,7 @@ def chat_option(command: Command) -> Command:
 
 def names_sampler(config: Path | None) -> bool:
     """Say whether a config file says which sampler it is about, or builds one itself."""
-    from mdmkit.layers import config_layer
+    from mdmkit.config.layers import config_layer
 
     if config is not None and not config.is_file():
         return True  # a pipe can be read once only, and whoever composes on the fly says what

@@ -9,11 +9,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mdmkit import __version__, registry
 from mdmkit.cli.options import plugin_option
+from mdmkit.installed import registry
+from mdmkit.version import __version__
 
 if TYPE_CHECKING:
-    from mdmkit.registry import Broken, Part
+    from mdmkit.installed.part import Broken, Part
 
 
 @click.command()

@@ -11,9 +11,9 @@ from mdmkit.errors import MdmkitError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mdmkit.canvas import Prompt
-    from mdmkit.model import Backbone
-    from mdmkit.plan import Plan
+    from mdmkit.canvas.prompt import Prompt
+    from mdmkit.model.backbone import Backbone
+    from mdmkit.settings.plan import Plan
 
 
 def gather(
@@ -27,7 +27,7 @@ def gather(
     Raises:
         MdmkitError: an id is no number; the file is missing, empty, not JSON lines, or holds a bad line.
     """
-    from mdmkit.prompts import as_prompt, read_prompts
+    from mdmkit.decoding.prompts import as_prompt, read_prompts
 
     prompts = read_prompts([*texts, *(_numbers(line) for line in ids)], seed)
     lines: dict[int, str] = {}

@@ -11,7 +11,7 @@ from mdmkit.cli.resuming import Kept, is_record, reopen, write_record
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
-    from mdmkit.decoding import Row
+    from mdmkit.canvas.row import Row
 
 # A row as it is written, and its trace where one is asked for.
 Written = tuple[dict[str, Any], dict[str, Any] | None]
@@ -60,7 +60,7 @@ class Results:
         kept: Kept,
         told: Callable[[Row], dict[str, Any]] = lambda row: row.json(),
     ):
-        from mdmkit.grouping import InOrder
+        from mdmkit.decoding.units import InOrder
 
         self.file, self.trace, self.traced, self.collect, self.told = file, trace, traced, collect, told
         self.rows: list[dict[str, Any]] = []

@@ -13,7 +13,7 @@ from mdmkit.cli.output import can_resume, record_of, write_json
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
-    from mdmkit.canvas import Prompt
+    from mdmkit.canvas.prompt import Prompt
 
 _ABSENT = "nothing"
 

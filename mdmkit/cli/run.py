@@ -14,12 +14,12 @@ import click
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
-    from mdmkit.canvas import Prompt
+    from mdmkit.canvas.prompt import Prompt
     from mdmkit.cli.requests import Size
     from mdmkit.cli.results import Results
-    from mdmkit.model import Backbone
-    from mdmkit.observe import Observer
-    from mdmkit.sampler import Sampler
+    from mdmkit.loop.observe import Observer
+    from mdmkit.loop.sampler import Sampler
+    from mdmkit.model.backbone import Backbone
 
 # Below this many weights, handing work to a second thread costs more than it saves.
 ONE_THREAD_WEIGHTS = 20_000_000
@@ -46,9 +46,9 @@ def run(
         lines: where a prompt came from, for messages.
         done: indices of the prompts whose rows the results have already.
     """
-    from mdmkit.decoding import decode_batches
+    from mdmkit.decoding.run import decode_batches
+    from mdmkit.decoding.units import grouped
     from mdmkit.errors import RowError
-    from mdmkit.grouping import grouped
 
     def length(prompt: Prompt) -> int:
         return sizes[prompt.index].length

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from mdmkit import registry
 from mdmkit.cli.options import plugin_option
-from mdmkit.facts import Facts, facts
+from mdmkit.config.facts import Facts, facts
+from mdmkit.installed import registry
 
 HEADS = ["sampler", "forwards", "cache", "for", "seeds", "paper"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdmkit import registry
 from mdmkit.cli.options import composing
-from mdmkit.config import ABOUT, KEYS, Resolved, resolve
+from mdmkit.config.resolution import ABOUT, KEYS, Resolved, resolve
 from mdmkit.errors import MdmkitError
+from mdmkit.installed import registry
 
 if TYPE_CHECKING:
     from pathlib import Path

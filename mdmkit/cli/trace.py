@@ -26,8 +26,8 @@ def trace(files: tuple[Path, ...], output: Path | None, overwrite: bool, rows: t
     output = output if output is not None else files[0].with_suffix(".html")
     check_targets({"--output": output}, {f"FILE {path}": path for path in files}, overwrite, resumable=False)
 
-    from mdmkit.trace_page import page
-    from mdmkit.trace_page.reading import read_trace
+    from mdmkit.watch.page import page
+    from mdmkit.watch.page.reading import read_trace
 
     read = {path: read_trace(path, rows) for path in dict.fromkeys(files)}
     text = page((str(path), document) for path, document in read.items())

@@ -9,17 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdmkit.cache import CACHES
-from mdmkit.canvas import Canvas, Prompt
+from mdmkit.canvas.canvas import Canvas
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.decoding.prompts import read_prompts
 from mdmkit.errors import MdmkitError
-from mdmkit.plan import Plan
-from mdmkit.prompts import read_prompts
-from mdmkit.sampler import Sampler
+from mdmkit.loop.sampler import Sampler
+from mdmkit.loop.whole import fill_canvas
+from mdmkit.model.cache import CACHES
+from mdmkit.settings.plan import Plan
 from mdmkit.testing.contract import Contract
 from mdmkit.testing.reference import ByConfidence, TakeQuota
 
 if TYPE_CHECKING:
-    from mdmkit.model import Backbone
+    from mdmkit.model.backbone import Backbone
 
 
 class BackboneContract(Contract):
@@ -129,7 +131,8 @@ class BackboneContract(Contract):
 
     def test_decodes_to_the_end_and_says_one_thing_per_row(self, backbone: Backbone) -> None:
         prompts, canvas, conditioning = self._encode(backbone)
-        filled, trace = Sampler(ByConfidence(), TakeQuota(), plan=self.plan).run(backbone, canvas, conditioning)
+        sampler = Sampler(ByConfidence(), TakeQuota(), plan=self.plan)
+        filled, trace = fill_canvas(sampler, backbone, canvas, conditioning)
         assert not filled.masked.any(), "masks survive"
         assert torch.equal(filled.tokens[~canvas.editable], canvas.tokens[~canvas.editable]), "given tokens changed"
         never = torch.tensor(sorted({backbone.mask_id, *backbone.forbidden}), device=filled.tokens.device)

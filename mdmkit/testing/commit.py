@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.sampler import Sampler
-from mdmkit.stages import Write
+from mdmkit.loop.sampler import Sampler
+from mdmkit.stage.write import Write
 from mdmkit.testing.reference import ByConfidence, TakeQuota
 from mdmkit.testing.stage import SEEDS, StageContract, at_temperatures
 from mdmkit.testing.steps import Moment, make_moment
 
 if TYPE_CHECKING:
-    from mdmkit.canvas import Canvas
-    from mdmkit.plan import Plan
-    from mdmkit.step import Draw
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.settings.draw import Draw
+    from mdmkit.settings.plan import Plan
 
 
 class CommitContract(StageContract):
     """Write the chosen action. Set `component`, or define `make`.
 
     A commit whose result can differ from the plainly written action says so with `rewrites = True`; any other must
-    give exactly what `mdmkit.stages.Write` gives.
+    give exactly what `mdmkit.stage.write.Write` gives.
     """
 
     def inputs(self, moment: Moment, span: slice) -> tuple[Any, ...]:

@@ -15,13 +15,13 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.overrides import TorchFunctionMode
 
-from mdmkit.observe import Observer
-from mdmkit.step import Step
+from mdmkit.loop.observe import Observer
+from mdmkit.stage.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mdmkit.belief import Belief
+    from mdmkit.stage.belief import Belief
 
 _FACTORIES = (torch.arange, torch.tensor, torch.zeros, torch.ones, torch.full, torch.empty, torch.linspace, torch.eye)
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.sampler import Sampler
+from mdmkit.loop.sampler import Sampler
 from mdmkit.testing.reference import ByConfidence, Spread
 from mdmkit.testing.stage import SEEDS, StageContract, at_temperatures
 from mdmkit.testing.steps import Moment, make_moment
 
 if TYPE_CHECKING:
-    from mdmkit.plan import Plan
-    from mdmkit.step import Draw
+    from mdmkit.settings.draw import Draw
+    from mdmkit.settings.plan import Plan
 
 
 class LookaheadContract(StageContract):
@@ -46,7 +46,7 @@ class LookaheadContract(StageContract):
     def test_runs_no_forward_of_its_own(self) -> None:
         moment = make_moment()
         step, actions, look = self.inputs(moment, moment.hull)
-        runner = look._runner
+        runner = look._believe.__self__
         before = runner.calls, runner.rows.tolist()
         with torch.no_grad():
             self.make()(step, actions, look)

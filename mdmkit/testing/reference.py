@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import noise, ops
-from mdmkit.step import Actions
+from mdmkit.stage.actions import Actions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit.look import Look
-    from mdmkit.step import Step
+    from mdmkit.stage.look import Look
+    from mdmkit.stage.step import Step
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.sampler import Sampler
+from mdmkit.loop.sampler import Sampler
 from mdmkit.testing.reference import TakeQuota
 from mdmkit.testing.stage import SEEDS, StageContract
 from mdmkit.testing.steps import Moment, make_moment
 
 if TYPE_CHECKING:
-    from mdmkit.plan import Plan
-    from mdmkit.step import Draw
+    from mdmkit.settings.draw import Draw
+    from mdmkit.settings.plan import Plan
 
 
 class ScoreContract(StageContract):

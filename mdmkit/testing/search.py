@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from mdmkit.canvas import Prompt
-from mdmkit.plan import Plan
-from mdmkit.sampler import Sampler
-from mdmkit.step import Draw
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.loop.sampler import Sampler
+from mdmkit.loop.whole import fill_canvas
+from mdmkit.settings.draw import Draw
+from mdmkit.settings.plan import Plan
 from mdmkit.testing.contract import Contract
 from mdmkit.testing.laws import call_without_host
 from mdmkit.testing.reference import ByConfidence, TakeQuota
@@ -39,7 +40,7 @@ class SearchContract(Contract):
         backbone = ToyBackbone(dtype=torch.float64)
         prompts = [Prompt(text=text, seed=seed) for text, seed in zip(texts, seeds, strict=True)]
         canvas, conditioning = backbone.encode(prompts, plan)
-        filled, trace = self.sampler(self.make(), plan).run(backbone, canvas, conditioning)
+        filled, trace = fill_canvas(self.sampler(self.make(), plan), backbone, canvas, conditioning)
         assert not filled.masked.any(), "a mask survives"
         assert len(filled.tokens) == len(texts), "one particle of each row is left at the end"
         return [
@@ -92,7 +93,7 @@ class SearchContract(Contract):
 
         backbone = ToyBackbone(dtype=torch.float64)
         canvas, conditioning = backbone.encode([Prompt(text=text) for text in PROMPTS], Plan())
-        self.sampler(Watched(), Plan()).run(backbone, canvas, conditioning)
+        fill_canvas(self.sampler(Watched(), Plan()), backbone, canvas, conditioning)
         assert seen
         for parents, choice, live in seen:
             rows = torch.arange(len(parents)) // search.particles

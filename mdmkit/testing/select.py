@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.sampler import Sampler
+from mdmkit.loop.sampler import Sampler
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft
 from mdmkit.testing.stage import SEEDS, StageContract, at_temperatures
 from mdmkit.testing.steps import Moment, make_moment
 
 if TYPE_CHECKING:
-    from mdmkit.plan import Plan
-    from mdmkit.step import Actions, Draw
+    from mdmkit.settings.draw import Draw
+    from mdmkit.settings.plan import Plan
+    from mdmkit.stage.actions import Actions
 
 
 class SelectContract(StageContract):

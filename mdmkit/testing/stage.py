@@ -11,17 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdmkit.canvas import Prompt
-from mdmkit.plan import Plan
-from mdmkit.schema import build, parameters
-from mdmkit.step import Draw
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.config.schema import build, parameters
+from mdmkit.loop.whole import fill_canvas
+from mdmkit.settings.draw import Draw
+from mdmkit.settings.plan import Plan
 from mdmkit.testing.contract import Contract
 from mdmkit.testing.laws import Patience, call_without_host, no_global_randomness, unmutated
 from mdmkit.testing.steps import Moment, make_moment
 from mdmkit.testing.toy import ToyBackbone
 
 if TYPE_CHECKING:
-    from mdmkit.sampler import Sampler
+    from mdmkit.loop.sampler import Sampler
 
 SEEDS = range(3)
 PROMPTS = ("ab", "c__d_a", "_", "abcdefg", "")
@@ -150,7 +151,7 @@ class StageContract(Contract):
         rows = [Prompt(text=text, seed=first_seed + i, index=i) for i, text in enumerate(prompts)]
         canvas, conditioning = backbone.encode(rows, plan)
         patience = Patience(20 * canvas.tokens.shape[1])
-        filled, _ = self.sampler(self.make(), plan, draw).run(backbone, canvas, conditioning, [patience])
+        filled, _ = fill_canvas(self.sampler(self.make(), plan, draw), backbone, canvas, conditioning, [patience])
         return canvas, filled
 
 

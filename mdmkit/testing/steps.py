@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdmkit.belief import Belief
-from mdmkit.cache import Cache
-from mdmkit.canvas import Canvas
-from mdmkit.hidden import Hidden
-from mdmkit.look import Look
-from mdmkit.plan import Plan
-from mdmkit.runner import Runner
-from mdmkit.step import Actions, Draw, Step
+from mdmkit.canvas.canvas import Canvas
+from mdmkit.loop.runner import Runner
+from mdmkit.model.cache import Cache
+from mdmkit.settings.draw import Draw
+from mdmkit.settings.plan import Plan
+from mdmkit.stage.actions import Actions
+from mdmkit.stage.belief import Belief
+from mdmkit.stage.hidden import Hidden
+from mdmkit.stage.look import Look
+from mdmkit.stage.step import Step
 from mdmkit.testing.reference import Spread
 from mdmkit.testing.toy import PAD, ToyBackbone
 
@@ -89,7 +91,8 @@ class Moment:
         now = runner.forward(self.canvas.tokens, torch.arange(len(self.open)))
         ahead = runner.forward(states.flatten(0, 1)[where], where // states.shape[1])
         remaining = (states == self.canvas.mask_id) & self.canvas.editable[:, None]
-        return Look(runner, now, ahead, where, remaining, self.canvas.masked, span or self.hull)
+        masked, vocab = self.canvas.masked, self.backbone.vocab
+        return Look(runner.belief, vocab, now, ahead, where, remaining, masked, span or self.hull)
 
     def rows(self, index: list[int]) -> Moment:
         """The same moment with these rows only, in this order."""

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.canvas import Canvas, Prompt, lay_out
+from mdmkit.canvas.canvas import Canvas
+from mdmkit.canvas.layout import lay_out
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
-from mdmkit.model import Backbone
+from mdmkit.model.backbone import Backbone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mdmkit.plan import Plan
+    from mdmkit.settings.plan import Plan
 
 PAD = 0
 

@@ -13,7 +13,8 @@ import torch
 
 import mdmkit
 from mdmkit import MdmkitError, Plan
-from mdmkit.observe import Observer
+from mdmkit.loop.observe import Observer
+from mdmkit.loop.whole import fill_canvas
 from mdmkit.testing import BackboneContract
 
 pytest.importorskip("diffusers")
@@ -99,10 +100,10 @@ def test_guided_logits_are_those_of_the_pipelines_own_call(folders: dict[str, Pa
         free, told = answered.chunk(2)
         expected = (free + 3.0 * (told - free)).flatten(2).transpose(1, 2)
         listener = Listener()
-        canvas, conditioning = ours.encode(mdmkit.prompts.read_prompts(["a red cat"], 0), Plan())
+        canvas, conditioning = ours.encode(mdmkit.decoding.prompts.read_prompts(["a red cat"], 0), Plan())
         canvas = canvas.with_tokens(tokens[:1].flatten(1))
         sampler = mdmkit.compose("confidence", guidance={"scale": 3.0}, plan={"steps": 1})
-        sampler.run(ours, canvas, conditioning, [listener])
+        fill_canvas(sampler, ours, canvas, conditioning, [listener])
         torch.testing.assert_close(
             listener.logits[0][..., : tiny.CODES], expected[:, listener.spans[0]], rtol=1e-5, atol=1e-5
         )
@@ -116,7 +117,7 @@ def test_micro_conditions_reach_the_model(folders: dict[str, Path]) -> None:
     theirs("a", num_inference_steps=1, height=8, width=12, output_type="latent", guidance_scale=1.0, **crop)
     options = {"width": 12, "height": 8, "crop": [1, 2], "aesthetic_score": 4}
     ours = mdmkit.load(str(folders["amused"]), device="cpu", **options)
-    _, (hidden, pooled, micro) = ours.encode(mdmkit.prompts.read_prompts(["a"], 0), Plan())
+    _, (hidden, pooled, micro) = ours.encode(mdmkit.decoding.prompts.read_prompts(["a"], 0), Plan())
     assert ours.grid == (4, 6)
     assert torch.equal(micro[:1], calls[0]["micro_conds"])
     torch.testing.assert_close(hidden[:1], calls[0]["encoder_hidden_states"])
@@ -166,8 +167,8 @@ def test_rows_are_independent_and_guidance_counts_two(maskgit: Any, preset: str)
 def test_guidance_moves_away_from_no_class_and_leaves_given_cells_visible(maskgit: Any) -> None:
     """The branch without a prompt is the class row of none, with the same cells shown."""
     cells = [*range(8), *[maskgit.mask_id] * 8]
-    canvas, conditioning = maskgit.encode(mdmkit.prompts.read_prompts([cells], 0), Plan())
-    told = maskgit.condition(mdmkit.prompts.read_prompts(["dog"], 0))
+    canvas, conditioning = maskgit.encode(mdmkit.decoding.prompts.read_prompts([cells], 0), Plan())
+    told = maskgit.condition(mdmkit.decoding.prompts.read_prompts(["dog"], 0))
 
     def logits(conditioning: Any, row: int) -> torch.Tensor:
         chosen = maskgit.select(conditioning, torch.tensor([row]))
@@ -176,7 +177,7 @@ def test_guidance_moves_away_from_no_class_and_leaves_given_cells_visible(maskgi
 
     listener = Listener()
     sampler = mdmkit.compose("confidence", guidance={"scale": 4.0}, plan={"steps": 1})
-    sampler.run(maskgit, canvas, told, [listener])
+    fill_canvas(sampler, maskgit, canvas, told, [listener])
     free, with_class = logits(told, 1), logits(told, 0)
     guided = (free + 4 * (with_class - free))[:, listener.spans[0]]
     torch.testing.assert_close(listener.logits[0][..., : tiny.CODES], guided)
@@ -185,7 +186,7 @@ def test_guidance_moves_away_from_no_class_and_leaves_given_cells_visible(maskgi
 
 def test_guidance_grows_with_the_share_that_is_filled(maskgit: Any) -> None:
     """A quarter of the open cells is filled, so the scale is 1 + (5 − 1)/4; in the first step it is 1."""
-    prompts = mdmkit.prompts.read_prompts(["dog"], 0)
+    prompts = mdmkit.decoding.prompts.read_prompts(["dog"], 0)
     canvas, told = maskgit.encode(prompts, Plan())
     filled = canvas.with_tokens(canvas.tokens.index_fill(1, torch.arange(4), 1))
 
@@ -196,7 +197,7 @@ def test_guidance_grows_with_the_share_that_is_filled(maskgit: Any) -> None:
     for state, scale in ((canvas, 1.0), (filled, 2.0)):
         listener = Listener()
         sampler = mdmkit.compose("confidence", guidance={"scale": 5.0, "ramp": True}, plan={"steps": 1})
-        sampler.run(maskgit, state, told, [listener])
+        fill_canvas(sampler, maskgit, state, told, [listener])
         free, with_class = logits(state.tokens, 1), logits(state.tokens, 0)
         expected = (free + scale * (with_class - free))[:, listener.spans[0], : tiny.CODES]
         torch.testing.assert_close(listener.logits[0][..., : tiny.CODES], expected)
@@ -210,9 +211,9 @@ def test_given_codes_stay(maskgit: Any) -> None:
 
 
 def test_particles_keep_their_rows_prompts(maskgit: Any) -> None:
-    from mdmkit.search import expand
+    from mdmkit.loop.particles import expand
 
-    canvas, conditioning = maskgit.encode(mdmkit.prompts.read_prompts(["cat", "dog"], 0), Plan())
+    canvas, conditioning = maskgit.encode(mdmkit.decoding.prompts.read_prompts(["cat", "dog"], 0), Plan())
     wide, wider = expand(canvas, conditioning, maskgit, 3)
     assert len(wide.tokens) == 6
     for each, own in zip(wider, conditioning, strict=True):

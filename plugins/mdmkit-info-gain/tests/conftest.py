@@ -6,7 +6,7 @@ import pytest
 
 import mdmkit
 from mdmkit import ops
-from mdmkit.step import Actions
+from mdmkit.stage.actions import Actions
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mdmkit import MdmkitError, noise
-from mdmkit.plan import Plan
-from mdmkit.sampler import Sampler
+from mdmkit.loop.sampler import Sampler
+from mdmkit.settings.plan import Plan
 from mdmkit.testing import LookaheadContract, SelectContract, ToyBackbone, make_moment
 from mdmkit.testing import select as select_laws
 from mdmkit.testing import stage as stage_laws

@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
-from mdmkit.plan import Plan
-from mdmkit.sampler import Sampler
-from mdmkit.step import Draw
+from mdmkit.loop.sampler import Sampler
+from mdmkit.settings.draw import Draw
+from mdmkit.settings.plan import Plan
 from mdmkit.testing import ToyBackbone
 from mdmkit_info_gain.branch import Branch
 from mdmkit_info_gain.lookahead import InfoGain

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mdmkit.config import resolve
-from mdmkit.registry import Registry
+from mdmkit.config.resolution import resolve
+from mdmkit.installed.registry import Registry
 from mdmkit_info_gain.plugin import PRESETS
 
 REGISTRY = Registry()

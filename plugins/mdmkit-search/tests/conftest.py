@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mdmkit import noise, ops
-from mdmkit.registry import Registry
-from mdmkit.step import Actions
+from mdmkit.installed.registry import Registry
+from mdmkit.stage.actions import Actions
 from mdmkit.testing import ToyBackbone
 
 

@@ -7,8 +7,8 @@ import torch
 
 import mdmkit
 from mdmkit import MdmkitError
-from mdmkit.plan import Plan
-from mdmkit.sampler import Sampler
+from mdmkit.loop.sampler import Sampler
+from mdmkit.settings.plan import Plan
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, SearchContract, Spread, TakeQuota, ToyBackbone
 from mdmkit_search.beam import Beam
 

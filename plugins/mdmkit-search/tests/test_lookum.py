@@ -7,9 +7,9 @@ import torch
 
 import mdmkit
 from mdmkit import MdmkitError
-from mdmkit.plan import Plan
-from mdmkit.sampler import Sampler
-from mdmkit.step import Draw
+from mdmkit.loop.sampler import Sampler
+from mdmkit.settings.draw import Draw
+from mdmkit.settings.plan import Plan
 from mdmkit.testing import ByConfidence, LookaheadContract, SelectContract, ToyBackbone, make_step
 from mdmkit_search.lookum import Paths, Verifier
 

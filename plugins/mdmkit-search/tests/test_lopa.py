@@ -4,8 +4,8 @@ import pytest
 
 import mdmkit
 from mdmkit import MdmkitError
-from mdmkit.plan import Plan
-from mdmkit.sampler import Sampler
+from mdmkit.loop.sampler import Sampler
+from mdmkit.settings.plan import Plan
 from mdmkit.testing import ByConfidence, LookaheadContract, SelectContract
 from mdmkit_search.lopa import BranchConfidence, Branches
 

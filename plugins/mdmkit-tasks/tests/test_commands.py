@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mdmkit import registry
 from mdmkit.cli import main
+from mdmkit.installed import registry
 
 TASKS = '''
 from mdmkit import Component, hookimpl

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 import mdmkit
-from mdmkit import registry
 from mdmkit.cli import main
+from mdmkit.installed import registry
 
 lm_eval = pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed: extra `harness`")
 pytest.importorskip("datasets")

@@ -11,7 +11,8 @@ import torch
 
 import mdmkit
 from mdmkit import MdmkitError
-from mdmkit.canvas import Prompt, lay_out
+from mdmkit.canvas.layout import lay_out
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.testing import ToyBackbone
 from mdmkit_tasks.likelihood import Pair, _maskings, _segments, log_likelihood, pair
 

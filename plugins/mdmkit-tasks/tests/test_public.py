@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mdmkit import MdmkitError
-from mdmkit.prompts import read_prompts
+from mdmkit.decoding.prompts import read_prompts
 from mdmkit.task import bare
 from mdmkit_tasks.judges.countdown import value
 from mdmkit_tasks.public import shots

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from mdmkit import registry
 from mdmkit.cli import main
-from mdmkit.facts import facts
-from mdmkit.registry import first_party
+from mdmkit.config.facts import facts
+from mdmkit.installed import registry
+from mdmkit.installed.registry import first_party
 from mdmkit_tasks.public.data import FromData
 from mdmkit_tasks.reproduction import machine
 from mdmkit_tasks.reproduction.experiment import read_table

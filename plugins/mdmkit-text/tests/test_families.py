@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import mdmkit
 from mdmkit import Plan, Sampler
-from mdmkit.canvas import Prompt
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
 from mdmkit.testing import BackboneContract, ByConfidence, LeastEntropyLeft, Spread, TakeQuota
 from mdmkit_text.backbone import TextBackbone

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from mdmkit import ops
-from mdmkit.canvas import Prompt
-from mdmkit.plan import Plan
-from mdmkit.sampler import Sampler
-from mdmkit.step import Actions
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.loop.sampler import Sampler
+from mdmkit.loop.whole import fill_canvas
+from mdmkit.settings.plan import Plan
+from mdmkit.stage.actions import Actions
 from mdmkit_text.families.masked_lm import MaskedLM
 from mdmkit_text.jsonfile import read_object
 from mdmkit_text.network import Network
@@ -50,7 +51,7 @@ def decode(backbone: Any, prompts: list[Prompt]) -> list[tuple[list[int], float]
         return Actions.single(ops.top(scores, step.open, step.quota), step.tokens)
 
     canvas, conditioning = backbone.encode(prompts, Plan())
-    filled, trace = Sampler(score, select, plan=Plan(block=4)).run(backbone, canvas, conditioning)
+    filled, trace = fill_canvas(Sampler(score, select, plan=Plan(block=4)), backbone, canvas, conditioning)
     rows = [row[keep].tolist() for row, keep in zip(filled.tokens, filled.valid, strict=True)]
     return list(zip(rows, trace.uncertainty.tolist(), strict=True))
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mdmkit.canvas import Prompt
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
-from mdmkit.plan import Plan
+from mdmkit.settings.plan import Plan
 from mdmkit_text.backbone import TextBackbone
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mdmkit.canvas import Prompt
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
-from mdmkit.plan import Plan
+from mdmkit.settings.plan import Plan
 from mdmkit.testing import BackboneContract
 from mdmkit_zoo.bigram.backbone import Bigram
 from mdmkit_zoo.bigram.smoothing import witten_bell

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 
 from mdmkit import Actions, MdmkitError, ops
-from mdmkit.stages import Write
+from mdmkit.stage.write import Write
 from mdmkit_heuristics.block import editable
 
 if TYPE_CHECKING:

@@ -67,7 +67,7 @@ def geneval(
     import mdmkit
     from mdmkit.cli.requests import check
     from mdmkit.cli.run import limit_threads
-    from mdmkit.prompts import read_prompts
+    from mdmkit.decoding.prompts import read_prompts
 
     if preset is None and not names_sampler(config):
         preset = DEFAULT_SAMPLER
@@ -91,8 +91,8 @@ def geneval(
 def _draw(sampler: Any, backbone: Any, folders: Any, sizes: list[Any], batch: int) -> tuple[int, int]:
     """Draw what is missing; the numbers of images kept and drawn."""
     from mdmkit.cli.run import watching
-    from mdmkit.decoding import decode_batches
-    from mdmkit.prompts import read_prompts
+    from mdmkit.decoding.prompts import read_prompts
+    from mdmkit.decoding.run import decode_batches
 
     prompts, done, drawn = read_prompts(folders.requests(sampler.seed), sampler.seed), folders.done(), 0
     coming = [sizes[row // folders.samples].masks for row in range(len(prompts)) if row not in done]

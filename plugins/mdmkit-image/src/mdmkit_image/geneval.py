@@ -19,7 +19,7 @@ from mdmkit.noise import row_seed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mdmkit.files import Files
+    from mdmkit.model.files import Files
 
 # What the judge reads of every prompt's metadata, whatever its tag asks for.
 NEEDED = ("prompt", "tag")

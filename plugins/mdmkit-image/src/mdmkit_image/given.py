@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mdmkit import noise
-from mdmkit.canvas import Prompt
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError, unknown
 
 if TYPE_CHECKING:

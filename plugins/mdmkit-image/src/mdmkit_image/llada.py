@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdmkit.canvas import Prompt
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, side, take, whole

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mdmkit.canvas import Prompt
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit_image.layout import INDEX, index_of, said
 from mdmkit_image.uvit import UVitBackbone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mdmkit.hookspecs import Component, hookimpl
+from mdmkit.installed.hookspecs import Component, hookimpl
 
 
 @hookimpl

@@ -18,7 +18,7 @@ from mdmkit_image.layout import dtype_of, load_part, locate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mdmkit.canvas import Prompt
+    from mdmkit.canvas.prompt import Prompt
 
 # aMUSEd's micro-conditioning where nothing else is asked for (arXiv:2401.01808): crop at the corner, this score.
 AESTHETIC_SCORE = 6.0

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mdmkit import Look, Step
-    from mdmkit.canvas import Canvas
-    from mdmkit.trace import Trace
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.canvas.trace import Trace
 
 # In `step.memory`: what each beam has cost so far, nats.
 COST = "beam.cost"

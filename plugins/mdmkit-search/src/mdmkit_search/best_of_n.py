@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mdmkit import Actions, Look, Step
-    from mdmkit.canvas import Canvas
-    from mdmkit.trace import Trace
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.canvas.trace import Trace
 
 MEASURES = ("uncertainty", "entropy")
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mdmkit import Actions, Look, Step
-    from mdmkit.canvas import Canvas
-    from mdmkit.trace import Trace
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.canvas.trace import Trace
 
 # In `step.memory`: steps that each row has taken, the same for all of its particles.
 AGE = "esmc.age"

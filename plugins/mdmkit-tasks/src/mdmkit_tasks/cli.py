@@ -139,7 +139,7 @@ def _run(
     dtype: str,
 ) -> None:
     from mdmkit.cli.run import limit_threads
-    from mdmkit.loading import load
+    from mdmkit.model.loading import load
     from mdmkit_tasks.arguments import task_options as read_options
     from mdmkit_tasks.evaluation import Evaluation, Settings, slug
     from mdmkit_tasks.request import ask

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mdmkit
-from mdmkit import MdmkitError, registry
+from mdmkit import MdmkitError
 from mdmkit.cli.output import write_json
+from mdmkit.installed import registry
 from mdmkit_tasks import report
 from mdmkit_tasks.cell import Cell
 from mdmkit_tasks.request import Asked, check, sampler_for

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mdmkit import MdmkitError
-from mdmkit.canvas import Prompt
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import unknown
-from mdmkit.plan import Plan
+from mdmkit.settings.plan import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit import MdmkitError, compose, registry
-from mdmkit.canvas import Prompt
-from mdmkit.layers import config_layer
-from mdmkit.prompts import read_prompts
+from mdmkit import MdmkitError, compose
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.config.layers import config_layer
+from mdmkit.decoding.prompts import read_prompts
+from mdmkit.installed import registry
 from mdmkit.task import Task, bare, make
 
 if TYPE_CHECKING:

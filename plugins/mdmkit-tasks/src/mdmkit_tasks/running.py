@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from mdmkit import MdmkitError
 from mdmkit.cli.requests import check as sized
-from mdmkit.decoding import decode_batches
+from mdmkit.decoding.run import decode_batches
 from mdmkit.errors import RowError
 from mdmkit.task import JudgeDown, scored
 from mdmkit_tasks.memory import Peak
 
 if TYPE_CHECKING:
     from mdmkit import Backbone, Sampler
-    from mdmkit.decoding import Row
+    from mdmkit.canvas.row import Row
     from mdmkit_tasks.cell import Cell
     from mdmkit_tasks.request import Asked
 

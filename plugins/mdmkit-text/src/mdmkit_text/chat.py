@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
-    from mdmkit.canvas import Prompt
+    from mdmkit.canvas.prompt import Prompt
 
 _BASE = {"base", "pretrain", "pretrained"}
 _TUNED = {"instruct", "chat", "sft", "it", "rl", "rlhf"}

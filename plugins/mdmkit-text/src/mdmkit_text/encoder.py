@@ -11,7 +11,7 @@ from mdmkit_text import chat, infill
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mdmkit.canvas import Prompt
+    from mdmkit.canvas.prompt import Prompt
     from mdmkit_text.tokens import Tokens
 
 

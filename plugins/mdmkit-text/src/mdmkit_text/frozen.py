@@ -15,7 +15,7 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 if TYPE_CHECKING:
-    from mdmkit.cache import View
+    from mdmkit.model.cache import View
 
 
 class FrozenLayer(CacheLayerMixin):

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mdmkit.errors import MdmkitError
-from mdmkit.plan import LONGEST
+from mdmkit.settings.plan import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mdmkit.cache import Reach, View
 from mdmkit.errors import MdmkitError
+from mdmkit.model.cache import Reach, View
 from mdmkit_text.attention import attention_mask
 
 if TYPE_CHECKING:

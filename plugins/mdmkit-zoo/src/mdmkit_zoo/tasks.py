@@ -12,7 +12,7 @@ from mdmkit.task import Task
 from mdmkit_zoo.puzzles import texts
 
 if TYPE_CHECKING:
-    from mdmkit.model import Backbone
+    from mdmkit.model.backbone import Backbone
     from mdmkit_zoo.bigram.backbone import Bigram
 
 
@@ -23,8 +23,8 @@ class _Infilling(Task):
     model: str
 
     def check(self, backbone: Backbone) -> None:
-        from mdmkit.canvas import Prompt
-        from mdmkit.plan import Plan
+        from mdmkit.canvas.prompt import Prompt
+        from mdmkit.settings.plan import Plan
 
         asked = str(self.prompts(1, 0)[0])
         wanted = asked.count("_")

@@ -9,7 +9,7 @@ from mdmkit.errors import MdmkitError, unknown
 from mdmkit_zoo.catalogue import ENTRIES
 
 if TYPE_CHECKING:
-    from mdmkit.model import Backbone
+    from mdmkit.model.backbone import Backbone
 
 
 class Zoo:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mdmkit import MdmkitError, registry
-from mdmkit.config import resolve
+from mdmkit import MdmkitError
+from mdmkit.config.facts import facts
+from mdmkit.config.layers import read_yaml
+from mdmkit.config.resolution import resolve
 from mdmkit.errors import unknown
-from mdmkit.facts import facts
-from mdmkit.layers import read_yaml
-from mdmkit.plan import Plan
+from mdmkit.installed import registry
+from mdmkit.settings.plan import Plan
 
 PAPERS = Path(__file__).parents[1] / "experiments"
 

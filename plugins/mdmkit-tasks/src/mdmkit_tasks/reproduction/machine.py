@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mdmkit import MdmkitError, registry
+from mdmkit import MdmkitError
+from mdmkit.installed import registry
 from mdmkit_tasks.reproduction.experiment import Group
 
 HUB = "https://huggingface.co"

@@ -34,7 +34,7 @@ def run_groups(
 ) -> dict[Group, dict[str, dict[str, Any]]]:
     """Decode and judge; return each finished group's summaries by sampler, and say in `why` what went wrong."""
     from mdmkit.cli.run import limit_threads
-    from mdmkit.loading import load
+    from mdmkit.model.loading import load
 
     measured = {}
     for model in dict.fromkeys(group.model for group in groups if not why[group]):

@@ -1,0 +1,108 @@
+"""Encoded prompts, laid out on one canvas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from mdmkit.canvas.canvas import Canvas
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.errors import MdmkitError
+
+
+def _require_read(prompt: Prompt) -> None:
+    if prompt.inputs:
+        raise MdmkitError(
+            f"prompt {prompt.index}: {', '.join(map(repr, prompt.inputs))} cannot be given to this model, which takes "
+            "texts and token ids only. Leave it out, or use a model that draws (mdmkit-image)."
+        )
+    for key in ("messages", "chat", "system", "suffix", "chat_options"):
+        if getattr(prompt, key) not in (None, False):
+            raise MdmkitError(
+                f"prompt {prompt.index}: this model takes texts and token ids as they are, and {key!r} is given. Leave "
+                f"it out{', or write masks and what follows into the prompt' if key == 'suffix' else ''}; chat "
+                "templates and suffixes are for models with a tokenizer of transformers (mdmkit-text)."
+            )
+
+
+def _shorten(length: int, given: int, limit: int, block: int | None) -> str:
+    """What to do about a row that is too long; `block`: where its last block is completed."""
+    room = limit - limit % (block or 1) - given
+    if not length or (room < 1 and not block):
+        return f"Shorten the prompt by {length + given - limit} tokens."
+    if room < 1:
+        return f"Shorten the prompt by {1 - room} tokens at least."
+    return f"Shorten the prompt, or append at most {room} masks (plan.length, or the prompt's own length)."
+
+
+def lay_out(
+    prompts: Sequence[Prompt],
+    before: Sequence[Sequence[int]],
+    after: Sequence[Sequence[int]],
+    *,
+    mask_id: int,
+    pad_id: int,
+    vocab: int,
+    plan_length: int | None,
+    default_length: int | None,
+    max_length: int | None,
+    block: int | None = None,
+) -> Canvas:
+    """Put encoded prompts on one canvas: `before`, appended masks, `after`, padded on the left.
+
+    A prompt that holds masks is an infill and gets no more of them, unless the prompt itself gives `length`. Any
+    other prompt gets its own `length`, else the plan's, else the model's default. With `block`, the length of a
+    model's attention blocks, a row that ends in appended masks gets as many more as complete its last block, since
+    such a model has only ever seen whole ones.
+
+    Raises:
+        MdmkitError: no length is known, a row exceeds `max_length` tokens, an id is outside `vocab`, or a prompt asks
+            for a chat template or a suffix and the backbone has not read it (see `Prompt.read`).
+    """
+    rows: list[list[int]] = []
+    open_flags: list[list[bool]] = []
+    infill: list[bool] = []
+    extra: list[int] = []
+    for prompt, head, tail in zip(prompts, before, after, strict=True):
+        name = f"prompt {prompt.index}"
+        _require_read(prompt)
+        bad = [i for i in (*head, *tail) if not 0 <= i < vocab]
+        if bad:
+            raise MdmkitError(
+                f"{name}: token id {bad[0]} is outside the model's vocabulary of {vocab} ids (0 to {vocab - 1})."
+            )
+        held = prompt.infill and mask_id in (*head, *tail)
+        length = prompt.length if prompt.length is not None else 0 if held else plan_length
+        if length is None:
+            length = default_length
+        if length is None:
+            raise MdmkitError(
+                f"{name} has nothing to fill: it holds no mask, and this model has no length of its own. Put masks "
+                "into the prompt, or say how many to append: --set plan.length=N, or max_new_tokens=N in generate."
+            )
+        spare = -(len(head) + length) % block if block and length and not tail else 0
+        given, size = len(head) + len(tail), len(head) + length + len(tail) + spare
+        if size > (max_length or math.inf):
+            raise MdmkitError(
+                f"{name} needs {size} positions ({given} of prompt, {length + spare} to fill), and this model "
+                f"has {max_length}. {_shorten(length, given, max_length or 0, block if not tail else None)}"
+            )
+        row = [*head, *[mask_id] * (length + spare), *tail]
+        own = range(len(head), len(head) + length + spare)
+        extra.append(spare)
+        rows.append(row)
+        open_flags.append([i in own or (prompt.infill and token == mask_id) for i, token in enumerate(row)])
+        infill.append(held)
+    width = max(1, *(len(row) for row in rows)) if rows else 1
+    return Canvas(
+        tokens=torch.tensor([[pad_id] * (width - len(row)) + row for row in rows]),
+        editable=torch.tensor([[False] * (width - len(row)) + row for row in open_flags]),
+        valid=torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows]),
+        seed=torch.tensor([prompt.seed for prompt in prompts]),
+        infill=torch.tensor(infill),
+        mask_id=mask_id,
+        block=block,
+        surplus=torch.tensor([[t >= width - spare for t in range(width)] for spare in extra]) if any(extra) else None,
+    )

@@ -1,0 +1,1 @@
+"""Which parts are installed, and who brought them."""

@@ -1,0 +1,28 @@
+"""What the core itself registers, the way a plugin does."""
+
+from __future__ import annotations
+
+from mdmkit.installed.hookspecs import Component, hookimpl
+
+
+@hookimpl
+def mdmkit_commit() -> list[Component]:
+    return [Component("write", "mdmkit.stage.write:Write", "write the chosen tokens; what is written stays")]
+
+
+@hookimpl
+def mdmkit_observer() -> list[Component]:
+    return [Component("stream", "mdmkit.watch.text_stream:TextStream", "print the text as soon as it is final")]
+
+
+@hookimpl
+def mdmkit_command() -> list[Component]:
+    return [
+        Component("decode", "mdmkit.cli.decode:decode", "fill prompts with a sampler and a model"),
+        Component("chat", "mdmkit.cli.chat:chat", "talk with a model in the terminal"),
+        Component("trace", "mdmkit.cli.trace:trace", "show traces step by step, in a page for the browser"),
+        Component("plugins", "mdmkit.cli.plugins:plugins", "list what is installed, and what is broken"),
+        Component("samplers", "mdmkit.cli.samplers:samplers", "list the presets, what they need, when to use them"),
+        Component("show", "mdmkit.cli.show:show", "print a sampler's whole configuration"),
+        Component("check", "mdmkit.cli.check:check", "try every installed part, and a model"),
+    ]

@@ -1,0 +1,46 @@
+"""A plugin in a single Python file: run under a name of its own, so that nothing need be installed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mdmkit.errors import MdmkitError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from mdmkit.installed.part import Part
+
+
+def fingerprint(file: Path) -> str:
+    """What stands for a file's version: the start of its content's hash."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+
+
+def run_file(file: Path) -> ModuleType:
+    """Execute a plugin file as a module that dataclasses and pickles can find by name."""
+    name = f"mdmkit_file_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise MdmkitError("it is not a Python file (its name must end in .py).")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def own_target(part: Part, module: ModuleType, file: Path) -> Part:
+    """A file may name itself in a target, `"my:Margin"` in my.py, though no such module can be imported."""
+    if isinstance(part.target, str) and part.target.partition(":")[0] == file.stem:
+        attr = part.target.partition(":")[2]
+        if not hasattr(module, attr):
+            raise MdmkitError(
+                f"the target of {part.kind} {part.name!r} is {part.target!r}, and the file has no {attr!r}."
+            )
+        return replace(part, target=getattr(module, attr))
+    return part

@@ -1,0 +1,1 @@
+"""How a masked diffusion model is decoded. Read `loop.py` first."""

@@ -1,0 +1,64 @@
+"""The logit policy: what is done to every logit, of base and lookahead states alike, before anybody reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mdmkit.errors import MdmkitError
+
+if TYPE_CHECKING:
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.model.backbone import Backbone
+    from mdmkit.settings.draw import Draw
+
+
+class Policy:
+    """Penalties, and the tokens that may never be chosen: suppressed ids, the model's forbidden ones, the mask.
+
+    Raises:
+        MdmkitError: a key names an id that the model does not have, or nothing could be chosen.
+    """
+
+    def __init__(self, backbone: Backbone, canvas: Canvas, draws: Draw):
+        penalty = dict(draws.penalty or {})
+        for key, ids in (("suppress", draws.suppress), ("penalty", penalty)):
+            if strange := [i for i in ids if not 0 <= i < backbone.vocab]:
+                raise MdmkitError(
+                    f"draw.{key} names token id {strange[0]}, and the model's ids go from 0 to {backbone.vocab - 1}."
+                )
+        if draws.end_penalty:
+            if not backbone.endings:
+                raise MdmkitError(
+                    f"draw.end_penalty={draws.end_penalty}, and this model has no end or padding token that it could "
+                    "choose. Leave it out, or name ids with draw.penalty."
+                )
+            for token in backbone.endings:
+                penalty[token] = penalty.get(token, 0.0) + draws.end_penalty
+        never = sorted({canvas.mask_id, *backbone.forbidden, *draws.suppress})
+        if len(never) == backbone.vocab:
+            raise MdmkitError("draw.suppress leaves no token that could be chosen. Take some ids off it.")
+        bias = torch.zeros(backbone.vocab, device=canvas.tokens.device)
+        for token, amount in penalty.items():
+            bias[token] -= amount
+        bias[never] = -torch.inf
+        self.bias, self.repetition = bias, draws.repetition_penalty
+        self._mask_id = canvas.mask_id
+
+    def seen(self, tokens: Tensor, valid: Tensor) -> Tensor | None:
+        """bool [M, V]: the tokens that states int64 [M, T] hold; None where the policy never asks."""
+        if self.repetition == 1.0:
+            return None
+        counts = torch.zeros(len(tokens), len(self.bias), dtype=torch.int32, device=tokens.device)
+        counts.scatter_add_(1, tokens, valid.int())
+        counts[:, self._mask_id] = 0
+        return counts > 0
+
+    def __call__(self, logits: Tensor, seen: Tensor | None) -> Tensor:
+        """Change logits [..., V]; `seen` bool broadcasts to them."""
+        if seen is not None:
+            lower = torch.where(logits > 0, logits / self.repetition, logits * self.repetition)
+            logits = torch.where(seen, lower, logits)
+        return logits + self.bias.to(logits.dtype)

@@ -1,0 +1,93 @@
+"""Load a model: find the backbone that reads a reference, and settle the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mdmkit.errors import MdmkitError, unknown
+from mdmkit.installed.part import Part
+from mdmkit.installed.registry import Registry, default, first_party
+
+if TYPE_CHECKING:
+    from mdmkit.model.backbone import Backbone
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load(
+    ref: str, device: str = "auto", dtype: str = "auto", *, registry: Registry | None = None, **options: Any
+) -> Backbone:
+    """Load a model.
+
+    Args:
+        ref: `NAME:rest` for the backbone NAME (`zoo:puzzles`, `text:./checkpoint`); else a directory or hub id, which
+            every installed backbone is asked for in order of name.
+        device: `auto` is cuda where there is one, else cpu.
+        dtype: auto, float32, bfloat16 or float16; `auto` is the backbone's choice.
+        registry: where to look backbones up; the installed ones where None.
+        options: the backbone's own.
+
+    Raises:
+        MdmkitError: no backbone reads the reference, the device or dtype is not there, or the model cannot be loaded.
+    """
+    if dtype not in DTYPES:
+        raise MdmkitError(unknown("dtype", str(dtype).removeprefix("torch."), DTYPES))
+    device = _device(device)
+    cls, rest = _backbone(str(ref), registry or default())
+    return cls.load(rest, device=device, dtype=dtype, **options)
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise MdmkitError(f"unknown device {name!r}. Known: auto, cpu, cuda, cuda:N.") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise MdmkitError(f"device {name!r} was asked for, and torch sees no CUDA device here. Use cpu, or auto.")
+        if device.index is not None and device.index >= count:
+            raise MdmkitError(f"device {name!r} was asked for, and there are {count} (cuda:0 to cuda:{count - 1}).")
+    return name
+
+
+def _backbone(ref: str, registry: Registry) -> tuple[type[Backbone], str]:
+    """The class that loads a reference, and what is left of the reference for it."""
+    installed = registry.of_kind("backbone")
+    name, colon, rest = ref.partition(":")
+    if colon and name not in {part.name for part in installed}:
+        for part in installed:  # distribution:name:rest, where two distributions have one name
+            prefix = f"{part.distribution}:{part.name}:"
+            if ref.startswith(prefix):
+                return registry.load(part), ref.removeprefix(prefix)
+    elif colon:
+        return registry.load(registry.find("backbone", name)), rest
+
+    faults = []
+    for part in installed:
+        try:
+            cls = registry.load(part)
+        except MdmkitError as error:
+            faults.append(str(error))
+            continue
+        if cls.accepts(ref):
+            return cls, ref
+    if colon and not Path(ref).exists():
+        registry.find("backbone", name)  # raises: nothing has that name
+    raise MdmkitError(_nobody(ref, installed, faults))
+
+
+def _nobody(ref: str, installed: tuple[Part, ...], faults: list[str]) -> str:
+    kind = "a directory" if Path(ref).is_dir() else "a file" if Path(ref).is_file() else "no file or directory here"
+    asked = ", ".join(f"{part.name} ({part.origin})" for part in installed) or "none is installed"
+    message = f"no backbone reads model {ref!r} ({kind}). Installed backbones: {asked}."
+    present = {part.distribution for part in installed}
+    absent = [name for name, kinds in first_party().items() if "backbone" in kinds and name not in present]
+    if absent:
+        message += f" More come with: pip install {' '.join(absent)}."
+    return " ".join((message, *faults))

@@ -1,0 +1,1 @@
+"""What a user sets: the plan, the draw, guidance. Nothing here imports torch."""

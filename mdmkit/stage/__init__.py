@@ -1,0 +1,1 @@
+"""What a part of a sampler reads and returns."""

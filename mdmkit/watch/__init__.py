@@ -1,0 +1,1 @@
+"""Watching a decode while it runs, and looking at it again."""

@@ -1,0 +1,121 @@
+"""The structure of `mdmkit/`: rooms in one order, imports that only point down, and no circle."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from mdmkit._moved import MOVED
+
+ROOT = Path(__file__).resolve().parents[1]
+# From the ground up; a room imports from itself and from those before it.
+ROOMS = [
+    *("version", "_moved", "errors", "ops", "noise", "settings", "installed", "canvas", "model", "stage", "loop"),
+    *("config", "decoding", "watch", "hf", "task", "cli", "testing"),
+]
+
+
+def modules(package: Path) -> dict[str, Path]:
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        name = ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules that a file imports, those for the type checker included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= whole & set(known) or {node.module}
+    return found & set(known)
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    known = modules(ROOT / "mdmkit")
+    return {name: imports(path, known) - {name} for name, path in known.items()}
+
+
+def test_no_imports_go_in_a_circle(graph: dict[str, set[str]]) -> None:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_a_circle_would_be_found() -> None:
+    with pytest.raises(CycleError):
+        TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+
+
+def test_arrows_between_rooms_point_down(graph: dict[str, set[str]]) -> None:
+    def floor(module: str) -> int:
+        return ROOMS.index(module.split(".")[1])
+
+    inner = {name: used for name, used in graph.items() if name not in ("mdmkit", "mdmkit.__main__")}
+    up = [(name, other) for name, used in inner.items() for other in used if other == "mdmkit"]
+    assert not up, "inside the core a name is imported from its own module"
+    up = [(name, other) for name, used in inner.items() for other in used if floor(other) > floor(name)]
+    assert not up
+
+
+def test_every_room_has_its_place_in_the_order(graph: dict[str, set[str]]) -> None:
+    found = {name.split(".")[1] for name in graph if "." in name} - {"__main__"}
+    assert found == set(ROOMS)
+
+
+def test_files_are_short(graph: dict[str, set[str]]) -> None:
+    sizes = [len(path.read_text().splitlines()) for path in modules(ROOT / "mdmkit").values()]
+    assert statistics.median(sizes) <= 120
+
+
+# -- the paths of the first edition ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_a_path_of_the_first_edition_imports_and_warns_once(old: str) -> None:
+    code = (
+        "import importlib, json, warnings\n"
+        "warnings.simplefilter('always')\n"
+        f"module = importlib.import_module('mdmkit.{old}')\n"
+        "import mdmkit._moved as moved\n"
+        f"where = moved.MOVED['{old}']\n"
+        "names = [n for n in where if n]\n"
+        "if '' in where:\n"
+        "    new = importlib.import_module('mdmkit.' + where[''])\n"
+        "    names += [n for n, v in vars(new).items() if getattr(v, '__module__', '') == new.__name__]\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    for name in names:\n"
+        "        assert type(getattr(module, name)) is not type(module)\n"
+        "said = [str(w.message) for w in caught if 'has moved' in str(w.message)]\n"
+        "assert names and len(said) == 1, (names, said)\n"
+        f"assert said[0].startswith('mdmkit.{old} has moved')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_first_edition_import_statement_still_works() -> None:
+    sys.modules.pop("mdmkit.step", None)
+    with pytest.warns(DeprecationWarning, match=r"mdmkit\.step has moved.*from mdmkit import Step"):
+        from mdmkit.step import Step
+    from mdmkit import Step as new
+
+    assert Step is new
+
+
+def test_an_unknown_name_on_an_old_path_is_an_error() -> None:
+    with pytest.raises(ImportError, match="Nothing"):
+        from mdmkit.step import Nothing  # noqa: F401
