@@ -23,40 +23,50 @@ if TYPE_CHECKING:
     from mdmkit.canvas.row import Row
     from mdmkit.canvas.trace import Trace
     from mdmkit.config.compose import compose
-    from mdmkit.decoding.run import decode, stream
+    from mdmkit.decoding.prompts import PromptLike, read_prompts
+    from mdmkit.decoding.run import Decoded, decode, stream
     from mdmkit.errors import MdmkitError, RowError, unknown
     from mdmkit.hf.wrapping import generate, wrap
     from mdmkit.installed.hookspecs import Component, hookimpl
     from mdmkit.loop.observe import Observer
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
-    from mdmkit.model.cache import View
+    from mdmkit.model.cache import Reach, View
+    from mdmkit.model.files import Files
     from mdmkit.model.loading import load
     from mdmkit.noise import row_seed
     from mdmkit.settings.draw import Draw, Guidance
-    from mdmkit.settings.plan import Plan
+    from mdmkit.settings.plan import LONGEST_ROW, Plan
     from mdmkit.stage.actions import Actions
     from mdmkit.stage.belief import Belief
     from mdmkit.stage.look import Look
     from mdmkit.stage.step import Step
     from mdmkit.stage.write import Write
-    from mdmkit.task import Task
+    from mdmkit.task import JudgeDown, Task, Verdict
+    from mdmkit.watch.recording import Recording
     from mdmkit.watch.text_stream import TextStream
 
 
 __all__ = [
+    "LONGEST_ROW",
     "Actions",
     "Backbone",
     "Belief",
     "Canvas",
     "Component",
+    "Decoded",
     "Draw",
+    "Files",
     "Guidance",
+    "JudgeDown",
     "Look",
     "MdmkitError",
     "Observer",
     "Plan",
     "Prompt",
+    "PromptLike",
+    "Reach",
+    "Recording",
     "Row",
     "RowError",
     "Sampler",
@@ -64,6 +74,7 @@ __all__ = [
     "Task",
     "TextStream",
     "Trace",
+    "Verdict",
     "View",
     "Write",
     "compose",
@@ -72,6 +83,7 @@ __all__ = [
     "hookimpl",
     "lay_out",
     "load",
+    "read_prompts",
     "row_seed",
     "stream",
     "unknown",
@@ -79,18 +91,25 @@ __all__ = [
 ]
 
 _HOME = {
+    "LONGEST_ROW": "settings.plan",
     "Actions": "stage.actions",
     "Backbone": "model.backbone",
     "Belief": "stage.belief",
     "Canvas": "canvas.canvas",
     "Component": "installed.hookspecs",
+    "Decoded": "decoding.run",
     "Draw": "settings.draw",
+    "Files": "model.files",
     "Guidance": "settings.draw",
+    "JudgeDown": "task",
     "Look": "stage.look",
     "MdmkitError": "errors",
     "Observer": "loop.observe",
     "Plan": "settings.plan",
     "Prompt": "canvas.prompt",
+    "PromptLike": "decoding.prompts",
+    "Reach": "model.cache",
+    "Recording": "watch.recording",
     "Row": "canvas.row",
     "RowError": "errors",
     "Sampler": "loop.sampler",
@@ -98,6 +117,7 @@ _HOME = {
     "Task": "task",
     "TextStream": "watch.text_stream",
     "Trace": "canvas.trace",
+    "Verdict": "task",
     "View": "model.cache",
     "Write": "stage.write",
     "compose": "config.compose",
@@ -106,6 +126,7 @@ _HOME = {
     "hookimpl": "installed.hookspecs",
     "lay_out": "canvas.layout",
     "load": "model.loading",
+    "read_prompts": "decoding.prompts",
     "row_seed": "noise",
     "stream": "decoding.run",
     "unknown": "errors",

@@ -64,7 +64,7 @@ class Task(ABC):
         """
 
 
-def make(cls: Any, name: str, options: Mapping[str, Any]) -> Any:
+def make_task(cls: Any, name: str, options: Mapping[str, Any]) -> Any:
     """Make a task of its class, or take a ready one, with options by keyword.
 
     Raises:
@@ -84,14 +84,14 @@ def make(cls: Any, name: str, options: Mapping[str, Any]) -> Any:
     return cls(**options) if isinstance(cls, type) else cls
 
 
-def bare(prompt: PromptLike) -> PromptLike:
+def without_reference(prompt: PromptLike) -> PromptLike:
     """Take from a prompt what only the judge may see."""
     if isinstance(prompt, Mapping):
         return {key: value for key, value in prompt.items() if key != REFERENCE}
     return prompt
 
 
-def scored(verdict: Verdict) -> dict[str, float]:
+def read_verdict(verdict: Verdict) -> dict[str, float]:
     """Read a verdict: its score, and whatever else was measured.
 
     Raises:

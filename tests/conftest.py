@@ -20,6 +20,8 @@ from mdmkit.installed.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mdmkit.testing.contract import Contract
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # A distribution with one part of each kind. Its modules import torch, as real ones do.
@@ -266,5 +268,23 @@ def imports_of(toy: Site) -> Callable[..., tuple[str, list[str]]]:
         exit_code, modules = json.loads(last)
         assert exit_code == 0, done.stderr
         return output, modules
+
+    return run
+
+
+@pytest.fixture
+def broken_laws() -> Callable[[Contract], list[str]]:
+    """Run every test of a suite; return the names of those that fail."""
+
+    def run(suite: Contract) -> list[str]:
+        failed = []
+        for law in [name for name in dir(suite) if name.startswith("test_")]:
+            try:
+                getattr(suite, law)()
+            except pytest.skip.Exception:
+                continue
+            except (AssertionError, pytest.fail.Exception):
+                failed.append(law)
+        return failed
 
     return run

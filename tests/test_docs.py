@@ -8,7 +8,9 @@ import json
 import re
 import runpy
 import shlex
+import sys
 from dataclasses import fields
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +260,8 @@ def test_a_shell_example_runs(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("path", files(".py"))
-def test_a_python_example_runs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_python_example_runs(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(path.parent))  # as Python and pytest do for a file that they run
     runpy.run_path(str(path), run_name="__main__")
     prints = "print(" in path.read_text()
     assert bool(capsys.readouterr().out.strip()) == prints
@@ -304,7 +307,9 @@ def test_the_commit_example_gives_weak_tokens_one_second_chance() -> None:
 
 
 def example(kind: str, name: str) -> type:
-    return runpy.run_path(str(EXAMPLES / "hooks" / f"{kind}.py"))[name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(EXAMPLES / "hooks"), *sys.path])
+        return runpy.run_path(str(EXAMPLES / "hooks" / f"{kind}.py"))[name]
 
 
 class TestExampleScore(ScoreContract):
@@ -329,3 +334,19 @@ class TestExampleBackbone(BackboneContract):
     @pytest.fixture
     def backbone(self) -> Any:
         return example("backbone", "Alphabet").load("alphabet", device="cpu", dtype="float32")  # type: ignore[attr-defined]
+
+
+class TestExampleTask(example("test_task", "TestProducts")):  # type: ignore[misc]
+    pass
+
+
+class TestExampleCommand(example("test_command", "TestVocabulary")):  # type: ignore[misc]
+    @pytest.fixture(autouse=True)
+    def _installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        point = EntryPoint("example", "command", registry.GROUP)
+        monkeypatch.syspath_prepend(str(EXAMPLES / "hooks"))
+        monkeypatch.setattr(registry, "_default", registry.Registry([point]))
+
+
+class TestExampleSampler(example("test_sampler", "TestBoldMargin")):  # type: ignore[misc]
+    pass

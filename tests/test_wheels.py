@@ -86,6 +86,12 @@ def test_a_wheel_installs_and_passes_check_beside_the_cores(name, wheels, third_
     assert {name} <= present <= set(installed), "no other distribution is in sight"
 
 
+def test_every_wheel_says_that_it_is_typed(wheels):
+    for name in ("mdmkit", *PLUGINS):
+        with zipfile.ZipFile(wheels[name]) as wheel:
+            assert f"{name.replace('-', '_')}/py.typed" in wheel.namelist(), name
+
+
 def test_every_dependency_is_pinned():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))

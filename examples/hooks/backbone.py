@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mdmkit import Backbone, Component, MdmkitError, hookimpl
-from mdmkit.canvas.layout import lay_out
+from mdmkit import Backbone, Component, MdmkitError, hookimpl, lay_out
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from mdmkit import Component, hookimpl
-from mdmkit.stage.write import Write
+from mdmkit import Component, Write, hookimpl
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from mdmkit import Component, hookimpl
 
 BOLD_MARGIN = {
     "note": "Two tokens a step around the surest position, with a little randomness about which.",
+    "forwards": 1,
+    "deterministic": False,
     "score": "margin",
     "select": {"name": "top_k", "temperature": 0.05},
     "plan": {"tokens_per_step": 2},

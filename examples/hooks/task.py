@@ -19,7 +19,9 @@ class Products:
         factors, _, product = answer.partition("=")
         a, _, b = factors.partition("*")
         return (
-            answer.startswith(prompt.rstrip("_")) and set(product) <= set("01") and int(a) * int(b) == int(product, 2)
+            answer.startswith(prompt.rstrip("_"))
+            and set(product) <= set("01")
+            and int(a) * int(b) == int(product or "0", 2)
         )
 
 

@@ -46,9 +46,19 @@ PROMPT = "> "
     help="Passed to the backbone, e.g. mask_id=5.",
 )
 @click.option("--seed", type=int, help="Seed of the conversation (default: the config's, else 0).")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Precision of the model.",
 )
 @click.option("--live/--no-live", default=None, help="Show the answer filling (default: on a terminal).")
 @composing

@@ -12,7 +12,7 @@ import click
 from mdmkit.cli.filing import Filing, TracePictures
 from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
 from mdmkit.cli.output import DocumentFile, check_targets, is_stdout
-from mdmkit.cli.requests import check, gather
+from mdmkit.cli.requests import check_prompts, gather
 from mdmkit.cli.results import Results, open_rows
 from mdmkit.cli.resuming import check_resume, identity, rows_of, write_record
 from mdmkit.cli.run import limit_threads, run
@@ -85,9 +85,19 @@ DEFAULT_BATCH = 16
 @click.option(
     "--batch", type=click.IntRange(min=1), default=DEFAULT_BATCH, show_default=True, help="Rows decoded together."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Precision of the model.",
 )
 @click.option("--live/--no-live", default=None, help="Show the canvas filling (default: on a terminal).")
 @click.option("--observer", "watchers", multiple=True, metavar="NAME", help="An installed observer to run along.")
@@ -153,7 +163,7 @@ def decode(
     limit_threads(backbone)
     if not prompts:
         prompts = defaults(_samples(backbone, model, sampler.seed))
-    sizes = check(backbone, prompts, sampler.plan, lines)
+    sizes = check_prompts(backbone, prompts, sampler.plan, lines)
     filing = pictures = None
     if backbone.files is not None:
         filing = Filing(backbone.files, output, grid, len(prompts), resume, overwrite)

@@ -47,7 +47,7 @@ class Size(NamedTuple):
     masks: int
 
 
-def check(backbone: Backbone, prompts: Sequence[Prompt], plan: Plan, lines: dict[int, str]) -> list[Size]:
+def check_prompts(backbone: Backbone, prompts: Sequence[Prompt], plan: Plan, lines: dict[int, str]) -> list[Size]:
     """Encode every prompt once, so that a bad one is found, and named by its line, before the first is decoded."""
     sizes = []
     for prompt in prompts:

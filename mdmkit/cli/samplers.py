@@ -20,7 +20,7 @@ HEADS = ["sampler", "forwards", "cache", "for", "seeds", "paper"]
 def samplers(as_json: bool) -> None:
     """List the installed presets: what each needs, its paper's arXiv number, and when to use it.
 
-    Forwards are of one row in one step; seeds agree where nothing is drawn.
+    Forwards are of one row in one step; seeds agree if every seed gives the same.
     """
     found = registry.default()
     rows = [facts(part, found) for part in found.of_kind("sampler")]

@@ -30,7 +30,7 @@ CACHE_KEYS: dict[str, tuple[Any, str]] = {
     "refresh_every": (int | None, "a number of steps or null"),
 }
 KEYS = (*STAGES, *SECTIONS, "cache", *SCALARS)
-# What a preset may say of itself; all of it optional. The last three answer what its parts leave open.
+# What a preset may say of itself; all of it optional.
 ABOUT = ("paper", "arxiv", "setting", "changed", "when", "note", "modality", "deterministic", "forwards")
 
 

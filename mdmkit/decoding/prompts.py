@@ -11,7 +11,7 @@ import torch
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit.noise import row_seed
-from mdmkit.settings.plan import LONGEST
+from mdmkit.settings.plan import LONGEST_ROW
 
 PromptLike = str | Sequence[int] | Mapping[str, Any] | Prompt
 # One of the first three says what the prompt is.
@@ -61,9 +61,9 @@ def _from_mapping(given: Mapping[str, Any], index: int, own: int) -> Prompt:
     for key, kind in KINDS.items():
         if key in given and (not isinstance(given[key], kind) or (kind is int and isinstance(given[key], bool))):
             raise MdmkitError(f"prompt {index}: {key!r} must be {kind.__name__}, not {given[key]!r}.")
-    if not 0 <= given.get("length", 0) <= LONGEST:
+    if not 0 <= given.get("length", 0) <= LONGEST_ROW:
         raise MdmkitError(
-            f"prompt {index}: 'length' is the number of masks to append, 0 to {LONGEST}, not {given['length']}."
+            f"prompt {index}: 'length' is the number of masks to append, 0 to {LONGEST_ROW}, not {given['length']}."
         )
     if not -(1 << 63) <= given.get("seed", 0) < 1 << 63:
         raise MdmkitError(f"prompt {index}: 'seed' must fit in 64 bits, and {given['seed']} does not.")

@@ -45,7 +45,8 @@ class Registry:
         self._entry_points = entry_points
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
-        self._parts: list[Part] = []
+        self._parts: tuple[Part, ...] = ()
+        self._named: dict[str, dict[str, list[Part]]] = {}  # kind -> name -> one part of each distribution
         self._broken: list[Broken] = []
         self._files: dict[str, Path] = {}
         self._walked = False
@@ -54,7 +55,7 @@ class Registry:
     def parts(self) -> tuple[Part, ...]:
         """Every part, by kind, name and distribution."""
         self._walk()
-        return tuple(sorted(self._parts, key=lambda p: (KINDS.index(p.kind), p.name, p.distribution)))
+        return self._parts
 
     @property
     def broken(self) -> tuple[Broken, ...]:
@@ -63,7 +64,8 @@ class Registry:
         return tuple(self._broken)
 
     def of_kind(self, kind: str) -> tuple[Part, ...]:
-        return tuple(part for part in self.parts if part.kind == kind)
+        self._walk()
+        return tuple(part for parts in self._named.get(kind, {}).values() for part in parts)
 
     def find(self, kind: str, name: str) -> Part:
         """Look up `name`, or `distribution:name` where two distributions use one name.
@@ -72,11 +74,12 @@ class Registry:
             NotInstalled: a first-party distribution that is not installed has it.
             MdmkitError: nothing has that name, or several distributions do.
         """
-        found = [part for part in self.of_kind(kind) if part.name == name]
+        self._walk()
+        named = self._named.get(kind, {})
+        found = named.get(name, [])
         if not found and ":" in name:
             distribution, _, bare = name.rpartition(":")
-            own = [part for part in self.of_kind(kind) if normal(part.distribution) == normal(distribution)]
-            found = [part for part in own if part.name == bare]
+            found = [part for part in named.get(bare, ()) if normal(part.distribution) == normal(distribution)]
         if not found:
             raise self._unknown(kind, name)
         if len(found) > 1:
@@ -109,14 +112,14 @@ class Registry:
         distribution = f"file:{file.name}"
         if self._files.get(distribution, file.resolve()) != file.resolve():
             distribution = f"file:{path}"
-        self._parts = [part for part in self._parts if part.distribution != distribution]
+        self._index(part for part in self._parts if part.distribution != distribution)
         if self._manager.has_plugin(distribution):
             self._manager.unregister(name=distribution)
         self._files[distribution] = file.resolve()
         try:
             module = run_file(file)
             parts = self._register(module, distribution, fingerprint(file))
-            self._parts += [own_target(part, module, file) for part in parts]
+            self._index([*self._parts, *(own_target(part, module, file) for part in parts)])
         except (Exception, SystemExit) as error:
             raise MdmkitError(f"plugin file {path} cannot be used: {_reason(error)}") from error
 
@@ -124,14 +127,21 @@ class Registry:
         if self._walked:
             return
         self._walked = True
-        self._parts += self._register(builtin, "mdmkit", __version__)
+        self._index(self._register(builtin, "mdmkit", __version__))
         found = metadata.entry_points(group=GROUP) if self._entry_points is None else self._entry_points
         for point in sorted(found, key=lambda p: (p.dist.name if p.dist else "", p.name)):
             distribution, version = (point.dist.name, point.dist.version) if point.dist else (point.name, "unknown")
             try:
-                self._parts += self._register(point.load(), distribution, version)
+                self._index([*self._parts, *self._register(point.load(), distribution, version)])
             except (Exception, SystemExit) as error:
                 self._broken.append(Broken(distribution, version, _reason(error)))
+
+    def _index(self, parts: Iterable[Part]) -> None:
+        """Keep these parts, sorted and by their kind and name, so that no look-up goes over all of them."""
+        self._parts = tuple(sorted(parts, key=lambda p: (KINDS.index(p.kind), p.name, p.distribution)))
+        self._named = {}
+        for part in self._parts:
+            self._named.setdefault(part.kind, {}).setdefault(part.name, []).append(part)
 
     def _register(self, plugin: Any, distribution: str, version: str) -> list[Part]:
         """Register one plugin and list its parts. If anything is wrong with it, it leaves no trace."""

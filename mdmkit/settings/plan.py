@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mdmkit.errors import MdmkitError, unknown
 
 # The longest row, in tokens: more is a slip of the keyboard.
-LONGEST = 1 << 20
+LONGEST_ROW = 1 << 20
 
 # Dream's last moment: its steps run from time 1 to this one (arXiv:2508.15487, `eps` in its decoder).
 DREAM_END = 1e-3
@@ -82,8 +82,8 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("length", "block", "steps", "tokens_per_step"):
             value = getattr(self, name)
-            if value is not None and not 1 <= value <= LONGEST:
-                raise MdmkitError(f"plan.{name}={value}: it must be from 1 to {LONGEST}, or null.")
+            if value is not None and not 1 <= value <= LONGEST_ROW:
+                raise MdmkitError(f"plan.{name}={value}: it must be from 1 to {LONGEST_ROW}, or null.")
         if self.steps is not None and self.tokens_per_step is not None:
             raise MdmkitError(
                 "plan.steps and plan.tokens_per_step say the same thing twice: give one, set the other to null."

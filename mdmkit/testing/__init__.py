@@ -17,34 +17,43 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
-        for module in ("backbone", "commit", "laws", "lookahead", "score", "search", "select", "stage")
+        for module in (
+            *("backbone", "command", "commit", "laws", "lookahead", "preset", "score", "search", "select", "stage"),
+            "task",
+        )
     )
 )
 
 from mdmkit.testing.backbone import BackboneContract  # noqa: E402
+from mdmkit.testing.command import CommandContract  # noqa: E402
 from mdmkit.testing.commit import CommitContract  # noqa: E402
 from mdmkit.testing.laws import HostSync, call_without_host, unmutated  # noqa: E402
 from mdmkit.testing.lookahead import LookaheadContract  # noqa: E402
+from mdmkit.testing.preset import PresetContract  # noqa: E402
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota  # noqa: E402
 from mdmkit.testing.score import ScoreContract  # noqa: E402
 from mdmkit.testing.search import SearchContract  # noqa: E402
 from mdmkit.testing.select import SelectContract  # noqa: E402
 from mdmkit.testing.steps import Moment, make_moment, make_step  # noqa: E402
+from mdmkit.testing.task import TaskContract  # noqa: E402
 from mdmkit.testing.toy import ToyBackbone  # noqa: E402
 
 __all__ = [
     "BackboneContract",
     "ByConfidence",
+    "CommandContract",
     "CommitContract",
     "HostSync",
     "LeastEntropyLeft",
     "LookaheadContract",
     "Moment",
+    "PresetContract",
     "ScoreContract",
     "SearchContract",
     "SelectContract",
     "Spread",
     "TakeQuota",
+    "TaskContract",
     "ToyBackbone",
     "call_without_host",
     "make_moment",

@@ -11,7 +11,7 @@ import pytest
 
 from mdmkit import MdmkitError
 from mdmkit.decoding.prompts import read_prompts
-from mdmkit.task import bare
+from mdmkit.task import without_reference
 from mdmkit_tasks.judges.countdown import value
 from mdmkit_tasks.public import shots
 from mdmkit_tasks.public.programs import MBPP, HumanEval
@@ -39,8 +39,8 @@ def test_gsm8k_asks_and_scores(file: Path) -> None:
     first = task.prompts(None, 0)[0]
     assert first["prompt"].startswith("What is 0 + 1000?\n\n") and "\\boxed{}" in first["prompt"]
     assert task.judge(first, "So it is \\boxed{1000}.") and not task.judge(first, "\\boxed{100}")
-    assert read_prompts([bare(first)], 0)[0].chat is None  # the model decides
-    assert not read_prompts([bare(first)], 0)[0].infill  # a [MASK] in a question is text
+    assert read_prompts([without_reference(first)], 0)[0].chat is None  # the model decides
+    assert not read_prompts([without_reference(first)], 0)[0].infill  # a [MASK] in a question is text
 
 
 def test_with_examples_it_is_a_text_to_be_continued(file: Path) -> None:

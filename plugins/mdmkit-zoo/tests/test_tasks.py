@@ -69,3 +69,11 @@ def test_a_filling_is_scored_by_its_exact_likelihood_given_the_rest() -> None:
     each = [task.judge(one, f"the {word} the")["score"] for word in model.words[:40]]
     logp = model.chain.marginals(torch.tensor([model.tokens(one)]))[0, 1, :40]
     assert each == pytest.approx(logp.tolist(), abs=1e-3) and math.exp(max(each)) < 1
+
+
+def test_an_answer_that_is_no_filling_scores_below_every_filling() -> None:
+    task = BigramLikelihood()
+    assert task.judge("the _ the", "the and the")["score"] > -100
+    for answer in ("", "the and", "the _ the", "and and the", "the qqq the"):
+        verdict = task.judge("the _ the", answer)
+        assert verdict["score"] == -100 and verdict["gap"] > 0

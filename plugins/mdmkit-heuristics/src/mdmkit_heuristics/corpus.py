@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 if TYPE_CHECKING:
     from mdmkit import Backbone

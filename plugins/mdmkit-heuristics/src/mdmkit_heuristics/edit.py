@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from mdmkit import Actions, MdmkitError
-from mdmkit.stage.write import Write
+from mdmkit import Actions, MdmkitError, Write
 from mdmkit_heuristics.block import editable
 
 if TYPE_CHECKING:

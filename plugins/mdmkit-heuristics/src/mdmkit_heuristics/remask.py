@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 
-from mdmkit import Actions, MdmkitError, ops
-from mdmkit.stage.write import Write
+from mdmkit import Actions, MdmkitError, Write, ops
 from mdmkit_heuristics.block import editable
 
 if TYPE_CHECKING:

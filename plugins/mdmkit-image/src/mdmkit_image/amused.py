@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError, Prompt
 from mdmkit_image.layout import index_of, load_part, quiet, said
 from mdmkit_image.uvit import UVitBackbone
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 # Codes that one call of the decoder holds: pixels are many, and a batch of them more.
 DECODED_AT_ONCE = 1 << 14

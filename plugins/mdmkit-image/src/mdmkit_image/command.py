@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from mdmkit.cli.options import composing, names_sampler, pairs
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
+from mdmkit.cli.commands import composing, names_sampler, pairs
 
 DEFAULT_SAMPLER = "info_gain"
 
@@ -38,9 +38,19 @@ def image() -> None:
 )
 @click.option("--seed", type=int, help="Seed of the run (default: the config's, else 0).")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images decoded together.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Precision of the model.",
 )
 @composing
 def geneval(
@@ -65,9 +75,8 @@ def geneval(
 
     folders = Folders(output, Metadata.read(metadata), samples)
     import mdmkit
-    from mdmkit.cli.requests import check
-    from mdmkit.cli.run import limit_threads
-    from mdmkit.decoding.prompts import read_prompts
+    from mdmkit import read_prompts
+    from mdmkit.cli.commands import check_prompts, limit_threads
 
     if preset is None and not names_sampler(config):
         preset = DEFAULT_SAMPLER
@@ -80,7 +89,7 @@ def geneval(
         raise MdmkitError(f"GenEval judges images, and {model} draws none. Name a model that does, such as zoo:digits.")
     limit_threads(backbone)
     places = dict(enumerate(folders.metadata.places))
-    sizes = check(backbone, read_prompts(folders.metadata.prompts, sampler.seed), sampler.plan, places)
+    sizes = check_prompts(backbone, read_prompts(folders.metadata.prompts, sampler.seed), sampler.plan, places)
     settings = {"model-option": given, "device": backbone.device.type, "dtype": dtype}
     folders.open({"mdmkit": mdmkit.__version__, "model": model, "sampler": sampler.config} | settings)
     kept, drawn = _draw(sampler, backbone, folders, sizes, batch)
@@ -90,9 +99,8 @@ def geneval(
 
 def _draw(sampler: Any, backbone: Any, folders: Any, sizes: list[Any], batch: int) -> tuple[int, int]:
     """Draw what is missing; the numbers of images kept and drawn."""
-    from mdmkit.cli.run import watching
-    from mdmkit.decoding.prompts import read_prompts
-    from mdmkit.decoding.run import decode_batches
+    from mdmkit import read_prompts
+    from mdmkit.cli.commands import decode_batches, watching
 
     prompts, done, drawn = read_prompts(folders.requests(sampler.seed), sampler.seed), folders.done(), 0
     coming = [sizes[row // folders.samples].masks for row in range(len(prompts)) if row not in done]

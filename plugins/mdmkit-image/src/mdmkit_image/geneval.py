@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cli.output import record_of, write_text, write_whole
-from mdmkit.cli.resuming import differences, write_record
-from mdmkit.errors import MdmkitError
-from mdmkit.noise import row_seed
+from mdmkit import MdmkitError, row_seed
+from mdmkit.cli.commands import differences, record_of, write_record, write_text, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mdmkit.model.files import Files
+    from mdmkit import Files
 
 # What the judge reads of every prompt's metadata, whatever its tag asks for.
 NEEDED = ("prompt", "tag")

@@ -12,9 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdmkit import noise
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit import MdmkitError, Prompt, noise, unknown
 
 if TYPE_CHECKING:
     from mdmkit_image.codec import VQCodec

@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mdmkit.canvas.canvas import Canvas
-from mdmkit.canvas.layout import lay_out
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError
-from mdmkit.model.backbone import Backbone
+from mdmkit import Backbone, Canvas, MdmkitError, Prompt, lay_out
 from mdmkit_image.given import given_cells
 from mdmkit_image.pictures import Pictures
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mdmkit.settings.plan import Plan
+    from mdmkit import Plan
     from mdmkit_image.codec import VQCodec
 
 

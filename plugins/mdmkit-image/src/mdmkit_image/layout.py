@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit import MdmkitError, unknown
 
 INDEX = "model_index.json"
 # Half-precision twins of the weights ("….fp16.safetensors") stay where they are.

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit import MdmkitError, Prompt, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, side, take, whole
 from mdmkit_image.layout import dtype_of, fetch, is_hub_id, load_part, quiet, said

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_image.layout import said
 
 GROUPS, EPSILON = 32, 1e-6

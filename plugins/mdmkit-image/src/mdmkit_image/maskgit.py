@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit import MdmkitError, Prompt, unknown
 from mdmkit_image.layout import INDEX, index_of, said
 from mdmkit_image.uvit import UVitBackbone
 

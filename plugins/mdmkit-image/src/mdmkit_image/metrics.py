@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 Statistics = tuple[Tensor, Tensor]
 

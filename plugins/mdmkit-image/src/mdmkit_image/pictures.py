@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
-    from mdmkit.canvas.row import Row
+    from mdmkit import Row
     from mdmkit_image.codec import VQCodec
 
 # A tile of a contact sheet or a film is at least so wide; small images are enlarged, pixel by pixel.
@@ -24,7 +24,7 @@ GIVEN, OPEN = (128, 128, 128), (90, 90, 110)
 
 
 class Pictures:
-    """The `files` of an image backbone: see `mdmkit.model.files.Files`."""
+    """The `files` of an image backbone: see `mdmkit.Files`."""
 
     suffix = ".png"
     beside: Sequence[str] = (".gif",)

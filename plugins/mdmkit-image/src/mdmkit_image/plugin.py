@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mdmkit.installed.hookspecs import Component, hookimpl
+from mdmkit import Component, hookimpl
 
 
 @hookimpl

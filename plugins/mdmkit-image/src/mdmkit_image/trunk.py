@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_image.layout import quiet, said
 
 _BLOCK, _LAYER = r"^model\.transformer\.blocks\.(\d+)\.", r"model.layers.\1."

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit import MdmkitError, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, side, take
 from mdmkit_image.layout import dtype_of, load_part, locate
@@ -18,7 +18,7 @@ from mdmkit_image.layout import dtype_of, load_part, locate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mdmkit.canvas.prompt import Prompt
+    from mdmkit import Prompt
 
 # aMUSEd's micro-conditioning where nothing else is asked for (arXiv:2401.01808): crop at the corner, this score.
 AESTHETIC_SCORE = 6.0

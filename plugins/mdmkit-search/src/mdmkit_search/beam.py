@@ -13,9 +13,7 @@ from mdmkit_search.entropy import entropy_ahead
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit import Look, Step
-    from mdmkit.canvas.canvas import Canvas
-    from mdmkit.canvas.trace import Trace
+    from mdmkit import Canvas, Look, Step, Trace
 
 # In `step.memory`: what each beam has cost so far, nats.
 COST = "beam.cost"

@@ -13,9 +13,7 @@ from mdmkit_search.entropy import extend_paths, path_entropy
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit import Actions, Look, Step
-    from mdmkit.canvas.canvas import Canvas
-    from mdmkit.canvas.trace import Trace
+    from mdmkit import Actions, Canvas, Look, Step, Trace
 
 MEASURES = ("uncertainty", "entropy")
 

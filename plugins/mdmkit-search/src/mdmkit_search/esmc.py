@@ -15,9 +15,7 @@ from mdmkit_search.resampling import METHODS, resample
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit import Actions, Look, Step
-    from mdmkit.canvas.canvas import Canvas
-    from mdmkit.canvas.trace import Trace
+    from mdmkit import Actions, Canvas, Look, Step, Trace
 
 # In `step.memory`: steps that each row has taken, the same for all of its particles.
 AGE = "esmc.age"

@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mdmkit import MdmkitError
-from mdmkit.errors import unknown
+from mdmkit import MdmkitError, unknown
 
 
 def names(given: str, option: str) -> list[str]:

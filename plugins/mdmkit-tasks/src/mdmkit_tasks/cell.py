@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit import MdmkitError
-from mdmkit.cli.output import RowFile
-from mdmkit.cli.resuming import differences, is_record, record_of, write_record
+from mdmkit.cli.commands import RowFile, differences, is_record, record_of, write_record
 
 SCORE = "score"
 

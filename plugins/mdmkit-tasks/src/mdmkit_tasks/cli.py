@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.options import pairs, plugin_option
+from mdmkit.cli.commands import pairs, plugin_option
 
 if TYPE_CHECKING:
     from mdmkit_tasks.evaluation import Evaluation
@@ -62,10 +62,13 @@ def _shared(command: Command) -> Command:
             click.option(
                 "--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Rows decoded together."
             ),
-            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+            click.option(
+                "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+                help="Where to compute.",
+            ),
             click.option(
                 "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
-                show_default=True,
+                show_default=True, help="Precision of the model.",
             ),
             plugin_option,
         )
@@ -138,8 +141,8 @@ def _run(
     device: str,
     dtype: str,
 ) -> None:
-    from mdmkit.cli.run import limit_threads
-    from mdmkit.model.loading import load
+    from mdmkit import load
+    from mdmkit.cli.commands import limit_threads
     from mdmkit_tasks.arguments import task_options as read_options
     from mdmkit_tasks.evaluation import Evaluation, Settings, slug
     from mdmkit_tasks.request import ask

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import mdmkit
 from mdmkit import MdmkitError
-from mdmkit.cli.output import write_json
-from mdmkit.installed import registry
+from mdmkit.cli.commands import default_registry, write_json
 from mdmkit_tasks import report
 from mdmkit_tasks.cell import Cell
 from mdmkit_tasks.request import Asked, check, sampler_for
@@ -184,7 +183,7 @@ def slug(name: str) -> str:
 
 def versions() -> dict[str, str]:
     """What ran: Python, every distribution that brings parts, and what they compute with."""
-    brought = {part.distribution: part.version for part in registry.default().parts}
+    brought = {part.distribution: part.version for part in default_registry().parts}
     found = {"python": platform.python_version(), "mdmkit": mdmkit.__version__} | brought
     for name in ("torch", "transformers"):
         try:

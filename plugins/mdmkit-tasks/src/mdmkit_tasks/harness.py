@@ -10,9 +10,8 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
 import mdmkit
-from mdmkit import MdmkitError
-from mdmkit.cli.run import limit_threads
-from mdmkit.noise import row_seed
+from mdmkit import MdmkitError, row_seed
+from mdmkit.cli.commands import limit_threads
 from mdmkit_tasks.likelihood import Pair, log_likelihood, pair
 
 # What a task may say about generation, and the key of ours that it becomes.

@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mdmkit import MdmkitError
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import unknown
-from mdmkit.settings.plan import Plan
+from mdmkit import MdmkitError, Plan, Prompt, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor

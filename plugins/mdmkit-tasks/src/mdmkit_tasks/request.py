@@ -7,12 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit import MdmkitError, compose
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.config.layers import config_layer
-from mdmkit.decoding.prompts import read_prompts
-from mdmkit.installed import registry
-from mdmkit.task import Task, bare, make
+from mdmkit import MdmkitError, Prompt, Task, compose, read_prompts
+from mdmkit.cli.commands import config_layer, default_registry, make_task, without_reference
 
 if TYPE_CHECKING:
     from mdmkit import Backbone, Plan, Sampler
@@ -40,7 +36,7 @@ class Asked:
 
     def prompts(self, seeds: Sequence[int]) -> list[Prompt]:
         """The prompts as they are decoded: all of them for the first seed, then all for the second, …"""
-        every = [read_prompts([bare(item) for item in self.items], seed) for seed in seeds]
+        every = [read_prompts([without_reference(item) for item in self.items], seed) for seed in seeds]
         flat = [prompt for prompts in every for prompt in prompts]
         return [replace(prompt, index=index) for index, prompt in enumerate(flat)]
 
@@ -51,9 +47,9 @@ def ask(name: str, options: Mapping[str, Any], limit: int | None, seed: int) -> 
     Raises:
         MdmkitError: no task has that name, it takes no such option, or it has not so many prompts.
     """
-    parts = registry.default()
+    parts = default_registry()
     part = parts.find("task", name)
-    task = make(parts.load(part), name, options)
+    task = make_task(parts.load(part), name, options)
     if limit is None and not isinstance(task, Task):
         limit = getattr(task, "limit", Task.limit)
     items = list(task.prompts(limit, seed))

@@ -7,16 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mdmkit import MdmkitError
-from mdmkit.cli.requests import check as sized
-from mdmkit.decoding.run import decode_batches
-from mdmkit.errors import RowError
-from mdmkit.task import JudgeDown, scored
+from mdmkit import JudgeDown, MdmkitError, RowError
+from mdmkit.cli.commands import check_prompts, decode_batches, read_verdict
 from mdmkit_tasks.memory import Peak
 
 if TYPE_CHECKING:
-    from mdmkit import Backbone, Sampler
-    from mdmkit.canvas.row import Row
+    from mdmkit import Backbone, Row, Sampler
     from mdmkit_tasks.cell import Cell
     from mdmkit_tasks.request import Asked
 
@@ -48,8 +44,8 @@ class Judging:
         prompt = self.asked.items[index]
         try:
             if self.rival is None:
-                return scored(self.asked.task.judge(prompt, answer))
-            return scored(self.asked.task.versus(prompt, answer, self.rival.rows[seed, index]["text"]))
+                return read_verdict(self.asked.task.judge(prompt, answer))
+            return read_verdict(self.asked.task.versus(prompt, answer, self.rival.rows[seed, index]["text"]))
         except JudgeDown as error:
             self.down = str(error)
             return None
@@ -80,7 +76,7 @@ def run_cell(
     if len(done) == len(prompts):
         return
     where = {i: f"task {asked.name!r}, prompt {i % count}, seed {seeds[i // count]}" for i in range(len(prompts))}
-    lengths = [size.length for size in sized(backbone, prompts[:count], sampler.plan, where)]
+    lengths = [size.length for size in check_prompts(backbone, prompts[:count], sampler.plan, where)]
     batches = decode_batches(
         sampler, backbone, prompts, batch=batch, done=done, tell=say, length=lambda p: lengths[p.index % count]
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from mdmkit.model.cache import Reach
+    from mdmkit import Reach
 
 
 def keys(columns: Tensor, reach: Reach | None) -> Tensor:

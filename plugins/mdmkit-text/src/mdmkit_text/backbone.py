@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.canvas.canvas import Canvas
-from mdmkit.canvas.layout import lay_out
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError, unknown
-from mdmkit.model.backbone import Backbone
+from mdmkit import Backbone, Canvas, MdmkitError, Prompt, lay_out, unknown
 from mdmkit_text import reference, wrapped
 from mdmkit_text.encoder import Encoder
 from mdmkit_text.families import family_of, split_family
@@ -27,7 +23,7 @@ from mdmkit_text.weights import load_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mdmkit.settings.plan import Plan
+    from mdmkit import Plan
     from mdmkit_text.families.family import Family
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

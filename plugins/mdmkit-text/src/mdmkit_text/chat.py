@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 if TYPE_CHECKING:
-    from mdmkit.canvas.prompt import Prompt
+    from mdmkit import Prompt
 
 _BASE = {"base", "pretrain", "pretrained"}
 _TUNED = {"instruct", "chat", "sft", "it", "rl", "rlhf"}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_text import chat, infill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mdmkit.canvas.prompt import Prompt
+    from mdmkit import Prompt
     from mdmkit_text.tokens import Tokens
 
 

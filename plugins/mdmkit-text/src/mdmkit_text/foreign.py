@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

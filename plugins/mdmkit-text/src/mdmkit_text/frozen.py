@@ -15,7 +15,7 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 if TYPE_CHECKING:
-    from mdmkit.model.cache import View
+    from mdmkit import View
 
 
 class FrozenLayer(CacheLayerMixin):

@@ -12,8 +12,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import MdmkitError
-from mdmkit.settings.plan import LONGEST
+from mdmkit import LONGEST_ROW, MdmkitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +45,8 @@ class Masks:
             texts.append(text[start : found.start()])
             start = found.end()
         texts.append(text[start:])
-        if sum(counts) > LONGEST:
-            raise MdmkitError(f"{where} holds {sum(counts)} masks: a row has at most {LONGEST} tokens.")
+        if sum(counts) > LONGEST_ROW:
+            raise MdmkitError(f"{where} holds {sum(counts)} masks: a row has at most {LONGEST_ROW} tokens.")
         for i in range(len(counts)):
             texts[i] = texts[i].rstrip() if self._takes_left else texts[i]
             texts[i + 1] = texts[i + 1].lstrip() if self._takes_right else texts[i + 1]
@@ -59,10 +58,10 @@ def _count(found: re.Match[str], where: str) -> int:
     if said is None:
         return 1
     # Digits are counted before they are read: Python refuses to read thousands of them.
-    if not (said.isascii() and said.isdigit() and len(said) <= 9 and 1 <= int(said) <= LONGEST):
+    if not (said.isascii() and said.isdigit() and len(said) <= 9 and 1 <= int(said) <= LONGEST_ROW):
         raise MdmkitError(
-            f"{where}: {found[0][:40]!r} is no number of masks: write [MASK:8] for eight, 1 to {LONGEST}. To keep it "
-            'as text, give the prompt as an object with "infill": false.'
+            f"{where}: {found[0][:40]!r} is no number of masks: write [MASK:8] for eight, 1 to {LONGEST_ROW}. To keep "
+            'it as text, give the prompt as an object with "infill": false.'
         )
     return int(said)
 

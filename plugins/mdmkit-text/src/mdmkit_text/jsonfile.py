@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 if TYPE_CHECKING:
     from pathlib import Path

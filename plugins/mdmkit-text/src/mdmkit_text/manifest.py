@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit import MdmkitError, unknown
 from mdmkit_text.jsonfile import read_object
 
 if TYPE_CHECKING:

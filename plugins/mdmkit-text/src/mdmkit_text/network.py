@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mdmkit.errors import MdmkitError
-from mdmkit.model.cache import Reach, View
+from mdmkit import MdmkitError, Reach, View
 from mdmkit_text.attention import attention_mask
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit import MdmkitError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a model needs, and no more: no pickles, no code, no second copy of the weights in another format.

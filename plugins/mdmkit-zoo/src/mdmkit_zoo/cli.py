@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_zoo.catalogue import ENTRIES
 from mdmkit_zoo.demo import demo
 
@@ -39,7 +39,9 @@ def train() -> None:
 
 @train.command("puzzles")
 @_output
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: the recipe's]")
 def train_puzzles(output: Path | None, device: str, steps: int | None) -> None:
     """Train zoo:puzzles: about an hour on two CPU cores."""
@@ -70,7 +72,9 @@ def train_puzzles(output: Path | None, device: str, steps: int | None) -> None:
 
 @train.command("digits")
 @_output
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."
+)
 def train_digits(output: Path | None, device: str) -> None:
     """Train zoo:digits and its judge: about ten minutes on a CPU core. Needs mdmkit-image and scikit-learn."""
     output = _new(output, "digits")
@@ -144,11 +148,17 @@ zoo.add_command(demo)
 
 
 @zoo.command()
-@click.option("--output", type=click.Path(path_type=Path), default=Path("docs/results/puzzles.md"), show_default=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("docs/results/puzzles.md"),
+    show_default=True,
+    help="Page to write.",
+)
 @click.option(
     "--count", type=click.IntRange(min=2), default=500, show_default=True, help="Held-out instances per task."
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Decodes per instance.")
 @click.option(
     "--trial-count",
     type=click.IntRange(min=1),

@@ -44,7 +44,7 @@ def picture(sampler: Sampler, backbone: Backbone, path: Path) -> None:
     from rich.console import Console
 
     import mdmkit
-    from mdmkit.cli.live import LiveView
+    from mdmkit.cli.commands import LiveView
 
     console = Console(record=True, width=48, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     panels = []

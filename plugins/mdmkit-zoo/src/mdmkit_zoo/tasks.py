@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import MdmkitError
-from mdmkit.task import Task
+from mdmkit import MdmkitError, Task
 from mdmkit_zoo.puzzles import texts
 
 if TYPE_CHECKING:
-    from mdmkit.model.backbone import Backbone
+    from mdmkit import Backbone
     from mdmkit_zoo.bigram.backbone import Bigram
 
 
@@ -23,8 +22,7 @@ class _Infilling(Task):
     model: str
 
     def check(self, backbone: Backbone) -> None:
-        from mdmkit.canvas.prompt import Prompt
-        from mdmkit.settings.plan import Plan
+        from mdmkit import Plan, Prompt
 
         asked = str(self.prompts(1, 0)[0])
         wanted = asked.count("_")
@@ -110,11 +108,16 @@ class Antibody(_Infilling):
         return sum(answer[i] == TRASTUZUMAB[i] for i in asked) / len(asked)
 
 
+# Nats per word, below any filling: the score of an answer with other words than the prompt's, or of another length.
+NO_FILLING = -100.0
+
+
 class BigramLikelihood(_Infilling):
     """Lines of the bigram chain with words hidden at random, drawn at temperature 1.
 
     The score is the exact log-likelihood of the words filled in given the others, in nats per word: what no other model
-    can say of its own answers. `gap` is how far the most probable filling is ahead.
+    can say of its own answers. `gap` is how far the most probable filling is ahead. An answer that is no filling of the
+    prompt scores −100.
 
     Args:
         words: length of a line.
@@ -152,9 +155,20 @@ class BigramLikelihood(_Infilling):
 
         chain = self._chain.chain
         asked = torch.tensor([self._chain.tokens(prompt)])
-        filled = torch.tensor([self._chain.tokens(answer)])
         number = int((asked == chain.mask_id).sum())
         given = chain.log_likelihood(asked)
-        said = float(chain.log_likelihood(filled) - given) / number
+        filled = self._filling(asked[0].tolist(), answer)
+        said = NO_FILLING if filled is None else float(chain.log_likelihood(torch.tensor([filled])) - given) / number
         best = float(chain.viterbi(asked)[1] - given) / number
         return {"score": said, "gap": best - said}
+
+    def _filling(self, asked: list[int], answer: str) -> list[int] | None:
+        """The ids of an answer that keeps the prompt's words and fills every mask; None for any other."""
+        mask = self._chain.mask_id
+        try:
+            filled = self._chain.tokens(answer)
+        except MdmkitError:
+            return None
+        if len(filled) != len(asked) or mask in filled:
+            return None
+        return filled if all(a in (mask, f) for a, f in zip(asked, filled, strict=True)) else None

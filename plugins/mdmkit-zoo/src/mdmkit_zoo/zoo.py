@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import mdmkit
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit import MdmkitError, unknown
 from mdmkit_zoo.catalogue import ENTRIES
 
 if TYPE_CHECKING:
-    from mdmkit.model.backbone import Backbone
+    from mdmkit import Backbone
 
 
 class Zoo:

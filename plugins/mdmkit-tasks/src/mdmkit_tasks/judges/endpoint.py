@@ -10,8 +10,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
-from mdmkit import MdmkitError
-from mdmkit.task import JudgeDown
+from mdmkit import JudgeDown, MdmkitError
 
 QUESTION = """Two writers were given the same task. Compare what they wrote: how well it does what was asked, how it \
 is told, its language, and whether it holds together to the end. Length by itself counts for nothing, nor does the \

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mdmkit import MdmkitError
-from mdmkit.task import Task
+from mdmkit import MdmkitError, Task
 
 
 class FromData(Task):

@@ -6,9 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mdmkit import MdmkitError
-from mdmkit.errors import unknown
-from mdmkit.task import Task
+from mdmkit import MdmkitError, Task, unknown
 from mdmkit_tasks.judges.numbers import NEXT, boxed
 
 INSTRUCTION = "Think it over in a few words, and end with the final answer inside <answer></answer>."

@@ -10,8 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mdmkit import MdmkitError
-from mdmkit.task import Task
+from mdmkit import MdmkitError, Task
 from mdmkit_tasks.judges import countdown, sudoku
 from mdmkit_tasks.public.data import from_file
 

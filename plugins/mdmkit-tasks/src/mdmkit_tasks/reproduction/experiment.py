@@ -7,13 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mdmkit import MdmkitError
-from mdmkit.config.facts import facts
-from mdmkit.config.layers import read_yaml
-from mdmkit.config.resolution import resolve
-from mdmkit.errors import unknown
-from mdmkit.installed import registry
-from mdmkit.settings.plan import Plan
+from mdmkit import MdmkitError, Plan, unknown
+from mdmkit.cli.commands import default_registry, facts, read_yaml, resolve
 
 PAPERS = Path(__file__).parents[1] / "experiments"
 
@@ -72,13 +67,13 @@ class _Presets:
 
     def config(self, name: str) -> dict[str, Any]:
         if name not in self._configs:
-            self._configs[name] = resolve(name, registry=registry.default()).config
+            self._configs[name] = resolve(name, registry=default_registry()).config
         return self._configs[name]
 
     def forwards(self, name: str, guidance: float) -> int:
         """Row-forwards of a step at most, under this guidance."""
         if name not in self._most:
-            parts = registry.default()
+            parts = default_registry()
             found = facts(parts.find("sampler", name), parts)
             self._most[name] = found.forwards[1] if found.forwards else 1
         return self._most[name] * (2 if guidance != 1 and self.config(name)["guidance"]["scale"] == 1 else 1)

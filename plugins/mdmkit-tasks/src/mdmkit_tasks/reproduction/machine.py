@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit import MdmkitError
-from mdmkit.installed import registry
+from mdmkit.cli.commands import default_registry
 from mdmkit_tasks.reproduction.experiment import Group
 
 HUB = "https://huggingface.co"
@@ -34,7 +34,7 @@ def obstacle(
 
 def _task(group: Group, data: Mapping[str, Path], options: Mapping[str, Any]) -> str:
     try:
-        registry.default().find("task", group.task)
+        default_registry().find("task", group.task)
     except MdmkitError:
         return f"no task {group.task!r} is installed"
     if lacking := [name for name in group.needs if not options.get(name)]:

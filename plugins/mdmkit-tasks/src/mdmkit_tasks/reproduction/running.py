@@ -33,8 +33,8 @@ def run_groups(
     groups: Sequence[Group], request: Request, why: dict[Group, str]
 ) -> dict[Group, dict[str, dict[str, Any]]]:
     """Decode and judge; return each finished group's summaries by sampler, and say in `why` what went wrong."""
-    from mdmkit.cli.run import limit_threads
-    from mdmkit.model.loading import load
+    from mdmkit import load
+    from mdmkit.cli.commands import limit_threads
 
     measured = {}
     for model in dict.fromkeys(group.model for group in groups if not why[group]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit import MdmkitError, unknown
 from mdmkit_text.families.a2d import A2D
 from mdmkit_text.families.decoder import BidirectionalDecoder
 from mdmkit_text.families.dream import Dream

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 if TYPE_CHECKING:
     from torch import Tensor

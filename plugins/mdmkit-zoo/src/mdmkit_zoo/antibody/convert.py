@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_zoo.antibody.tokenizer import build_tokenizer, vocabulary
 
 if TYPE_CHECKING:

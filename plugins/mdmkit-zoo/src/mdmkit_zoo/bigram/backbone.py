@@ -12,11 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdmkit.canvas.canvas import Canvas
-from mdmkit.canvas.layout import lay_out
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError, unknown
-from mdmkit.model.backbone import Backbone
+from mdmkit import Backbone, Canvas, MdmkitError, Prompt, lay_out, unknown
 from mdmkit_zoo.bigram.chain import Chain
 from mdmkit_zoo.bigram.smoothing import witten_bell
 from mdmkit_zoo.bigram.text import MASK, join, split
@@ -24,7 +20,7 @@ from mdmkit_zoo.bigram.text import MASK, join, split
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mdmkit.settings.plan import Plan
+    from mdmkit import Plan
 
 # The mask's own logit: its probability is 0 in either dtype, and differences of logits stay numbers.
 NEVER = -1e4

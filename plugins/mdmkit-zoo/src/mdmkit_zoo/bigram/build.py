@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import save_file
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_zoo.bigram.text import PUNCTUATION, split
 
 if TYPE_CHECKING:

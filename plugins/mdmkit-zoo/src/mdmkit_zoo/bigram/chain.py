@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 
 class Chain:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 SIDE = 32
 CLASSES = tuple("0123456789")

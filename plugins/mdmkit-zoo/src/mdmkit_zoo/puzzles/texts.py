@@ -17,7 +17,7 @@ import re
 import zlib
 from functools import cache
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 
 MASK = "_"
 ALPHABET = "0123456789+-*=/,>:"

@@ -1,0 +1,96 @@
+"""The door for plugins that bring a command: what `mdmkit`'s own commands are made of.
+
+    from mdmkit.cli.commands import composing, limit_threads, write_json
+
+Everything else that a plugin needs is in `mdmkit` itself. Importing this module imports no torch: each name is fetched
+when it is first asked for. Only `decode_batches` brings torch: import it inside the command's function.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdmkit.cli.live import LiveView
+    from mdmkit.cli.options import composing, names_sampler, pairs, plugin_option
+    from mdmkit.cli.output import RowFile, record_of, write_json, write_text, write_whole
+    from mdmkit.cli.requests import check_prompts
+    from mdmkit.cli.resuming import differences, is_record, write_record
+    from mdmkit.cli.run import limit_threads, watching
+    from mdmkit.config.facts import facts
+    from mdmkit.config.layers import config_layer, read_yaml
+    from mdmkit.config.resolution import resolve
+    from mdmkit.decoding.run import decode_batches
+    from mdmkit.installed.registry import default as default_registry
+    from mdmkit.task import make_task, read_verdict, without_reference
+
+
+__all__ = [
+    "LiveView",
+    "RowFile",
+    "check_prompts",
+    "composing",
+    "config_layer",
+    "decode_batches",
+    "default_registry",
+    "differences",
+    "facts",
+    "is_record",
+    "limit_threads",
+    "make_task",
+    "names_sampler",
+    "pairs",
+    "plugin_option",
+    "read_verdict",
+    "read_yaml",
+    "record_of",
+    "resolve",
+    "watching",
+    "without_reference",
+    "write_json",
+    "write_record",
+    "write_text",
+    "write_whole",
+]
+
+_HOME = {
+    "LiveView": "cli.live:LiveView",
+    "RowFile": "cli.output:RowFile",
+    "check_prompts": "cli.requests:check_prompts",
+    "composing": "cli.options:composing",
+    "config_layer": "config.layers:config_layer",
+    "decode_batches": "decoding.run:decode_batches",
+    "default_registry": "installed.registry:default",
+    "differences": "cli.resuming:differences",
+    "facts": "config.facts:facts",
+    "is_record": "cli.resuming:is_record",
+    "limit_threads": "cli.run:limit_threads",
+    "make_task": "task:make_task",
+    "names_sampler": "cli.options:names_sampler",
+    "pairs": "cli.options:pairs",
+    "plugin_option": "cli.options:plugin_option",
+    "read_verdict": "task:read_verdict",
+    "read_yaml": "config.layers:read_yaml",
+    "record_of": "cli.output:record_of",
+    "resolve": "config.resolution:resolve",
+    "watching": "cli.run:watching",
+    "without_reference": "task:without_reference",
+    "write_json": "cli.output:write_json",
+    "write_record": "cli.resuming:write_record",
+    "write_text": "cli.output:write_text",
+    "write_whole": "cli.output:write_whole",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOME[name].partition(":")
+    value = getattr(importlib.import_module(f"mdmkit.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
