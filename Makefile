@@ -6,8 +6,10 @@ PROJECTS := $(sort $(dir $(wildcard plugins/mdmkit-*/pyproject.toml)))
 SOURCES := mdmkit $(wildcard plugins/mdmkit-*/src)
 # One thread is the fastest for models this small; no test may reach for a model hub.
 QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1
+# Two tests at a time; the tests of a file stay together, since they share what is loaded.
+WORKERS := -n 2 --dist loadfile
 BUILD := hatchling editables build
-TOOLS := pytest playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
+TOOLS := pytest pytest-xdist playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
@@ -17,7 +19,7 @@ demo: $(STAMP)
 	@$(QUIET) $(BIN)/mdmkit zoo demo
 
 test: lint
-	$(QUIET) $(BIN)/python -m pytest -m "not slow and not gpu"
+	$(QUIET) $(BIN)/python -m pytest -m "not slow and not gpu" $(WORKERS)
 	$(QUIET) $(BIN)/mkdocs build --strict --quiet
 
 test-slow: $(STAMP)

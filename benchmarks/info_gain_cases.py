@@ -11,7 +11,7 @@ import torch
 
 import mdmkit
 from mdmkit import Actions, Backbone, Prompt, noise
-from mdmkit_info_gain.spacing import spaced_top
+from mdmkit_info_gain.spacing import Reach, spaced_top
 from mdmkit_zoo.bigram.backbone import Bigram
 from mdmkit_zoo.catalogue import ENTRIES
 from mdmkit_zoo.puzzles import texts
@@ -90,7 +90,7 @@ class Calmest:
     def move(self, step: Any, actions: Any, values: Any, choice: Any, look: Any) -> tuple[Any, Any]:
         return torch.arange(step.rows, device=choice.device), choice
 
-    def best(self, canvas: Any, trace: Any) -> Any:
+    def best(self, canvas: Any, trace: Any, kept: Any) -> Any:
         return trace.uncertainty.view(-1, self.particles).argmin(1)
 
 
@@ -106,7 +106,7 @@ class Noisy:
         if self.temperature:
             wants = wants / self.temperature + noise.gumbel(step.noise("noisy", 1))
         last = step.open.sum(1) <= step.quota
-        place = spaced_top(wants, step.open[:, None], step.quota[:, None], self.spacing)[:, 0]
+        place = spaced_top(wants, step.open[:, None], step.quota[:, None], Reach.of(step, self.spacing))[:, 0]
         return Actions.single(torch.where(last[:, None], step.open, place), step.tokens)
 
 

@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.canvas.row import Row
     from mdmkit.canvas.trace import Trace
+    from mdmkit.canvas.window import Window
     from mdmkit.config.compose import compose
     from mdmkit.decoding.prompts import PromptLike, read_prompts
     from mdmkit.decoding.run import Decoded, decode, stream
     from mdmkit.errors import MdmkitError, RowError, unknown
     from mdmkit.hf.wrapping import generate, wrap
     from mdmkit.installed.hookspecs import Component, hookimpl
+    from mdmkit.loop.engine import Engine
+    from mdmkit.loop.front import AsyncEngine
     from mdmkit.loop.observe import Observer
     from mdmkit.loop.sampler import Sampler
-    from mdmkit.model.backbone import Backbone
+    from mdmkit.model.backbone import Backbone, Output
     from mdmkit.model.cache import Reach, View
     from mdmkit.model.files import Files
     from mdmkit.model.loading import load
@@ -39,7 +42,9 @@ if TYPE_CHECKING:
     from mdmkit.settings.plan import LONGEST_ROW, Plan
     from mdmkit.stage.actions import Actions
     from mdmkit.stage.belief import Belief
-    from mdmkit.stage.look import Look
+    from mdmkit.stage.look import Look, Scope, States
+    from mdmkit.stage.protocols import Commit, Constraint, Lookahead, Score, Select, Stop
+    from mdmkit.stage.search import Search
     from mdmkit.stage.step import Step
     from mdmkit.stage.write import Write
     from mdmkit.task import JudgeDown, Task, Verdict
@@ -50,18 +55,24 @@ if TYPE_CHECKING:
 __all__ = [
     "LONGEST_ROW",
     "Actions",
+    "AsyncEngine",
     "Backbone",
     "Belief",
     "Canvas",
+    "Commit",
     "Component",
+    "Constraint",
     "Decoded",
     "Draw",
+    "Engine",
     "Files",
     "Guidance",
     "JudgeDown",
     "Look",
+    "Lookahead",
     "MdmkitError",
     "Observer",
+    "Output",
     "Plan",
     "Prompt",
     "PromptLike",
@@ -70,12 +81,19 @@ __all__ = [
     "Row",
     "RowError",
     "Sampler",
+    "Scope",
+    "Score",
+    "Search",
+    "Select",
+    "States",
     "Step",
+    "Stop",
     "Task",
     "TextStream",
     "Trace",
     "Verdict",
     "View",
+    "Window",
     "Write",
     "compose",
     "decode",
@@ -91,20 +109,26 @@ __all__ = [
 ]
 
 _HOME = {
-    "LONGEST_ROW": "settings.plan",
     "Actions": "stage.actions",
+    "AsyncEngine": "loop.front",
     "Backbone": "model.backbone",
     "Belief": "stage.belief",
     "Canvas": "canvas.canvas",
+    "Commit": "stage.protocols",
     "Component": "installed.hookspecs",
+    "Constraint": "stage.protocols",
     "Decoded": "decoding.run",
     "Draw": "settings.draw",
+    "Engine": "loop.engine",
     "Files": "model.files",
     "Guidance": "settings.draw",
     "JudgeDown": "task",
+    "LONGEST_ROW": "settings.plan",
     "Look": "stage.look",
+    "Lookahead": "stage.protocols",
     "MdmkitError": "errors",
     "Observer": "loop.observe",
+    "Output": "model.backbone",
     "Plan": "settings.plan",
     "Prompt": "canvas.prompt",
     "PromptLike": "decoding.prompts",
@@ -113,12 +137,19 @@ _HOME = {
     "Row": "canvas.row",
     "RowError": "errors",
     "Sampler": "loop.sampler",
+    "Scope": "stage.look",
+    "Score": "stage.protocols",
+    "Search": "stage.search",
+    "Select": "stage.protocols",
+    "States": "stage.look",
     "Step": "stage.step",
+    "Stop": "stage.protocols",
     "Task": "task",
     "TextStream": "watch.text_stream",
     "Trace": "canvas.trace",
     "Verdict": "task",
     "View": "model.cache",
+    "Window": "canvas.window",
     "Write": "stage.write",
     "compose": "config.compose",
     "decode": "decoding.run",

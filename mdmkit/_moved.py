@@ -47,7 +47,7 @@ MOVED: dict[str, dict[str, str]] = {
     "runner": {"": "loop.runner"},
     "sampler": {"": "loop.sampler"},
     "schema": {"": "config.schema"},
-    "search": {"": "stage.search", "expand": "loop.particles", "settle": "loop.particles"},
+    "search": {"": "stage.search", "expand": "loop.particles"},
     "stages": {"": "stage.protocols", "Write": "stage.write"},
     "step": {"": "stage.step", "Draw": "settings.draw", "Guidance": "settings.draw", "Actions": "stage.actions"},
     "target": {"": "installed.target"},

@@ -88,7 +88,7 @@ TOY = {
             ids: tuple[int, ...] = ()
             bias: dict[int, float] = field(default_factory=dict)
             scale: float = -torch.pi
-            kinds: ClassVar[int] = 3
+            _kinds: ClassVar[int] = 3
 
             def __post_init__(self):
                 if self.weight < 0:
@@ -132,7 +132,7 @@ TOY = {
     "toy_parts/backbone.py": """
         import torch
 
-        from mdmkit import Backbone
+        from mdmkit import Backbone, Output
         from mdmkit.canvas.layout import lay_out
 
         class Toy(Backbone):
@@ -155,8 +155,9 @@ TOY = {
                                  plan_length=plan.length, default_length=self.length, max_length=64)
                 return canvas, None
 
-            def forward(self, tokens, valid, conditioning, *, positions, cache=None):
-                return torch.stack(((tokens + positions * 7 % 5).double().sin(), tokens.double()), -1).float()
+            def forward(self, tokens, valid, conditioning, *, positions, cache=None, **more):
+                sines = (tokens + positions * 7 % 5).double().sin()
+                return Output(torch.stack((sines, tokens.double()), -1).float())
 
             def project(self, hidden):
                 return (hidden[..., :1] + 1) * torch.arange(6.0) * 0.3

@@ -121,32 +121,47 @@ def test_rarer_refreshes_cost_less(load, name):
 @pytest.mark.parametrize("name", ["llada", "dream"])
 @pytest.mark.parametrize("cache", ["prefix", "dual"])
 def test_what_is_frozen_unchanged_is_read_back_exactly(load, name, cache):
-    """A window forwarded beside frozen columns of the very same row gives the row's own logits."""
+    """A window forwarded beside frozen columns of the very same row gives the row's own logits, wherever it stands."""
+    from mdmkit.loop.calls import Call
     from mdmkit.model.cache import CACHES, View
 
     backbone = load(name)
     tokens = load_file(GOLDEN / "llada" / "logits.safetensors")["input_ids"][:1].repeat(2, 1)
     tokens[1] = tokens[1].flip(0)
     width = tokens.shape[1]
-    valid = torch.arange(width).expand_as(tokens) >= torch.tensor([[0], [3]])
-    positions = (valid.long().cumsum(1) - 1).clamp_min(0)
-    policy = CACHES[cache](backbone.lead)
-    policy.enter_block(type("Entered", (), {"windows": [(8, 12), (8, 12)]}))
+    lengths, blocks = [width, width - 3], [(8, 12), (3, 6)]
+    policy, store = CACHES[cache](backbone.lead), {}
 
-    def forward():
-        ((reach, places),) = policy.reaches([0, 1], width)
-        view = View(policy.store, torch.tensor(places), 2, width, reach, policy.stale)
-        hidden = backbone.forward(
-            tokens[:, reach.columns], valid, None, positions=positions[:, reach.columns], cache=view
+    def forward(reaches):
+        call = Call.over(reaches, width, tokens.device)
+        span = call.span if call.full else None
+        view = View(
+            store,
+            torch.tensor([1, 0]),
+            2,
+            width,
+            call.start,
+            call.inside,
+            call.seen,
+            call.readable,
+            call.keep,
+            span,
+            call.reads,
+            call.keeps,
         )
-        return backbone.project(hidden), reach.columns.start
+        return backbone.project(
+            backbone.forward(call.take(tokens), call.inside, None, positions=call.columns, cache=view).hidden
+        )
 
     with torch.inference_mode():
-        whole, _ = forward()
-        policy.refreshed([0, 1])
-        window, start = forward()
+        of = list(zip(blocks, lengths, strict=True))
+        whole = forward([policy.enter(low, high, length, 0) for (low, high), length in of])
+        steps = [policy.step(low, high, length) for (low, high), length in of]
+        window = forward(steps)
     assert window.shape[1] < width
-    torch.testing.assert_close(window[:, 8 - start :][:, :4], whole[:, 8:12], atol=2e-5, rtol=0)
+    for b, (low, high) in enumerate(blocks):
+        own = window[b, low - steps[b].start : high - steps[b].start]
+        torch.testing.assert_close(own, whole[b, low:high], atol=2e-5, rtol=0)
 
 
 def test_guidance_keeps_the_frozen_columns_of_both_branches_apart(load):
@@ -203,7 +218,7 @@ def test_a_lookahead_under_a_cache_hears_only_of_what_was_recomputed(load):
         pass
 
     def lookahead(step, actions, look):
-        seen.append((look.sequence, look.remaining.any(1), step.span))
+        seen.append((look._windows["sequence"], look.remaining("sequence").any(1), step.where))
         return look(lambda belief: belief.entropy).sum(-1)
 
     from mdmkit.testing import ByConfidence, Spread
@@ -212,10 +227,10 @@ def test_a_lookahead_under_a_cache_hears_only_of_what_was_recomputed(load):
         seen.clear()
         sampler = mdmkit.Sampler(ByConfidence(), Spread(3), lookahead, plan=mdmkit.Plan(block=4), cache=cache)
         mdmkit.decode(sampler, load("llada"), [PROMPTS[0]])
-        sequence, remaining, span = seen[0]
-        behind = remaining[0, span.stop :].any()
-        assert bool(behind) == (cache != "dual")
-        assert sequence.start == (0 if cache == "none" else span.start)
+        sequence, remaining, block = seen[0]
+        behind = remaining[0] & (sequence.columns[0] >= block.columns[0, -1] + 1)
+        assert bool(behind.any()) == (cache != "dual")
+        assert int(sequence.start) == (0 if cache == "none" else int(block.start))
 
 
 def test_a_plan_block_that_does_not_divide_the_models_is_refused(load):

@@ -157,7 +157,10 @@ def test_show_prints_the_resolved_yaml_with_its_origins(run):
         "lookahead: null\n"
         "commit:    {name: write}  # mdmkit 0.1.0\n"
         "search:    null\n"
-        "plan:      {length: 12, block: null, steps: null, tokens_per_step: 2, schedule: linear, early_stop: true}\n"
+        "stop:      null\n"
+        "constraint: null\n"
+        "plan:      {length: 12, block: null, steps: null, tokens_per_step: 2, schedule: linear, early_stop: true, "
+        "room: 0}\n"
         "draw:      {temperature: 0.0, top_p: null, top_k: null, suppress: [], penalty: {5: 1.5}, end_penalty: 0.0, "
         "repetition_penalty: 1.0, temperature_end: null}\n"
         "guidance:  {scale: 1.0, ramp: false}\n"
@@ -270,7 +273,7 @@ def test_check_fails_if_a_mask_survives(run, monkeypatch):
     from mdmkit.canvas.trace import Trace
     from mdmkit.loop import whole
 
-    monkeypatch.setattr(whole, "fill_canvas", lambda sampler, model, canvas, given: (canvas, Trace.blank(canvas)))
+    monkeypatch.setattr(whole, "fill_canvas", lambda sampler, model, canvas, given: (canvas, Trace.blank(1, 9)))
     done = run("check", "toy:x")
     assert done.exit_code == 1
     assert "FAIL model toy:x: 5 masks are left after decoding" in done.stdout

@@ -232,7 +232,7 @@ def test_a_composed_sampler_decodes(installed):
         sampler = compose(name, registry=installed)
         canvas, conditioning = model.encode([Prompt(text="1 2"), Prompt(ids=(3, 0, 0, 4))], sampler.plan)
         filled, _ = fill_canvas(sampler, model, canvas, conditioning)
-        assert not filled.masked.any()
+        assert not filled.open.any()
 
 
 def test_every_public_name_is_there():

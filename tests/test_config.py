@@ -42,6 +42,8 @@ def test_a_preset_resolves_to_every_parameter_without_importing_its_stages(confi
         "lookahead": None,
         "commit": {"name": "write"},
         "search": None,
+        "stop": None,
+        "constraint": None,
         "plan": {
             "length": 12,
             "block": None,
@@ -49,6 +51,7 @@ def test_a_preset_resolves_to_every_parameter_without_importing_its_stages(confi
             "tokens_per_step": 2,
             "schedule": "linear",
             "early_stop": True,
+            "room": 0,
         },
         "draw": {
             "temperature": 0.0,
@@ -179,7 +182,7 @@ def test_computed_defaults_are_left_to_the_running_class(config):
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"nodes": {"plam": {}}}, "compose: unknown key 'plam'. Did you mean 'plan'? Known: cache, commit, draw, "),
+        ({"nodes": {"plam": {}}}, "compose: unknown key 'plam'. Did you mean 'plan'? Known: cache, commit, "),
         ({"overrides": ["sede=3"]}, "--set sede=3: unknown key 'sede'. Did you mean 'seed'?"),
         ({"config": {"guidence": {"scale": 2.0}}}, "config: unknown key 'guidence'. Did you mean 'guidance'?"),
         ({"overrides": ["paper=x"]}, "unknown key 'paper'"),

@@ -28,8 +28,9 @@ class Unsynced:
 
     def __init__(self, stage):
         self.stage = stage
-        self.alternatives = getattr(stage, "alternatives", 1)
-        self.rewrites = getattr(stage, "rewrites", False)
+
+    def __getattr__(self, name):
+        return getattr(self.stage, name)  # its traits, and what the loop asks it beside
 
     def __call__(self, *inputs):
         torch.cuda.set_sync_debug_mode("error")
@@ -42,7 +43,9 @@ class Unsynced:
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_stages_do_not_wait_and_tokens_equal_the_cpu(name, temperature):
-    sampler = mdmkit.compose(name, draw={"temperature": temperature}, plan={"block": 4})
+    # Without what some presets say of one model alone: the toy has no cache and no end token.
+    draw = {"temperature": temperature, "end_penalty": 0.0}
+    sampler = mdmkit.compose(name, draw=draw, plan={"block": 4}, cache="none")
     parts = {part: getattr(sampler, part) for part in ("score", "select", "lookahead", "commit")}
     watched = replace(sampler, **{part: Unsynced(stage) for part, stage in parts.items() if stage is not None})
     on_gpu = mdmkit.decode(watched, ToyBackbone(dtype=torch.float64, device="cuda"), PROMPTS)

@@ -105,6 +105,8 @@ CLASSES = {
     "lookahead": ("mdmkit/stage/protocols.py", "Lookahead"),
     "commit": ("mdmkit/stage/protocols.py", "Commit"),
     "search": ("mdmkit/stage/search.py", "Search"),
+    "stop": ("mdmkit/stage/protocols.py", "Stop"),
+    "constraint": ("mdmkit/stage/protocols.py", "Constraint"),
     "sampler": ("mdmkit/loop/sampler.py", "Sampler"),
     "backbone": ("mdmkit/model/backbone.py", "Backbone"),
     "observer": ("mdmkit/loop/observe.py", "Observer"),

@@ -6,8 +6,8 @@ import torch
 import mdmkit
 from mdmkit import Draw, Guidance, MdmkitError, Plan, Sampler
 from mdmkit.canvas.prompt import Prompt
-from mdmkit.loop.ending import finished
 from mdmkit.loop.whole import fill_canvas
+from mdmkit.stage.stop import ended
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone
 
 END = 3
@@ -61,17 +61,18 @@ def test_rows_that_stop_early_leave_their_neighbours_alone(backbone, lookahead):
 def test_what_was_never_decoded_holds_the_end_and_no_mask(backbone):
     canvas, conditioning = backbone.encode([Prompt(text="ab")], Plan(length=16))
     filled, trace = fill_canvas(sampler(penalty={END: -50.0}), backbone, canvas, conditioning)
-    assert not filled.masked.any()
+    assert not filled.open.any()
     assert (filled.tokens[0, -16:] == END).all()
     assert (trace.order[0, -16:] >= 0).tolist() == [True] * 4 + [False] * 12
 
 
 def test_an_end_with_something_open_before_it_ends_nothing(backbone):
     canvas, _ = backbone.encode([Prompt(text="ab"), Prompt(text="ab"), Prompt(text="a__b", length=0)], Plan(length=6))
-    tokens = canvas.tokens.clone()
-    tokens[0, -3] = END
-    tokens[1, -6], tokens[2, -3] = END, END
-    assert finished(canvas.with_tokens(tokens), [END]).tolist() == [False, True, False]
+    place = torch.zeros_like(canvas.open)
+    place[0, 5], place[1, 2] = True, True  # the fourth and the first of six places that are open
+    place[2, 1] = True
+    canvas = canvas.filled(place, torch.full_like(canvas.tokens, END))
+    assert ended(canvas, [END]).tolist() == [False, True, False]
 
 
 def test_an_infill_and_a_given_end_never_stop(backbone):
@@ -107,34 +108,35 @@ def test_the_repetition_penalty_is_the_rule_on_what_each_state_holds(backbone):
     seen = {}
 
     def score(step):
-        seen.setdefault("base", (step.canvas.tokens.clone(), step.belief.logits.clone(), step.span))
+        seen.setdefault("base", (step.canvas, step.belief.logits.clone(), step))
         return step.confidence
 
     def lookahead(step, actions, look):
         values = look(lambda belief: belief.logits[..., 1])
-        seen.setdefault("ahead", (actions.written(step.canvas, step.span), values, step.span, actions.live))
+        seen.setdefault("ahead", (step.canvas, *step.states(actions), values, step, actions.live))
         return values.sum(-1)
 
     stages = Sampler(score, Spread(3), lookahead, plan=Plan(length=6), draw=Draw(repetition_penalty=penalty))
     mdmkit.decode(stages, backbone, ["ab", "dcba"])
 
-    def expected(states):
-        valid = states != 0
-        positions = (valid.long().cumsum(-1) - 1).clamp_min(0)
-        logits = backbone.project(backbone.forward(states, valid, None, positions=positions))
-        for row, state in zip(logits, states, strict=True):
-            held = sorted(set(state.tolist()) - {0, backbone.mask_id})
+    def expected(tokens, open_, valid):
+        positions = torch.arange(tokens.shape[1]).expand_as(tokens)
+        logits = backbone.project(backbone.forward(tokens, valid, None, positions=positions).hidden)
+        for row, state, keep in zip(logits, tokens, valid & ~open_, strict=True):
+            held = sorted(set(state[keep].tolist()))
             row[:, held] = torch.where(row[:, held] > 0, row[:, held] / penalty, row[:, held] * penalty)
         return logits
 
     with torch.inference_mode():
-        tokens, logits, span = seen["base"]
+        canvas, logits, step = seen["base"]
         keep = [i for i in range(backbone.vocab) if i not in (*backbone.forbidden, backbone.mask_id)]
-        torch.testing.assert_close(logits[..., keep], expected(tokens)[:, span][..., keep])
-        states, values, span, live = seen["ahead"]
+        wanted = step.window(expected(canvas.tokens, canvas.open, canvas.valid))
+        torch.testing.assert_close(logits[step.member][:, keep], wanted[step.member][:, keep])
+        canvas, tokens, open_, values, step, live = seen["ahead"]
         assert live[:, :2].all()
         for n in range(2):
-            torch.testing.assert_close(values[:, n], expected(states[:, n])[:, span, 1])
+            wanted = step.window(expected(tokens[:, n], open_[:, n], canvas.valid))[..., 1]
+            torch.testing.assert_close(values[:, n][step.member], wanted[step.member])
 
 
 def test_the_repetition_penalty_makes_repetitions_rarer(backbone):

@@ -73,7 +73,7 @@ def test_logits_equal_the_reference(backbone):
     data = load_file(GOLDEN / "logits.safetensors")
     ids = data["input_ids"]
     positions = torch.arange(ids.shape[1]).expand_as(ids)
-    logits = backbone.project(backbone.forward(ids, torch.ones_like(ids).bool(), None, positions=positions))
+    logits = backbone.project(backbone.forward(ids, torch.ones_like(ids).bool(), None, positions=positions).hidden)
     torch.testing.assert_close(logits, data["logits"], atol=1e-5, rtol=0)
 
 

@@ -70,16 +70,15 @@ class Overwrite:
 
     def __call__(self, step, actions, choice):
         canvas = Write()(step, actions, choice)
-        tokens = canvas.tokens.clone()
+        place, tokens = torch.zeros_like(step.open), step.belief.argmax
         for b in range(step.rows):
             columns = step.member[b].nonzero()[:, 0]
             sure = step.confidence[b].masked_fill(~step.open[b], -torch.inf)[columns]
             owed = min(step.plan.tokens_per_step, len(columns))
             if int((sure > self.threshold).sum()) < owed:
                 for w in columns[sure.topk(owed).indices].tolist():
-                    if not step.open[b, w] and step.canvas.editable[b, step.span.start + w]:
-                        tokens[b, step.span.start + w] = step.belief.argmax[b, w]
-        return canvas.with_tokens(tokens)
+                    place[b, w] = not step.open[b, w] and step.window(step.canvas.editable)[b, w]
+        return canvas.filled(step.spread(place), step.put(canvas.tokens, tokens))
 
 
 def overwrites(case):
@@ -135,7 +134,7 @@ def edited(backbone, case, with_mask):
             if full > p["max_post_steps"]:
                 break
             positions = torch.arange(end)[None]
-            hidden = backbone.forward(tokens, torch.ones_like(tokens).bool(), None, positions=positions)
+            hidden = backbone.forward(tokens, torch.ones_like(tokens).bool(), None, positions=positions).hidden
             logits = backbone.project(hidden)[0]
             if not with_mask:
                 logits[:, MASK] = -torch.inf

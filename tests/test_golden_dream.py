@@ -48,9 +48,8 @@ def literally(backbone, case, with_mask):
     times = torch.linspace(1, case["params"]["eps"], steps + 1)
     for i in range(steps):
         positions = torch.arange(tokens.shape[1])[None]
-        logits = backbone.project(backbone.forward(tokens, torch.ones_like(tokens).bool(), None, positions=positions))[
-            0
-        ]
+        hidden = backbone.forward(tokens, torch.ones_like(tokens).bool(), None, positions=positions).hidden
+        logits = backbone.project(hidden)[0]
         if not with_mask:
             logits[:, MASK] = -torch.inf
         masked = [t for t in range(tokens.shape[1]) if tokens[0, t] == MASK]

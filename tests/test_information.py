@@ -19,7 +19,7 @@ class EveryWord:
     """Propose every word of the vocabulary at one column, then fill the rest greedily."""
 
     column: int
-    alternatives: int = 2
+    alternatives: int = 4096
 
     def __call__(self, step, scores):
         v = step.belief.logits.shape[-1]
@@ -27,9 +27,9 @@ class EveryWord:
         if int(step.tick[0]) > 0:
             return Actions(place, step.tokens[:, None], place.any(-1))
         place = torch.zeros(1, v, step.width, dtype=torch.bool)
-        place[..., self.column - step.span.start] = True
+        place[..., self.column - int(step.where.start[0])] = True
         tokens = torch.arange(v)[None, :, None].expand(1, v, step.width)
-        live = step.belief.logits[:, self.column - step.span.start] > -torch.inf
+        live = step.belief.logits[:, self.column - int(step.where.start[0])] > -torch.inf
         return Actions(place, tokens, live)
 
 
@@ -41,7 +41,7 @@ def test_total_gain_averaged_over_the_token_is_the_sum_of_mutual_informations(co
 
     class Kept(InfoGain):
         def __call__(self, step, actions, look):
-            seen["p"] = step.belief.logp[0, column - step.span.start].exp()
+            seen["p"] = step.belief.logp[0, column - int(step.where.start[0])].exp()
             seen["gain"] = super().__call__(step, actions, look)[0]
             return seen["gain"][None]
 

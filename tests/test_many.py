@@ -1,5 +1,6 @@
-"""Many prompts: grouped by length, handed out in order, none of them kept; and what happens when one of them fails."""
+"""Many prompts: in units of like length, handed out in order, none of them kept; and what happens when one fails."""
 
+import dataclasses
 import gc
 import itertools
 import runpy
@@ -13,7 +14,8 @@ from mdmkit import Observer, TextStream
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
 from mdmkit.decoding.prompts import read_prompts
-from mdmkit.decoding.units import WINDOW, InOrder, grouped
+from mdmkit.decoding.run import decode_batches
+from mdmkit.decoding.units import UNIT, WINDOW, InOrder, units
 from mdmkit.errors import MdmkitError, RowError
 from mdmkit.testing import ToyBackbone
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota
@@ -31,17 +33,17 @@ def sampler(**parts):
 
 
 class Widths(Observer):
-    """Notes the shape of each batch, and how much of it is padding."""
+    """Notes who joins, and of each step which rows take it."""
 
     def __init__(self):
-        self.shapes, self.padding, self.prompts = [], 0, []
+        self.admitted, self.lengths, self.steps = [], [], []
 
-    def on_batch(self, prompts):
-        self.prompts.append([prompt.index for prompt in prompts])
+    def on_admit(self, id, prompt, canvas):
+        self.admitted.append(prompt.index)
+        self.lengths.append(canvas.tokens.shape[1])
 
-    def on_start(self, sampler, backbone, canvas):
-        self.shapes.append(tuple(canvas.tokens.shape))
-        self.padding += int((~canvas.valid).sum())
+    def on_step(self, step, actions, choice):
+        self.steps.append(step.ids)
 
 
 # -- grouping --------------------------------------------------------------------------------------------------------
@@ -51,36 +53,46 @@ def of_lengths(*sizes):
     return [Prompt(ids=(1,) * size, index=index) for index, size in enumerate(sizes)]
 
 
-def test_prompts_of_like_length_share_a_batch_and_the_earliest_goes_first():
-    batches = list(grouped(of_lengths(9, 1, 8, 2, 7, 3), 2, lambda p: len(p.ids)))
-    assert [[p.index for p in batch] for batch in batches] == [[0, 2], [1, 3], [4, 5]]
-    assert [len(batch) for batch in grouped(of_lengths(1, 2), 1 << 70, lambda p: len(p.ids))] == [2]
-    batches = list(grouped(of_lengths(5, 9, 1, 9, 5), 2, lambda p: len(p.ids)))
-    assert [[p.index for p in batch] for batch in batches] == [[0, 2], [1, 4], [3]]
+def shared(prompts, size, done=()):
+    return [[p.index for p in unit] for unit in units(prompts, size, lambda p: len(p.ids), done)]
+
+
+def test_prompts_of_like_length_share_a_unit_and_the_earliest_goes_first():
+    # A window of eight batches of two is two units of four batches: the eight shortest, and the eight longest.
+    lengths = (9, 1, 8, 2, 7, 3, 9, 1, 8, 2, 7, 3, 9, 1, 8, 2)
+    assert shared(of_lengths(*lengths), 2) == [[0, 2, 4, 6, 8, 10, 12, 14], [1, 3, 5, 7, 9, 11, 13, 15]]
+    assert shared(of_lengths(*lengths, 5), 2)[2:] == [[16]]
+    assert shared(of_lengths(1, 2), 1 << 70) == [[0, 1]]
+    # Of equal length the earlier ones come first.
+    assert shared(of_lengths(5, 5, 1, 9, 5, 9, 1, 5, 5, 1), 2) == [[0, 1, 2, 4, 6, 7, 8, 9], [3, 5]]
+    # Rows one at a time have nothing to share, and stay in order.
+    assert shared(of_lengths(5, 9, 1, 9, 5), 1) == [[0, 1, 2, 3], [4]]
 
 
 def test_no_prompt_changes_places_beyond_its_window():
     prompts = of_lengths(*(100 - i for i in range(100)))
-    batches = list(grouped(prompts, 3, lambda p: len(p.ids)))
-    assert sorted(p.index for batch in batches for p in batch) == list(range(100))
-    for number, batch in enumerate(batches):
-        assert {p.index // (3 * WINDOW) for p in batch} == {number // WINDOW}
+    found = shared(prompts, 3)
+    assert sorted(index for unit in found for index in unit) == list(range(100))
+    assert [len(unit) for unit in found] == [3 * UNIT] * 8 + [4]
+    for number, unit in enumerate(found):
+        assert {index // (3 * WINDOW) for index in unit} == {number // (WINDOW // UNIT)}
 
 
 def test_prompts_are_read_a_window_ahead_at_most():
     read = []
     endless = (read.append(i) or Prompt(ids=(1,), index=i) for i in itertools.count())
-    next(grouped(endless, 2, lambda p: len(p.ids)))
+    next(units(endless, 2, lambda p: len(p.ids)))
     assert len(read) == 2 * WINDOW
 
 
-def test_batches_with_something_to_do_stay_as_they_were():
+def test_units_with_something_to_do_stay_as_they_were():
     prompts = of_lengths(*(1 + i * 7 % 10 for i in range(60)))
-    all_batches = [[p.index for p in batch] for batch in grouped(prompts, 4, lambda p: len(p.ids))]
+    every = shared(prompts, 2)
+    assert len(every) == 8  # seven of eight prompts, and one of four
     done = {*range(37), 41, 50}
-    rest = [[p.index for p in batch] for batch in grouped(prompts, 4, lambda p: len(p.ids), done)]
-    assert rest == [batch for batch in all_batches if not {*batch} <= done]
-    assert len(rest) < len(all_batches)
+    rest = shared(prompts, 2, done)
+    assert rest == [unit for unit in every if not {*unit} <= done]
+    assert len(rest) < len(every) and any({*unit} & done for unit in rest)
 
 
 def test_items_come_out_in_order_and_the_rest_over_the_gaps():
@@ -112,14 +124,38 @@ def test_tokens_uncertainty_and_nfe_do_not_depend_on_the_batch(temperature):
         assert [row.uncertainty for row in rows] == pytest.approx([row.uncertainty for row in alone], abs=1e-6)
 
 
-def test_grouping_saves_padding():
+def test_units_of_like_length_save_padding():
+    """Rows of a batch are no longer padded up to its longest for as long as that runs: they leave, and others join."""
     seen, prompts = Widths(), mixed(64)
-    mdmkit.decode(sampler(), ToyBackbone(), prompts, batch=8, observers=[seen])
+    decoded = mdmkit.decode(sampler(), ToyBackbone(), prompts, batch=8, observers=[seen])
     sizes = [len(p["prompt"]) + p["length"] for p in prompts]
-    in_order = sum(8 * max(sizes[i : i + 8]) - sum(sizes[i : i + 8]) for i in range(0, 64, 8))
-    assert len(seen.shapes) == 8
-    assert seen.padding < in_order / 4
-    assert sorted(i for batch in seen.prompts for i in batch) == list(range(64))
+    # What eight batches in the order of the prompts would compute: as wide and as long as the longest row of each.
+    eights = [prompts[i : i + 8] for i in range(0, 64, 8)]
+    steps = sum(max(p["length"] for p in eight) for eight in eights)
+    columns = sum(
+        8 * max(len(p["prompt"]) + p["length"] for p in eight) * max(p["length"] for p in eight) for eight in eights
+    )
+    needed = sum(size * p["length"] for size, p in zip(sizes, prompts, strict=True))
+    assert decoded.columns["needed"] == needed
+    assert decoded.columns["computed"] - needed < (columns - needed) / 4
+    assert decoded.calls < steps
+    assert sorted(seen.admitted) == list(range(64))
+    # Two units of four batches; in each the longest join first, and eight rows are at work as long as any wait.
+    assert seen.lengths == sorted(seen.lengths[:32], reverse=True) + sorted(seen.lengths[32:], reverse=True)
+    assert max(map(len, seen.steps)) == 8
+    last = {id: max(i for i, ids in enumerate(seen.steps) if id in ids) for id in range(64)}
+    first = {id: min(i for i, ids in enumerate(seen.steps) if id in ids) for id in range(64)}
+    assert max(last[id] for id in range(32)) < min(first[id] for id in range(32, 64))  # drained before the next begins
+    assert all(len(ids) == 8 for ids in seen.steps[: max(first[id] for id in range(32))])
+
+
+def test_units_and_what_they_cost_come_out_one_after_the_other():
+    prompts = read_prompts(mixed(20), 0)
+    got = list(decode_batches(sampler(), ToyBackbone(), prompts, batch=2))
+    assert [sorted(row.index for row in rows) for rows, _ in got] == [
+        sorted(prompt.index for prompt in unit) for unit in units(prompts, 2, lambda p: len(p.text) + p.length)
+    ]
+    assert sum(calls for _, calls in got) == mdmkit.decode(sampler(), ToyBackbone(), mixed(20), batch=2).calls
 
 
 # -- streaming -------------------------------------------------------------------------------------------------------
@@ -146,16 +182,21 @@ def test_stream_checks_its_arguments_at_once():
 
 
 class Living(Observer):
-    """Counts the rows that are in memory when a batch begins."""
+    """Counts the rows that are in memory when a row joins, beside those of other tests."""
 
-    most = batches = 0
+    most = rows = 0
 
-    def on_start(self, sampler, backbone, canvas):
-        self.batches += 1
-        if self.batches % 7:  # at every place in a window, in time
-            return
+    def on_start(self, sampler, backbone):
+        self.before = self.alive()
+
+    def on_admit(self, id, prompt, canvas):
+        self.rows += 1
+        if self.rows % 7 == 0:  # at every place in a window, in time
+            self.most = max(self.most, self.alive() - self.before)
+
+    def alive(self):
         gc.collect()
-        self.most = max(self.most, sum(type(thing) is Row for thing in gc.get_objects()))
+        return sum(type(thing) is Row for thing in gc.get_objects())
 
 
 def test_no_row_outlives_its_window():
@@ -171,11 +212,10 @@ def test_no_row_outlives_its_window():
 class Faulty(ToyBackbone):
     """Gives no numbers for rows that begin with j and have two masks left."""
 
-    def forward(self, tokens, valid, conditioning, *, positions, cache=None):
-        hidden = super().forward(tokens, valid, conditioning, positions=positions, cache=cache)
-        first = tokens.gather(1, valid.long().argmax(1, keepdim=True))[:, 0]
-        bad = (first == 10) & ((tokens == self.mask_id).sum(1) == 2)
-        return hidden.masked_fill(bad[:, None, None], torch.nan)
+    def forward(self, tokens, *rest, **options):
+        out = super().forward(tokens, *rest, **options)
+        bad = (tokens[:, 0] == 10) & ((tokens == self.mask_id).sum(1) == 2)
+        return dataclasses.replace(out, hidden=out.hidden.masked_fill(bad[:, None, None], torch.nan))
 
 
 def test_logits_that_are_no_numbers_name_the_prompt_and_leave_the_finished_rows():
@@ -187,8 +227,9 @@ def test_logits_that_are_no_numbers_name_the_prompt_and_leave_the_finished_rows(
     assert (raised.value.tick, raised.value.prompt) == (3, 13)
     finished = [row.index for row in got]
     assert finished == sorted(finished) and 13 not in finished
-    # Batches hold the sixteen positions or less that are alike, and rows behind the gap were waiting.
-    assert max(finished) > 13 and len(finished) % 4 == 0
+    # One row failed, and no other of its unit is lost with it, of which some were waiting behind the gap. The second
+    # unit, 1, 7, 14 and 17, was never begun.
+    assert finished == [0, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 15, 16, 18, 19]
     whole = mdmkit.decode(sampler(), ToyBackbone(), mixed(20)).rows
     assert [row.tokens for row in got] == [whole[i].tokens for i in finished]
 
@@ -218,8 +259,35 @@ def test_a_batch_that_does_not_fit_is_halved_for_good():
     with pytest.warns(UserWarning, match="Out of GPU memory with 8 rows: decoding 4 at a time from here on") as said:
         rows = mdmkit.decode(sampler(), Small(), mixed(20), batch=8, observers=[seen]).rows
     assert len(said) == 1
-    assert [rows for rows, _ in seen.shapes] == [8, 4, 4, 4, 4, 4]
+    # All 20 rows are one unit: eight had joined when it began again, with four at a time and every row to come.
+    assert len(seen.admitted) == 8 + 20 and sorted(seen.admitted[8:]) == list(range(20))
+    assert max(map(len, seen.steps)) == 4
     assert [row.tokens for row in rows] == mdmkit.decode(sampler(), ToyBackbone(), mixed(20)).tokens
+
+
+@pytest.mark.parametrize("since", [0, 8, 16])
+def test_slots_that_an_earlier_run_noted_are_obeyed_from_that_unit_on(since):
+    """Also where the unit that they were noted of is done, and so is not decoded again."""
+    prompts = read_prompts([{"prompt": "ab", "length": 3}] * 24, 0)  # three units of eight
+    for done in (set(), {*range(since)}, {*range(since + 8)}):
+        seen, slots = Widths(), {since: 1}
+        rest = decode_batches(sampler(), ToyBackbone(), prompts, batch=2, observers=[seen], done=done, slots=slots)
+        assert sorted(row.index for rows, _ in rest for row in rows) == sorted({*range(24)} - done)
+        assert slots == {since: 1}
+        at_once = {seen.admitted[id]: len(ids) for ids in seen.steps for id in ids}
+        assert at_once == {index: 1 if index >= since else 2 for index in at_once}
+
+
+def test_what_is_noted_when_memory_is_too_small_is_where_it_began():
+    backbone, slots = Small(), {}
+    prompts = read_prompts([{"prompt": "ab", "length": 3}] * 48, 0)
+    backbone.room = 8
+    coming = decode_batches(sampler(), backbone, prompts, batch=8, tell=lambda said: None, slots=slots)
+    next(coming)
+    assert slots == {}
+    backbone.room = 4
+    assert sorted(row.index for row in next(coming)[0]) == list(range(32, 48))
+    assert slots == {32: 4}
 
 
 def test_what_does_not_fit_after_that_is_refused_with_its_sizes():
@@ -246,13 +314,17 @@ def test_one_row_that_does_not_fit_is_refused_at_once():
 
 
 class Clock(Observer):
-    tick = -1
+    """The tick of each row, which counts from its own first step."""
 
-    def on_start(self, sampler, backbone, canvas):
-        self.tick = -1
+    def __init__(self):
+        self.index, self.ticks = {}, {}
+
+    def on_admit(self, id, prompt, canvas):
+        self.index[id], self.ticks[prompt.index] = prompt.index, -1
 
     def on_step(self, step, actions, choice):
-        self.tick += 1
+        for id in step.ids:
+            self.ticks[self.index[id]] += 1
 
 
 def streamed(sampler, backbone, prompts, **options):
@@ -260,7 +332,7 @@ def streamed(sampler, backbone, prompts, **options):
     clock, pieces, ended = Clock(), {}, []
 
     def sink(row, piece, last):
-        pieces.setdefault(row, []).append((clock.tick, piece))
+        pieces.setdefault(row, []).append((clock.ticks[row], piece))
         if last:
             ended.append(row)
 
@@ -347,7 +419,7 @@ def test_the_progress_bar_knows_the_whole_from_the_start():
     meter, totals = Meter(Console(file=io.StringIO()), 30, masks), []
 
     class Totals(Observer):
-        def on_end(self, canvas, trace):
+        def on_leave(self, id, row):
             totals.append((meter.bar.tasks[0].total, meter.bar.tasks[0].fields["done"]))
 
     mdmkit.decode(sampler(), ToyBackbone(), prompts, batch=4, observers=[meter, Totals()])

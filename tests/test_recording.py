@@ -14,6 +14,7 @@ import torch
 
 import mdmkit
 from mdmkit import Draw, Observer, Plan, Sampler
+from mdmkit.canvas.prompt import Prompt
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone
 from mdmkit.watch.recording import LEVELS, Recording
 
@@ -28,14 +29,13 @@ class TwiceEach:
 
     def __call__(self, step, actions, choice):
         place, tokens = actions.take(choice)
-        after = step.canvas.tokens.clone()
-        window = after[:, step.span]
         third = (step.tick == 2)[:, None]
-        written = torch.where(place, torch.where(third, (tokens + 1) % 5, tokens), window)
-        first = step.memory.setdefault("first", place.clone())
+        written = torch.where(third, (tokens + 1) % 5, tokens)
+        canvas = step.canvas.filled(step.spread(place), step.put(step.canvas.tokens, written))
+        first = step.recall("twice.first", like="window", fill=False, dtype=torch.bool)
+        step.keep("twice.first", torch.where((step.tick == 0)[:, None], place, first))
         second = (step.tick == 1)[:, None] & step.active[:, None]
-        after[:, step.span] = torch.where(second & first, step.canvas.mask_id, written)
-        return step.canvas.with_tokens(after)
+        return canvas.reopened(step.spread(second & first))
 
 
 def sampler(lookahead=True, **more):
@@ -166,3 +166,24 @@ def test_the_trace_file_holds_the_steps_and_stays_small(tmp_path):
     assert all(row["names"][str(w[1])] == row["pieces"][w[0]] for step in row["steps"] for w in step["written"])
     without = {key: value for key, value in row.items() if key not in ("steps", "names")}
     assert len(json.dumps(row)) < 2.5 * len(json.dumps(without))
+
+
+def test_a_longer_row_that_joins_writes_nothing_into_the_others():
+    """The canvas grows beneath the rows at work: columns that only fill the batch up are nobody's writes."""
+    recording = Recording()
+    engine = mdmkit.Engine(sampler(), ToyBackbone(dtype=torch.float64), 2, observers=[recording])
+    prompts = [Prompt(text=text, index=i) for i, text in enumerate(["ab", "c", "abcdefghij"])]
+    engine.admit(prompts[0])
+    ended = engine.step()
+    engine.admit(prompts[2])
+    engine.admit(prompts[1])
+    ended += engine.drain()
+    rows = {each.row.index: each.row.trace | recording.take(each.row.index) for each in ended}
+    assert sorted(rows) == [0, 1, 2]
+    for index, row in rows.items():
+        assert replayed(row)[-1] == row["tokens"]
+        solo = Recording()
+        alone = mdmkit.Engine(sampler(), ToyBackbone(dtype=torch.float64), 1, observers=[solo])
+        alone.admit(prompts[index])
+        alone.drain()
+        assert row["steps"] == solo.take(index)["steps"]

@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from mdmkit.cli import main
-from mdmkit.decoding.units import WINDOW
+from mdmkit.decoding.units import UNIT, WINDOW
 from mdmkit.installed import registry
 
 PLUGIN = '''
+import dataclasses
 import gc
 import os
 import signal
@@ -37,51 +38,74 @@ class Toy(ToyBackbone):
 
     def forward(self, *args, **options):
         self.calls += 1
-        if len(args[0]) > int(os.environ.get("ROOM", 99)):
+        if self.calls >= int(os.environ.get("ROOM_FROM", 0)) and len(args[0]) > int(os.environ.get("ROOM", 99)):
             raise torch.OutOfMemoryError("CUDA out of memory")
         if self.calls == int(os.environ.get("STOP_AT", 0)):
             raise KeyboardInterrupt
         hidden = super().forward(*args, **options)
-        return hidden * torch.nan if self.calls == int(os.environ.get("NAN_AT", 0)) else hidden
+        if self.calls == int(os.environ.get("NAN_AT", 0)):  # of the first row alone
+            bad = torch.arange(len(args[0]))[:, None, None] == 0
+            return dataclasses.replace(hidden, hidden=hidden.hidden.masked_fill(bad, torch.nan))
+        return hidden
 
 
 class Killed(Observer):
-    """Dies in the third step of a given batch, as by kill -9."""
+    """Dies in the third step after a given number of rows has been admitted, as by kill -9."""
 
-    batches = steps = 0
+    rows = steps = 0
 
-    def on_start(self, *batch):
-        self.batches, self.steps = self.batches + 1, 0
+    def on_admit(self, *row):
+        self.rows += 1
 
     def on_step(self, *step):
-        self.steps += 1
-        if self.batches == int(os.environ["KILL_AT"]) and self.steps == 3:
+        self.steps += self.rows >= int(os.environ["KILL_AT"])
+        if self.steps == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def alive():
+    gc.collect()
+    return sum(type(thing) is Row for thing in gc.get_objects())
+
+
 class Living(Observer):
-    """Says how many rows are in memory when a batch begins."""
+    """Says how many rows more than at the start are in memory when every ninth row joins."""
 
-    batches = 0
+    rows = 0
 
-    def on_start(self, *batch):
-        self.batches += 1
-        if self.batches % 9 == 0:
-            gc.collect()
-            print("living", sum(type(thing) is Row for thing in gc.get_objects()), file=sys.stderr)
+    def on_start(self, *run):
+        self.before = alive()
+
+    def on_admit(self, *row):
+        self.rows += 1
+        if self.rows % 9 == 0:
+            print("living", alive() - self.before, file=sys.stderr)
 
 
 class Resident(Observer):
-    """Says how much memory the process holds when a batch begins, MiB."""
+    """Says how much memory the process holds when every sixteenth row joins, MiB."""
 
-    def on_start(self, *batch):
+    rows = -1
+
+    def on_admit(self, *row):
+        self.rows += 1
+        if self.rows % 16:
+            return
         with open("/proc/self/statm") as sizes:
             print("resident", int(sizes.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20, file=sys.stderr)
 
 
-class Batches(Observer):
-    def on_batch(self, prompts):
-        print("batch", *(prompt.index for prompt in prompts), file=sys.stderr)
+class Admitted(Observer):
+    def on_admit(self, id, prompt, canvas):
+        print("admitted", prompt.index, file=sys.stderr)
+
+
+class Crowded(ByConfidence):
+    """Scores by how many rows are beside it, which no honest part does: it stands for the last bits of floats."""
+
+    def __call__(self, step):
+        places = torch.arange(step.open.shape[1])
+        return super().__call__(step) + 10.0 * (places if step.rows % 2 else -places)
 
 
 @hookimpl
@@ -91,13 +115,13 @@ def mdmkit_backbone():
 
 @hookimpl
 def mdmkit_observer():
-    return [Component("killed", Killed), Component("living", Living), Component("batches", Batches),
+    return [Component("killed", Killed), Component("living", Living), Component("admitted", Admitted),
             Component("resident", Resident)]
 
 
 @hookimpl
 def mdmkit_score():
-    return [Component("by_confidence", ByConfidence)]
+    return [Component("by_confidence", ByConfidence), Component("crowded", Crowded)]
 
 
 @hookimpl
@@ -150,6 +174,22 @@ def indices(file):
     return [json.loads(line)["index"] for line in file.read_text().splitlines()]
 
 
+def admitted(result):
+    """The rows that a command decoded, with the observer `admitted`, in that order."""
+    return [int(line.split()[1]) for line in result.stderr.splitlines() if line.startswith("admitted")]
+
+
+def kill(place, output, at, *options, **environment):
+    """Run the 60 prompts in a process of its own, and kill it when so many rows have been admitted."""
+    base = ["decode", "--plugin", "toys.py", "--model", "toy:0", "--no-live", "--device", "cpu", "--batch", "4"]
+    base += ["--config", "greedy.yaml", "--prompts", "p.jsonl", "--observer", "killed", "--output", output]
+    added = {"KILL_AT": str(at), "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, "-m", "mdmkit", *base, *options]
+    killed = subprocess.run(command, cwd=place, env=os.environ | added, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    return killed
+
+
 # -- kill -9 ---------------------------------------------------------------------------------------------------------
 
 
@@ -161,20 +201,69 @@ def test_two_hundred_prompts_killed_in_the_middle_end_in_the_same_file(place, de
     base = ["decode", "--plugin", "toys.py", "--no-live", "--device", "cpu", "--config", "greedy.yaml"]
     killed = subprocess.run(
         [sys.executable, "-m", "mdmkit", *base, *given, "out.jsonl", "--observer", "killed"],
-        env=os.environ | {"KILL_AT": "13", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"KILL_AT": "100", "OMP_NUM_THREADS": "1"},
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
     before = (place / "out.jsonl").read_bytes()
     finished = before.count(b"\n")
-    assert 64 <= finished <= 96 and before.endswith(b"\n")  # the first window, and some of the second
+    assert 64 <= finished < 96 and before.endswith(b"\n")  # the first window, and some of the second
+    # Three units of four batches are finished; what of the third waits for the fourth is in the record.
+    waiting = json.loads((place / "out.jsonl.run.json").read_text())["waiting"]
+    assert finished + len(waiting) == 96
 
-    (place / "out.jsonl").write_bytes(before + b'{"index": 99, "pro')
-    result = decode(*given, "out.jsonl", "--resume")
-    assert f"{200 - finished} rows, " in result.stdout and f"{finished} rows were there before" in result.stdout
+    (place / "out.jsonl").write_bytes(before + b'{"index": 199, "pro')
+    result = decode(*given, "out.jsonl", "--resume", "--observer", "admitted")
+    assert "104 rows, " in result.stdout and "96 rows were there before" in result.stdout
+    assert len(admitted(result)) == 104  # the unit that was at work, and those after it
     assert decode(*given, "whole.jsonl").exit_code == 0
     assert (place / "out.jsonl").read_bytes() == (place / "whole.jsonl").read_bytes()
     assert indices(place / "out.jsonl") == list(range(200))
+
+
+@pytest.mark.parametrize("at", [2, 17, 33, 44, 58])
+def test_a_kill_anywhere_repeats_one_unit_at_most(decode, place, whole, at):
+    """Units are of 16 rows here, the last one of 12; a row that is admitted twice was decoded twice, or begun."""
+    kill(place, "out.jsonl", at)
+    finished = (at - 1) // (4 * UNIT) * 4 * UNIT
+    result = decode("--output", "out.jsonl", "--resume", "--observer", "admitted")
+    assert result.exit_code == 0, result.output
+    assert (place / "out.jsonl").read_bytes() == whole
+    assert len(admitted(result)) == 60 - finished
+    assert json.loads((place / "out.jsonl.run.json").read_text())["waiting"] == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_kill_after_memory_was_too_small_ends_in_the_same_bytes(decode, place, first):
+    """Half of the slots from a unit on, in the record, and obeyed where there is room for all of them again."""
+    # Rows of one block are decoded as one batch of few or many: under a mean over the batch that shows in the tokens.
+    lean = ["--observer", "admitted", "--output"]
+    room = {"ROOM": "2"} if first else {"ROOM_FROM": "30", "ROOM": "2"}
+    once = decode(*lean, "whole.jsonl", "--set", "score=crowded", **room)
+    assert "decoding 2 at a time" in once.stderr and once.exit_code == 0
+    plain = decode(*lean, "plain.jsonl", "--set", "score=crowded")
+    assert plain.exit_code == 0 and (place / "plain.jsonl").read_bytes() != (place / "whole.jsonl").read_bytes()
+    whole = (place / "whole.jsonl").read_bytes()
+
+    began = admitted(once)
+    again = next(i for i in range(1, len(began)) if began[i] in began[:i])  # the unit begins again
+    unit = min(began[again : again + 4 * UNIT])
+    for at in (again + 3, again + 18, len(began) - 5):  # in that unit, in the next one, and in the last
+        for file in place.glob("out*"):
+            file.unlink()
+        kill(place, "out.jsonl", at, "--set", "score=crowded", **room)
+        record = json.loads((place / "out.jsonl.run.json").read_text()) if (place / "out.jsonl").exists() else {}
+        if record:
+            assert record["slots"] == {str(unit): 2}
+            room_now = {}  # there is room again, and the record says how it was
+        else:
+            room_now = room  # nothing was finished, nothing is on record: it begins anew
+        result = decode(*lean, "out.jsonl", "--resume", "--set", "score=crowded", **room_now)
+        assert result.exit_code == 0, result.output
+        assert (place / "out.jsonl").read_bytes() == whole
+        if record:
+            assert len(admitted(result)) <= 60 - (at - 4 * UNIT) + 4 * UNIT
+            assert json.loads((place / "out.jsonl.run.json").read_text())["slots"] == {str(unit): 2}
 
 
 # -- --resume --------------------------------------------------------------------------------------------------------
@@ -190,7 +279,7 @@ def test_a_file_cut_anywhere_ends_the_same(decode, place, whole, cut):
     assert f"{60 - whole[:cut].count(10)} rows, " in result.stdout
 
 
-@pytest.mark.parametrize("stop", [1, 12, 40])
+@pytest.mark.parametrize("stop", [1, 12, 52])  # before any, in the second unit of a window, in that of the next one
 def test_rows_that_waited_when_ctrl_c_came_are_kept_and_not_decoded_again(decode, place, whole, stop):
     result = decode("--output", "out.jsonl", STOP_AT=stop)
     assert result.exit_code == 130
@@ -201,11 +290,10 @@ def test_rows_that_waited_when_ctrl_c_came_are_kept_and_not_decoded_again(decode
     # A second run is cut short before it finishes anything; what waits is still there afterwards.
     assert decode("--output", "out.jsonl", "--resume", STOP_AT=1).exit_code == 130
     assert (indices(place / "out.jsonl") if kept else []) == kept
-    result = decode("--output", "out.jsonl", "--resume", "--observer", "batches")
+    result = decode("--output", "out.jsonl", "--resume", "--observer", "admitted")
     assert (place / "out.jsonl").read_bytes() == whole
-    batches = [{*map(int, line.split()[1:])} for line in result.stderr.splitlines() if line.startswith("batch")]
-    assert not any(batch <= {*kept} for batch in batches)
-    assert {*range(60)} - {*kept} <= set().union(*batches)
+    # Rows are admitted unit by unit: none of a unit that was finished, and what is decoded is what was lacking.
+    assert sorted(admitted(result)) == sorted({*range(60)} - {*kept})
     assert f"{60 - len(kept)} rows, " in result.stdout
     assert json.loads((place / "out.jsonl.run.json").read_text())["waiting"] == []
 
@@ -235,7 +323,7 @@ def test_resuming_what_is_finished_changes_nothing_and_what_never_began_begins(d
 
 
 def test_the_batch_may_change_between_the_runs(decode, place, whole):
-    decode("--output", "out.jsonl", STOP_AT=40)
+    decode("--output", "out.jsonl", STOP_AT=52)
     assert decode("--output", "out.jsonl", "--resume", "--batch", 3).exit_code == 0
     rows = [json.loads(line) for line in (place / "out.jsonl").read_text().splitlines()]
     expected = [json.loads(line) for line in whole.decode().splitlines()]
@@ -243,7 +331,7 @@ def test_the_batch_may_change_between_the_runs(decode, place, whole):
 
 
 def test_json_after_a_resume_holds_all_rows(decode, place, whole):
-    decode("--output", "out.jsonl", STOP_AT=40)
+    decode("--output", "out.jsonl", STOP_AT=52)
     document = json.loads(decode("--output", "out.jsonl", "--resume", "--json").stdout)
     assert document["rows"] == [json.loads(line) for line in whole.decode().splitlines()]
     assert document["nfe"]["rows"] == sum(row["nfe"] for row in document["rows"])
@@ -264,7 +352,7 @@ def test_json_after_a_resume_holds_all_rows(decode, place, whole):
 def test_another_run_is_refused_by_what_differs(decode, place, options, words):
     lines = (place / "p.jsonl").read_text().splitlines()
     (place / "q.jsonl").write_text("\n".join([*lines[:-1], '{"prompt": "a", "length": 2}']))
-    decode("--output", "out.jsonl", STOP_AT=40)
+    decode("--output", "out.jsonl", STOP_AT=52)
     before = {path.name: path.read_bytes() for path in place.glob("out*")}
     refused(decode("--output", "out.jsonl", "--resume", *options), "out.jsonl is of another run: ", *words)
     assert {path.name: path.read_bytes() for path in place.glob("out*")} == before
@@ -313,8 +401,11 @@ def test_logits_that_are_no_numbers_are_named_by_line_and_what_is_finished_is_ke
     )
     line = int(result.stderr.split("line ")[1].split(":")[0])
     assert f" in row {line - 1} " in " ".join(result.stderr.split()) and line - 1 not in kept
-    assert len(kept) > 4 and kept != list(range(len(kept)))
-    assert decode("--output", "out.jsonl", "--resume").exit_code == 0
+    # All but the one row of the second unit, which begins after call 12 and ends before call 36.
+    assert len(kept) == 31 and kept != list(range(len(kept)))
+    result = decode("--output", "out.jsonl", "--resume", "--observer", "admitted")
+    assert result.exit_code == 0
+    assert len(admitted(result)) == 16 + 28 and line - 1 in admitted(result)[:16]  # its unit, and those never begun
     assert (place / "out.jsonl").read_bytes() == whole
 
 
@@ -326,8 +417,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_said_on_standard_error(decode, 
     assert [json.loads(line)["tokens"] for line in (place / "out.jsonl").read_text().splitlines()] == expected
     result = decode("--output", "none.jsonl", ROOM=1)
     assert result.exit_code == 2
+    # The longest of the first unit's sixteen rows: it used to be that of the first batch's four, of 4 columns.
     assert (
-        "out of GPU memory with 2 rows of 4 columns, over a vocabulary of 13, after the batch was halved"
+        "out of GPU memory with 2 rows of 8 columns, over a vocabulary of 13, after the batch was halved"
         in " ".join(result.stderr.split())
     )
     assert not (place / "none.jsonl").exists()
@@ -365,7 +457,7 @@ def test_the_trace_of_many_rows_is_one_document_in_order(decode, place, whole):
     rows = [json.loads(line) for line in whole.decode().splitlines()]
     assert [row["index"] for row in document["rows"]] == list(range(60))
     assert [row["uncertainty"] for row in document["rows"]] == [row["uncertainty"] for row in rows]
-    result = decode("--trace", "cut.json", "--output", "cut.jsonl", STOP_AT=40)
+    result = decode("--trace", "cut.json", "--output", "cut.jsonl", STOP_AT=52)
     assert result.exit_code == 130
     cut = json.loads((place / "cut.json").read_text())
     assert [row["index"] for row in cut["rows"]] == indices(place / "cut.jsonl") != []

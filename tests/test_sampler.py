@@ -11,6 +11,7 @@ import mdmkit
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.observe import Observer
 from mdmkit.loop.sampler import Sampler
+from mdmkit.model.backbone import Output
 from mdmkit.settings.draw import Draw, Guidance
 from mdmkit.settings.plan import Plan
 from mdmkit.stage.actions import Actions
@@ -111,8 +112,8 @@ def test_uncertainty_is_the_entropy_of_every_committed_token():
     tokens = torch.tensor([[1, 2] + [backbone.mask_id] * 6])
     total = 0.0
     for tick in range(3):
-        hidden = backbone.forward(tokens, tokens >= 0, None, positions=torch.arange(8)[None])
-        logits = backbone.project(hidden)[0]
+        out = backbone.forward(tokens, tokens >= 0, None, positions=torch.arange(8)[None])
+        logits = backbone.project(out.hidden)[0]
         logits[:, [backbone.mask_id, *backbone.forbidden]] = -torch.inf
         p = logits.softmax(-1)
         entropy = -(p * p.clamp_min(1e-300).log()).sum(-1)
@@ -134,7 +135,7 @@ def test_guidance_mixes_both_logits_and_counts_two_rows(base):
             # The toy's prompts here are the two tokens that every row begins with.
             without = tokens.masked_fill((positions < 2) & valid, self.mask_id)
             halves = [super(Guided, self).forward(t, valid, None, positions=positions) for t in (tokens, without)]
-            return torch.cat(halves, -1)
+            return Output(torch.cat([half.hidden for half in halves], -1))
 
         def project(self, hidden):
             guided, free = (super(Guided, self).project(half) for half in hidden.chunk(2, -1))
@@ -190,9 +191,8 @@ class Erase(Write):
 
     def __call__(self, step, actions, choice):
         canvas = super().__call__(step, actions, choice)
-        written = canvas.editable & (canvas.tokens != canvas.mask_id)
-        first = written & (written.long().cumsum(1) == 1) & (step.tick[:, None] < 3)
-        return canvas.with_tokens(canvas.tokens.masked_fill(first, canvas.mask_id))
+        written = canvas.editable & ~canvas.open
+        return canvas.reopened(written & (written.long().cumsum(1) == 1) & (step.tick[:, None] < 3))
 
 
 @pytest.mark.parametrize("base", [GREEDY, AHEAD], ids=["greedy", "lookahead"])
@@ -207,9 +207,9 @@ def test_a_commit_may_take_tokens_back(base):
     ("result", "words"),
     [
         (lambda step: torch.full(step.open.shape, torch.nan), r"score Odd gave scores that are not numbers .* row 0"),
-        (lambda step: step.confidence[:, :1], r"score Odd returned torch.float32 \[1, 1\].*shape \[1, 8\]"),
-        (lambda step: step.tokens, r"score Odd returned torch.int64"),
-        (lambda step: None, r"score Odd returned NoneType"),
+        (lambda step: step.confidence[:, :1], r"score Odd returned float32 \[1, 1\].*shape \[1, 8\]"),
+        (lambda step: step.tokens, r"score Odd returned int64 \[1, 8\]"),
+        (lambda step: None, r"score Odd returned a NoneType"),
     ],
 )
 def test_a_score_that_is_none_is_named(result, words):
@@ -225,7 +225,7 @@ def test_a_score_that_is_none_is_named(result, words):
     ("result", "words"),
     [
         (lambda live: torch.full(live.shape, torch.nan), "lookahead Odd gave values that are not numbers"),
-        (lambda live: torch.zeros(len(live), 1), r"lookahead Odd returned torch.float32 \[1, 1\].*shape \[1, 4\]"),
+        (lambda live: torch.zeros(len(live), 1), r"lookahead Odd returned float32 \[1, 1\].*shape \[1, 4\]"),
     ],
 )
 def test_a_lookahead_that_values_nothing_is_named(result, words):
@@ -266,8 +266,23 @@ def test_a_commit_that_never_lets_go_is_stopped():
         def __call__(self, step, actions, choice):
             return step.canvas
 
-    with pytest.raises(MdmkitError, match="Forever still leaves positions open after"):
+    with pytest.raises(MdmkitError, match=r"Forever still leaves positions open after .* in row 0"):
         run(replace(GREEDY, commit=Forever()), ["ab"])
+
+
+def test_a_commit_that_lets_go_of_one_row_only_fails_for_the_other():
+    @dataclass(frozen=True)
+    class Stuck(Erase):
+        def __call__(self, step, actions, choice):
+            canvas = Write()(step, actions, choice)
+            return canvas.reopened(canvas.editable & (canvas.lengths == 9)[:, None])
+
+    engine = mdmkit.Engine(replace(GREEDY, commit=Stuck()), ToyBackbone(), 2)
+    for text in ("a", "ab"):
+        engine.admit(mdmkit.Prompt(text=text, index=len(text)))
+    failed, row = sorted(engine.drain(), key=lambda each: each.id)
+    assert "Stuck still leaves positions open" in str(failed.error)
+    assert row.error is None and len(row.row.tokens) == 8
 
 
 def test_a_select_that_fills_nothing_is_stopped():
@@ -276,7 +291,7 @@ def test_a_select_that_fills_nothing_is_stopped():
         def __call__(self, step, scores):
             return Actions.single(step.open & False, step.tokens)
 
-    with pytest.raises(MdmkitError, match="Lazy filled no position at tick 0 in row 0"):
+    with pytest.raises(MdmkitError, match=r"Lazy filled no position.* at tick 0 in row 0"):
         run(Sampler(ByConfidence(), Lazy()), ["ab"])
 
 
@@ -287,7 +302,7 @@ def test_a_select_that_skips_one_row_is_stopped_whatever_its_neighbours_do():
             place = step.open & (step.tick[:, None] + torch.arange(step.rows)[:, None] != 1)
             return Actions.single(place, step.tokens)
 
-    with pytest.raises(MdmkitError, match="Skips filled no position at tick 0 in row 1"):
+    with pytest.raises(MdmkitError, match=r"Skips filled no position.* at tick 0 in row 1"):
         run(Sampler(ByConfidence(), Skips()), ["ab", "cd"])
 
 
@@ -299,9 +314,9 @@ def test_a_commit_that_reopens_a_finished_block_is_stopped():
         def __call__(self, step, actions, choice):
             canvas = super().__call__(step, actions, choice)
             first = canvas.editable & (canvas.editable.long().cumsum(1) == 1) & (step.tick[:, None] == 5)
-            return canvas.with_tokens(canvas.tokens.masked_fill(first, canvas.mask_id))
+            return canvas.reopened(first)
 
-    with pytest.raises(MdmkitError, match="Reopens took tokens back in a block that was finished"):
+    with pytest.raises(MdmkitError, match=r"Reopens changed a position outside the row's own block.* at tick 5"):
         run(replace(GREEDY, commit=Reopens(), plan=Plan(length=8, block=4)), ["ab"])
 
 
@@ -365,8 +380,8 @@ def test_a_cache_that_the_backbone_has_not_is_refused(monkeypatch):
 def test_garbage_on_padding_reaches_nothing():
     class Dirty(ToyBackbone):
         def forward(self, tokens, valid, conditioning, *, positions, cache=None):
-            hidden = super().forward(tokens, valid, conditioning, positions=positions)
-            return hidden.masked_fill(~valid[..., None], float("nan"))
+            out = super().forward(tokens, valid, conditioning, positions=positions)
+            return Output(out.hidden.masked_fill(~valid[..., None], float("nan")))
 
     clean, dirty = (mdmkit.decode(AHEAD, backbone, RAGGED) for backbone in (ToyBackbone(), Dirty()))
     assert dirty.tokens == clean.tokens
@@ -383,11 +398,11 @@ def test_logits_that_are_not_numbers_name_tick_and_row():
 
 
 def test_large_batches_of_states_are_split(monkeypatch):
-    from mdmkit.loop import runner
+    from mdmkit.loop import calls
     from mdmkit.stage import look
 
     whole = run(AHEAD, RAGGED)
-    monkeypatch.setattr(runner, "FORWARD_TOKENS", 40)
+    monkeypatch.setattr(calls, "FORWARD_TOKENS", 40)
     monkeypatch.setattr(look, "LOOK_BYTES", 600)
     parts = run(AHEAD, RAGGED)
     assert parts.tokens == whole.tokens and parts.nfe["rows"] == whole.nfe["rows"]
@@ -395,21 +410,24 @@ def test_large_batches_of_states_are_split(monkeypatch):
 
 
 def test_observers_hear_every_step_and_change_nothing():
-    heard = []
+    open_, rows = {}, {}
 
     class Listener(Observer):
-        def on_start(self, sampler, backbone, canvas):
-            heard.append(int(canvas.masked.sum()))
+        def on_admit(self, id, prompt, canvas):
+            open_[id] = int(canvas.open.sum())
+            rows[id] = prompt.index
 
         def on_step(self, step, actions, choice):
-            heard.append(-int(actions.take(choice)[0].sum()))
+            for id_, written in zip(step.ids, actions.take(choice)[0].sum(1).tolist(), strict=True):
+                open_[id_] -= written
 
-        def on_end(self, canvas, trace):
-            heard.append(int(canvas.masked.sum()))
+        def on_leave(self, id, row):
+            assert open_.pop(id) == 0
+            assert row.index == rows[id]
 
     watched = run(AHEAD, RAGGED, observers=[Listener()])
     assert watched.tokens == run(AHEAD, RAGGED).tokens
-    assert sum(heard) == 0 and heard[0] > 0 and heard[-1] == 0
+    assert sorted(rows.values()) == list(range(len(RAGGED))) and not open_
 
 
 @dataclass(frozen=True)
@@ -422,12 +440,11 @@ class CountUp:
 
     def __call__(self, step, actions, choice):
         place, tokens = actions.take(choice)
-        held = step.canvas.tokens[:, step.span]
-        own = step.member & step.canvas.editable[:, step.span] & ~step.open & step.active[:, None]
-        written = torch.where(place, torch.ones_like(tokens), torch.where(own & (held < self.top), held + 1, held))
-        full = step.canvas.tokens.clone()
-        full[:, step.span] = written
-        return step.canvas.with_tokens(full)
+        held = step.window(step.canvas.tokens)
+        own = step.member & step.window(step.canvas.editable) & ~step.open & step.active[:, None]
+        rises = own & (held < self.top)
+        written = torch.where(place, torch.ones_like(tokens), held + 1)
+        return step.canvas.filled(step.spread(place | rises), step.put(step.canvas.tokens, written))
 
 
 @pytest.mark.parametrize(("lingers", "tokens"), [(0, {1, 2}), (2, {3, 4}), (9, {6})])

@@ -29,7 +29,7 @@ def test_each_row_is_drawn_at_the_temperature_of_its_own_share(seed):
     drawn, uniform = step.draw(3), step.noise("tokens", 3)
     for row in step.active.nonzero()[:, 0].tolist():
         own = step.canvas.editable[row].tolist()
-        filled = [e and t != step.canvas.mask_id for e, t in zip(own, step.canvas.tokens[row].tolist(), strict=True)]
+        filled = [e and not o for e, o in zip(own, step.canvas.open[row].tolist(), strict=True)]
         heat = START + (END - START) * sum(filled) / sum(own)
         alone = ops.sample(step.belief.logits[row : row + 1], uniform[row : row + 1], heat)
         columns = step.open[row]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mdmkit import Backbone, Component, MdmkitError, hookimpl, lay_out
+from mdmkit import Backbone, Component, MdmkitError, Output, hookimpl, lay_out
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -39,11 +39,11 @@ class Alphabet(Backbone):
         )
         return canvas, None
 
-    def forward(self, tokens, valid, conditioning, *, positions, cache=None):
+    def forward(self, tokens, valid, conditioning, *, positions, cache=None, **more):
         known = valid & (tokens != self.mask_id)  # [M, L]
         left = self._from_left(tokens, known, step=1)
         right = self._from_left(tokens.flip(1), known.flip(1), step=-1).flip(1)
-        return left + right  # [M, L, D = V]
+        return Output(left + right)  # [M, L, D = V]
 
     def _from_left(self, tokens, known, step):
         """What the nearest known letter on the left says about each position; nothing where there is none."""
@@ -58,8 +58,7 @@ class Alphabet(Backbone):
         return hidden
 
     def decode(self, canvas):
-        kept = canvas.valid & (canvas.editable | canvas.infill[:, None])
-        return ["".join(map(self.render, row[keep])) for row, keep in zip(canvas.tokens, kept, strict=True)]
+        return ["".join(map(self.render, row[keep])) for row, keep in zip(canvas.tokens, canvas.shown, strict=True)]
 
     def render(self, token):
         return (LETTERS + "_")[token]

@@ -12,7 +12,7 @@ from mdmkit import Component, Write, hookimpl
 
 @dataclass(frozen=True)
 class Reconsider:
-    """Write the action; when that fills the row's block, mask what was written below `floor` again, once.
+    """Write the action; when that fills the row's block, open what was written below `floor` again, once.
 
     Args:
         floor: probability below which a written token gets a second chance.
@@ -25,19 +25,15 @@ class Reconsider:
         canvas = Write()(step, actions, choice)
         place, tokens = actions.take(choice)  # [B, W]
         written = step.belief.logp_of(tokens[..., None])[..., 0].exp()
-        # Probability of each token when it was written; 2 once it has had its second chance. [B, T]
-        sure = step.memory.get("reconsider", torch.ones_like(canvas.tokens, dtype=written.dtype)).clone()
-        window = sure[:, step.span]
-        window = torch.where(place & (window <= 1), written, window)
-        full = (step.open & ~place).sum(1, keepdim=True) == 0  # [B, 1]
-        again = full & (window < self.floor)
-        sure[:, step.span] = torch.where(again, 2.0, window)
-        step.memory["reconsider"] = sure
-        reopened = canvas.tokens.clone()
-        reopened[:, step.span] = torch.where(again, canvas.mask_id, canvas.tokens[:, step.span])
-        return canvas.with_tokens(reopened)
+        # Probability of each token when it was written; 2 once it has had its second chance. [B, W]
+        sure = step.recall("reconsider.sure", like="window", fill=1.0, until="block")
+        sure = torch.where(place & (sure <= 1), written, sure)
+        full = step.active & ~(step.open & ~place).any(1)  # [B]
+        again = full[:, None] & (sure < self.floor)
+        step.keep("reconsider.sure", torch.where(again, 2.0, sure))
+        return canvas.reopened(step.spread(again))
 
 
 @hookimpl
 def mdmkit_commit():
-    return [Component("reconsider", Reconsider, "mask weak tokens again when the block is full")]
+    return [Component("reconsider", Reconsider, "open weak tokens again when the block is full")]

@@ -7,19 +7,20 @@ from mdmkit import Component, Observer, hookimpl
 
 
 class Typewriter(Observer):
-    """Print row 0 as it fills, one line per step."""
+    """Print the first row at work as it fills, one line per step."""
 
-    def on_start(self, sampler, backbone, canvas):
+    def on_start(self, sampler, backbone):
         self.render = backbone.render
 
     def on_step(self, step, actions, choice):
-        row = actions.written(step.canvas, step.span)[0, choice[0]]  # int64 [T]
-        print("".join(self.render(token) for token in row[step.canvas.valid[0]].tolist()))
+        tokens, _ = step.states(actions)  # int64 [B, N, T]
+        row = tokens[0, choice[0]][step.canvas.valid[0]]
+        print(step.ids[0], "".join(self.render(token) for token in row.tolist()))
 
 
 @hookimpl
 def mdmkit_observer():
-    return [Component("typewriter", Typewriter, "print the first row after each step")]
+    return [Component("typewriter", Typewriter, "print the first row at work after each step")]
 
 
 if __name__ == "__main__":

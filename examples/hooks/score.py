@@ -9,7 +9,7 @@ from mdmkit import Component, hookimpl
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Confidence, and a bonus for every neighbour that is no longer masked.
+    """Confidence, and a bonus for every neighbour that is no longer open.
 
     Args:
         bonus: what one known neighbour adds, in units of probability.
@@ -18,11 +18,11 @@ class Neighbours:
     bonus: float = 0.1
 
     def __call__(self, step):
-        known = (step.canvas.valid & ~step.canvas.masked).float()  # [B, T]; padding knows nothing
+        known = (step.canvas.valid & ~step.canvas.open).float()  # [B, T]; padding knows nothing
         beside = known.new_zeros(known.shape)
         beside[:, 1:] += known[:, :-1]
         beside[:, :-1] += known[:, 1:]
-        return step.confidence + self.bonus * beside[:, step.span]  # [B, W]
+        return step.confidence + self.bonus * step.window(beside)  # [B, W]
 
 
 @hookimpl

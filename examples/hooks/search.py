@@ -16,7 +16,7 @@ class Calmest:
     def move(self, step, actions, values, choice, look):
         return torch.arange(step.rows, device=choice.device), choice
 
-    def best(self, canvas, trace, memory):
+    def best(self, canvas, trace, kept):
         return trace.uncertainty.view(-1, self.particles).argmin(1)
 
 

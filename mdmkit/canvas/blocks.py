@@ -1,98 +1,83 @@
-"""Each row's blocks: which columns are active together, and what the plan wants left after each step."""
+"""One row's blocks: which columns are filled together, and what the plan wants left after each step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from mdmkit.canvas.canvas import Canvas
 from mdmkit.errors import MdmkitError
 from mdmkit.settings.plan import Plan
 
 
 @dataclass(frozen=True)
 class Block:
-    """The j-th block of every row.
+    """One block of a row.
 
     Attributes:
-        span: the columns that hold it, over all rows.
-        member: bool [B, W]; the columns of each row's own block. Rows whose prompts end at the same column share them.
-        targets: int64 [B, S]; masks that may remain after each of the row's steps.
-        least: tokens that a step owes whatever was filled before; 0 where only `targets` counts.
-        windows: each row's own columns [start, stop) that influence one another while it is decoded: its block, or
-            where attention goes by blocks the model's block around it. Empty for a row without such a block.
+        start, stop: its columns [start, stop).
+        low, high: the columns that influence one another while it is filled: its own, or where attention goes by
+            blocks the model's block around it.
+        targets: open places that may remain after each of its steps.
     """
 
-    span: slice
-    member: Tensor
-    targets: Tensor
-    least: int
-    windows: list[tuple[int, int]]
-
-    def without(self, done: Tensor) -> Block:
-        """Leave out the rows of `done`, bool [B]."""
-        return replace(self, member=self.member & ~done[:, None])
-
-    def quota(self, open_: Tensor, taken: Tensor) -> Tensor:
-        """Tokens owed now, int64 [B]: at least one where anything is open, everything once the steps are used up.
-
-        `taken` counts the row's steps in this block. Counting from what is open carries a deficit over; steps that
-        filled more than they owed leave less to do, but for a plan of K tokens a step it is K all the same.
-        """
-        count = open_.sum(1)
-        steps = self.targets.shape[1]
-        allowed = self.targets.gather(1, taken.clamp_max(steps - 1)[:, None])[:, 0]
-        allowed = allowed.masked_fill(taken >= steps, 0)
-        return (count - allowed).clamp_min(max(1, self.least)).minimum(count)
+    start: int
+    stop: int
+    low: int
+    high: int
+    targets: tuple[int, ...]
 
 
-def blocks(canvas: Canvas, plan: Plan) -> Iterator[Block]:
-    """Cut every row's hull, from its first mask to its last, into blocks of `plan.block` columns.
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks of one row, from its first open place to its last, each of `size` columns but the last.
 
-    Each row counts from its own first mask, so its blocks do not depend on its neighbours. Where attention goes by
-    blocks (`canvas.block`), a row's blocks lie on the model's grid, which its first token starts, and a block of the
-    plan is one of the model's or a part of one.
+    A row counts from its own first open place, so its blocks do not depend on other rows. Where attention goes by
+    blocks, they lie on the model's grid, which begins at column 0.
+    """
+
+    first: int
+    size: int
+    blocks: tuple[Block, ...]
+
+    def at(self, column: int) -> Block:
+        """The block that holds a column."""
+        return self.blocks[(column - self.first) // self.size]
+
+
+def cut(open_: list[bool], length: int, plan: Plan, model_block: int | None, most: int | None = None) -> Blocks:
+    """Cut a row's hull, from its first open place to its last, into blocks of `plan.block` columns.
+
+    Args:
+        open_: bool [T].
+        length: columns of the row.
+        plan: says how long a block is, and how many steps it takes.
+        model_block: length of the model's attention blocks, None where attention is full.
+        most: columns that the row may grow to; its blocks then go on to there.
 
     Raises:
         MdmkitError: `plan.block` does not divide the model's block.
     """
-    masked = canvas.masked.cpu()
-    columns = torch.arange(masked.shape[1])
-    some = masked.any(1)
-    first = torch.where(some, masked.long().argmax(1), 0)
-    last = torch.where(some, masked.shape[1] - masked.flip(1).long().argmax(1), 0)
-    size = plan.block or canvas.block or max(1, int((last - first).max()))
-    begin = canvas.valid.long().argmax(1).cpu()
-    if canvas.block is not None:
-        _must_divide(size, canvas.block)
-        first = first - (first - begin) % size
-    number = int(((last - first + size - 1) // size).max())
-    index = torch.where(masked, (columns - first[:, None]) // size, number)
-    counts = torch.zeros(len(masked), number + 1, dtype=torch.long)
-    counts.scatter_add_(1, index, masked.long())
-    targets = [plan.targets(row) for row in counts[:, :number].tolist()]
-    for j in range(number):
-        busy = counts[:, j] > 0
-        if not busy.any():
-            continue
-        starts, ends = first + j * size, torch.minimum(first + (j + 1) * size, last)
-        span = slice(int(starts[busy].min()), int(ends[busy].max()))
-        inside = columns[span]
-        member = (inside >= starts[:, None]) & (inside < ends[:, None]) & busy[:, None]
-        longest = max(1, *(len(row[j]) for row in targets)) if targets else 1
-        table = torch.tensor([row[j] + [0] * (longest - len(row[j])) for row in targets])
-        if canvas.block is not None:
-            starts = starts - (starts - begin) % canvas.block
-            ends = (starts + canvas.block).clamp_max(masked.shape[1])
-        windows = [
-            (lo, hi) if some else (0, 0)
-            for lo, hi, some in zip(starts.tolist(), ends.tolist(), busy.tolist(), strict=True)
-        ]
-        device = canvas.tokens.device
-        yield Block(span, member.to(device), table.to(device), plan.tokens_per_step or 0, windows)
+    if plan.block is not None and model_block is not None:
+        _must_divide(plan.block, model_block)
+    places = [column for column, is_open in enumerate(open_) if is_open]
+    if not places:
+        return Blocks(0, 1, ())
+    first, last = places[0], max(places[-1] + 1, most or 0)
+    size = plan.block or model_block or last - first
+    if model_block is not None:
+        first -= first % size
+    starts = range(first, last, size)
+    counts = [sum(open_[start : min(start + size, last)]) for start in starts]
+    if most:  # a block that is not in the row yet has as many steps as if all of it were open
+        counts = [count or min(size, last - start) for start, count in zip(starts, counts, strict=True)]
+    blocks = []
+    for start, targets in zip(starts, plan.targets(counts), strict=True):
+        stop = min(start + size, last)
+        low, high = start, stop
+        if model_block is not None:
+            low = start - start % model_block
+            high = min(low + model_block, max(length, most or 0))
+        blocks.append(Block(start, stop, low, high, tuple(targets)))
+    return Blocks(first, size, tuple(blocks))
 
 
 def _must_divide(size: int, block: int) -> None:

@@ -1,59 +1,139 @@
-"""The canvas: what is being filled in, one row per prompt, padded on the left."""
+"""The canvas: what is being filled in, one row per prompt, padded on the right."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from mdmkit.errors import MdmkitError
+
+# What each row has of its own, and what stands in a column that no row had before.
+_COLUMNS: dict[str, Any] = {"tokens": 0, "open": False, "editable": False, "valid": False, "surplus": False}
+_ROWS = (*_COLUMNS, "seed", "infill")
+# What a step may change of a row.
+_CHANGING = ("tokens", "open", "editable", "valid")
 
 
 @dataclass(frozen=True)
 class Canvas:
     """B rows of T tokens, and which of them are to be filled.
 
+    A row begins at column 0, so that a column is a position. Whether a place is open is a fact of its own: a token that
+    has the mask's id may be data.
+
     Attributes:
-        tokens: int64 [B, T].
-        editable: bool [B, T]; False for the prompt, padding and given context.
-        valid: bool [B, T]; False for padding, which nothing attends to.
+        tokens: int64 [B, T]; at an open place `blank_id`.
+        open: bool [B, T]; still to be filled.
+        editable: bool [B, T]; what decoding may fill. False for the prompt, padding and given context.
+        valid: bool [B, T]; False for padding, and for places that are not in the row yet: nothing attends to them.
         seed: int64 [B]; each row's random stream travels with the row.
         infill: bool [B]; whether the row's prompt held the masks itself.
-        mask_id: the token id that stands for "still open".
+        mask_id: the id of the mask; None for a model that has none.
         grid: (height, width) where the sequence is a flattened image.
         block: length of the model's attention blocks, counted from each row's first token; None: attention is full.
-        surplus: bool [B, T]; masks that only complete a model's block: they are filled, and shown to nobody.
+        room: places that a commit may bring into a row beyond those that it was admitted with.
+        surplus: bool [B, T]; open places that only complete a model's block: they are filled, and shown to nobody.
     """
 
     tokens: Tensor
+    open: Tensor
     editable: Tensor
     valid: Tensor
     seed: Tensor
     infill: Tensor
-    mask_id: int
+    surplus: Tensor
+    mask_id: int | None
     grid: tuple[int, int] | None = None
     block: int | None = None
-    surplus: Tensor | None = None
+    room: int = 0
 
     @property
-    def masked(self) -> Tensor:
-        """bool [B, T]: still open. `editable` decides, so a mask id kept in a prompt is never touched."""
-        return (self.tokens == self.mask_id) & self.editable
+    def blank_id(self) -> int:
+        """The token that stands at an open place."""
+        return 0 if self.mask_id is None else self.mask_id
 
     @property
     def positions(self) -> Tensor:
-        """int64 [B, T]: each token's place in its own row, whatever the padding; 0 on padding."""
-        return (self.valid.long().cumsum(1) - 1).clamp_min(0)
+        """int64 [B, T]: each token's place in its own row, which is its column."""
+        return torch.arange(self.tokens.shape[1], device=self.tokens.device).expand_as(self.tokens)
+
+    @property
+    def lengths(self) -> Tensor:
+        """int64 [B]: places that are in each row."""
+        return self.valid.sum(1)
 
     @property
     def shown(self) -> Tensor:
         """bool [B, T]: what a person asked to see: the generated tokens, or for an infill the whole row."""
-        shown = torch.where(self.infill[:, None], self.valid, self.editable)
-        return shown if self.surplus is None else shown & ~self.surplus
+        return torch.where(self.infill[:, None], self.valid, self.editable) & ~self.surplus
 
-    def with_tokens(self, tokens: Tensor) -> Canvas:
-        return replace(self, tokens=tokens)
+    def filled(self, place: Tensor, tokens: Tensor) -> Canvas:
+        """Write tokens int64 [B, T] where `place`, bool [B, T]; nothing is open there any more."""
+        return replace(self, tokens=torch.where(place, tokens, self.tokens), open=self.open & ~place)
+
+    def reopened(self, place: Tensor) -> Canvas:
+        """Open the places bool [B, T] again, whatever stands there."""
+        return replace(self, tokens=self.tokens.masked_fill(place, self.blank_id), open=self.open | place)
+
+    def grown(self, place: Tensor) -> Canvas:
+        """Bring places, bool [B, T], into their rows, open; they must follow the row's last one without a gap."""
+        return replace(self.reopened(place), valid=self.valid | place, editable=self.editable | place)
+
+    def without(self, place: Tensor) -> Canvas:
+        """Take places, bool [B, T], out of their rows again; they must be the row's last ones."""
+        kept: dict[str, Any] = {name: getattr(self, name) & ~place for name in ("open", "valid", "editable")}
+        return replace(self, **kept, tokens=self.tokens.masked_fill(place, self.blank_id))
+
+    def at(self, rows: Any) -> Canvas:
+        """Other rows, in their order: int64 [M], a list of numbers, or a slice."""
+        return self._with({name: getattr(self, name)[rows] for name in _ROWS})
+
+    def put(self, rows: Tensor, other: Canvas) -> Canvas:
+        """The same rows, but at places int64 [M] those of another canvas, in its order."""
+        own: dict[str, Any] = {
+            name: getattr(self, name).index_copy(0, rows, getattr(other, name)) for name in _CHANGING
+        }
+        return replace(self, **own)
+
+    def padded(self, columns: int) -> Canvas:
+        """The same rows with padding up to so many columns."""
+        more = columns - self.tokens.shape[1]
+        if more <= 0:
+            return self
+        wide: dict[str, Any] = {
+            name: functional.pad(getattr(self, name), (0, more), value=fill) for name, fill in _COLUMNS.items()
+        }
+        return replace(self, **wide)
+
+    def narrowed(self, columns: int) -> Canvas:
+        """The same rows without the columns from `columns` on."""
+        return self._with({name: getattr(self, name)[:, :columns] for name in _COLUMNS})
 
     def to(self, device: torch.device | str) -> Canvas:
-        moved = {name: getattr(self, name).to(device) for name in ("tokens", "editable", "valid", "seed", "infill")}
-        surplus = None if self.surplus is None else self.surplus.to(device)
-        return replace(self, **moved, surplus=surplus)
+        return self._with({name: getattr(self, name).to(device) for name in _ROWS})
+
+    def _with(self, changed: dict[str, Any]) -> Canvas:
+        return replace(self, **changed)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "masked":
+            raise MdmkitError("canvas.masked is of the first edition: what is still to be filled is canvas.open.")
+        if name == "with_tokens":
+            raise MdmkitError(
+                "canvas.with_tokens is of the first edition, in which a place was open if it held the mask's id. Write "
+                "canvas.filled(place, tokens) for tokens that are written, and canvas.reopened(place) for places that "
+                "are to be filled again; both take [B, T], and step.spread(place) makes that of a window's [B, W]."
+            )
+        raise AttributeError(f"a Canvas has no attribute {name!r}")
+
+
+def joined(parts: Sequence[Canvas]) -> Canvas:
+    """Put rows of several canvases of one model below one another, as wide as the widest."""
+    width = max(part.tokens.shape[1] for part in parts)
+    wide = [part.padded(width) for part in parts]
+    return wide[0]._with({name: torch.cat([getattr(part, name) for part in wide]) for name in _ROWS})

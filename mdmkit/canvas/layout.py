@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.prompt import Prompt
@@ -42,7 +45,7 @@ def lay_out(
     before: Sequence[Sequence[int]],
     after: Sequence[Sequence[int]],
     *,
-    mask_id: int,
+    mask_id: int | None,
     pad_id: int,
     vocab: int,
     plan_length: int | None,
@@ -50,7 +53,7 @@ def lay_out(
     max_length: int | None,
     block: int | None = None,
 ) -> Canvas:
-    """Put encoded prompts on one canvas: `before`, appended masks, `after`, padded on the left.
+    """Put encoded prompts on one canvas: `before`, appended masks, `after`, padded on the right.
 
     A prompt that holds masks is an infill and gets no more of them, unless the prompt itself gives `length`. Any
     other prompt gets its own `length`, else the plan's, else the model's default. With `block`, the length of a
@@ -61,48 +64,73 @@ def lay_out(
         MdmkitError: no length is known, a row exceeds `max_length` tokens, an id is outside `vocab`, or a prompt asks
             for a chat template or a suffix and the backbone has not read it (see `Prompt.read`).
     """
-    rows: list[list[int]] = []
-    open_flags: list[list[bool]] = []
-    infill: list[bool] = []
-    extra: list[int] = []
-    for prompt, head, tail in zip(prompts, before, after, strict=True):
-        name = f"prompt {prompt.index}"
-        _require_read(prompt)
-        bad = [i for i in (*head, *tail) if not 0 <= i < vocab]
-        if bad:
-            raise MdmkitError(
-                f"{name}: token id {bad[0]} is outside the model's vocabulary of {vocab} ids (0 to {vocab - 1})."
-            )
-        held = prompt.infill and mask_id in (*head, *tail)
-        length = prompt.length if prompt.length is not None else 0 if held else plan_length
-        if length is None:
-            length = default_length
-        if length is None:
-            raise MdmkitError(
-                f"{name} has nothing to fill: it holds no mask, and this model has no length of its own. Put masks "
-                "into the prompt, or say how many to append: --set plan.length=N, or max_new_tokens=N in generate."
-            )
-        spare = -(len(head) + length) % block if block and length and not tail else 0
-        given, size = len(head) + len(tail), len(head) + length + len(tail) + spare
-        if size > (max_length or math.inf):
-            raise MdmkitError(
-                f"{name} needs {size} positions ({given} of prompt, {length + spare} to fill), and this model "
-                f"has {max_length}. {_shorten(length, given, max_length or 0, block if not tail else None)}"
-            )
-        row = [*head, *[mask_id] * (length + spare), *tail]
-        own = range(len(head), len(head) + length + spare)
-        extra.append(spare)
-        rows.append(row)
-        open_flags.append([i in own or (prompt.infill and token == mask_id) for i, token in enumerate(row)])
-        infill.append(held)
-    width = max(1, *(len(row) for row in rows)) if rows else 1
+    rows = [
+        _row(prompt, list(head), list(tail), mask_id, vocab, (plan_length, default_length, max_length), block)
+        for prompt, head, tail in zip(prompts, before, after, strict=True)
+    ]
+    width = max((len(row.tokens) for row in rows), default=1) or 1
+
+    def laid(values: Sequence[Sequence[Any]], fill: Any) -> Tensor:
+        return torch.tensor([[*row, *[fill] * (width - len(row))] for row in values]).reshape(len(rows), width)
+
     return Canvas(
-        tokens=torch.tensor([[pad_id] * (width - len(row)) + row for row in rows]),
-        editable=torch.tensor([[False] * (width - len(row)) + row for row in open_flags]),
-        valid=torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows]),
-        seed=torch.tensor([prompt.seed for prompt in prompts]),
-        infill=torch.tensor(infill),
+        tokens=laid([row.tokens for row in rows], pad_id).long(),
+        open=laid([row.open for row in rows], False).bool(),
+        editable=laid([row.open for row in rows], False).bool(),
+        valid=laid([[True] * len(row.tokens) for row in rows], False).bool(),
+        seed=torch.tensor([prompt.seed for prompt in prompts], dtype=torch.long),
+        infill=torch.tensor([row.infill for row in rows], dtype=torch.bool),
+        surplus=laid([[*[False] * (len(row.tokens) - row.spare), *[True] * row.spare] for row in rows], False).bool(),
         mask_id=mask_id,
         block=block,
-        surplus=torch.tensor([[t >= width - spare for t in range(width)] for spare in extra]) if any(extra) else None,
     )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row as lists; `spare` of its last places only complete a model's block."""
+
+    tokens: list[int]
+    open: list[bool]
+    infill: bool
+    spare: int
+
+
+def _row(
+    prompt: Prompt,
+    head: list[int],
+    tail: list[int],
+    mask_id: int | None,
+    vocab: int,
+    lengths: tuple[int | None, int | None, int | None],
+    block: int | None,
+) -> _Row:
+    name, (plan_length, default_length, max_length) = f"prompt {prompt.index}", lengths
+    _require_read(prompt)
+    bad = [i for i in (*head, *tail) if not 0 <= i < vocab]
+    if bad:
+        raise MdmkitError(
+            f"{name}: token id {bad[0]} is outside the model's vocabulary of {vocab} ids (0 to {vocab - 1})."
+        )
+    held = prompt.infill and mask_id is not None and mask_id in (*head, *tail)
+    length = prompt.length if prompt.length is not None else 0 if held else plan_length
+    if length is None:
+        length = default_length
+    if length is None:
+        raise MdmkitError(
+            f"{name} has nothing to fill: it holds no mask, and this model has no length of its own. Put masks "
+            "into the prompt, or say how many to append: --set plan.length=N, or max_new_tokens=N in generate."
+        )
+    spare = -(len(head) + length) % block if block and length and not tail else 0
+    given, size = len(head) + len(tail), len(head) + length + len(tail) + spare
+    if size > (max_length or math.inf):
+        raise MdmkitError(
+            f"{name} needs {size} positions ({given} of prompt, {length + spare} to fill), and this model "
+            f"has {max_length}. {_shorten(length, given, max_length or 0, block if not tail else None)}"
+        )
+    blank = 0 if mask_id is None else mask_id
+    own = [*[False] * len(head), *[True] * (length + spare), *[False] * len(tail)]
+    tokens = [*head, *[blank] * (length + spare), *tail]
+    if held:
+        own = [mine or token == mask_id for mine, token in zip(own, tokens, strict=True)]
+    return _Row(tokens, own, held, spare)

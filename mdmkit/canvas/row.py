@@ -17,9 +17,10 @@ class Row:
         uncertainty: cumulative uncertainty H̃ over every committed token, nats.
         nfe: row-forwards that the row cost.
         row_tokens: tokens that were computed in them, fewer than NFE times the length where a cache stood for the rest.
-        stopped: why it ended: `end` (with an end token), `length` (every appended mask is filled) or `filled` (an
-            infill is).
+        stopped: why it ended: `end` (with an end token), `length` (every appended mask is filled), `filled` (an
+            infill is), or the name of the sampler's stop rule.
         trace: per position of the row (prompt included) order, confidence, entropy; per tick choice and values.
+        columns: tokens that were computed, those that only fill a batch up included: it hangs on the rows beside it.
     """
 
     index: int
@@ -34,7 +35,8 @@ class Row:
     order: list[int]
     stopped: str
     trace: dict[str, Any] = field(repr=False, default_factory=dict)
+    columns: int = 0
 
     def json(self) -> dict[str, Any]:
-        """The row as `--output` writes it: everything but the trace."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "trace"}
+        """The row as `--output` writes it: everything but the trace, and what hangs on the rows beside it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("trace", "columns")}

@@ -1,50 +1,53 @@
-"""The trace: who was written when, how surely, and what it cost. Kept on the device, read once at the end."""
+"""The trace: who was written when, how surely, and what it cost. Kept on the device, read when a row leaves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from mdmkit.canvas.canvas import Canvas
+from mdmkit.canvas.window import Window
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a step wrote, and how surely; all [B, W].
+    """What a step wrote, and how surely.
 
     Attributes:
-        place: bool; positions that the chosen action fills.
-        written: bool; positions that hold another token now; a commit may have written others than the action's.
-        confidence: fp32; the un-tempered probability of the token that stands there now.
-        entropy: fp32, nats; of the position before the step.
+        written: bool [B, W]; positions that hold another token now: a commit may write others than the action's.
+        confidence: fp32 [B, W]; the un-tempered probability of the token that stands there now.
+        entropy: fp32 [B, W], nats; of the position before the step.
+        cost: float64 [B], nats; entropies summed over the positions that the action filled.
     """
 
-    place: Tensor
     written: Tensor
     confidence: Tensor
     entropy: Tensor
+    cost: Tensor
 
 
 @dataclass
 class Trace:
-    """What happened to B rows of T tokens.
+    """What happened to R rows of T tokens.
 
     Attributes:
-        order: int64 [B, T]; the tick of the (last) write of each position, −1 where nothing was written.
-        confidence: fp32 [B, T]; the written token's un-tempered probability at that moment.
-        entropy: fp32 [B, T]; the position's entropy at that moment, nats.
-        uncertainty: float64 [B]; cumulative uncertainty H̃, nats: entropies summed over every committed token,
+        order: int64 [R, T]; the tick of the (last) write of each position, −1 where nothing was written.
+        confidence: fp32 [R, T]; the written token's un-tempered probability at that moment.
+        entropy: fp32 [R, T]; the position's entropy at that moment, nats.
+        uncertainty: float64 [R]; cumulative uncertainty H̃, nats: entropies summed over every committed token,
             bypassed and last-step ones included (arXiv:2602.18176).
-        ticks: int64 [B]; steps each row took.
-        rows: int64 [B]; NFE in row-forwards.
-        row_tokens: int64 [B]; tokens that were computed in them: fewer where a cache stands for the rest.
-        calls: NFE in model calls of the whole batch.
-        choices: per step of the batch, int64 [B]: the alternative taken, −1 for a row that was done.
-        values: per step, fp32 [B, N] where a lookahead compared alternatives (−inf for those not live), else None.
-        parents: per step of a search, int64 [B·P]: the particle whose state each moved on from.
+        ticks: int64 [R]; steps each row made.
+        choices: int64 [R, ticks]; the alternative taken, −1 beyond the row's ticks. Empty where nothing is compared.
+        values: fp32 [R, ticks, N]; what a lookahead said of each alternative, −inf for one that was not live, NaN where
+            nothing was compared. Empty likewise.
+        rows: int64 [R]; NFE in row-forwards.
+        row_tokens: int64 [R]; tokens that had to be computed in them: fewer where a cache stands for the rest.
+        columns: int64 [R]; tokens that were computed, those that only fill a batch up included.
+        calls: NFE in model calls of all rows together.
     """
 
     order: Tensor
@@ -52,69 +55,102 @@ class Trace:
     entropy: Tensor
     uncertainty: Tensor
     ticks: Tensor
+    choices: Tensor
+    values: Tensor
     rows: Tensor
     row_tokens: Tensor
+    columns: Tensor
     calls: int = 0
-    choices: list[Tensor] = field(default_factory=list)
-    values: list[Tensor | None] = field(default_factory=list)
-    parents: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def blank(cls, canvas: Canvas) -> Trace:
-        empty = torch.zeros(canvas.tokens.shape, device=canvas.tokens.device)
-        count = torch.zeros_like(canvas.seed)
-        order = torch.full_like(canvas.tokens, -1)
-        return cls(order, empty, empty.clone(), count.double(), count, count.clone(), count.clone())
+    def blank(cls, rows: int, columns: int, device: torch.device | str = "cpu") -> Trace:
+        empty = torch.zeros(rows, columns, device=device)
+        count = torch.zeros(rows, dtype=torch.long, device=device)
+        order = torch.full((rows, columns), -1, device=device)
+        choices = torch.zeros(rows, 0, dtype=torch.long, device=device)
+        values = torch.zeros(rows, 0, 0, device=device)
+        return cls(order, empty, empty.clone(), count.double(), count, choices, values, count, count, count)
 
-    def follow(self, parents: Tensor) -> None:
-        """Let every row's facts follow the particles, int64 [B·P]; called before `record` of the same step."""
-        for name in ("order", "confidence", "entropy", "uncertainty", "ticks"):
-            setattr(self, name, getattr(self, name)[parents])
-        self.parents.append(parents)
+    def at(self, rows: Tensor | list[int]) -> Trace:
+        """Other rows, int64 [M], in their order."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _ROWS})
 
-    def kept(self, slots: Tensor, particles: int) -> Trace:
-        """The trace of the particles `slots`, int64 [B], one a row, each along its own line of parents.
-
-        NFE is that of all particles of the row.
-        """
-        facts = {
-            name: getattr(self, name)[slots] for name in ("order", "confidence", "entropy", "uncertainty", "ticks")
+    def padded(self, columns: int) -> Trace:
+        """The same rows with room for so many columns."""
+        more = columns - self.order.shape[1]
+        if more <= 0:
+            return self
+        order = functional.pad(self.order, (0, more), value=-1)
+        wide: dict[str, Any] = {
+            name: functional.pad(getattr(self, name), (0, more)) for name in ("confidence", "entropy")
         }
-        costs = {name: getattr(self, name).view(-1, particles).sum(1) for name in ("rows", "row_tokens")}
-        choices: list[Tensor] = []
-        values: list[Tensor | None] = []
-        for chosen, seen, parents in reversed([*zip(self.choices, self.values, self.parents, strict=True)]):
-            choices.append(chosen[slots])
-            values.append(None if seen is None else seen[slots])
-            slots = parents[slots]
-        return replace(self, **facts, **costs, choices=choices[::-1], values=values[::-1], parents=[])
+        return replace(self, order=order, **wide)
 
-    def record(self, span: slice, active: Tensor, fact: Written, choice: Tensor, values: Tensor | None) -> None:
-        """Note a step of the rows that are active, bool [B], whose window stands at the columns of `span`."""
-        for kept, new in (
-            (self.order, self.ticks[:, None].expand_as(fact.written)),
-            (self.confidence, fact.confidence),
-            (self.entropy, fact.entropy),
-        ):
-            kept[:, span] = torch.where(fact.written, new.to(kept.dtype), kept[:, span])
-        self.uncertainty += torch.where(fact.place, fact.entropy.double(), 0.0).sum(1)
-        self.ticks = self.ticks + active
-        self.choices.append(choice.masked_fill(~active, -1))
-        self.values.append(values)
+    def narrowed(self, columns: int) -> Trace:
+        """The same rows without the columns from `columns` on."""
+        return replace(self, **{name: getattr(self, name)[:, :columns] for name in ("order", "confidence", "entropy")})
+
+    def record(
+        self,
+        rows: Tensor | None,
+        where: Window,
+        active: Tensor,
+        fact: Written,
+        choice: Tensor | None = None,
+        values: Tensor | None = None,
+        most: int = 0,
+    ) -> None:
+        """Note a step.
+
+        Args:
+            rows: int64 [B]; the rows that the step was of, all of them where None.
+            where: their windows.
+            active: bool [B]; those that made the step.
+            fact: what it wrote.
+            choice: int64 [B]; the alternatives taken, None where there is never more than one.
+            values: fp32 [B, N]; what a lookahead said of them.
+            most: ticks that any row has made so far, at most.
+        """
+        own = {name: getattr(self, name) for name in ("order", "confidence", "entropy")}
+        ticks = self.ticks
+        if rows is not None:
+            own, ticks = {name: x[rows] for name, x in own.items()}, ticks[rows]
+        where.write(own["order"], fact.written, ticks[:, None].expand_as(fact.written))
+        where.write(own["confidence"], fact.written, fact.confidence)
+        where.write(own["entropy"], fact.written, fact.entropy)
+        if choice is not None:
+            self._make_room(values, most)
+            at = torch.arange(len(ticks), device=ticks.device) if rows is None else rows
+            self.choices[at, ticks] = choice.masked_fill(~active, -1)
+            if values is not None:
+                self.values[at, ticks, : values.shape[1]] = values.to(self.values.dtype)
+        if rows is None:
+            self.uncertainty += fact.cost
+            self.ticks = ticks + active
+            return
+        for name, x in own.items():
+            getattr(self, name)[rows] = x
+        self.uncertainty[rows] += fact.cost
+        self.ticks = self.ticks.index_copy(0, rows, ticks + active)
+
+    def _make_room(self, values: Tensor | None, most: int) -> None:
+        """Give the choices room for one tick more, and the values for so many alternatives."""
+        if most >= self.choices.shape[1]:
+            more = max(16, self.choices.shape[1])
+            self.choices = functional.pad(self.choices, (0, more), value=-1)
+            self.values = functional.pad(self.values, (0, 0, 0, more), value=torch.nan)
+        if values is not None and values.shape[1] > self.values.shape[2]:
+            self.values = functional.pad(self.values, (0, values.shape[1] - self.values.shape[2]), value=torch.nan)
 
     def cpu(self) -> Trace:
-        """Bring everything to the host, the steps in one transfer each."""
-        host = {
-            name: getattr(self, name).cpu()
-            for name in ("order", "confidence", "entropy", "uncertainty", "ticks", "rows", "row_tokens")
-        }
-        choices = list(torch.stack(self.choices).cpu()) if self.choices else []
-        return replace(self, **host, choices=choices, values=[None if v is None else v.cpu() for v in self.values])
+        """Bring everything to the host."""
+        return replace(self, **{name: getattr(self, name).cpu() for name in _ROWS})
 
     def row(self, index: int) -> dict[str, Any]:
         """One row as plain numbers, for JSON: per position order, confidence, entropy; per tick choice and values."""
-        choices = [int(c[index]) for c in self.choices]
-        taken = [t for t, c in enumerate(choices) if c >= 0]
+        ticks = int(self.ticks[index])
+        choices = self.choices[index].tolist()[:ticks] if self.choices.shape[1] else [0] * ticks
+        values = [_compared(v) for v in self.values[index, :ticks]] if self.values.shape[2] else [None] * ticks
         return {
             "order": self.order[index].tolist(),
             "confidence": [round(c, 6) for c in self.confidence[index].tolist()],
@@ -122,13 +158,34 @@ class Trace:
             "uncertainty": float(self.uncertainty[index]),
             "nfe": int(self.rows[index]),
             "row_tokens": int(self.row_tokens[index]),
-            "choices": [choices[t] for t in taken],
-            "values": [_compared(self.values[t], index) for t in taken],
+            "choices": choices,
+            "values": values,
         }
 
 
-def _compared(values: Tensor | None, index: int) -> list[float | None] | None:
-    """One row's values; null for an alternative that was not live, None where the row compared nothing."""
-    if values is None or int((values[index] > -torch.inf).sum()) < 2:
+_ROWS = (
+    *("order", "confidence", "entropy", "uncertainty", "ticks", "choices", "values"),
+    *("rows", "row_tokens", "columns"),
+)
+
+
+def stacked(parts: Sequence[Trace], calls: int = 0) -> Trace:
+    """Put the traces of several sets of rows below one another."""
+    width = max(part.order.shape[1] for part in parts)
+    ticks = max(part.choices.shape[1] for part in parts)
+    several = max(part.values.shape[2] for part in parts)
+    wide = []
+    for part in parts:
+        part = part.padded(width)
+        more = ticks - part.choices.shape[1]
+        choices = functional.pad(part.choices, (0, more), value=-1)
+        values = functional.pad(part.values, (0, several - part.values.shape[2], 0, more), value=torch.nan)
+        wide.append(replace(part, choices=choices, values=values))
+    return replace(wide[0], calls=calls, **{name: torch.cat([getattr(part, name) for part in wide]) for name in _ROWS})
+
+
+def _compared(values: Tensor) -> list[float | None] | None:
+    """One step's values; null for an alternative that was not live, None where the row compared nothing."""
+    if values.isnan().any() or int((values > -torch.inf).sum()) < 2:
         return None
-    return [None if v == -torch.inf else round(v, 6) for v in values[index].tolist()]
+    return [None if v == -torch.inf else round(v, 6) for v in values.tolist()]

@@ -86,13 +86,13 @@ def try_model(ref: str, found: Registry) -> str:
     backbone = load(ref, registry=found)
     sampler = _minimal_sampler(found, None if backbone.length else 8)
     # A model without samples fills eight masks.
-    prompt = Prompt(text=backbone.samples[0]) if backbone.samples else Prompt(ids=(backbone.mask_id,) * 8)
+    prompt = Prompt(text=backbone.samples[0]) if backbone.samples else Prompt(ids=(), length=8)
     canvas, conditioning = backbone.encode([prompt], sampler.plan)
     filled, trace = fill_canvas(sampler, backbone, canvas, conditioning)
-    left = int(filled.masked.sum())
+    left = int(filled.open.sum())
     if left:
         raise MdmkitError(f"{left} masks are left after decoding {prompt}.")
-    count = int(canvas.masked.sum())
+    count = int(canvas.open.sum())
     return f"{count} masks filled in {int(trace.rows.sum())} forwards by {sampler.name}: {backbone.decode(filled)[0]!r}"
 
 

@@ -11,10 +11,10 @@ import click
 
 from mdmkit.cli.filing import Filing, TracePictures
 from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
-from mdmkit.cli.output import DocumentFile, check_targets, is_stdout
+from mdmkit.cli.output import DocumentFile, can_resume, check_targets, is_stdout
 from mdmkit.cli.requests import check_prompts, gather
 from mdmkit.cli.results import Results, open_rows
-from mdmkit.cli.resuming import check_resume, identity, rows_of, write_record
+from mdmkit.cli.resuming import Kept, Slots, check_resume, identity, rows_of, write_record
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
@@ -22,6 +22,7 @@ from mdmkit.installed import registry
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.canvas.row import Row
+    from mdmkit.cli.output import RowFile
     from mdmkit.model.backbone import Backbone
     from mdmkit.watch.recording import Recording
 
@@ -194,21 +195,41 @@ def decode(
         collect=as_json or output is None,
         kept=kept,
         told=partial(_told, filing=filing, pictures=pictures),
+        held=lambda rows: _hold(rows_file, run_of, kept, rows),
     )
     if as_json and output is not None:
         results.rows += rows_of(output, kept.rows) if kept.rows else ()
-    calls, seconds = run(sampler, backbone, prompts, sizes, lines, batch, results, kept.done, live, listening)
+    slots = Slots(kept.slots, lambda now: _note(rows_file, run_of, kept, now))
+    calls, seconds = run(sampler, backbone, prompts, sizes, lines, batch, results, kept.done, live, listening, slots)
 
     for part in (filing, pictures):
         if part is not None:
             part.finish()
     if output is not None and kept.waiting:  # they are in the output now
-        write_record(output, run_of, [])
+        write_record(output, run_of, [], slots)
     if as_json:
         nfe = {"rows": sum(row["nfe"] for row in results.rows), "calls": calls}
         click.echo(json.dumps(document | {"rows": results.rows, "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
     else:
         _show(results, calls, seconds)
+
+
+def _note(file: RowFile | None, run: dict[str, Any], kept: Kept, slots: dict[int, int]) -> None:
+    """Record that units have fewer slots, so that a run that is resumed decodes them as this one did.
+
+    Before the file has begun it is only kept in mind: the record is written, with it, when the first rows are.
+    """
+    kept.slots.update(slots)
+    if file is not None and file.begun and can_resume(file.path):
+        write_record(file.path, run, kept.waiting.values(), slots)
+
+
+def _hold(file: RowFile | None, run: dict[str, Any], kept: Kept, rows: list[dict[str, Any]]) -> None:
+    """Record the rows that wait for earlier ones: after a kill no more than the unit at work is decoded again."""
+    if file is not None and file.begun and can_resume(file.path):
+        kept.waiting.clear()
+        kept.waiting.update({row["index"]: row for row in rows})
+        write_record(file.path, run, rows, kept.slots)
 
 
 def _told(row: Row, filing: Filing | None, pictures: TracePictures | None) -> dict[str, Any]:

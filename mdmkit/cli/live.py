@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mdmkit.canvas.canvas import Canvas
-    from mdmkit.canvas.trace import Trace
+    from mdmkit.canvas.prompt import Prompt
+    from mdmkit.canvas.row import Row
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
     from mdmkit.stage.actions import Actions
@@ -49,24 +50,34 @@ class Meter(Observer):
         self.prompts, self.expected = prompts, tokens
         self.done = self.nfe = self.tokens = 0
         self.began = time.perf_counter()
-        self._batch = self._left = 0
+        self._open: dict[int, int] = {}  # open places of the rows at work, when they joined
+        self._left: dict[int, int] = {}  # and now
+        self._seen = self._admitted = 0
 
-    def on_start(self, sampler: Sampler, backbone: Backbone, canvas: Canvas) -> None:
-        self._batch = int(canvas.masked.sum())
-        self._left = self._batch
+    def on_admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:
+        count = int(canvas.open.sum())
+        self._open[id] = count
+        self._seen += count
+        self._admitted += 1
         if self.expected is None:
-            seen = self.done + len(canvas.tokens)
-            self.bar.update(self.task, total=(self.tokens + self._batch) * self.prompts / max(1, seen))
+            self.bar.update(self.task, total=self._seen * self.prompts / max(1, self._admitted))
 
     def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
-        self._left -= int(actions.take(choice)[0].sum())
-        self._show(self.tokens + self._batch - self._left, self.nfe)
+        place, _ = actions.take(choice)
+        left = ((step.open & ~place).sum(1) + (step.canvas.open.sum(1) - step.open.sum(1))).tolist()
+        for id_, count in zip(step.ids, left, strict=True):
+            self._left[id_] = count
+        going = sum(self._open[id_] - count for id_, count in self._left.items())
+        self._show(self.tokens + going, self.nfe)
 
-    def on_end(self, canvas: Canvas, trace: Trace) -> None:
-        self.done += len(canvas.tokens)
-        self.tokens += self._batch
-        self.nfe += int(trace.rows.sum())
-        self._show(self.tokens, self.nfe)
+    def on_leave(self, id: int, row: Row | None) -> None:
+        count = self._open.pop(id)
+        self._left.pop(id, None)
+        if row is not None:
+            self.done += 1
+            self.tokens += count
+            self.nfe += row.nfe
+        self._show(self.tokens + sum(self._open[i] - count for i, count in self._left.items()), self.nfe)
 
     def _show(self, tokens: int, nfe: int) -> None:
         rate = tokens / max(1e-9, time.perf_counter() - self.began)
@@ -74,11 +85,15 @@ class Meter(Observer):
 
 
 class LiveView(Observer):
-    """Some rows of the batch as they fill: given tokens plain, open ones low, new ones bright."""
+    """Some of the rows at work as they fill: given tokens plain, open ones low, new ones bright."""
+
+    # Whether the given tokens before the first open place are shown.
+    _prompts = True
 
     def __init__(self, console: Console, prompts: int, tokens: int | None = None, rows: int = 4):
         self.meter, self.rows = Meter(console, prompts, tokens), rows
         self.live = Live(console=console, auto_refresh=False, transient=True)
+        self._shown: dict[int, _Shown] = {}
         self._drawn = 0.0
 
     def __enter__(self) -> LiveView:
@@ -88,52 +103,89 @@ class LiveView(Observer):
     def __exit__(self, *problem: object) -> None:
         self.live.stop()
 
-    def on_start(self, sampler: Sampler, backbone: Backbone, canvas: Canvas) -> None:
-        self.meter.on_start(sampler, backbone, canvas)
-        self.render, self.title, self.mask = backbone.render, sampler.name, canvas.mask_id
-        self.editable = canvas.editable[: self.rows].tolist()
-        self.valid = canvas.valid[: self.rows].tolist()
-        self.before = canvas.tokens[: self.rows].tolist()
-        self.draw(self.before)
+    def on_start(self, sampler: Sampler, backbone: Backbone) -> None:
+        self.render, self.title = backbone.render, sampler.name
+
+    def on_admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:
+        self.meter.on_admit(id, prompt, canvas)
+        finished = [other for other, row in self._shown.items() if row.left]
+        if len(self._shown) >= self.rows and finished:
+            del self._shown[finished[0]]
+        if len(self._shown) < self.rows:
+            self._shown[id] = _Shown.of(canvas, self._prompts)
+            self.draw()
 
     def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
         self.meter.on_step(step, actions, choice)
         if time.perf_counter() - self._drawn >= FRAME_SECONDS:
-            place, tokens = actions.take(choice)
-            canvas = step.canvas.tokens[: self.rows].clone()
-            canvas[:, step.span] = tokens.where(place, step.canvas.tokens[:, step.span])[: self.rows]
-            self.draw(canvas.tolist())
+            some = [b for b, id_ in enumerate(step.ids) if id_ in self._shown]
+            if some:
+                after = step.written(*actions.take(choice)).at(some)
+                now = after.tokens.masked_fill(after.open, -1).tolist()
+                for b, tokens in zip(some, now, strict=True):
+                    self._shown[step.ids[b]].now = tokens
+            self.draw()
 
-    def on_end(self, canvas: Canvas, trace: Trace) -> None:
-        self.meter.on_end(canvas, trace)
-        self.draw(canvas.tokens[: self.rows].tolist())
+    def on_leave(self, id: int, row: Row | None) -> None:
+        self.meter.on_leave(id, row)
+        if row is None:
+            self._shown.pop(id, None)
+        elif id in self._shown:
+            self._shown[id].now, self._shown[id].left = list(row.trace["tokens"]), True
+            self.draw()
 
-    def draw(self, canvas: list[list[int]]) -> None:
-        """Show the rows as they are, int [rows, T]; what changed since the last picture is bright."""
-        self.live.update(Group(self.panel(canvas), self.meter.bar), refresh=True)
-        self.before, self._drawn = canvas, time.perf_counter()
+    def draw(self) -> None:
+        """Show the rows as they are; what changed since the last picture is bright."""
+        self.live.update(Group(self.panel(), self.meter.bar), refresh=True)
+        self._drawn = time.perf_counter()
 
-    def panel(self, canvas: list[list[int]]) -> Panel:
-        lines = [self._line(b, row) for b, row in enumerate(canvas)]
+    def panel(self) -> Panel:
+        """The rows as they are, in a frame."""
+        lines = [self._line(row) for row in self._shown.values()]
+        for row in self._shown.values():
+            row.before = row.now
         return Panel(Group(*lines), title=f"mdmkit · {self.title}", title_align="left")
 
-    def _line(self, b: int, row: list[int]) -> Text:
+    def _line(self, row: _Shown) -> Text:
         line = Text(overflow="fold")
-        for t, token in enumerate(row):
-            if not self.valid[b][t]:
+        for t, token in enumerate(row.now):
+            if t >= len(row.own) or row.own[t] is None:
                 continue
-            if not self.editable[b][t]:
+            if not row.own[t]:
                 line.append(self.render(token), style="bold")
-            elif token == self.mask:
+            elif token < 0:
                 line.append(MASK_SIGN, style="dim")
             else:
-                fresh = self.before[b][t] != token
+                fresh = row.before[t] != token
                 line.append(self.render(token), style="bold #ffffff on #2e7d32" if fresh else "green")
         return line
+
+
+@dataclass
+class _Shown:
+    """One row on the screen.
+
+    Attributes:
+        own: per column whether decoding fills it; None: it is not shown.
+        now, before: tokens as they are and as they were drawn last; −1 where open.
+        left: whether the row is done.
+    """
+
+    own: list[bool | None]
+    now: list[int]
+    before: list[int]
+    left: bool = False
+
+    @classmethod
+    def of(cls, canvas: Canvas, prompts: bool) -> _Shown:
+        """The row of a canvas [1, T]."""
+        valid, editable = canvas.valid[0].tolist(), canvas.editable[0].tolist()
+        own = [fill if here and (fill or prompts) else None for fill, here in zip(editable, valid, strict=True)]
+        tokens = canvas.tokens.masked_fill(canvas.open, -1)[0].tolist()
+        return cls(own, tokens, tokens)
 
 
 class AnswerView(LiveView):
     """What is generated, as it fills, without the prompt before it."""
 
-    def on_start(self, sampler: Sampler, backbone: Backbone, canvas: Canvas) -> None:
-        super().on_start(sampler, backbone, replace(canvas, valid=canvas.editable))
+    _prompts = False

@@ -122,6 +122,11 @@ class RowFile:
             except OSError as error:
                 raise MdmkitError(f"--output {path}: {error.strerror or error}.") from error
 
+    @property
+    def begun(self) -> bool:
+        """Whether the file is open: until then an old one stands in its place."""
+        return self._file is not None
+
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Append rows and have them on disk.
 

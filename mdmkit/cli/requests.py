@@ -56,7 +56,7 @@ def check_prompts(backbone: Backbone, prompts: Sequence[Prompt], plan: Plan, lin
         except MdmkitError as error:
             where = lines.get(prompt.index)
             raise MdmkitError(f"{where}: {error}" if where else str(error)) from error
-        sizes.append(Size(canvas.tokens.shape[1], int(canvas.masked.sum())))
+        sizes.append(Size(canvas.tokens.shape[1], int(canvas.open.sum())))
     return sizes
 
 

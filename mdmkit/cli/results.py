@@ -35,7 +35,7 @@ def open_rows(
     kept = reopen(output, run, prompts) if resume else Kept()
 
     def begin() -> None:
-        write_record(output, run, kept.waiting.values())
+        write_record(output, run, kept.waiting.values(), kept.slots)
 
     return kept, RowFile(output, (kept.rows, kept.size) if resume and output.exists() else None, begin)
 
@@ -49,6 +49,7 @@ class Results:
         collect: keep the rows, without their traces, in `rows`: they are to be printed.
         kept: rows of an earlier run; those that wait are written once they are due.
         told: makes of each finished row what is written.
+        held: gets the rows that wait for earlier ones, whenever others were finished: a kill must not lose them.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class Results:
         collect: bool,
         kept: Kept,
         told: Callable[[Row], dict[str, Any]] = lambda row: row.json(),
+        held: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
     ):
         from mdmkit.decoding.units import InOrder
 
         self.file, self.trace, self.traced, self.collect, self.told = file, trace, traced, collect, told
+        self.held = held
         self.rows: list[dict[str, Any]] = []
         self.finished, self.new, self.tokens, self.nfe = kept.rows, 0, 0, 0
         self._broken = False
@@ -81,6 +84,8 @@ class Results:
             self.tokens += sum(tick >= 0 for tick in row.order)
             due += self._order.add(row.index, (self.told(row), self.traced(row) if self.trace is not None else None))
         self._write(due)
+        if self._order.waiting:
+            self.held([row for row, _ in self._order.waiting.values()])
 
     def end(self) -> None:
         """Write also the rows that wait for others, which are not coming any more; end the trace.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,14 @@ class Kept:
         rows: number of rows at the head of the file without a gap.
         size: bytes that these take.
         waiting: rows further on, by index: they are finished, and due once those before them are.
+        slots: how many rows were decoded at once, by the index of the first prompt of the unit from which on memory was
+            too small for more.
     """
 
     rows: int = 0
     size: int = 0
     waiting: dict[int, dict[str, Any]] = field(default_factory=dict)
+    slots: dict[int, int] = field(default_factory=dict)
 
     @property
     def done(self) -> set[int]:
@@ -56,9 +59,31 @@ def check_resume(output: Path | None, trace: Path | None, overwrite: bool) -> No
         raise MdmkitError(f"--resume: {output} is a pipe or a device, and keeps no rows. Name a file.")
 
 
-def write_record(output: Path, run: dict[str, Any], waiting: Iterable[dict[str, Any]]) -> None:
-    """Record which run an output is of, and rows of it that wait for earlier ones."""
-    write_json("--output", record_of(output), {"run": run, "waiting": list(waiting)})
+def write_record(
+    output: Path, run: dict[str, Any], waiting: Iterable[dict[str, Any]], slots: dict[int, int] | None = None
+) -> None:
+    """Record which run an output is of, rows of it that wait for earlier ones, and units that had fewer slots."""
+    document: dict[str, Any] = {"run": run, "waiting": list(waiting)}
+    if slots:
+        document["slots"] = {str(first): number for first, number in slots.items()}
+    write_json("--output", record_of(output), document)
+
+
+class Slots(dict[int, int]):
+    """How many slots units have, by the index of the first prompt of the first of them; every change is noted at once.
+
+    Args:
+        known: what an earlier run had noted.
+        note: is told of all of them.
+    """
+
+    def __init__(self, known: dict[int, int], note: Callable[[dict[int, int]], None]):
+        super().__init__(known)
+        self._note = note
+
+    def __setitem__(self, first: int, number: int) -> None:
+        super().__setitem__(first, number)
+        self._note(self)
 
 
 def identity(document: dict[str, Any], prompts: Sequence[Prompt], **settings: Any) -> dict[str, Any]:
@@ -90,12 +115,13 @@ def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
         before = json.loads(record.read_text(encoding="utf-8"))
         theirs = before["run"]
         waiting = {_index(row, theirs["prompts"]["number"]): row for row in before["waiting"]}
+        slots = {int(first): int(number) for first, number in before.get("slots", {}).items()}
     except OSError as error:
         raise MdmkitError(
             f"--resume: {record}, which says what run {output} is of, cannot be read ({error.strerror or error}). "
             "Start again with --overwrite, or name another --output."
         ) from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MdmkitError(
             f"--resume: {record} does not say what run {output} is of. Start again with --overwrite, or name another "
             "--output."
@@ -108,8 +134,9 @@ def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
     kept = Kept(waiting=waiting)
     if output.exists():
         kept = _read(output, prompts, waiting)
+    kept = replace(kept, slots=slots)
     if kept.waiting:
-        write_record(output, run, kept.waiting.values())
+        write_record(output, run, kept.waiting.values(), slots)
     return kept
 
 
@@ -178,6 +205,6 @@ def is_record(path: Path) -> bool:
     if not path.exists():
         return True
     try:
-        return {"run", "waiting"} == set(json.loads(path.read_text(encoding="utf-8")))
+        return {"run", "waiting"} == set(json.loads(path.read_text(encoding="utf-8"))) - {"slots"}
     except (OSError, ValueError, TypeError):
         return False

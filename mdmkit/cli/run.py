@@ -36,6 +36,7 @@ def run(
     done: set[int],
     live: bool | None,
     listening: list[Observer],
+    slots: dict[int, int] | None = None,
 ) -> tuple[int, float]:
     """Decode batch by batch; return model calls and seconds.
 
@@ -45,16 +46,17 @@ def run(
         sizes: of each prompt.
         lines: where a prompt came from, for messages.
         done: indices of the prompts whose rows the results have already.
+        slots: from which unit on fewer rows than `batch` are decoded at once; written to when memory was too small.
     """
     from mdmkit.decoding.run import decode_batches
-    from mdmkit.decoding.units import grouped
+    from mdmkit.decoding.units import units
     from mdmkit.errors import RowError
 
     def length(prompt: Prompt) -> int:
         return sizes[prompt.index].length
 
     calls, began = 0, time.perf_counter()
-    coming = [prompt.index for chunk in grouped(prompts, batch, length, done) for prompt in chunk]
+    coming = [prompt.index for chunk in units(prompts, batch, length, done) for prompt in chunk]
     try:
         with watching(live, len(coming), sum(sizes[index].masks for index in coming)) as views:
             for rows, used in decode_batches(
@@ -66,6 +68,7 @@ def run(
                 length=length,
                 done=done,
                 tell=lambda said: print(said, file=sys.stderr),
+                slots=slots,
             ):
                 results.add(rows)
                 calls += used

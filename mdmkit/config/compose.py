@@ -13,7 +13,9 @@ from mdmkit.installed.registry import Registry, default
 from mdmkit.loop.sampler import Sampler
 from mdmkit.settings.draw import Draw, Guidance
 from mdmkit.settings.plan import Plan
-from mdmkit.stage.search import Search
+
+# What parts have that are not called themselves.
+METHODS = {"search": ("particles", "move", "best"), "constraint": ("shape", "settle")}
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,9 +93,13 @@ def instantiate(part: Part, values: Mapping[str, Any], registry: Registry) -> An
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
         raise MdmkitError(f"{part} is {cls!r}, and a {part.kind} must be a dataclass: its fields are its parameters.")
     stage = build(cls, values, f"{part.kind} {part.name!r}", part.kind)
-    if part.kind == "search":
-        if not isinstance(stage, Search):
-            raise MdmkitError(f"{part} is the class {cls.__name__}: a search has particles, move(…) and best(…).")
+    if part.kind in METHODS:
+        lacks = [name for name in METHODS[part.kind] if not hasattr(stage, name)]
+        if lacks:
+            raise MdmkitError(
+                f"{part} is the class {cls.__name__}, which has no {lacks[0]}: a {part.kind} has "
+                f"{', '.join(METHODS[part.kind])}."
+            )
     elif not callable(stage):
         raise MdmkitError(f"{part} is the class {cls.__name__}, which has no __call__: a {part.kind} must be callable.")
     return stage

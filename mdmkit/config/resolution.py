@@ -22,7 +22,9 @@ from mdmkit.settings.plan import Plan
 if TYPE_CHECKING:
     from pathlib import Path
 
-STAGES = ("score", "select", "lookahead", "commit", "search")
+STAGES = ("score", "select", "lookahead", "commit", "search", "stop", "constraint")
+# Kinds whose parts have methods and are not called.
+NOT_CALLED = ("search", "constraint")
 SECTIONS = ("plan", "draw", "guidance")
 SCALARS = {"seed": (int, "a whole number")}
 CACHE_KEYS: dict[str, tuple[Any, str]] = {
@@ -138,7 +140,7 @@ def _merge_stage(kind: str, old: Any, new: Any, where: str) -> Any:
         return {"name": new}
     if isinstance(new, type):
         raise MdmkitError(f"{where}: {kind} is the class {new.__name__}: give an instance of it, {new.__name__}(…).")
-    if new is None or (dataclasses.is_dataclass(new) and (callable(new) or kind == "search")):
+    if new is None or (dataclasses.is_dataclass(new) and (callable(new) or kind in NOT_CALLED)):
         return new
     if not isinstance(new, Mapping):
         raise MdmkitError(

@@ -21,6 +21,8 @@ if typing.TYPE_CHECKING:
 
 REQUIRED = object()  # the field has no default
 UNKNOWN = object()  # it has one, which only the running class knows
+# Base classes without fields: a part may inherit its kind.
+FIELDLESS = ("Score", "Select", "Lookahead", "Commit", "Search", "Stop", "Constraint")
 _EMPTY: dict[str, Any] = {"dict": {}, "list": [], "tuple": (), "set": set()}
 
 
@@ -93,8 +95,9 @@ def read(target: Any) -> Schema | None:
     except (OSError, SyntaxError, ValueError):
         return None
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
-    # A subclass has fields that are not in sight.
-    if found is None or found.bases or not any(_is_dataclass(d) for d in found.decorator_list):
+    # A subclass has fields that are not in sight, but those of `mdmkit.stage.protocols` have none.
+    inherits = found is not None and any(_name(base) not in FIELDLESS for base in found.bases)
+    if found is None or inherits or not any(_is_dataclass(d) for d in found.decorator_list):
         return None
     return Schema(tuple(field for node in found.body if (field := _field(node)) is not None))
 
@@ -131,6 +134,10 @@ def build(cls: type, given: Mapping[str, Any], label: str, key: str) -> Any:
 def parameters(instance: Any) -> dict[str, Any]:
     """An instance's parameters in plain values."""
     return {field.name: plain(getattr(instance, field.name)) for field in dataclasses.fields(instance) if field.init}
+
+
+def _name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def _is_dataclass(decorator: ast.expr) -> bool:

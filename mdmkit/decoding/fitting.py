@@ -1,9 +1,9 @@
-"""When a batch does not fit into the GPU's memory: half of it is tried, once."""
+"""When a unit does not fit into the GPU's memory: half of its rows at once are tried, one time."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -24,34 +24,47 @@ class Fitting:
     Args:
         size: rows to begin with.
         tell: gets the sentence that says so.
-        refuse: turns the prompts that do not fit, and whether it was halved before, into the error to raise.
+        refuse: turns the prompts that do not fit, how many were decoded at once, and whether that was halved before,
+            into the error to raise.
+        slots: how many rows units have from the one on whose first prompt has that index, where that is not `size`.
     """
 
-    def __init__(self, size: int, tell: Callable[[str], None], refuse: Callable[[list[Prompt], bool], MdmkitError]):
+    def __init__(
+        self,
+        size: int,
+        tell: Callable[[str], None],
+        refuse: Callable[[list[Prompt], int, bool], MdmkitError],
+        slots: MutableMapping[int, int] | None = None,
+    ):
         self.size, self.tell, self.refuse, self.halved = size, tell, refuse, False
+        self.slots = {} if slots is None else slots
 
-    def each(self, batch: list[Prompt], decode: Callable[[list[Prompt]], T]) -> Iterator[T]:
-        """Decode a batch in parts of at most `size`; yield what came of each.
+    def run(self, unit: list[Prompt], decode: Callable[[list[Prompt], int], T]) -> T:
+        """Decode a unit; out of memory it begins again from its prompts, with half the rows at once.
 
         Raises:
             MdmkitError: out of memory with one row, or a second time.
         """
-        start = 0
-        while start < len(batch):
-            part = batch[start : start + self.size]
+        first = min(prompt.index for prompt in unit)
+        # Also what an earlier unit noted, which may be finished and on disk: halving is for all that come after it.
+        noted = min((number for index, number in self.slots.items() if index <= first), default=self.size)
+        if noted < self.size:
+            self.size, self.halved = noted, True
+        while True:
+            at_once = min(self.size, len(unit))
             try:
-                result = decode(part)
+                result = decode(unit, at_once)
             except torch.OutOfMemoryError as error:
-                if self.halved or len(part) == 1:
-                    raise self.refuse(part, self.halved) from error
+                if self.halved or at_once == 1:
+                    raise self.refuse(unit, at_once, self.halved) from error
                 fits = False
             else:
                 fits = True
-            if not fits:  # outside the handler: its traceback held on to the step's tensors
-                self._halve(len(part))
-                continue
-            yield result
-            start += len(part)
+            if fits:
+                return result
+            # Outside the handler: its traceback held on to the step's tensors.
+            self._halve(at_once)
+            self.slots[first] = self.size
 
     def _halve(self, rows: int) -> None:
         self.halved, self.size = True, rows // 2

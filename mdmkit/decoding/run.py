@@ -1,24 +1,24 @@
-"""Prompts in, decoded rows out: batches, and the rows as they go into JSON."""
+"""Prompts in, decoded rows out: units of prompts through one engine each."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from mdmkit.canvas.canvas import Canvas
+import torch
+
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
-from mdmkit.canvas.trace import Trace
 from mdmkit.decoding.fitting import Fitting, does_not_fit
 from mdmkit.decoding.prompts import PromptLike, each_prompt, read_prompts
-from mdmkit.decoding.units import InOrder, grouped
-from mdmkit.errors import MdmkitError, RowError
-from mdmkit.loop.observe import Observer
+from mdmkit.decoding.units import InOrder, units
+from mdmkit.errors import MdmkitError
+from mdmkit.loop.engine import Encoded, Engine
+from mdmkit.loop.observe import Observer, Watchers
 from mdmkit.loop.sampler import Sampler
-from mdmkit.loop.whole import fill_canvas
 from mdmkit.model.backbone import Backbone, unwrapped
 
 
@@ -47,6 +47,11 @@ class Decoded:
         """NFE in row-forwards and in model calls."""
         return {"rows": sum(row.nfe for row in self.rows), "calls": self.calls}
 
+    @property
+    def columns(self) -> dict[str, int]:
+        """Tokens that had to be computed, and those that were, those that only fill a batch up included."""
+        return {"needed": sum(row.row_tokens for row in self.rows), "computed": sum(row.columns for row in self.rows)}
+
 
 def decode(
     sampler: Sampler,
@@ -57,12 +62,12 @@ def decode(
     batch: int | None = None,
     observers: Iterable[Observer] = (),
 ) -> Decoded:
-    """Decode prompts, `batch` rows of like length at a time (all at once where None).
+    """Decode prompts, `batch` rows at a time (all at once where None).
 
     A prompt is a text, a list of token ids, or a mapping with `prompt`, `prompt_ids` or `messages` (a conversation)
     and the row's own `seed`, `length` (masks to append), `infill` (False keeps masks inside the prompt as they are),
-    `chat`, `system` and `suffix` (see `mdmkit.canvas.prompt.Prompt`). `seed` (the sampler's
-    where None) seeds every row that has none of its own, by its index.
+    `chat`, `system` and `suffix` (see `mdmkit.Prompt`). `seed` (the sampler's where None) seeds every row that has none
+    of its own, by its index.
 
     Raises:
         MdmkitError: a prompt cannot be encoded, or the decode fails; the message says which and why.
@@ -89,7 +94,7 @@ def stream(
     """Decode prompts as `decode` does, and yield each row as soon as it and all rows before it are finished.
 
     Prompts are read as they are needed, a window of `mdmkit.decoding.units.WINDOW` batches ahead at most, and no row is
-    kept: memory does not grow with their number. Prompts of like length share a batch; the rows do not depend on it.
+    kept: memory does not grow with their number. Prompts of like length share a unit; the rows do not depend on it.
 
     Raises:
         MdmkitError: as `decode`; where a prompt fails on the way, after the rows that are finished were yielded.
@@ -133,77 +138,66 @@ def decode_batches(
     length: Callable[[Prompt], int] | None = None,
     done: Container[int] = frozenset(),
     tell: Callable[[str], None] = warnings.warn,
+    slots: MutableMapping[int, int] | None = None,
 ) -> Iterator[tuple[list[Row], int]]:
-    """Decode batch by batch; yield each batch's rows and the model calls it took, in no order.
+    """Decode unit by unit; yield each unit's rows and the model calls it took, in no order.
+
+    A unit is four batches of like length, admitted longest first into `batch` slots, and drained before the next one
+    begins: prompts and batch size alone decide what is decoded together, so the same prompts give the same bytes.
 
     Args:
         length: positions that a prompt needs, where the caller knows; found by encoding it where None.
-        done: indices of prompts whose rows are there already; they are not yielded.
-        tell: gets the sentence that the batch had to be halved.
+        done: indices of prompts whose rows are there already; they are not yielded. A unit of which any prompt is to be
+            done is decoded whole, since what is decoded together changes the last bits of floats.
+        tell: gets the sentence that the slots had to be halved.
+        slots: how many slots units have from the one on whose first prompt has that index, where it is not `batch`:
+            read, and written to when memory was too small.
 
     Raises:
-        RowError: a row cannot be decoded further; it names the prompt.
+        RowError: a row cannot be decoded further; it names the prompt. The other rows of its unit are yielded first.
         MdmkitError: anything else that is wrong; or the GPU's memory holds not even half a batch.
     """
     _check(sampler, backbone, batch)
-    observers = tuple(observers)
+    watchers, admitted = Watchers(observers), 0
+    watchers.start(sampler, backbone)
+    known: dict[int, Encoded] = {}
+
+    def encoded(prompt: Prompt) -> Encoded:
+        canvas, conditioning = backbone.encode([prompt], sampler.plan)
+        return Encoded(prompt, canvas.to("cpu"), conditioning)
 
     def measure(prompt: Prompt) -> int:
-        return length(prompt) if length is not None else backbone.encode([prompt], sampler.plan)[0].tokens.shape[1]
+        if length is not None:
+            return length(prompt)
+        known[prompt.index] = encoded(prompt)
+        return known[prompt.index].columns
 
-    def refuse(part: list[Prompt], halved: bool) -> MdmkitError:
-        return does_not_fit(sampler, backbone, len(part), max(map(measure, part)), halved)
+    def refuse(part: list[Prompt], at_once: int, halved: bool) -> MdmkitError:
+        return does_not_fit(sampler, backbone, at_once, max(encoded(prompt).columns for prompt in part), halved)
 
-    def attempt(part: list[Prompt]) -> tuple[list[Row], int]:
-        for observer in observers:
-            if isinstance(observer, Observer):  # one that only looks like an observer hears what it used to
-                observer.on_batch(part)
-        canvas, conditioning = backbone.encode(part, sampler.plan)
+    def attempt(part: list[Prompt], at_once: int) -> tuple[list[Row], list[MdmkitError], int]:
+        nonlocal admitted
+        engine = Engine(sampler, backbone, at_once, observers=watchers, first=admitted)
+        admitted += len(part)
+        ready = [known.get(prompt.index) or encoded(prompt) for prompt in part]
+        for one in sorted(ready, key=lambda one: -one.columns):  # stable: of equal length the earlier one first
+            engine.admit(one)
         try:
-            filled, trace = fill_canvas(sampler, backbone, canvas, conditioning, observers)
-        except RowError as error:
-            raise error.of_prompt(part[error.row].index) from error
-        return _rows(backbone, part, canvas, filled, trace), trace.calls
+            ended = engine.drain()
+        except torch.OutOfMemoryError:
+            engine.abandon()
+            raise
+        rows = [each.row for each in ended if each.row is not None]
+        return rows, [each.error for each in ended if each.error is not None], engine.calls
 
     if batch is None:
         prompts = list(prompts)
         batch = max(1, len(prompts))
-    fitting = Fitting(batch, tell, refuse)
-    for chunk in grouped(prompts, batch, measure, done):
-        for finished, calls in fitting.each(chunk, attempt):
-            yield [row for row in finished if row.index not in done], calls
-
-
-def _rows(backbone: Backbone, prompts: Sequence[Prompt], before: Canvas, after: Canvas, trace: Trace) -> list[Row]:
-    texts, shown = backbone.decode(after), before.shown.tolist()
-    trace, ends = trace.cpu(), set(backbone.ends)
-    out = []
-    for b, prompt in enumerate(prompts):
-        valid, editable = before.valid[b].tolist(), before.editable[b].tolist()
-        infill = bool(before.infill[b])
-        start = valid.index(True) if True in valid else len(valid)
-        facts = trace.row(b)
-        tokens, order = after.tokens[b].tolist(), facts["order"]
-        # Columns that an early stop left behind were never decoded.
-        kept = [t for t in range(start, len(valid)) if shown[b][t] and (order[t] >= 0 or not editable[t])]
-        given = [t for t in range(start, len(valid)) if infill or not editable[t]]
-        ended = not infill and any(tokens[t] in ends for t in kept)
-        initial = before.tokens[b].tolist()
-        per_position = {key: facts[key][start:] for key in ("order", "confidence", "entropy")}
-        out.append(
-            Row(
-                index=prompt.index,
-                prompt=prompt.text,
-                prompt_ids=[initial[t] for t in given],
-                text=texts[b],
-                tokens=[tokens[t] for t in kept],
-                seed=prompt.seed,
-                uncertainty=facts["uncertainty"],
-                nfe=facts["nfe"],
-                row_tokens=facts["row_tokens"],
-                order=[order[t] for t in kept],
-                stopped="filled" if infill else "end" if ended else "length",
-                trace={"prompt_tokens": initial[start:], "tokens": tokens[start:], **facts, **per_position},
-            )
-        )
-    return out
+    fitting = Fitting(batch, tell, refuse, slots)
+    for unit in units(prompts, batch, measure, done):
+        rows, errors, calls = fitting.run(unit, attempt)
+        for prompt in unit:
+            known.pop(prompt.index, None)
+        yield [row for row in rows if row.index not in done], calls
+        if errors:
+            raise errors[0]

@@ -1,4 +1,4 @@
-"""Which prompts are decoded together: those of like length. And how rows get back into the order of the prompts."""
+"""Which prompts are decoded together: units of like length. And how rows get back into the order of the prompts."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Generic, TypeVar
 
 from mdmkit.canvas.prompt import Prompt
 
-# Batches among which prompts may change places: more makes batches less ragged, and more rows wait for an earlier one.
+# Batches among which prompts may change places: more makes units less ragged, and more rows wait for an earlier one.
 WINDOW = 8
+# Batches of a unit. Its rows join as others leave, so only the unit's end runs with empty slots.
+UNIT = 4
 
 T = TypeVar("T")
 
 
-def grouped(
+def units(
     prompts: Iterable[Prompt], size: int, length: Callable[[Prompt], int], done: Container[int] = ()
 ) -> Iterator[list[Prompt]]:
-    """Share prompts out into batches of at most `size`, reading no further ahead than `WINDOW` batches.
+    """Share prompts out into units of at most `UNIT` batches of `size`, reading no further ahead than `WINDOW` batches.
 
-    Within a window prompts are sorted by `length`, positions; the batch that holds the earliest prompt comes first. The
-    batches depend on the prompts and on `size` alone: those whose prompts are all `done` (by index) are left out, and
-    one that has a single prompt to do is as it always was, so that its rows come out the same to the last bit.
+    Within a window prompts are sorted by `length`, positions; the unit that holds the earliest prompt comes first. The
+    units depend on the prompts and on `size` alone. Those whose prompts are all `done` (by index) are left out; if only
+    some of a unit's prompts are done, all of it is decoded again, because what is decoded together changes the last
+    bits of floats.
     """
     rest = iter(prompts)
     while window := list(itertools.islice(rest, min(WINDOW * size, sys.maxsize))):
@@ -30,12 +33,13 @@ def grouped(
             continue
         if 1 < size < len(window):
             window.sort(key=length)
-        batches = [window[start : start + size] for start in range(0, len(window), size)]
-        for batch in batches:
-            batch.sort(key=lambda prompt: prompt.index)
-        for batch in sorted(batches, key=lambda batch: batch[0].index):
-            if not all(prompt.index in done for prompt in batch):
-                yield batch
+        together = UNIT * size
+        found = [window[start : start + together] for start in range(0, len(window), together)]
+        for unit in found:
+            unit.sort(key=lambda prompt: prompt.index)
+        for unit in sorted(found, key=lambda unit: unit[0].index):
+            if not all(prompt.index in done for prompt in unit):
+                yield unit
 
 
 class InOrder(Generic[T]):

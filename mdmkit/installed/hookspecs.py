@@ -59,7 +59,17 @@ def mdmkit_commit() -> Iterable[Component]:  # type: ignore[empty-body]
 
 @hookspec
 def mdmkit_search() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Several trajectories per row: a frozen dataclass with `particles`, `move(…)` and `best(canvas, trace)`."""
+    """Several trajectories per row: a frozen dataclass with `particles`, `move(…)` and `best(canvas, trace, kept)`."""
+
+
+@hookspec
+def mdmkit_stop() -> Iterable[Component]:  # type: ignore[empty-body]
+    """When a row's text is final although something is open: a frozen dataclass, `(step) -> bool [B]`."""
+
+
+@hookspec
+def mdmkit_constraint() -> Iterable[Component]:  # type: ignore[empty-body]
+    """What a row's text must be like: a frozen dataclass with `shape(logits, states, columns)` and `settle(…)`."""
 
 
 @hookspec

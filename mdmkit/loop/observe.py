@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from mdmkit.errors import MdmkitError
 
+if TYPE_CHECKING:
     from torch import Tensor
 
     from mdmkit.canvas.canvas import Canvas
     from mdmkit.canvas.prompt import Prompt
-    from mdmkit.canvas.trace import Trace
+    from mdmkit.canvas.row import Row
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
     from mdmkit.stage.actions import Actions
@@ -21,20 +22,59 @@ if TYPE_CHECKING:
 class Observer:
     """Override what you want to hear; nothing an observer does changes the result.
 
+    A row has one id from its admission to its end. Rows come and go at any step.
+
     Attributes:
         terminal: whether it writes to the terminal as it goes: the live view then stays away unless it is asked for.
     """
 
     terminal: bool = False
 
-    def on_batch(self, prompts: Sequence[Prompt]) -> None:
-        """These prompts are the rows of the batch that begins next; `prompt.index` counts from 0 over all prompts."""
+    def on_start(self, sampler: Sampler, backbone: Backbone) -> None:
+        """Decoding begins."""
 
-    def on_start(self, sampler: Sampler, backbone: Backbone, canvas: Canvas) -> None:
-        """A batch begins."""
+    def on_admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:
+        """A row joins: `canvas` [1, T] is how it begins; `prompt.index` counts from 0 over all prompts."""
 
     def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
-        """A step was committed: `step` is how it was before, `choice` int64 [B] the alternative taken."""
+        """A step was committed: `step` is how it was before, row by row of `step.ids`; `choice` int64 [B].
 
-    def on_end(self, canvas: Canvas, trace: Trace) -> None:
-        """Every mask of the batch is filled."""
+        Under a search nothing is said of steps, which are those of the particles.
+        """
+
+    def on_leave(self, id: int, row: Row | None) -> None:
+        """A row has left, filled; None: it failed, was given up, or is to begin again under another id."""
+
+
+class Watchers:
+    """Those who watch; what only looks like an observer hears what it has methods for."""
+
+    def __init__(self, observers: Iterable[Observer]):
+        self._all = tuple(observers)
+        for observer in self._all:
+            if old := [name for name in ("on_batch", "on_end") if hasattr(observer, name)]:
+                raise MdmkitError(
+                    f"observer {type(observer).__name__} has {old[0]}, which is of the first edition of mdmkit: rows "
+                    "come and go at any step now. Write on_admit(id, prompt, canvas) for a row that joins, and "
+                    "on_leave(id, row) for one that has left. on_start(sampler, backbone) is called once, and step.ids "
+                    "says whose rows a step is of."
+                )
+
+    def start(self, sampler: Sampler, backbone: Backbone) -> None:
+        for observer in self._of("on_start"):
+            observer.on_start(sampler, backbone)
+
+    def admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:
+        for observer in self._of("on_admit"):
+            observer.on_admit(id, prompt, canvas)
+
+    def step(self, step: Step, actions: Actions, choice: Tensor) -> None:
+        for observer in self._of("on_step"):
+            observer.on_step(step, actions, choice)
+
+    def leave(self, id: int, row: Row | None) -> None:
+        for observer in self._of("on_leave"):
+            observer.on_leave(id, row)
+
+    def _of(self, name: str) -> list[Observer]:
+        return [observer for observer in self._all if hasattr(observer, name)]

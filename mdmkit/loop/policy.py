@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
     from mdmkit.model.backbone import Backbone
     from mdmkit.settings.draw import Draw
+    from mdmkit.stage.look import States
 
 
 class Policy:
@@ -22,7 +23,7 @@ class Policy:
         MdmkitError: a key names an id that the model does not have, or nothing could be chosen.
     """
 
-    def __init__(self, backbone: Backbone, canvas: Canvas, draws: Draw):
+    def __init__(self, backbone: Backbone, draws: Draw):
         penalty = dict(draws.penalty or {})
         for key, ids in (("suppress", draws.suppress), ("penalty", penalty)):
             if strange := [i for i in ids if not 0 <= i < backbone.vocab]:
@@ -37,28 +38,27 @@ class Policy:
                 )
             for token in backbone.endings:
                 penalty[token] = penalty.get(token, 0.0) + draws.end_penalty
-        never = sorted({canvas.mask_id, *backbone.forbidden, *draws.suppress})
+        mask = () if backbone.mask_id is None else (backbone.mask_id,)
+        never = sorted({*mask, *backbone.forbidden, *draws.suppress})
         if len(never) == backbone.vocab:
             raise MdmkitError("draw.suppress leaves no token that could be chosen. Take some ids off it.")
-        bias = torch.zeros(backbone.vocab, device=canvas.tokens.device)
+        bias = torch.zeros(backbone.vocab, device=backbone.device)
         for token, amount in penalty.items():
             bias[token] -= amount
         bias[never] = -torch.inf
         self.bias, self.repetition = bias, draws.repetition_penalty
-        self._mask_id = canvas.mask_id
 
-    def seen(self, tokens: Tensor, valid: Tensor) -> Tensor | None:
+    def held(self, tokens: Tensor, canvas: Canvas, states: States) -> Tensor | None:
         """bool [M, V]: the tokens that states int64 [M, T] hold; None where the policy never asks."""
         if self.repetition == 1.0:
             return None
         counts = torch.zeros(len(tokens), len(self.bias), dtype=torch.int32, device=tokens.device)
-        counts.scatter_add_(1, tokens, valid.int())
-        counts[:, self._mask_id] = 0
+        counts.scatter_add_(1, tokens, (canvas.valid[states.rows] & ~states.open).int())
         return counts > 0
 
-    def __call__(self, logits: Tensor, seen: Tensor | None) -> Tensor:
-        """Change logits [..., V]; `seen` bool broadcasts to them."""
-        if seen is not None:
+    def __call__(self, logits: Tensor, held: Tensor | None) -> Tensor:
+        """Change logits [..., V]; `held` bool broadcasts to them."""
+        if held is not None:
             lower = torch.where(logits > 0, logits / self.repetition, logits * self.repetition)
-            logits = torch.where(seen, lower, logits)
+            logits = torch.where(held, lower, logits)
         return logits + self.bias.to(logits.dtype)

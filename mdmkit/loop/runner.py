@@ -1,151 +1,303 @@
-"""The one place where a decode's forwards are run and counted."""
+"""The one place where forwards are run and counted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from mdmkit import noise
+from mdmkit.errors import MdmkitError
+from mdmkit.loop.calls import Call, share_out
 from mdmkit.loop.policy import Policy
-from mdmkit.model.cache import View
+from mdmkit.model.backbone import Output
+from mdmkit.model.cache import Cache, Reach, View
 from mdmkit.stage.belief import Belief
 from mdmkit.stage.hidden import Hidden
+from mdmkit.stage.look import States
 
 if TYPE_CHECKING:
-    from mdmkit.canvas.blocks import Block
     from mdmkit.canvas.canvas import Canvas
     from mdmkit.model.backbone import Backbone
-    from mdmkit.model.cache import Cache, Reach
     from mdmkit.settings.draw import Draw, Guidance
+    from mdmkit.stage.protocols import Constraint
 
-# Tokens (rows times columns) that one forward may hold; larger batches of states are split.
-FORWARD_TOKENS = 1 << 16
+
+@dataclass(frozen=True)
+class Asked:
+    """States to forward.
+
+    Attributes:
+        states: M states, `rows` counted over all rows of the loop.
+        owners: the same rows, on the host.
+        reaches: what each computes.
+        shown: the columns [start, stop) that are wanted of each.
+        tick: int64 [M]; the step that the state is of, which keys what an open place looks like.
+    """
+
+    states: States
+    owners: Sequence[int]
+    reaches: Sequence[Reach]
+    shown: Sequence[tuple[int, int]]
+    tick: Tensor
 
 
 class Runner:
-    """Runs a backbone for one decode: every forward and every projection of a decode goes through here.
+    """Runs a backbone for rows that come and go: every forward and every projection goes through here.
 
-    The logit policy is applied on projection, so base and lookahead logits get it alike. `rows` [B] and `calls` are the
-    NFE counters; `row_tokens` [B] counts the tokens that were computed, padding left out.
+    The logit policy is applied on projection, so base and lookahead logits get it alike.
+
+    Attributes:
+        calls: NFE in model calls.
+        rows, row_tokens, columns: per row of the loop: row-forwards, tokens that had to be computed in them, and tokens
+            that were, those that only fill a batch up included.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        canvas: Canvas,
-        conditioning: Any,
         draws: Draw,
         cache: Cache,
-        guidance: Guidance | None = None,
+        guidance: Guidance,
+        slots: int,
+        constraint: Constraint | None = None,
+        extras: Sequence[str] = (),
     ):
-        self.backbone, self.conditioning, self.cache = backbone, conditioning, cache
-        self.valid, self.positions = canvas.valid, canvas.positions
-        self.scale = 1.0 if guidance is None else guidance.scale
-        self.ramp, self.editable = guidance is not None and guidance.ramp, canvas.editable
-        self.prompt, self.mask_id = canvas.valid & ~canvas.editable, canvas.mask_id
-        self.rows = torch.zeros(len(canvas.tokens), dtype=torch.long, device=canvas.tokens.device)
-        self.row_tokens = self.rows.clone()
+        self.backbone, self.cache, self.slots, self.extras = backbone, cache, slots, tuple(extras)
+        self.scale, self.ramp, self.constraint = guidance.scale, guidance.ramp, constraint
+        self.branches = 1 if self.scale == 1.0 else 2
+        self.policy = Policy(backbone, draws)
+        self.store: dict[Any, tuple[Tensor, ...]] = {}
         self.calls = 0
-        self.policy = Policy(backbone, canvas, draws)
-        self._span: slice | None = None
+        self.rows: list[int] = []
+        self.row_tokens: list[int] = []
+        self.columns: list[int] = []
+        self._given: Any = None
+        self._without: Any = None
+        self._known: dict[Any, Call] = {}
 
-    def enter_block(self, block: Block) -> None:
-        """Hear that decoding moved on to a block: what is forwarded from here on covers its columns."""
-        self.cache.enter_block(block)
-        self._span = block.span if self.cache.keeps else None
+    # -- rows that come and go -----------------------------------------------------------------------------------------
 
-    def follow(self, parents: Tensor) -> None:
-        """Let frozen columns follow the rows that moved: row b now is what row parents[b], int64 [B], was."""
-        if self.scale != 1.0:
-            parents = torch.cat((parents, parents + len(self.rows)))
-        self.cache.follow(parents)
+    def join(self, conditioning: Any, count: int, times: int) -> None:
+        """Take in `count` rows of `times` particles each, with the conditioning of all of them."""
+        with_prompt, without = conditioning, None
+        if self.backbone.guided and conditioning is not None:
+            half = torch.arange(count, device=self.backbone.device)
+            with_prompt = self.backbone.select(conditioning, half)
+            without = self.backbone.select(conditioning, half + count)
+        joined = self.backbone.join
+        first = not self.rows
+        self._given = with_prompt if first else joined([self._given, with_prompt])
+        self._without = without if first else joined([self._without, without])
+        for counts in (self.rows, self.row_tokens, self.columns):
+            counts += [0] * (count * times)
 
-    def forward(self, tokens: Tensor, rows: Tensor) -> Hidden:
-        """Run states int64 [M, T] that belong to canvas rows, int64 [M] on the host; each counts as one row-forward.
+    def keep_rows(self, rows: list[int], times: int) -> None:
+        """Go on with these rows, in their order, of `times` particles each."""
+        index = torch.tensor(rows, device=self.backbone.device)
+        if self._given is not None and rows:
+            self._given = self.backbone.select(self._given, index)
+        if self._without is not None and rows:
+            self._without = self.backbone.select(self._without, index)
+        for counts in (self.rows, self.row_tokens, self.columns):
+            counts[:] = [counts[row * times + k] for row in rows for k in range(times)]
+
+    def follow(self, slots: Tensor, parents: Tensor) -> None:
+        """Let frozen columns follow particles: the place slots[i] now holds what slots[parents[i]], int64, held."""
+        if self.branches == 2:
+            slots, parents = torch.cat((slots, slots + self.slots)), torch.cat((parents, parents + len(parents)))
+        for key, kept in self.store.items():
+            self.store[key] = tuple(each.index_copy(0, slots, each[slots[parents]]) for each in kept)
+
+    # -- forwards ------------------------------------------------------------------------------------------------------
+
+    def forward(self, asked: Asked, canvas: Canvas, slots: Tensor, times: int, before: Hidden | None = None) -> Hidden:
+        """Run states, in at most two calls; each counts as one row-forward.
 
         Under guidance each is run once more without its prompt (masked, or left out of the conditioning of a `guided`
         backbone), in the same calls, and counts twice; the hidden states of both stand side by side, [M, L, 2·D], until
         `belief` mixes their logits.
+
+        Args:
+            asked: the states.
+            canvas: all rows of the loop.
+            slots: int64 [R]; each row's place in the store.
+            times: particles of a row.
+            before: what is known of all rows; a model that feeds back gets its extras.
         """
-        where = rows.to(tokens.device)
-        seen = self.policy.seen(tokens, self.valid[where])
-        if self.scale == 1.0:
-            values, start = self._run(tokens, rows, where, where)
-            return Hidden(values, start, seen)
-        without = tokens if self.backbone.guided else tokens.masked_fill(self.prompt[where], self.mask_id)
-        # The states without a prompt have frozen columns of their own.
-        slots = torch.cat((where, where + len(self.rows)))
-        values, start = self._run(torch.cat((tokens, without)), rows.repeat(2), where.repeat(2), slots)
-        halves = values.chunk(2)
-        if self.ramp:  # the state's own scale stands behind its hidden states
-            halves = (*halves, self._scale(tokens, where)[:, None, None].expand(-1, values.shape[1], 1).to(values))
-        return Hidden(torch.cat(halves, -1), start, seen)
+        states, tokens = asked.states, self._as_seen(asked, canvas)
+        groups = share_out(asked.reaches, self.backbone.pads)
+        parts = [self._run(tokens, group, asked, canvas, slots, times, before) for group in groups]
+        values, extra = _gathered(parts, groups)
+        if self.ramp and self.branches == 2:
+            values = torch.cat((values, self._ramped(states, canvas, values)), -1)
+        starts = [start for start, _ in asked.shown]
+        return Hidden(
+            values=values,
+            start=torch.tensor(starts, device=tokens.device),
+            same=starts[0] if len(set(starts)) == 1 else None,
+            held=self.policy.held(states.tokens, canvas, states),
+            extra=extra or None,
+            whole=frozenset(name for name in extra if self.backbone.offers[name] == "row"),
+        )
 
-    def _scale(self, tokens: Tensor, where: Tensor) -> Tensor:
-        """How far guidance goes in states int64 [M, T], float [M]."""
-        own = self.editable[where]
-        filled = (own & (tokens != self.mask_id)).sum(1) / own.sum(1).clamp_min(1)
-        return 1 + (self.scale - 1) * filled
+    def _ramped(self, states: States, canvas: Canvas, values: Tensor) -> Tensor:
+        """How far guidance goes in each state, which stands behind its hidden states: [M, L, 1]."""
+        own = canvas.editable[states.rows]
+        share = (own & ~states.open).sum(1) / own.sum(1).clamp_min(1)
+        return (1 + (self.scale - 1) * share)[:, None, None].expand(-1, values.shape[1], 1).to(values)
 
-    def _run(self, tokens: Tensor, rows: Tensor, where: Tensor, slots: Tensor) -> tuple[Tensor, int]:
-        """Forward the columns that the cache asks for: hidden states over their hull, and where that starts."""
-        host = rows.tolist()
-        groups = self.cache.reaches(host, tokens.shape[1])
-        spans = [reach.columns for reach, _ in groups] + ([self._span] if self._span else [])
-        start, stop = min(span.start for span in spans), max(span.stop for span in spans)
-        out: Tensor | None = None
-        for reach, places in groups:
-            alike = len(places) == len(host)
-            index = slice(None) if alike else torch.tensor(places, device=tokens.device)
-            part = self._reach(tokens[index], where[index], slots[index], reach)
-            lo, hi = reach.columns.start - start, reach.columns.stop - start
-            if alike and hi - lo == stop - start:
-                out = part
-                break
-            if out is None:
-                out = part.new_zeros(len(host), stop - start, part.shape[-1])
-            out[index, lo:hi] = part
-        assert out is not None
-        if self.cache.stale:
-            self.cache.refreshed(host)
-        return out, start
+    def _as_seen(self, asked: Asked, canvas: Canvas) -> Tensor:
+        """The states' tokens as the model sees them: an open place looks as the backbone says."""
+        states = asked.states
 
-    def _reach(self, tokens: Tensor, where: Tensor, slots: Tensor, reach: Reach) -> Tensor:
-        columns = reach.columns
-        size = max(1, FORWARD_TOKENS // max(1, columns.stop - columns.start))
-        branches = 1 if self.scale == 1.0 else 2
-        parts = []
-        for chunk, index, slot in zip(tokens.split(size), where.split(size), slots.split(size), strict=True):
-            view = None
-            if self.cache.keeps:
-                view = View(self.cache.store, slot, branches * len(self.rows), tokens.shape[1], reach, self.cache.stale)
-            parts.append(
-                self.backbone.forward(
-                    chunk[:, columns],
-                    self.valid[index],
-                    self.backbone.select(self.conditioning, slot if self.backbone.guided else index),
-                    positions=self.positions[index][:, columns],
-                    cache=view,
-                )
-            )
-            self.calls += 1
-        self.rows.index_add_(0, where, torch.ones_like(where))
-        self.row_tokens.index_add_(0, where, self.valid[where][:, columns].sum(1))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        def draw(stream: str) -> Tensor:
+            place = torch.arange(states.tokens.shape[1], device=states.tokens.device).expand_as(states.tokens)
+            return noise.uniform(canvas.seed[states.rows], asked.tick, stream, 1, place)[:, 0]
 
-    def enter(self, canvas: Canvas, active: Tensor) -> Hidden:
-        """Look at the rows that take a step, bool [B], as they are: [B, L, D], zeros for the others."""
-        rows = active.nonzero()[:, 0].cpu()
-        part = self.forward(canvas.tokens[rows.to(canvas.tokens.device)], rows)
-        return part.spread(rows.to(active.device), len(active))
+        blank = self.backbone.blank(canvas, draw)
+        return states.tokens if blank is None else torch.where(states.open, blank, states.tokens)
 
-    def belief(self, hidden: Tensor, seen: Tensor | None = None) -> Belief:
-        """Project hidden [..., D], mix in guidance, and apply the rest of the logit policy.
+    def _run(
+        self,
+        tokens: Tensor,
+        group: list[int],
+        asked: Asked,
+        canvas: Canvas,
+        slots: Tensor,
+        times: int,
+        before: Hidden | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Forward one group of states: what is shown of each, [m, L, D], and the extras likewise."""
+        every = len(group) == len(asked.owners)
+        index = None if every else torch.tensor(group, device=tokens.device)
+        rows, whole = (x if index is None else x[index] for x in (asked.states.rows, tokens))
+        reaches = [asked.reaches[i] for i in group]
+        call = self._call(reaches, tokens.shape[1], tokens.device)
+        valid = call.inside & call.take(canvas.valid[rows]) if canvas.room else call.inside
+        view = self._view(call, valid, canvas, slots[rows], rows) if self.cache.keeps else None
+        out = self._both(whole, call, valid, canvas, rows, times, view, self._more(before, rows))
+        for i, reach in zip(group, reaches, strict=True):
+            row = asked.owners[i]
+            self.rows[row] += self.branches
+            self.row_tokens[row] += self.branches * (reach.stop - reach.start)
+            self.columns[row] += self.branches * call.length
+        self.calls += 1
+        width = max(stop - start for start, stop in asked.shown)
+        return self._cut(out, reaches, [asked.shown[i] for i in group], width, tokens.device)
 
-        `seen` bool [..., V], or of a shape that broadcasts to it: tokens that the state holds already.
+    def _call(self, reaches: list[Reach], width: int, device: torch.device) -> Call:
+        """The call's columns; the last few are kept, since steps of one block repeat them."""
+        key = (tuple(reaches), width)
+        if key not in self._known:
+            if len(self._known) >= 8:
+                self._known.pop(next(iter(self._known)))
+            self._known[key] = Call.over(reaches, width, device)
+        return self._known[key]
+
+    def _view(self, call: Call, live: Tensor, canvas: Canvas, slots: Tensor, rows: Tensor) -> View:
+        seen, readable = call.seen, call.readable
+        if canvas.room:
+            valid = canvas.valid[rows][:, : seen.shape[1]]
+            seen, readable = seen & valid, readable & valid
+        return View(
+            store=self.store,
+            slots=slots if self.branches == 1 else torch.cat((slots, slots + self.slots)),
+            size=self.slots * self.branches,
+            width=canvas.tokens.shape[1],
+            start=self._twice(call.start),
+            live=self._twice(live),
+            seen=self._twice(seen),
+            readable=self._twice(readable),
+            keep=self._twice(call.keep),
+            span=call.span if call.full else None,
+            reads=call.reads,
+            keeps=call.keeps,
+        )
+
+    def _twice(self, x: Tensor) -> Tensor:
+        return x if self.branches == 1 else torch.cat((x, x))
+
+    def _more(self, before: Hidden | None, rows: Tensor) -> dict[str, Any]:
+        """The keywords that only some models take."""
+        more: dict[str, Any] = {}
+        if self.extras:
+            more["extras"] = self.extras
+        if self.backbone.feeds_back:
+            known = None if before is None or before.extra is None else before.extra
+            more["previous"] = None if known is None else {name: self._twice(x[rows]) for name, x in known.items()}
+        return more
+
+    def _both(
+        self,
+        whole: Tensor,
+        call: Call,
+        valid: Tensor,
+        canvas: Canvas,
+        rows: Tensor,
+        times: int,
+        view: View | None,
+        more: dict[str, Any],
+    ) -> Output:
+        """One call of the model; under guidance both branches, the hidden states side by side."""
+        given, prompts = call.take(whole), rows // times if times > 1 else rows
+        conditioning = self._conditioning(prompts)
+        if self.branches == 2:
+            free = given
+            if not self.backbone.guided:
+                prompt = canvas.valid[rows] & ~canvas.editable[rows]
+                free = call.take(whole.masked_fill(prompt, canvas.blank_id))
+            given = torch.cat((given, free))
+        out = self.backbone.forward(
+            given, self._twice(valid), conditioning, positions=self._twice(call.columns), cache=view, **more
+        )
+        _check_output(self.backbone, out)
+        if self.branches == 1:
+            return out
+        extra = None if out.extra is None else {name: x.chunk(2)[0] for name, x in out.extra.items()}
+        return Output(torch.cat(out.hidden.chunk(2), -1), extra)
+
+    def _conditioning(self, prompts: Tensor) -> Any:
+        """That of rows int64 [m]; under guidance of both branches."""
+        select = self.backbone.select
+        if self.branches == 1:
+            return select(self._given, prompts)
+        if self.backbone.guided:
+            return self.backbone.join([select(self._given, prompts), select(self._without, prompts)])
+        return select(self._given, prompts.repeat(2))
+
+    def _cut(
+        self, out: Output, reaches: list[Reach], shown: list[tuple[int, int]], width: int, device: torch.device
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of what was computed, what is wanted: `width` columns from each state's own first one on."""
+        offsets = [start - reach.start for reach, (start, _) in zip(reaches, shown, strict=True)]
+        offers, extra = self.backbone.offers, dict(out.extra or {})
+        columns = [name for name in extra if offers[name] == "column"]
+        have = out.hidden.shape[1]
+        if len(set(offsets)) == 1 and offsets[0] + width <= have:
+            if offsets[0] == 0 and width == have:
+                return out.hidden, extra
+            some = slice(offsets[0], offsets[0] + width)
+            return out.hidden[:, some], extra | {name: extra[name][:, some] for name in columns}
+        index = torch.tensor(offsets, device=device)[:, None] + torch.arange(width, device=device)
+        index = index.clamp_max(have - 1)
+
+        def pick(x: Tensor) -> Tensor:
+            return x.gather(1, index.view(*index.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
+
+        return pick(out.hidden), extra | {name: pick(extra[name]) for name in columns}
+
+    # -- beliefs -------------------------------------------------------------------------------------------------------
+
+    def belief(self, hidden: Tensor, held: Tensor | None, states: States, columns: Tensor) -> Belief:
+        """Project hidden [m, S, D], mix in guidance, apply the logit policy, and what the constraint says.
+
+        `held` bool [m, V]: tokens that each state holds already; `columns` int64 [m, S].
         """
-        if self.scale == 1.0:
+        if self.branches == 1:
             logits = self.backbone.project(hidden)
         else:
             scale: Tensor | float = self.scale
@@ -153,4 +305,28 @@ class Runner:
                 hidden, scale = hidden[..., :-1], hidden[..., -1:]
             guided, free = (self.backbone.project(half) for half in hidden.chunk(2, -1))
             logits = free + scale * (guided - free)
-        return Belief(self.policy(logits, seen))
+        logits = self.policy(logits, None if held is None else held[:, None])
+        if self.constraint is not None:
+            logits = self.constraint.shape(logits, states, columns)
+        return Belief(logits)
+
+
+def _gathered(
+    parts: list[tuple[Tensor, dict[str, Tensor]]], groups: list[list[int]]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What several calls gave, in the order of the states."""
+    if len(parts) == 1:
+        return parts[0]
+    device = parts[0][0].device
+    order = torch.tensor([i for group in groups for i in group], device=device).argsort()
+    values = torch.cat([values for values, _ in parts])[order]
+    return values, {name: torch.cat([extra[name] for _, extra in parts])[order] for name in parts[0][1]}
+
+
+def _check_output(backbone: Backbone, out: Any) -> None:
+    if not isinstance(out, Output):
+        raise MdmkitError(
+            f"backbone {type(backbone).__name__!r} returned {type(out).__name__} from forward, as in the first "
+            "edition: it must return mdmkit.Output(hidden), or Output(hidden, extra={…}) with more. Its `valid` is "
+            "[M, L] now, that of the columns it is given, and rows are padded on the right."
+        )

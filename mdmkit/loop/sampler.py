@@ -1,4 +1,4 @@
-"""A sampler: the parts that were composed, frozen, and the door to the loop that runs them (`mdmkit.loop`)."""
+"""A sampler: the parts that were composed, frozen. `mdmkit.loop.loop` runs them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from mdmkit.errors import MdmkitError, unknown
 from mdmkit.model.cache import AUTO, CACHES
 from mdmkit.settings.draw import Draw, Guidance
 from mdmkit.settings.plan import Plan
-from mdmkit.stage.protocols import Commit, Lookahead, Score, Select
+from mdmkit.stage.protocols import Commit, Constraint, Lookahead, Score, Select, Stop
 from mdmkit.stage.search import Search
+from mdmkit.stage.traits import HOMES, check_traits, trait
 from mdmkit.stage.write import Write
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Four stages and their settings, frozen: no registry, no config and no pluggy from here on.
+    """The parts and their settings, frozen: no registry, no config and no pluggy from here on.
 
     Build one with `mdmkit.compose`. `config` is the resolved configuration that it came from. `cache` names a policy of
-    `mdmkit.cache`, or is `auto`: the model's own, which is exact; `refresh_every` is for those that are not.
+    `mdmkit.model.cache`, or is `auto`: the model's own, which is exact; `refresh_every` is for those that are not.
     """
 
     score: Score
@@ -27,6 +28,8 @@ class Sampler:
     lookahead: Lookahead | None = None
     commit: Commit = field(default_factory=Write)
     search: Search | None = None
+    stop: Stop | None = None
+    constraint: Constraint | None = None
     plan: Plan = field(default_factory=Plan)
     draw: Draw = field(default_factory=Draw)
     guidance: Guidance = field(default_factory=Guidance)
@@ -48,9 +51,21 @@ class Sampler:
                 )
             if self.refresh_every < 1:
                 raise MdmkitError(f"cache.refresh_every={self.refresh_every}: it is a number of steps, at least 1.")
-        alternatives = getattr(self.select, "alternatives", 1)
-        if alternatives > 1 and self.lookahead is None and not getattr(self.search, "chooses", False):
+        for kind, part in self.stages().items():
+            check_traits(kind, part)
+        alternatives = trait("select", self.select, "alternatives")
+        chooses = self.search is not None and trait("search", self.search, "chooses")
+        if alternatives > 1 and self.lookahead is None and not chooses:
             raise MdmkitError(
                 f"select {type(self.select).__name__!r} proposes {alternatives} alternatives but no lookahead chooses "
                 "among them: add a lookahead, or have it propose one."
             )
+
+    def stages(self) -> dict[str, Any]:
+        """The parts that are there, by kind."""
+        return {kind: getattr(self, kind) for kind in HOMES if getattr(self, kind) is not None}
+
+    def name_of(self, kind: str) -> str:
+        """What a part is called: its name in the configuration, else its class's."""
+        node = self.config.get(kind)
+        return node["name"] if isinstance(node, dict) and "name" in node else type(getattr(self, kind)).__name__

@@ -1,4 +1,4 @@
-"""One canvas from its first mask to its last, with the search and the observers that hang on it."""
+"""Canvases from their first open place to their last, all rows admitted at once."""
 
 from __future__ import annotations
 
@@ -7,39 +7,53 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mdmkit.loop.loop import Loop
-from mdmkit.loop.particles import expand, settle
+from mdmkit.canvas.canvas import Canvas, joined
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.canvas.trace import Trace, stacked
+from mdmkit.loop.loop import fill
+from mdmkit.loop.observe import Observer, Watchers
+from mdmkit.loop.state import State
 
 if TYPE_CHECKING:
-    from mdmkit.canvas.canvas import Canvas
-    from mdmkit.canvas.trace import Trace
-    from mdmkit.loop.observe import Observer
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
 
 
-@torch.inference_mode()
 def fill_canvas(
     sampler: Sampler, backbone: Backbone, canvas: Canvas, conditioning: Any = None, observers: Iterable[Observer] = ()
 ) -> tuple[Canvas, Trace]:
-    """Fill every mask of a canvas; return the filled canvas and the trace.
+    """Fill every open place of a canvas; return the filled canvas and the trace, on the host.
 
-    Under a search observers hear when a batch starts and ends, not of the steps, which are those of the particles.
+    This is the loop without prompts: `mdmkit.decode` is for those. Observers hear of the steps, the rows being counted
+    from 0; there are no `Row`s for them.
 
     Raises:
-        MdmkitError: the backbone lacks the cache, the logits are not numbers, a select fills nothing in a row, or a
-            commit leaves masks.
+        MdmkitError: the model lacks what the sampler needs, or a part breaks a promise.
     """
-    observers = tuple(observers)
-    canvas = canvas.to(backbone.device)
-    for observer in observers:
-        observer.on_start(sampler, backbone, canvas)
-    if sampler.search is None:
-        filled, trace = Loop(sampler, backbone, canvas, conditioning, observers).run()
-    else:
-        wide, condition = expand(canvas, conditioning, backbone, sampler.search.particles)
-        loop = Loop(sampler, backbone, wide, condition, ())
-        filled, trace = settle(sampler.search, canvas, *loop.run(), loop.memory)
-    for observer in observers:
-        observer.on_end(filled, trace)
-    return filled, trace
+    watchers = Watchers(observers)
+    watchers.start(sampler, backbone)
+    every, columns = range(len(canvas.tokens)), canvas.tokens.shape[1]
+    open_rows = [row for row, some in enumerate(canvas.open.any(1).tolist()) if some]
+    state = State(sampler, backbone, max(1, len(open_rows)), watchers)
+    for row in open_rows:
+        watchers.admit(row, Prompt(index=row), canvas.at([row]))
+    if open_rows:
+        state.join(canvas.at(open_rows), _conditioned(backbone, conditioning, open_rows, len(every)), open_rows)
+    fill(state)
+    left = {each.id: each for each in state.take_left()}
+    for row, each in left.items():
+        watchers.leave(row, None)
+        if each.error is not None:
+            raise each.error
+    rows = [left[row].canvas if row in left else canvas.at([row]).to("cpu") for row in every]
+    traces = [left[row].trace if row in left else Trace.blank(1, columns) for row in every]
+    wide = max(columns, *(each.tokens.shape[1] for each in rows))
+    return joined(rows).padded(wide), stacked([each.padded(wide) for each in traces], state.runner.calls)
+
+
+def _conditioned(backbone: Backbone, conditioning: Any, rows: list[int], total: int) -> Any:
+    """The conditioning of some of the rows."""
+    if conditioning is None or len(rows) == total:
+        return conditioning
+    both = [*rows, *[row + total for row in rows]] if backbone.guided else rows
+    return backbone.select(conditioning, torch.tensor(both, device=backbone.device))

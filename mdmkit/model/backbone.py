@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,35 +15,53 @@ from mdmkit.errors import MdmkitError
 if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
     from mdmkit.canvas.prompt import Prompt
+    from mdmkit.model.cache import View
     from mdmkit.model.files import Files
     from mdmkit.settings.plan import Plan
+
+
+@dataclass(frozen=True)
+class Output:
+    """What `forward` returns.
+
+    Attributes:
+        hidden: [M, L, D].
+        extra: what else the model gives, by the names of `Backbone.offers`.
+    """
+
+    hidden: Tensor
+    extra: Mapping[str, Tensor] | None = None
 
 
 class Backbone(ABC):
     """A model that says, for every position of a partly masked sequence, which tokens fit.
 
     Attributes:
-        mask_id: the id of the mask.
+        mask_id: the id of the mask; None for a model without one, which has a `blank` of its own.
         vocab: V, the number of logits.
         forbidden: ids that may never be chosen (padding, specials, rows the model never uses); the mask id always is.
         pad_id: what stands in the padding.
         attention: `"full"`, or `"block"` for block-causal models.
         caches: names of the caches it supports.
         cache: the one that `auto` stands for, which must be exact.
+        pads: whether rows of different lengths may share a forward; if not, the model runs once per length.
+        offers: extras of `forward` that stages may read, by name: `column` for [M, L, …], which is cut to the window,
+            `row` for [M, …].
+        feeds_back: whether `forward` takes `previous`, the extras of the state that a state came from.
         lead: columns to the left of a window that its logits hang on: 1 for a model with shifted logits.
         ends: ids that end a generated row; one of them stands in the columns that are then never decoded.
         endings: `ends`, and padding: what `draw.end_penalty` makes less likely.
         length: masks appended to a prompt that holds none, where neither prompt nor plan says; None: no default.
         guided: whether `encode`'s conditioning has 2·B rows: those of the canvas, then as many without a prompt, which
-            guidance asks `select` for with rows B to 2·B − 1. False: the branch without a prompt is the same row with
-            every given token masked.
+            guidance asks `select` for with rows B to 2·B − 1. Each half is then joined and selected by itself. False:
+            the branch without a prompt is the same row with every given token masked.
         files: how decoded rows become files, for models whose rows are no texts; None: they are texts.
         samples: prompts to show the model with.
         weights: number of parameters, 0 where unknown.
         device: where it computes.
     """
 
-    mask_id: int
+    mask_id: int | None
     vocab: int
     forbidden: Sequence[int] = ()
     pad_id: int = 0
@@ -50,6 +69,9 @@ class Backbone(ABC):
     caches: frozenset[str] = frozenset({"none"})
     cache: str = "none"
     lead: int = 0
+    pads: bool = True
+    offers: Mapping[str, Literal["row", "column"]] = {}
+    feeds_back: bool = False
     ends: Sequence[int] = ()
     endings: Sequence[int] = ()
     length: int | None = None
@@ -85,12 +107,22 @@ class Backbone(ABC):
 
     @abstractmethod
     def forward(
-        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
-    ) -> Tensor:
-        """Compute hidden states [M, L, D] of M rows: tokens and positions int64 [M, L], valid bool.
+        self,
+        tokens: Tensor,
+        valid: Tensor,
+        conditioning: Any,
+        *,
+        positions: Tensor,
+        cache: View | None = None,
+        **more: Any,
+    ) -> Output:
+        """Compute hidden states [M, L, D] of M rows: tokens and positions int64 [M, L], valid bool [M, L].
 
-        `valid` is [M, T], the whole row; L < T only where `cache`, a `View`, stands for the other columns.
-        `conditioning` is `encode`'s, already reduced to these M rows by `select`. Padding may not influence a row.
+        L is a whole row; fewer columns only where `cache`, a `View`, stands for the others. `conditioning` is that of
+        these M rows (see `select`). What is not valid may not influence a row.
+
+        `more` is empty, but for a model that `offers` extras, which gets `extras=` with the names that are read, and
+        for one that `feeds_back`, which gets `previous=`: extras by name, or None at a state that came from none.
         """
 
     @abstractmethod
@@ -105,9 +137,44 @@ class Backbone(ABC):
         """Reduce `conditioning` to canvas rows, int64 [M]; of a `guided` backbone rows from B on have no prompt."""
         return conditioning
 
+    def join(self, parts: Sequence[Any]) -> Any:
+        """Put the conditionings of several rows below one another, in their order: the opposite of `select`.
+
+        The default joins tensors of one trailing shape, also inside tuples, lists and mappings; None stays None.
+
+        Raises:
+            MdmkitError: the parts are of another kind: the backbone needs a `join` of its own.
+        """
+        return _joined(parts, type(self).__name__)
+
+    def blank(self, canvas: Canvas, noise: Callable[[str], Tensor]) -> Tensor | None:
+        """What an open place looks like to the model: int64 [M, T]; None: like the mask.
+
+        `noise(stream)` draws uniforms in (0, 1), float64 [M, T], of the row, its step and the position: the same for
+        every alternative of a step.
+        """
+        return None
+
     def render(self, token: int) -> str:
         """Show one token to a person, in the live view and in traces."""
         return str(token)
+
+
+def _joined(parts: Sequence[Any], owner: str) -> Any:
+    first = parts[0]
+    if len(parts) == 1 or all(part is None for part in parts):
+        return first
+    alike = all(type(part) is type(first) for part in parts)
+    if alike and isinstance(first, Tensor) and all(part.shape[1:] == first.shape[1:] for part in parts):
+        return torch.cat(list(parts))
+    if alike and isinstance(first, tuple | list) and all(len(part) == len(first) for part in parts):
+        return type(first)(_joined(each, owner) for each in zip(*parts, strict=True))
+    if alike and isinstance(first, dict) and all(part.keys() == first.keys() for part in parts):
+        return {key: _joined([part[key] for part in parts], owner) for key in first}
+    raise MdmkitError(
+        f"backbone {owner!r}: the conditionings of two prompts cannot be joined, since they are not tensors of one "
+        "trailing shape. Its class needs a method join(parts)."
+    )
 
 
 def unwrapped(model: Any) -> Any:

@@ -70,6 +70,7 @@ class Plan:
             arXiv:2503.00307); `dream` (Dream's floors, arXiv:2508.15487).
         early_stop: a row is finished at the end of a block where an end token stands with nothing open before it; its
             later blocks are not decoded.
+        room: places that a commit may bring into a row beyond those that it begins with (for a commit that `grows`).
     """
 
     length: int | None = None
@@ -78,12 +79,15 @@ class Plan:
     tokens_per_step: int | None = None
     schedule: str = "linear"
     early_stop: bool = True
+    room: int = 0
 
     def __post_init__(self) -> None:
         for name in ("length", "block", "steps", "tokens_per_step"):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= LONGEST_ROW:
                 raise MdmkitError(f"plan.{name}={value}: it must be from 1 to {LONGEST_ROW}, or null.")
+        if not 0 <= self.room <= LONGEST_ROW:
+            raise MdmkitError(f"plan.room={self.room}: it is a number of places, from 0 to {LONGEST_ROW}.")
         if self.steps is not None and self.tokens_per_step is not None:
             raise MdmkitError(
                 "plan.steps and plan.tokens_per_step say the same thing twice: give one, set the other to null."

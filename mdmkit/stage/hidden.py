@@ -2,45 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from mdmkit.canvas.window import Window
 
-@dataclass
+
+@dataclass(frozen=True)
 class Hidden:
-    """Hidden states [M, L, D] of M next states, and the canvas column at which they start.
+    """Hidden states [M, L, D] of M states, each from a column of its own on.
 
-    `seen` is bool [M, V]: the tokens that each state holds, where the logit policy asks for them.
+    Attributes:
+        values: [M, L, D].
+        start: int64 [M]; the column of the row at which they begin.
+        same: that column, where all states share it.
+        held: bool [M, V]; the tokens that each state holds, where the logit policy asks for them.
+        extra: what else the model gave: [M, L, …] by name, or [M, …] under a name of `whole`.
+        whole: names of `extra` that are of whole rows.
     """
 
     values: Tensor
-    start: int
-    seen: Tensor | None = None
+    start: Tensor
+    same: int | None
+    held: Tensor | None = None
+    extra: dict[str, Tensor] | None = None
+    whole: frozenset[str] = frozenset()
 
-    def at(self, span: slice) -> Tensor:
-        return self.values[:, span.start - self.start : span.stop - self.start]
+    @property
+    def width(self) -> int:
+        return self.values.shape[1]
 
-    def only(self, states: Tensor) -> Hidden:
+    def window(self, where: Window) -> Tensor:
+        """What stands in each row's window: [M, W, D]; columns outside what was computed hold anything."""
+        return self._gathered(self.values, where)
+
+    def extras(self, where: Window) -> dict[str, Tensor] | None:
+        """The extras in each row's window, by name."""
+        if self.extra is None:
+            return None
+        return {name: x if name in self.whole else self._gathered(x, where) for name, x in self.extra.items()}
+
+    def _gathered(self, x: Tensor, where: Window) -> Tensor:
+        if self.same is not None and where.same is not None:
+            offset = where.same - self.same
+            if offset >= 0 and offset + where.width <= self.width:
+                return x[:, offset : offset + where.width]
+        index = (where.columns - self.start[:, None]).clamp(0, self.width - 1)
+        index = index.view(*index.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
+        return x.gather(1, index)
+
+    def at(self, states: Tensor) -> Hidden:
         """Some of the states, int64 indices into M; one may be named more than once."""
-        return Hidden(self.values[states], self.start, None if self.seen is None else self.seen[states])
+        held = None if self.held is None else self.held[states]
+        extra = None if self.extra is None else {name: x[states] for name, x in self.extra.items()}
+        return replace(self, values=self.values[states], start=self.start[states], held=held, extra=extra)
 
-    def chosen(self, states: Tensor, choice: Tensor, alternatives: int) -> Hidden:
-        """Carry each row's chosen state on: [B, L, D].
+    def joined(self, count: int) -> Hidden:
+        """The same states, and `count` more of which nothing is known."""
 
-        `states` int64 [M] are the flat indices into [B·N] that these belong to; `choice` int64 [B] counts from the
-        row's own first alternative. A row whose choice is not among them is done; its entry is never read.
-        """
-        slot = torch.zeros(len(choice) * alternatives, dtype=torch.long, device=states.device)
-        slot[states] = torch.arange(len(states), device=states.device)
-        index = torch.arange(len(choice), device=states.device) * alternatives + choice
-        return self.only(slot[index])
+        def more(x: Tensor) -> Tensor:
+            return torch.cat((x, x.new_zeros(count, *x.shape[1:])))
 
-    def spread(self, rows: Tensor, total: int) -> Hidden:
-        """Put the states at rows int64 [M] of `total`; zeros for the others."""
-
-        def wide(values: Tensor) -> Tensor:
-            return values.new_zeros(total, *values.shape[1:]).index_copy(0, rows, values)
-
-        return Hidden(wide(self.values), self.start, None if self.seen is None else wide(self.seen))
+        held = None if self.held is None else more(self.held)
+        extra = None if self.extra is None else {name: more(x) for name, x in self.extra.items()}
+        return replace(self, values=more(self.values), start=more(self.start), held=held, extra=extra)

@@ -3,85 +3,138 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from mdmkit.canvas.window import Window
+from mdmkit.errors import MdmkitError
 from mdmkit.stage.belief import Belief
-
-if TYPE_CHECKING:
-    from mdmkit.stage.hidden import Hidden
-
-# Hidden states, and the tokens that each state holds (None where the policy never asks), to a belief.
-Believe = Callable[[Tensor, Tensor | None], Belief]
+from mdmkit.stage.hidden import Hidden
 
 # Bytes of logits that one chunk of a look may hold.
 LOOK_BYTES = 256 << 20
+
+Scope = Literal["block", "sequence"]
+
+_GONE = {
+    "masked": 'write look.open("block") or look.open("sequence"), bool [B, S]',
+    "block": 'write the scope "block", as in look(reduce, "block")',
+    "sequence": 'write the scope "sequence", as in look(reduce, "sequence")',
+}
+
+
+@dataclass(frozen=True)
+class States:
+    """The states that logits belong to.
+
+    Attributes:
+        tokens: int64 [M, T].
+        open: bool [M, T].
+        rows: int64 [M]; the row of the loop that each state belongs to.
+    """
+
+    tokens: Tensor
+    open: Tensor
+    rows: Tensor
+
+    def at(self, states: Tensor | slice) -> States:
+        return States(self.tokens[states], self.open[states], self.rows[states])
+
+
+# Hidden states [m, S, D] of some states, the tokens that each of those holds (bool [m, V], or None), the states
+# themselves, and the columns int64 [m, S]: to a belief over [m, S].
+Believe = Callable[[Tensor, Tensor | None, States, Tensor], Belief]
 
 
 class Look:
     """What a lookahead sees of the proposed next states: reductions of their beliefs, on demand.
 
     A next state exists for every live alternative of a row that proposes more than one; elsewhere results mean nothing.
-
-    Attributes:
-        remaining: bool [B, N, T]; positions still masked in each next state.
-        masked: bool [B, T]; positions masked in the current state.
-        block: the columns of the active window.
-        sequence: every column that was recomputed: the whole row without a cache. Under one, `remaining` and `masked`
-            hold only what was recomputed, row by row: of the rest nothing is known.
+    `block` is the row's window [B, W], `sequence` every column that a step recomputes, [B, S]: the whole row without a
+    cache. Of columns that were not recomputed nothing is known.
     """
 
     def __init__(
         self,
         believe: Believe,
         vocab: int,
-        now: Hidden,
-        ahead: Hidden,
+        now: tuple[Hidden, States],
+        ahead: tuple[Hidden, States],
         where: Tensor,
-        remaining: Tensor,
-        masked: Tensor,
-        block: slice,
+        shape: tuple[int, int],
+        window: Window,
+        reach: Window,
+        again: Callable[[Tensor, Tensor], Look] | None = None,
     ):
-        self._believe, self._vocab, self._now, self._ahead, self._where = believe, vocab, now, ahead, where
-        self.remaining, self.masked, self.block = remaining, masked, block
-        self.sequence = slice(ahead.start, ahead.start + ahead.values.shape[1])
+        self._believe, self._vocab, self._again = believe, vocab, again
+        self._now, self._ahead, self._where, self._shape = now, ahead, where, shape
+        self._windows = {"block": window, "sequence": reach}
 
-    def __call__(
-        self, reduce: Callable[[Belief], Tensor], span: slice | None = None, at: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, reduce: Callable[[Belief], Tensor], scope: Scope = "block", at: Tensor | None = None) -> Tensor:
         """Reduce each next state's belief over the vocabulary, position by position.
 
         `reduce` maps a belief over positions, logits [..., V], to one number for each, [...]. The result is [B, N, S]
-        over the columns of `span` (the active window where None). The logits exist only chunk by chunk.
+        over the columns of `scope`. The logits exist only chunk by chunk.
 
-        `at`, int64 [B, S], asks for these columns alone, counted from the start of `span`, the same in each of a row's
-        next states: the head runs nowhere else.
+        `at`, int64 [B, S], asks for these columns alone, counted from the start of the scope, the same in each of a
+        row's next states: the head runs nowhere else.
         """
-        rows = None if at is None else at[self._where // self.remaining.shape[1]]
-        values = self._reduced(reduce, self._ahead, span, rows)
-        shape = self.remaining.shape[:2]
-        out = values.new_zeros(shape.numel(), *values.shape[1:])
-        return out.index_copy(0, self._where, values).unflatten(0, shape)
+        hidden, states = self._ahead
+        rows = self._where // self._shape[1]
+        where = self._windows[scope].at(rows)
+        values = self._reduced(reduce, hidden, states, where, None if at is None else at[rows])
+        out = values.new_zeros(self._shape[0] * self._shape[1], *values.shape[1:])
+        return out.index_copy(0, self._where, values).unflatten(0, self._shape)
 
-    def now(self, reduce: Callable[[Belief], Tensor], span: slice | None = None) -> Tensor:
+    def now(self, reduce: Callable[[Belief], Tensor], scope: Scope = "block") -> Tensor:
         """Reduce the current state's belief in the same way: [B, S]."""
-        return self._reduced(reduce, self._now, span)
+        return self._reduced(reduce, *self._now, self._windows[scope], None)
+
+    def open(self, scope: Scope = "block") -> Tensor:
+        """bool [B, S]: positions that are open in the current state."""
+        where = self._windows[scope]
+        return where(self._now[1].open) & where.member
+
+    def remaining(self, scope: Scope = "block") -> Tensor:
+        """bool [B, N, S]: positions that are still open in each next state."""
+        where = self._windows[scope].at(self._where // self._shape[1])
+        open_ = where(self._ahead[1].open) & where.member
+        out = open_.new_zeros(self._shape[0] * self._shape[1], open_.shape[1])
+        return out.index_copy(0, self._where, open_).unflatten(0, self._shape)
+
+    def again(self, tokens: Tensor, open_: Tensor) -> Look:
+        """Look at other states, one more forward each: tokens int64 and open bool, both [B, N, T], of every row.
+
+        They count as row-forwards of their rows. Their beliefs are read through the look that is returned; the belief
+        of the next step stays that of the chosen alternative.
+        """
+        if self._again is None:
+            raise RuntimeError("this look belongs to no running loop")
+        return self._again(tokens, open_)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _GONE:
+            raise MdmkitError(f"look.{name} is of the first edition of mdmkit: {_GONE[name]}.")
+        raise AttributeError(f"a Look has no attribute {name!r}")
 
     def _reduced(
-        self, reduce: Callable[[Belief], Tensor], hidden: Hidden, span: slice | None, at: Tensor | None = None
+        self, reduce: Callable[[Belief], Tensor], hidden: Hidden, states: States, where: Window, at: Tensor | None
     ) -> Tensor:
-        values, seen = hidden.at(span or self.block), hidden.seen
+        values, columns = hidden.window(where), where.columns.clamp_max(states.tokens.shape[1] - 1)
         if at is not None:
             values = values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))
+            columns = columns.gather(1, at)
+        width = values.shape[1]
+        # Whole states at a time, so that a constraint sees all of a state's columns; a part of one where it is large.
         size = max(1, LOOK_BYTES // (4 * self._vocab))
-        # [positions, 1, D]: heads that want a sequence get sequences of one.
-        parts = values.flatten(0, 1)[:, None].split(size)
-        states = torch.arange(len(values), device=values.device).repeat_interleave(values.shape[1]).split(size)
-        chunks = [
-            reduce(self._believe(part, None if seen is None else seen[state][:, None]))[:, 0]
-            for part, state in zip(parts, states, strict=True)
-        ]
-        out = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
-        return out.unflatten(0, values.shape[:2])
+        out = []
+        for start in range(0, len(values), max(1, size // width)):
+            some = slice(start, start + max(1, size // width))
+            held, of = None if hidden.held is None else hidden.held[some], states.at(some)
+            parts = zip(values[some].split(max(1, size), 1), columns[some].split(max(1, size), 1), strict=True)
+            reduced = [reduce(self._believe(part, held, of, place)) for part, place in parts]
+            out.append(reduced[0] if len(reduced) == 1 else torch.cat(reduced, 1))
+        return out[0] if len(out) == 1 else torch.cat(out)

@@ -1,35 +1,38 @@
 """Search: several trajectories, called particles, for each row; what does not factor into one trajectory's stages.
 
-The loop is the same: particles are rows of a larger canvas, with random streams of their own. After each step a search
-may let a particle move to the state of another one of its row, and at the end it says which particle is the answer.
+The loop is the same: particles are rows of it, with random streams of their own. After each step a search may let a
+particle move to the state of another one of its row, and at the end it says which particle is the answer.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
-
-from torch import Tensor
-
-from mdmkit.canvas.trace import Trace
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mdmkit.canvas.canvas import Canvas
+    from mdmkit.canvas.trace import Trace
     from mdmkit.stage.actions import Actions
     from mdmkit.stage.look import Look
     from mdmkit.stage.step import Step
 
 
-@runtime_checkable
-class Search(Protocol):
-    """`particles` is P: rows b·P to b·P + P − 1 of the loop belong to row b of the canvas.
+class Search:
+    """Several trajectories of each row: rows b·P to b·P + P − 1 of the loop are the particles of one row."""
 
-    Optional, where present: `chooses = True` says that it chooses among alternatives itself, so that no lookahead is
-    needed; `looks = True` that it reads `look`, so that every live state is forwarded, also where its belief is not
-    carried on; `prune(step, actions) -> Actions` takes alternatives out before they are forwarded, all of a particle's
-    own included, as long as one of each row stays.
-    """
+    particles: ClassVar[int] = 1
+    """P."""
+    chooses: ClassVar[bool] = False
+    """Whether it chooses among alternatives itself, so that no lookahead is needed."""
+    looks: ClassVar[bool] = False
+    """Whether it reads `look`: every live state is then forwarded, also where nothing would carry its belief on."""
+    reads: ClassVar[tuple[str, ...]] = ()
 
-    particles: int
+    def prune(self, step: Step, actions: Actions) -> Actions:
+        """Take alternatives out before they are forwarded; a particle may lose all of its own, a row may not."""
+        return actions
 
     def move(
         self, step: Step, actions: Actions, values: Tensor | None, choice: Tensor, look: Look | None
@@ -38,14 +41,14 @@ class Search(Protocol):
 
         Particle s becomes alternative choice[s] of particle parents[s], one of its own row's. `values` [B·P, N] and
         `choice` are what the lookahead made of the step; `look` sees every state that was forwarded, None where none
-        was, which is the last step of a block.
-
-        Tensors in `step.memory` with B·P rows follow their particles afterwards; one that this call puts there is taken
-        as it is, in the new places.
+        was. What is remembered follows the particles afterwards; a value that this call keeps is taken as it is, in the
+        new places.
         """
+        raise NotImplementedError
 
-    def best(self, canvas: Canvas, trace: Trace, memory: dict[str, Any]) -> Tensor:
+    def best(self, canvas: Canvas, trace: Trace, kept: Mapping[str, Tensor]) -> Tensor:
         """The particle that is each row's answer, int64 [B], from 0 to P − 1.
 
-        `memory` is `step.memory` as the last step left it: empty where nothing was masked.
+        `kept` is what was remembered of the B·P particles, by name; a name that was never kept is absent.
         """
+        raise NotImplementedError

@@ -1,48 +1,71 @@
-"""What stages see and say: the Step they read, the Actions they propose."""
+"""The one argument that every stage reads."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mdmkit import noise, ops
 from mdmkit.canvas.canvas import Canvas
+from mdmkit.canvas.window import Window
+from mdmkit.errors import MdmkitError
 from mdmkit.settings.draw import Draw
 from mdmkit.settings.plan import Plan
+from mdmkit.stage.actions import Actions
 from mdmkit.stage.belief import Belief
+from mdmkit.stage.memory import Like, Recall, Until
+
+_GONE = {
+    "span": "rows stand at windows of their own now, so write step.window(x) for x[:, step.span], step.put(x, w) for "
+    "an assignment to it, and step.spread(place) for a window's places [B, W] among all columns [B, T]",
+    "memory": "write step.recall(name, like=…, fill=…) and step.keep(name, value) for what is remembered of a row, "
+    "and step.shared[name] for what is the same for all rows",
+}
 
 
 @dataclass(frozen=True)
 class Step:
-    """The one read-only argument of every stage: B rows, a window of W columns of T.
+    """The one read-only argument of every stage: B rows, each with a window of W columns.
 
     Attributes:
         canvas: the rows as they are.
-        span: the window's columns, `slice(lo, hi)`.
-        belief: the model's belief over the window, leading shape [B, W].
-        open: bool [B, W]; masked positions of the row's active block, the only ones that may be filled.
-        member: bool [B, W]; the columns of the row's active block, the only ones that a commit may change.
+        where: each row's window.
+        belief: the model's belief over the windows, leading shape [B, W].
+        open: bool [B, W]; open positions of the row's block, the only ones that may be filled.
         quota: int64 [B]; tokens the plan wants filled now (0 for a row with nothing open).
         active: bool [B]; the rows that take this step: those with something open, and those whose full block a commit
             that `lingers` may still change.
-        tick: int64 [B]; steps the row has taken so far.
-        memory: a dict that lives as long as the decode; stages keep their state here, never on themselves.
+        tick: int64 [B]; steps the row has made so far. It keys the random numbers and orders the trace.
+        taken: int64 [B]; steps of the plan that the row has used up in its block.
+        plan: what the user wants.
+        draws: how tokens are drawn.
+        memory_view: what `recall` and `keep` read and write.
+        ids: who each row is, from its admission to its end; empty where nobody asks.
+        extra: what the model gives beside its hidden states, by name: [B, W, …], or [B, …] where it is of whole rows.
+        patience: int64 [B]; steps that a full block may still take, under a commit that lingers.
     """
 
     canvas: Canvas
-    span: slice
+    where: Window
     belief: Belief
     open: Tensor
-    member: Tensor
     quota: Tensor
     active: Tensor
     tick: Tensor
+    taken: Tensor
     plan: Plan
     draws: Draw
-    memory: dict[str, Any]
+    memory_view: Recall
+    ids: Sequence[int] = ()
+    extra: dict[str, Tensor] | None = None
+    patience: Tensor | None = None
+
+    # -- the rows and their windows --------------------------------------------------------------------------------
 
     @property
     def rows(self) -> int:
@@ -52,10 +75,40 @@ class Step:
     def width(self) -> int:
         return self.open.shape[1]
 
+    @property
+    def member(self) -> Tensor:
+        """bool [B, W]: the columns of the row's own block, the only ones that a commit may change."""
+        return self.where.member
+
+    @property
+    def fresh(self) -> Tensor:
+        """bool [B]: whether this is the row's first step in its block."""
+        return self.taken == 0
+
+    @property
+    def full(self) -> Tensor:
+        """bool [B]: whether nothing is open in the row's block, and nothing goes on in it."""
+        full = ~self.open.any(1)
+        return full if self.patience is None else full & (self.patience <= 0)
+
     @cached_property
     def position(self) -> Tensor:
         """int64 [B, W]: each window column's place in its own row."""
-        return self.canvas.positions[:, self.span]
+        return self.where.columns
+
+    def window(self, x: Tensor) -> Tensor:
+        """Gather any [B, T, …] into the rows' windows, [B, W, …]."""
+        return self.where(x)
+
+    def put(self, x: Tensor, w: Tensor) -> Tensor:
+        """Give x [B, T, …] with w [B, W, …] in the row's own block; what stands elsewhere stays."""
+        return self.where.put(x, w)
+
+    def spread(self, place: Tensor) -> Tensor:
+        """Mark a window's places, bool [B, W], among all columns: bool [B, T]; outside the own block nothing is."""
+        return self.where.put(torch.zeros_like(self.canvas.open), place)
+
+    # -- tokens and chance -----------------------------------------------------------------------------------------
 
     @cached_property
     def tokens(self) -> Tensor:
@@ -76,7 +129,7 @@ class Step:
         if end is None:
             return start
         own = self.canvas.editable
-        filled = (own & ~self.canvas.masked).sum(1).double() / own.sum(1).clamp_min(1)
+        filled = (own & ~self.canvas.open).sum(1).double() / own.sum(1).clamp_min(1)
         return start + (end - start) * filled
 
     def draw(self, n: int, stream: str = "tokens") -> Tensor:
@@ -86,12 +139,82 @@ class Step:
         d = self.draws
         return ops.sample(self.belief.logits, self.noise(stream, n), self.temperature, d.top_p, d.top_k)
 
-    def at(self, rows: Tensor) -> Step:
-        """The step of other rows, int64 [B], in their order; random streams stay with the places."""
-        own = {name: getattr(self, name)[rows] for name in ("open", "member", "quota", "active", "tick")}
-        belief = Belief(self.belief.logits[rows])
-        return replace(self, canvas=self.canvas.with_tokens(self.canvas.tokens[rows]), belief=belief, **own)
-
     def noise(self, stream: str, n: int) -> Tensor:
         """Draw uniforms in (0, 1), float64 [B, n, W]: n for every window position, of this row, tick and stream."""
         return noise.uniform(self.canvas.seed, self.tick, stream, n, self.position)
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    def recall(
+        self,
+        name: str,
+        like: Like = "row",
+        *,
+        fill: bool | int | float = 0,
+        shape: tuple[int, ...] = (),
+        until: Until = "row",
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Read what was kept of the rows: [B, *shape], [B, T, *shape] like a column, [B, W, *shape] like a window.
+
+        Args:
+            name: begins with the name of the part, so that no two parts share one.
+            like: what the value is of: the `row`, each `column`, or each column of the row's `window`.
+            fill: what is read for a row that has just joined, or for a column that was never kept.
+            shape: of one value.
+            until: `block`: a row that enters a block reads `fill` again.
+            dtype: bool, int64 or float32, as `fill` is, where None.
+
+        Raises:
+            MdmkitError: the name was recalled with another `like` or `until`.
+        """
+        return self.memory_view.get(name, like, fill, shape, until, dtype)
+
+    def keep(self, name: str, value: Tensor) -> None:
+        """Keep a value for the rows' next steps, in the shape that `recall` gave.
+
+        Raises:
+            MdmkitError: it was not recalled before, or has another shape.
+        """
+        self.memory_view.put(name, value)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What is the same for all rows, such as a table on the device; it lives as long as the loop."""
+        return self.memory_view.memory.shared
+
+    # -- other states ----------------------------------------------------------------------------------------------
+
+    def states(self, actions: Actions) -> tuple[Tensor, Tensor]:
+        """Every alternative's next state, as plainly written: tokens int64 and open bool, both [B, N, T]."""
+        b, n, _ = actions.place.shape
+        if n == 1:
+            written = self.written(actions.place[:, 0], actions.tokens[:, 0])
+            return written.tokens[:, None], written.open[:, None]
+        many = self.where.at(torch.arange(b, device=self.open.device).repeat_interleave(n))
+        tokens, open_ = (x.repeat_interleave(n, 0) for x in (self.canvas.tokens, self.canvas.open))
+        place = many.put(torch.zeros_like(open_), actions.place.flatten(0, 1))
+        filled = torch.where(place, many.put(tokens, actions.tokens.flatten(0, 1)), tokens)
+        return filled.unflatten(0, (b, n)), (open_ & ~place).unflatten(0, (b, n))
+
+    def written(self, place: Tensor, tokens: Tensor) -> Canvas:
+        """The canvas with tokens int64 [B, W] at a window's places, bool [B, W]."""
+        return self.canvas.filled(self.spread(place), self.put(self.canvas.tokens, tokens))
+
+    def after(self, canvas: Canvas, **changes: Any) -> Step:
+        """The same step with the canvas as it is after the commit: what a stop rule is asked about."""
+        open_ = self.where(canvas.open) & self.where.member
+        return replace(self, canvas=canvas, open=open_, **changes)
+
+    def at(self, rows: Tensor) -> Step:
+        """The step of other rows, int64 [B], in their order; random streams stay with the places."""
+        own = {name: getattr(self, name)[rows] for name in ("open", "quota", "active", "tick", "taken")}
+        if self.patience is not None:
+            own["patience"] = self.patience[rows]
+        canvas = replace(self.canvas.at(rows), seed=self.canvas.seed)
+        return replace(self, canvas=canvas, where=self.where.at(rows), belief=Belief(self.belief.logits[rows]), **own)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _GONE:
+            raise MdmkitError(f"step.{name} is of the first edition of mdmkit: {_GONE[name]}.")
+        raise AttributeError(f"a Step has no attribute {name!r}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mdmkit.stage.protocols import Commit
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -14,10 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Write:
+class Write(Commit):
     """Write the chosen action's tokens; nothing already written changes."""
 
     def __call__(self, step: Step, actions: Actions, choice: Tensor) -> Canvas:
-        place, tokens = actions.take(choice)
-        written = type(actions)(place[:, None], tokens[:, None], actions.live[:, :1])
-        return step.canvas.with_tokens(written.written(step.canvas, step.span)[:, 0])
+        return step.written(*actions.take(choice))

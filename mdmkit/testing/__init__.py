@@ -18,8 +18,8 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
         for module in (
-            *("backbone", "command", "commit", "laws", "lookahead", "preset", "score", "search", "select", "stage"),
-            "task",
+            *("backbone", "command", "commit", "constraint", "laws", "lookahead", "observer", "preset", "score"),
+            *("search", "select", "stage", "stop", "task"),
         )
     )
 )
@@ -27,14 +27,18 @@ pytest.register_assert_rewrite(
 from mdmkit.testing.backbone import BackboneContract  # noqa: E402
 from mdmkit.testing.command import CommandContract  # noqa: E402
 from mdmkit.testing.commit import CommitContract  # noqa: E402
+from mdmkit.testing.constraint import ConstraintContract  # noqa: E402
 from mdmkit.testing.laws import HostSync, call_without_host, unmutated  # noqa: E402
 from mdmkit.testing.lookahead import LookaheadContract  # noqa: E402
+from mdmkit.testing.noise_toy import NoiseToy  # noqa: E402
+from mdmkit.testing.observer import ObserverContract  # noqa: E402
 from mdmkit.testing.preset import PresetContract  # noqa: E402
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota  # noqa: E402
 from mdmkit.testing.score import ScoreContract  # noqa: E402
 from mdmkit.testing.search import SearchContract  # noqa: E402
 from mdmkit.testing.select import SelectContract  # noqa: E402
 from mdmkit.testing.steps import Moment, make_moment, make_step  # noqa: E402
+from mdmkit.testing.stop import StopContract  # noqa: E402
 from mdmkit.testing.task import TaskContract  # noqa: E402
 from mdmkit.testing.toy import ToyBackbone  # noqa: E402
 
@@ -43,15 +47,19 @@ __all__ = [
     "ByConfidence",
     "CommandContract",
     "CommitContract",
+    "ConstraintContract",
     "HostSync",
     "LeastEntropyLeft",
     "LookaheadContract",
     "Moment",
+    "NoiseToy",
+    "ObserverContract",
     "PresetContract",
     "ScoreContract",
     "SearchContract",
     "SelectContract",
     "Spread",
+    "StopContract",
     "TakeQuota",
     "TaskContract",
     "ToyBackbone",

@@ -2,75 +2,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from mdmkit.loop.sampler import Sampler
+from mdmkit.stage.traits import trait
 from mdmkit.stage.write import Write
 from mdmkit.testing.reference import ByConfidence, TakeQuota
 from mdmkit.testing.stage import SEEDS, StageContract, at_temperatures
-from mdmkit.testing.steps import Moment, make_moment
+from mdmkit.testing.steps import Moment
 
 if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
     from mdmkit.settings.draw import Draw
     from mdmkit.settings.plan import Plan
+    from mdmkit.stage.step import Step
 
 
 class CommitContract(StageContract):
     """Write the chosen action. Set `component`, or define `make`.
 
     A commit whose result can differ from the plainly written action says so with `rewrites = True`; any other must
-    give exactly what `mdmkit.stage.write.Write` gives.
+    give exactly the tokens and the open places that `mdmkit.stage.write.Write` gives.
     """
 
-    def inputs(self, moment: Moment, span: slice) -> tuple[Any, ...]:
-        return moment.step(span), moment.actions(span), moment.choice(span)
+    kind = "commit"
 
-    def facts(self, moment: Moment, span: slice, result: Canvas) -> dict[str, Tensor]:
-        return {"tokens": result.tokens}
+    def moment(self, seed: int = 0, **options: Any) -> Moment:
+        return super().moment(seed, **options).lingering(trait("commit", self.make(), "lingers"))
+
+    def inputs(self, moment: Moment) -> tuple[Any, ...]:
+        return moment.step(), moment.actions(), moment.choice()
+
+    def facts(self, moment: Moment, result: Canvas) -> dict[str, Tensor]:
+        return {"tokens": result.tokens, "open": result.open, "valid": result.valid, "editable": result.editable}
 
     def sampler(self, stage: Any, plan: Plan, draw: Draw) -> Sampler:
         return Sampler(score=ByConfidence(), select=TakeQuota(), commit=stage, plan=plan, draw=draw)
 
     @at_temperatures
-    def test_keeps_the_canvas_but_for_its_tokens(self, temperature: float) -> None:
+    def test_changes_tokens_and_open_places_only(self, temperature: float) -> None:
+        grows = trait("commit", self.make(), "grows")
         for before, after, _ in self._committed(temperature):
             assert after.tokens.shape == before.tokens.shape, "tokens are [B, T]"
             assert after.tokens.dtype == torch.int64, "tokens are int64"
-            for name in ("editable", "valid", "seed", "infill"):
+            assert after.open.shape == before.open.shape, "open is [B, T]"
+            assert after.open.dtype == torch.bool, "open is bool"
+            for name in ("seed", "infill", "surplus", *(() if grows else ("editable", "valid"))):
                 assert torch.equal(getattr(after, name), getattr(before, name)), f"canvas.{name} changed"
-            assert (after.mask_id, after.grid) == (before.mask_id, before.grid), "mask_id or grid changed"
+            for name in ("mask_id", "grid", "block", "room"):
+                assert getattr(after, name) == getattr(before, name), f"canvas.{name} changed"
 
     @at_temperatures
     def test_prompt_and_given_context_never_change(self, temperature: float) -> None:
         for before, after, _ in self._committed(temperature):
-            changed = after.tokens != before.tokens
-            assert not (changed & ~before.editable).any(), "a position that is not editable changed"
+            own = before.editable | (after.editable & ~before.valid)
+            assert not (_changed(before, after) & ~own).any(), "a place that is not to be filled changed"
 
     @at_temperatures
-    def test_columns_outside_the_window_and_idle_rows_never_change(self, temperature: float) -> None:
+    def test_columns_outside_the_block_and_idle_rows_never_change(self, temperature: float) -> None:
         for before, after, step in self._committed(temperature):
-            changed = after.tokens != before.tokens
-            assert not changed[:, : step.span.start].any(), "a column left of the window changed"
-            assert not changed[:, step.span.stop :].any(), "a column right of the window changed"
-            assert not changed[~step.open.any(1)].any(), "a row with nothing open changed"
-            assert not (changed[:, step.span] & ~step.member).any(), "a column outside the row's own block changed"
+            changed = _changed(before, after)
+            own = step.spread(step.member)
+            assert not (changed & ~own).any(), "a column outside the row's own block changed"
+            assert not changed[~step.active].any(), "a row that takes no step changed"
+
+    @at_temperatures
+    def test_an_open_place_holds_the_blank_and_a_filled_one_a_token(self, temperature: float) -> None:
+        for before, after, _ in self._committed(temperature):
+            assert (after.tokens[after.open] == after.blank_id).all(), (
+                "something stands at an open place: open places with canvas.reopened(place)"
+            )
+            closed = before.open & ~after.open
+            assert before.mask_id is None or not (after.tokens[closed] == before.mask_id).any(), (
+                "the mask's id was written as a token: open places with canvas.reopened(place)"
+            )
 
     @at_temperatures
     def test_writes_the_action_unless_it_says_otherwise(self, temperature: float) -> None:
         for seed in SEEDS:
-            inputs = self.inputs(moment := make_moment(seed, temperature=temperature), moment.hull)
+            inputs = self.inputs(self.moment(seed, temperature=temperature))
             stage = self.make()
-            same = torch.equal(stage(*inputs).tokens, Write()(*inputs).tokens)
-            assert same or getattr(stage, "rewrites", False), (
+            after, plain = stage(*inputs), Write()(*inputs)
+            same = torch.equal(after.tokens, plain.tokens) and torch.equal(after.open, plain.open)
+            assert same or trait("commit", stage, "rewrites"), (
                 "the result is not the action as written: set `rewrites = True`"
             )
 
-    def _committed(self, temperature: float) -> Any:
+    def test_what_lingers_or_grows_rewrites(self) -> None:
+        stage = self.make()
+        assert trait("commit", stage, "rewrites") or not (
+            trait("commit", stage, "lingers") or trait("commit", stage, "grows")
+        ), "a commit that lingers or grows needs `rewrites = True`"
+
+    def _committed(self, temperature: float) -> Iterator[tuple[Canvas, Canvas, Step]]:
         for seed in SEEDS:
-            moment = make_moment(seed, temperature=temperature)
-            inputs = self.inputs(moment, moment.hull)
+            moment = self.moment(seed, temperature=temperature)
+            inputs = self.inputs(moment)
             yield moment.canvas, self.make()(*inputs), inputs[0]
+
+
+def _changed(before: Canvas, after: Canvas) -> Tensor:
+    """bool [B, T]."""
+    return (after.tokens != before.tokens) | (after.open != before.open)

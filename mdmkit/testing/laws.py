@@ -61,8 +61,10 @@ def _named(what: str) -> Iterator[None]:
         raise HostSync(f"{what} waits for the device: .numpy() moves a tensor to the host.") from error
 
 
-def call_without_host(stage: Callable[..., Any], *inputs: Any) -> Any:
+def call_without_host(stage: Callable[..., Any], *inputs: Any, call: Callable[..., Any] | None = None) -> Any:
     """Call a stage on tensors that have no values, so that whatever reads a value fails.
+
+    `call(stage, *inputs)` calls it where it is not called itself.
 
     Raises:
         HostSync: the stage reads a tensor on the host.
@@ -70,7 +72,7 @@ def call_without_host(stage: Callable[..., Any], *inputs: Any) -> Any:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     fake = swap_tensors(inputs, mode.from_tensor)
     with _named(type(stage).__name__), mode, _HostFree(), torch.no_grad():
-        return stage(*fake)
+        return stage(*fake) if call is None else call(stage, *fake)
 
 
 def swap_tensors(value: Any, swap: Callable[[Tensor], Tensor], seen: dict[int, Any] | None = None) -> Any:

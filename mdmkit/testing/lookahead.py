@@ -10,7 +10,7 @@ from torch import Tensor
 from mdmkit.loop.sampler import Sampler
 from mdmkit.testing.reference import ByConfidence, Spread
 from mdmkit.testing.stage import SEEDS, StageContract, at_temperatures
-from mdmkit.testing.steps import Moment, make_moment
+from mdmkit.testing.steps import Moment
 
 if TYPE_CHECKING:
     from mdmkit.settings.draw import Draw
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class LookaheadContract(StageContract):
     """What each alternative's next state is worth. Set `component`, or define `make`."""
 
-    def inputs(self, moment: Moment, span: slice) -> tuple[Any, ...]:
-        return moment.step(span), moment.actions(span), moment.look(span)
+    kind = "lookahead"
 
-    def facts(self, moment: Moment, span: slice, result: Tensor) -> dict[str, Tensor]:
+    def inputs(self, moment: Moment) -> tuple[Any, ...]:
+        return moment.step(), moment.actions(), moment.look()
+
+    def facts(self, moment: Moment, result: Tensor) -> dict[str, Tensor]:
         # Only rows that compare alternatives are ever read.
-        live = moment.actions(span).live
+        live = moment.actions().live
         return {"values": result.double().masked_fill(~live | (live.sum(1, keepdim=True) < 2), 0.0)}
 
     def sampler(self, stage: Any, plan: Plan, draw: Draw) -> Sampler:
@@ -34,8 +36,7 @@ class LookaheadContract(StageContract):
     @at_temperatures
     def test_values_every_live_alternative(self, temperature: float) -> None:
         for seed in SEEDS:
-            moment = make_moment(seed, temperature=temperature)
-            step, actions, look = self.inputs(moment, moment.hull)
+            step, actions, look = self.inputs(self.moment(seed, temperature=temperature))
             with torch.no_grad():
                 values = self.make()(step, actions, look)
             assert values.shape == actions.live.shape, "values are [B, N]"
@@ -44,10 +45,9 @@ class LookaheadContract(StageContract):
             assert not values[compared].isnan().any(), "a live alternative is worth NaN"
 
     def test_runs_no_forward_of_its_own(self) -> None:
-        moment = make_moment()
-        step, actions, look = self.inputs(moment, moment.hull)
+        step, actions, look = self.inputs(self.moment())
         runner = look._believe.__self__
-        before = runner.calls, runner.rows.tolist()
+        before = runner.calls
         with torch.no_grad():
             self.make()(step, actions, look)
-        assert (runner.calls, runner.rows.tolist()) == before, "the states were run again: reduce them with look(…)"
+        assert runner.calls == before, "the model was run past the look: use look(…), or look.again(…) for other states"

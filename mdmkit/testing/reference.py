@@ -9,6 +9,7 @@ import torch
 
 from mdmkit import noise, ops
 from mdmkit.stage.actions import Actions
+from mdmkit.stage.protocols import Lookahead, Score, Select
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ByConfidence:
+class ByConfidence(Score):
     """Score by the probability of the token that would be written."""
 
     def __call__(self, step: Step) -> Tensor:
@@ -26,7 +27,7 @@ class ByConfidence:
 
 
 @dataclass(frozen=True)
-class TakeQuota:
+class TakeQuota(Select):
     """Fill as many of the best positions as the plan owes."""
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
@@ -34,7 +35,7 @@ class TakeQuota:
 
 
 @dataclass(frozen=True)
-class Spread:
+class Spread(Select):
     """Propose the best positions, and others around them; some rows propose one alternative only.
 
     Args:
@@ -44,7 +45,7 @@ class Spread:
     candidates: int = 4
 
     @property
-    def alternatives(self) -> int:
+    def alternatives(self) -> int:  # type: ignore[override]
         return self.candidates
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
@@ -59,7 +60,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class LeastEntropyLeft:
+class LeastEntropyLeft(Lookahead):
     """Value a next state by minus the mean entropy over what stays open."""
 
     def __call__(self, step: Step, actions: Actions, look: Look) -> Tensor:

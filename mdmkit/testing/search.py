@@ -1,4 +1,4 @@
-"""The contract of a search: `move(step, actions, values, choice, look)` and `best(canvas, trace)`."""
+"""The contract of a search: `move(step, actions, values, choice, look)` and `best(canvas, trace, kept)`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from mdmkit.canvas.prompt import Prompt
+from mdmkit.canvas.trace import Trace
+from mdmkit.errors import MdmkitError
 from mdmkit.loop.sampler import Sampler
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.settings.draw import Draw
 from mdmkit.settings.plan import Plan
+from mdmkit.stage.memory import Memory
+from mdmkit.stage.traits import check_traits
 from mdmkit.testing.contract import Contract
-from mdmkit.testing.laws import call_without_host
+from mdmkit.testing.laws import call_without_host, unmutated
 from mdmkit.testing.reference import ByConfidence, TakeQuota
 from mdmkit.testing.steps import make_moment
 from mdmkit.testing.toy import ToyBackbone
@@ -41,7 +45,7 @@ class SearchContract(Contract):
         prompts = [Prompt(text=text, seed=seed) for text, seed in zip(texts, seeds, strict=True)]
         canvas, conditioning = backbone.encode(prompts, plan)
         filled, trace = fill_canvas(self.sampler(self.make(), plan), backbone, canvas, conditioning)
-        assert not filled.masked.any(), "a mask survives"
+        assert not filled.open.any(), "an open place survives"
         assert len(filled.tokens) == len(texts), "one particle of each row is left at the end"
         return [
             (row[keep].tolist(), int(nfe), round(float(h), 6))
@@ -56,6 +60,12 @@ class SearchContract(Contract):
         kind: Any = type(search)
         assert kind() == kind(), "every field has a default, and two searches with equal parameters are equal"
         assert search.particles >= 1
+
+    def test_its_constants_are_traits_of_its_kind(self) -> None:
+        try:
+            check_traits("search", self.make())
+        except MdmkitError as error:
+            pytest.fail(str(error))
 
     @pytest.mark.parametrize("plan", [Plan(), Plan(block=3), Plan(block=4, tokens_per_step=2)])
     def test_rows_are_independent(self, plan: Plan) -> None:
@@ -76,6 +86,33 @@ class SearchContract(Contract):
         if hasattr(search, "prune"):
             call_without_host(search.prune, step, actions)
 
+    def test_inputs_are_not_written_to(self) -> None:
+        search = self.make()
+        memory = Memory(rows=2 * search.particles)
+        for seed in (0, 1):
+            moment = make_moment(seed, rows=2 * search.particles, temperature=0.8).remembering(memory)
+            step, actions, look = moment.step(), moment.actions(), moment.look()
+            choice, valued = actions.live.long().argmax(1), self.sampler(search, Plan()).lookahead is not None
+            values = torch.zeros(actions.live.shape) if valued else None
+            with torch.no_grad(), unmutated(step, actions, values, choice, look):
+                if hasattr(search, "prune"):
+                    search.prune(step, actions)
+                search.move(step, actions, values, choice, look)
+
+    def test_names_a_particle_of_each_row_from_what_is_there(self) -> None:
+        """Of several rows at once, and also where nothing was kept yet."""
+        search = self.make()
+        p = search.particles
+        canvas = make_moment(rows=3 * p).canvas
+        trace = Trace.blank(3 * p, canvas.tokens.shape[1])
+        trace.uncertainty = torch.arange(3.0 * p).double().flip(0)
+        best = search.best(canvas, trace, {})
+        assert list(best.shape) == [3], "one particle for each row"
+        assert best.dtype == torch.int64, "the result is int64"
+        assert ((best >= 0) & (best < p)).all(), f"particles are counted from 0 to {p - 1} in each row"
+        alone = [search.best(canvas.at(some), trace.at(some), {})[0] for some in torch.arange(3 * p).split(p)]
+        assert best.tolist() == [int(one) for one in alone], "the answer of a row depends on its neighbours"
+
     def test_particles_stay_with_their_row(self) -> None:
         search = self.make()
         seen = []
@@ -85,6 +122,11 @@ class SearchContract(Contract):
 
             def __getattr__(self, name: str) -> Any:
                 return getattr(search, name)
+
+            def best(self, canvas: Any, trace: Any, kept: Any) -> Any:
+                assert len(canvas.tokens) == search.particles, "a row's own particles, once it is done"
+                assert all(len(value) == search.particles for value in kept.values())
+                return search.best(canvas, trace, kept)
 
             def move(self, step: Any, actions: Any, *rest: Any) -> Any:
                 parents, choice = search.move(step, actions, *rest)

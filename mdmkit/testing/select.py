@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from mdmkit.loop.sampler import Sampler
+from mdmkit.stage.traits import trait
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft
-from mdmkit.testing.stage import SEEDS, StageContract, at_temperatures
-from mdmkit.testing.steps import Moment, make_moment
+from mdmkit.testing.stage import SEEDS, StageContract, at_temperatures, in_columns
+from mdmkit.testing.steps import Moment
 
 if TYPE_CHECKING:
     from mdmkit.settings.draw import Draw
@@ -21,23 +22,26 @@ if TYPE_CHECKING:
 class SelectContract(StageContract):
     """Turn scores into alternative actions. Set `component`, or define `make`."""
 
-    def inputs(self, moment: Moment, span: slice) -> tuple[Any, ...]:
-        return moment.step(span), moment.scores[:, span].clone()
+    kind = "select"
 
-    def facts(self, moment: Moment, span: slice, result: Actions) -> dict[str, Tensor]:
-        place = torch.zeros(*result.live.shape, moment.open.shape[1], dtype=torch.bool)
-        tokens = torch.full(place.shape, -1)
-        place[..., span] = result.place & result.live[..., None]
-        tokens[..., span] = torch.where(place[..., span], result.tokens, -1)
-        return {"place": place, "tokens": tokens, "live": result.live}
+    def inputs(self, moment: Moment) -> tuple[Any, ...]:
+        return moment.step(), moment.where(moment.scores).clone()
+
+    def facts(self, moment: Moment, result: Actions) -> dict[str, Tensor]:
+        place = result.place & result.live[..., None]
+        facts = {
+            "place": in_columns(moment, place, False),
+            "tokens": in_columns(moment, torch.where(place, result.tokens, -1), -1),
+            "live": result.live.long(),
+        }
+        return facts if result.steps is None else facts | {"steps": result.steps.masked_fill(~result.live, 0)}
 
     def sampler(self, stage: Any, plan: Plan, draw: Draw) -> Sampler:
         return Sampler(score=ByConfidence(), select=stage, lookahead=LeastEntropyLeft(), plan=plan, draw=draw)
 
     @at_temperatures
     def test_actions_have_their_shapes(self, temperature: float) -> None:
-        moment = make_moment(temperature=temperature)
-        step, scores = self.inputs(moment, moment.hull)
+        step, scores = self.inputs(self.moment(temperature=temperature))
         actions = self.make()(step, scores)
         n = actions.live.shape[1]
         assert list(actions.live.shape) == [step.rows, n], "live is [B, N]"
@@ -45,8 +49,12 @@ class SelectContract(StageContract):
         assert list(actions.tokens.shape) == [step.rows, n, step.width], "tokens are [B, N, W]"
         assert (actions.live.dtype, actions.place.dtype) == (torch.bool, torch.bool), "live and place are bool"
         assert actions.tokens.dtype == torch.int64, "tokens are int64"
-        most = getattr(self.make(), "alternatives", 1)
+        most = trait("select", self.make(), "alternatives")
         assert n <= most, f"{n} alternatives proposed, but `alternatives` says at most {most}"
+        if actions.steps is not None:
+            assert list(actions.steps.shape) == [step.rows, n], "steps are [B, N]"
+            assert actions.steps.dtype == torch.int64, "steps are int64"
+            assert (actions.steps[actions.live] >= 1).all(), "an action stands for at least one step of the plan"
 
     @at_temperatures
     def test_fills_open_positions_only(self, temperature: float) -> None:
@@ -81,6 +89,5 @@ class SelectContract(StageContract):
 
     def _proposed(self, temperature: float) -> Any:
         for seed in SEEDS:
-            moment = make_moment(seed, temperature=temperature)
-            step, scores = self.inputs(moment, moment.hull)
+            step, scores = self.inputs(self.moment(seed, temperature=temperature))
             yield step, self.make()(step, scores)

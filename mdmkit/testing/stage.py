@@ -13,16 +13,22 @@ from torch import Tensor
 
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.config.schema import build, parameters
+from mdmkit.errors import MdmkitError
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.settings.draw import Draw
 from mdmkit.settings.plan import Plan
+from mdmkit.stage.memory import Memory
+from mdmkit.stage.traits import check_traits
 from mdmkit.testing.contract import Contract
 from mdmkit.testing.laws import Patience, call_without_host, no_global_randomness, unmutated
 from mdmkit.testing.steps import Moment, make_moment
 from mdmkit.testing.toy import ToyBackbone
 
 if TYPE_CHECKING:
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.canvas.trace import Trace
     from mdmkit.loop.sampler import Sampler
+    from mdmkit.model.backbone import Backbone
 
 SEEDS = range(3)
 PROMPTS = ("ab", "c__d_a", "_", "abcdefg", "")
@@ -33,28 +39,43 @@ class StageContract(Contract):
     """Set `component` to the stage's class, or define `make` for one with other parameters."""
 
     component: ClassVar[Any] = None
+    kind: ClassVar[str]
+    ends_early: ClassVar[bool] = False
 
     def make(self) -> Any:
         """Build the stage under test."""
         assert self.component is not None, f"{type(self).__name__}: set `component`, or define `make`"
         return type(self).component()
 
+    def moment(self, seed: int = 0, **options: Any) -> Moment:
+        """Draw a moment to call the stage in; override where a stage reads more than `make_moment` gives."""
+        return make_moment(seed, **options)
+
+    def backbone(self) -> Backbone:
+        """The model to decode with; override for a stage that `reads` what only some models offer."""
+        return ToyBackbone(dtype=torch.float64)
+
     @abstractmethod
-    def inputs(self, moment: Moment, span: slice) -> tuple[Any, ...]:
+    def inputs(self, moment: Moment) -> tuple[Any, ...]:
         """What the stage is called with."""
 
     @abstractmethod
-    def facts(self, moment: Moment, span: slice, result: Any) -> dict[str, Tensor]:
-        """The result as [B, …] tensors that no longer depend on the window, ready to compare row by row."""
+    def facts(self, moment: Moment, result: Any) -> dict[str, Tensor]:
+        """The result as tensors [B, …] or [B, …, T] that no longer depend on the window, to compare row by row."""
 
     @abstractmethod
     def sampler(self, stage: Any, plan: Plan, draw: Draw) -> Sampler:
         """A whole sampler around the stage."""
 
-    def _facts(self, moment: Moment, span: slice | None = None) -> dict[str, Tensor]:
-        span = span or moment.hull
+    def call(self, stage: Any, *inputs: Any) -> Any:
+        """Call the stage as the loop does."""
+        return stage(*inputs)
+
+    def _facts(self, moment: Moment) -> dict[str, Tensor]:
         with torch.no_grad():
-            return self.facts(moment, span, self.make()(*self.inputs(moment, span)))
+            return self.facts(moment, self.call(self.make(), *self.inputs(moment)))
+
+    # -- what it is ----------------------------------------------------------------------------------------------------
 
     def test_is_a_frozen_dataclass_with_defaults(self) -> None:
         assert dataclasses.is_dataclass(self.make()), "write @dataclass(frozen=True) above the class"
@@ -69,10 +90,18 @@ class StageContract(Contract):
         again = build(type(stage), parameters(stage), type(stage).__name__, "stage")
         assert again == stage, f"{stage} comes back from its configuration as {again}"
 
+    def test_its_constants_are_traits_of_its_kind(self) -> None:
+        try:
+            check_traits(self.kind, self.make())
+        except MdmkitError as error:
+            pytest.fail(str(error))
+
+    # -- rows, columns, slots ------------------------------------------------------------------------------------------
+
     @at_temperatures
     def test_each_row_alone_is_as_in_the_batch(self, temperature: float) -> None:
         for seed in SEEDS:
-            moment = make_moment(seed, temperature=temperature)
+            moment = self.moment(seed, temperature=temperature)
             together = self._facts(moment)
             for row in moment.busy:
                 _same(self._facts(moment.rows([row])), together, [row], f"row {row} alone")
@@ -80,23 +109,84 @@ class StageContract(Contract):
     @at_temperatures
     def test_order_of_rows_does_not_matter(self, temperature: float) -> None:
         for seed in SEEDS:
-            moment = make_moment(seed, temperature=temperature)
-            order = list(range(len(moment.open)))[::-1]
+            moment = self.moment(seed, temperature=temperature)
+            order = list(range(len(moment.ids)))[::-1]
             _same(self._facts(moment.rows(order)), self._facts(moment), order, "reversed rows")
 
     @at_temperatures
-    def test_padding_and_a_wider_window_do_not_matter(self, temperature: float) -> None:
+    def test_more_columns_and_a_wider_window_do_not_matter(self, temperature: float) -> None:
         for seed in SEEDS:
-            moment = make_moment(seed, temperature=temperature)
-            rows = list(range(len(moment.open)))
-            expected, hull = self._facts(moment), moment.hull
-            _same(self._facts(moment.padded(3)), expected, rows, "more padding", skip=3)
-            wider = slice(hull.start - 2, hull.stop + 1)
-            _same(self._facts(moment, wider), expected, rows, "a wider window, as beside rows with other blocks")
+            moment = self.moment(seed, temperature=temperature)
+            rows, expected = list(range(len(moment.ids))), self._facts(moment)
+            _same(self._facts(moment.padded(3)), expected, rows, "more columns on the right")
+            _same(self._facts(moment.wider(2)), expected, rows, "a wider window, as beside rows with longer blocks")
+
+    @at_temperatures
+    def test_where_a_row_is_kept_does_not_matter(self, temperature: float) -> None:
+        for seed in SEEDS:
+            moment = self.moment(seed, temperature=temperature)
+            rows = list(range(len(moment.ids)))
+            memory, among = Memory(rows=2 * len(rows)), torch.tensor([2 * row + 1 for row in reversed(rows)])
+            _same(
+                self._facts(moment.remembering(memory, among)),
+                self._facts(moment),
+                rows,
+                "the rows of the step are some of the rows at work",
+            )
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    @at_temperatures
+    def test_a_row_that_joins_is_as_alone(self, temperature: float) -> None:
+        for seed in SEEDS:
+            moment = self.moment(seed, temperature=temperature)
+            rows = list(range(len(moment.ids)))
+            old, new = rows[::2], rows[1::2]
+            memory = self._history(moment.rows(old))
+            memory.join(len(new))
+            together = self._facts(moment.rows(old + new).remembering(memory))
+            joined = list(range(len(old), len(rows)))
+            _same(self._facts(moment.rows(new)), together, joined, "a row that joins rows with a past")
+
+    @at_temperatures
+    def test_what_is_remembered_stays_with_its_row(self, temperature: float) -> None:
+        for seed in SEEDS:
+            moment = self.moment(seed, temperature=temperature)
+            later, rows = moment.later(2), list(range(len(moment.ids)))
+            expected = self._facts(later.remembering(self._history(moment)))
+            some = [row for row in rows if row % 3 != 1][::-1]
+            index, memory = torch.tensor(some), self._history(moment)
+            _same(self._facts(later.rows(some).remembering(memory, index)), expected, some, "a step of some rows only")
+            memory = self._history(moment)
+            memory.take(index)
+            _same(self._facts(later.rows(some).remembering(memory)), expected, some, "after the others have left")
+            for what, other in (("wider windows", later.wider(2)), ("more columns", later.padded(3))):
+                _same(self._facts(other.remembering(self._history(moment))), expected, rows, f"{what} than before")
+
+    @at_temperatures
+    def test_a_row_that_enters_a_block_forgets_what_was_kept_until_then(self, temperature: float) -> None:
+        for seed in SEEDS:
+            moment = self.moment(seed, temperature=temperature)
+            memory, later = self._history(moment), moment.later(2)
+            if not memory.kept or any(kept.until != "block" for kept in memory.kept.values()):
+                return  # it remembers nothing, or beyond the block
+            entered = list(range(0, len(moment.ids), 2))
+            memory.enter_block(torch.tensor(entered))
+            together = self._facts(later.remembering(memory))
+            _same(self._facts(later.rows(entered)), together, entered, "a row that has entered a block")
+
+    def _history(self, moment: Moment) -> Memory:
+        """A memory in which each row has made two steps."""
+        memory = Memory(rows=len(moment.ids))
+        for steps in (0, 1):
+            self._facts(moment.later(steps).remembering(memory))
+        return memory
+
+    # -- how it computes -----------------------------------------------------------------------------------------------
 
     @at_temperatures
     def test_same_call_gives_the_same(self, temperature: float) -> None:
-        moment = make_moment(temperature=temperature)
+        moment = self.moment(temperature=temperature)
         with no_global_randomness():
             first = self._facts(moment)
         again = self._facts(moment)
@@ -107,63 +197,93 @@ class StageContract(Contract):
     def test_inputs_are_not_written_to(self, temperature: float) -> None:
         stage = self.make()
         before = copy.deepcopy(_state(stage))
-        inputs = self.inputs(moment := make_moment(temperature=temperature), moment.hull)
-        with torch.no_grad(), unmutated(*inputs):
-            stage(*inputs)
-        assert _state(stage) == before, "state across steps lives in step.memory, never on the stage"
+        memory = Memory(rows=7)
+        for steps in (0, 1):  # the second time with something remembered
+            inputs = self.inputs(self.moment(temperature=temperature).later(steps).remembering(memory))
+            with torch.no_grad(), unmutated(*inputs):
+                self.call(stage, *inputs)
+        assert _state(stage) == before, "what lasts between steps is kept with step.keep, never on the stage"
 
     @at_temperatures
     def test_never_waits_for_the_device(self, temperature: float) -> None:
-        moment = make_moment(temperature=temperature, top_p=0.9)
+        moment = self.moment(temperature=temperature, top_p=0.9)
         with torch.no_grad():
-            inputs = self.inputs(moment, moment.hull)
-        call_without_host(self.make(), *inputs)
+            inputs = self.inputs(moment)
+        stage = self.make()
+        call_without_host(stage, *inputs, call=self.call)
+
+    # -- whole decodes -------------------------------------------------------------------------------------------------
 
     def test_decodes_to_the_end(self) -> None:
-        backbone = ToyBackbone(dtype=torch.float64)
+        backbone = self.backbone()
+        never: list[int] = [*backbone.forbidden, *(() if backbone.mask_id is None else (backbone.mask_id,))]
         for length in (1, 5, 8):
             for block in (None, 1, 3, 16):
                 for steps in (None, 1, 3, 20):
                     plan = Plan(length=length, block=block, steps=steps)
-                    canvas, filled = self._decode(backbone, PROMPTS, plan, Draw())
-                    assert not filled.masked.any(), f"masks survive with {plan}"
-                    given = filled.tokens[~canvas.editable]
-                    assert torch.equal(given, canvas.tokens[~canvas.editable]), f"given tokens changed with {plan}"
-                    written = filled.tokens[canvas.masked]
-                    for token in (backbone.mask_id, *backbone.forbidden):
-                        assert not (written == token).any(), f"token {token} was chosen, which is forbidden"
+                    canvas, filled, trace = self._decode(backbone, PROMPTS, plan, Draw())
+                    assert not filled.open.any(), f"open places survive with {plan}"
+                    same = canvas.padded(filled.tokens.shape[1])
+                    given = filled.tokens[same.valid & ~same.editable]
+                    assert torch.equal(given, same.tokens[same.valid & ~same.editable]), (
+                        f"given tokens changed with {plan}"
+                    )
+                    wrote = trace.order.ge(0)
+                    assert self.ends_early or wrote[same.open].all(), f"places were never written with {plan}"
+                    for token in never:
+                        assert not (filled.tokens[same.open & wrote] == token).any(), (
+                            f"token {token} was chosen, which is forbidden"
+                        )
 
     @at_temperatures
     def test_a_prompt_decodes_alone_as_in_a_batch(self, temperature: float) -> None:
-        backbone = ToyBackbone(dtype=torch.float64)
+        backbone = self.backbone()
         plan, draw = Plan(length=7, block=4, tokens_per_step=2), Draw(temperature=temperature)
-        canvas, together = self._decode(backbone, PROMPTS, plan, draw)
+        _, together, traces = self._decode(backbone, PROMPTS, plan, draw)
         for row, prompt in enumerate(PROMPTS):
-            alone, filled = self._decode(backbone, [prompt], plan, draw, first_seed=row)
-            expected = together.tokens[row][canvas.valid[row]].tolist()
-            assert filled.tokens[0][alone.valid[0]].tolist() == expected, (
-                f"prompt {prompt!r} alone differs from the batch"
-            )
+            _, filled, trace = self._decode(backbone, [prompt], plan, draw, first_seed=row)
+            for name, own, all_ in (
+                ("tokens", filled.tokens[0][filled.valid[0]], together.tokens[row][together.valid[row]]),
+                ("NFE", trace.rows, traces.rows[row : row + 1]),
+            ):
+                assert own.tolist() == all_.tolist(), f"prompt {prompt!r} alone has other {name} than in the batch"
 
     def _decode(
-        self, backbone: ToyBackbone, prompts: Any, plan: Plan, draw: Draw, first_seed: int = 0
-    ) -> tuple[Any, Any]:
-        rows = [Prompt(text=text, seed=first_seed + i, index=i) for i, text in enumerate(prompts)]
-        canvas, conditioning = backbone.encode(rows, plan)
-        patience = Patience(20 * canvas.tokens.shape[1])
-        filled, _ = fill_canvas(self.sampler(self.make(), plan, draw), backbone, canvas, conditioning, [patience])
-        return canvas, filled
+        self, backbone: Backbone, prompts: Any, plan: Plan, draw: Draw, first_seed: int = 0
+    ) -> tuple[Canvas, Canvas, Trace]:
+        return decode_with(self.sampler(self.make(), plan, draw), backbone, prompts, first_seed)
+
+
+def decode_with(
+    sampler: Sampler, backbone: Backbone, prompts: Any, first_seed: int = 0
+) -> tuple[Canvas, Canvas, Trace]:
+    """Decode texts: the canvas before and after, and the trace. A decode that does not end is an error."""
+    rows = [Prompt(text=text, seed=first_seed + i, index=i) for i, text in enumerate(prompts)]
+    canvas, conditioning = backbone.encode(rows, sampler.plan)
+    patience = Patience(20 * canvas.tokens.numel())
+    return canvas, *fill_canvas(sampler, backbone, canvas, conditioning, [patience])
+
+
+def in_columns(moment: Moment, values: Tensor, fill: Any) -> Tensor:
+    """Spread what is of windows, [B, W] or [B, N, W], over the row's own block among all columns, [B, …, T]."""
+    where = moment.where
+    if values.dim() == 2:
+        blank = torch.full((len(values), moment.columns), fill, dtype=values.dtype)
+        return where.put(blank, values)
+    return torch.stack([in_columns(moment, each, fill) for each in values.unbind(1)], 1)
 
 
 def _state(stage: Any) -> dict[str, Any]:
     return vars(stage) if hasattr(stage, "__dict__") else dataclasses.asdict(stage)
 
 
-def _same(got: dict[str, Tensor], expected: dict[str, Tensor], rows: list[int], what: str, skip: int = 0) -> None:
-    """Compare facts of some rows; `skip` drops columns of padding from facts that have columns."""
+def _same(got: dict[str, Tensor], expected: dict[str, Tensor], rows: list[int], what: str) -> None:
+    """Compare facts with those of some rows; columns that only one of them has are padding."""
     for name, value in got.items():
         wanted = expected[name][rows]
-        value = value[..., skip:] if value.shape != wanted.shape else value
+        if value.shape[-1] != wanted.shape[-1] and value.dim() > 1:
+            columns = min(value.shape[-1], wanted.shape[-1])
+            value, wanted = value[..., :columns], wanted[..., :columns]
         _agree(value, wanted, f"{what}: {name} differs")
 
 

@@ -1,4 +1,5 @@
-"""Moments of a decode to put a stage into: ragged rows, some idle, with traps where stages usually go wrong."""
+"""Moments of a decode to put a stage into: ragged rows at windows of their own, some idle, with traps where stages
+usually go wrong."""
 
 from __future__ import annotations
 
@@ -10,117 +11,190 @@ from torch import Tensor
 from torch.nn import functional
 
 from mdmkit.canvas.canvas import Canvas
-from mdmkit.loop.runner import Runner
+from mdmkit.canvas.window import Window
+from mdmkit.loop.runner import Asked, Runner
 from mdmkit.model.cache import Cache
-from mdmkit.settings.draw import Draw
+from mdmkit.settings.draw import Draw, Guidance
 from mdmkit.settings.plan import Plan
 from mdmkit.stage.actions import Actions
 from mdmkit.stage.belief import Belief
 from mdmkit.stage.hidden import Hidden
-from mdmkit.stage.look import Look
+from mdmkit.stage.look import Look, States
+from mdmkit.stage.memory import Memory, Recall
 from mdmkit.stage.step import Step
 from mdmkit.testing.reference import Spread
 from mdmkit.testing.toy import PAD, ToyBackbone
 
+_ROWS = ("open", "quota", "tick", "taken", "scores", "logits", "patience")
+
 
 @dataclass(frozen=True)
 class Moment:
-    """B rows of T columns in the middle of a decode, in row coordinates: `step(span)` cuts a window out.
+    """B rows of T columns in the middle of a decode: what `step`, `actions` and `look` are made of.
 
     Attributes:
-        open: bool [B, T]; masked positions of each row's active block.
-        member: bool [B, T]; the columns of each row's active block.
+        spans: B; the columns [start, stop) of each row's active block.
+        open: bool [B, T]; open positions of each row's active block.
+        quota, tick, taken: int64 [B].
         scores: float [B, T]; random, highest where nothing may be filled.
-        logits: float [B, T, V]; after the logit policy.
+        logits: float [B, T, V]; after the logit policy; NaN outside the row.
+        patience: int64 [B]; steps that a full block may still take; all 0 but for `lingering`.
+        ids: B.
+        spare: columns that each window has beyond the widest block, as beside a row with a longer one.
+        memory: what the loop's rows remember; None: rows that have just joined.
+        among: int64 [B]; the rows' places in the memory; None: they are all there is.
+        extra: what a model gives beside its hidden states, by name: [B, T, …].
     """
 
     backbone: ToyBackbone
     canvas: Canvas
+    spans: tuple[tuple[int, int], ...]
     open: Tensor
-    member: Tensor
     quota: Tensor
     tick: Tensor
+    taken: Tensor
     scores: Tensor
     logits: Tensor
+    patience: Tensor
     draws: Draw
+    ids: tuple[int, ...]
+    spare: int = 0
+    memory: Memory | None = None
+    among: Tensor | None = None
+    extra: dict[str, Tensor] | None = None
 
     @property
-    def hull(self) -> slice:
-        """The smallest window that holds the block of every row with something open, as the loop's does."""
-        columns = (self.member & self.open.any(1, keepdim=True)).any(0).nonzero()[:, 0].tolist()
-        return slice(columns[0], columns[-1] + 1)
+    def where(self) -> Window:
+        """Each row's window."""
+        own = Window.of(self.spans, self.open.device)
+        return Window(own.start, functional.pad(own.member, (0, self.spare)), own.same)
 
     @property
     def busy(self) -> list[int]:
         """Rows with something open."""
         return self.open.any(1).nonzero()[:, 0].tolist()
 
-    def step(self, span: slice | None = None) -> Step:
-        span = span or self.hull
+    @property
+    def columns(self) -> int:
+        """T."""
+        return self.open.shape[1]
+
+    # -- what a stage is called with ---------------------------------------------------------------------------------
+
+    def step(self) -> Step:
+        where, memory = self.where, self.memory or Memory(rows=len(self.ids))
         return Step(
             canvas=self.canvas,
-            span=span,
-            belief=Belief(self.logits[:, span].clone()),
-            open=self.open[:, span].clone(),
-            member=self.member[:, span].clone(),
+            where=where,
+            belief=Belief(where(self.logits).clone()),
+            open=where(self.open) & where.member,
             quota=self.quota,
-            active=self.open.any(1),
+            active=self.open.any(1) | (self.patience > 0),
             tick=self.tick,
-            plan=Plan(length=self.open.shape[1]),
+            taken=self.taken,
+            plan=Plan(length=22),
             draws=self.draws,
-            memory={},
+            memory_view=Recall(memory, self.among, where, self.columns),
+            ids=self.ids,
+            extra=None if self.extra is None else {name: where(x) for name, x in self.extra.items()},
+            patience=self.patience if bool((self.patience > 0).any()) else None,
         )
 
-    def actions(self, span: slice | None = None) -> Actions:
+    def actions(self) -> Actions:
         """Up to four alternatives per row."""
-        return Spread(4)(self.step(span), self.scores[:, span or self.hull])
+        return Spread(4)(self.step(), self.where(self.scores))
 
-    def choice(self, span: slice | None = None) -> Tensor:
+    def choice(self) -> Tensor:
         """An alternative per row, int64 [B]: the last live one."""
-        live = self.actions(span).live
+        live = self.actions().live
         return (live * torch.arange(live.shape[1])).argmax(1)
 
     def runner(self) -> Runner:
-        return Runner(self.backbone, self.canvas, None, self.draws, Cache())
+        rows = len(self.ids)
+        runner = Runner(self.backbone, self.draws, Cache(), Guidance(), rows)
+        runner.join(None, rows, 1)
+        return runner
 
-    def look(self, span: slice | None = None) -> Look:
-        """Look at every live alternative of `actions(span)`."""
-        actions, runner = self.actions(span), self.runner()
-        states = actions.written(self.canvas, span or self.hull)
+    def look(self) -> Look:
+        """Look at every live alternative of `actions()`; `look.again` may be asked for other states."""
+        actions, runner = self.actions(), self.runner()
+        tokens, open_ = (x.flatten(0, 1) for x in self.step().states(actions))
         where = actions.live.flatten().nonzero()[:, 0]
-        now = runner.forward(self.canvas.tokens, torch.arange(len(self.open)))
-        ahead = runner.forward(states.flatten(0, 1)[where], where // states.shape[1])
-        remaining = (states == self.canvas.mask_id) & self.canvas.editable[:, None]
-        masked, vocab = self.canvas.masked, self.backbone.vocab
-        return Look(runner.belief, vocab, now, ahead, where, remaining, masked, span or self.hull)
+        shape = (actions.live.shape[0], actions.live.shape[1])
+        rows = torch.arange(shape[0])
+        now = self._forward(runner, self.canvas.tokens, self.canvas.open, rows)
+        ahead = self._forward(runner, tokens[where], open_[where], where // shape[1])
+        return self._look(runner, now, ahead, where, shape)
+
+    def _look(
+        self,
+        runner: Runner,
+        now: tuple[Hidden, States],
+        ahead: tuple[Hidden, States],
+        where: Tensor,
+        shape: tuple[int, int],
+    ) -> Look:
+        def again(tokens: Tensor, open_: Tensor) -> Look:
+            flat = torch.arange(tokens.shape[0] * tokens.shape[1])
+            states = tokens.flatten(0, 1), open_.flatten(0, 1)
+            calls = runner.calls
+            seen = self._forward(runner, *states, flat // tokens.shape[1])
+            runner.calls = calls  # it may be asked for; what is not allowed is to run the model past the look
+            return self._look(runner, now, seen, flat, (tokens.shape[0], tokens.shape[1]))
+
+        reach = Window.of([(0, length) for length in self.canvas.lengths.tolist()], self.open.device)
+        return Look(runner.belief, self.backbone.vocab, now, ahead, where, shape, self.where, reach, again)
+
+    def _forward(self, runner: Runner, tokens: Tensor, open_: Tensor, rows: Tensor) -> tuple[Hidden, States]:
+        lengths, owners = self.canvas.lengths.tolist(), rows.tolist()
+        reaches = [Cache().step(0, 0, lengths[row]) for row in owners]
+        states = States(tokens, open_, rows)
+        asked = Asked(states, owners, reaches, [(0, reach.stop) for reach in reaches], self.tick[rows] + 1)
+        return runner.forward(asked, self.canvas, torch.arange(len(lengths)), 1), states
+
+    # -- the same moment in another place ----------------------------------------------------------------------------
 
     def rows(self, index: list[int]) -> Moment:
         """The same moment with these rows only, in this order."""
-        own = {name: getattr(self, name)[index] for name in ("open", "member", "quota", "tick", "scores", "logits")}
-        parts = {name: getattr(self.canvas, name)[index] for name in ("tokens", "editable", "valid", "seed", "infill")}
-        return replace(self, canvas=replace(self.canvas, **parts), **own)
+        own: dict[str, Any] = {name: getattr(self, name)[index] for name in _ROWS}
+        extra = None if self.extra is None else {name: x[index] for name, x in self.extra.items()}
+        ids, spans = tuple(self.ids[row] for row in index), tuple(self.spans[row] for row in index)
+        return replace(self, canvas=self.canvas.at(index), ids=ids, spans=spans, extra=extra, **own)
 
     def padded(self, columns: int) -> Moment:
-        """The same moment with more padding on the left, as if beside a longer row."""
+        """The same moment with more columns on the right, as beside a longer row."""
 
-        def left(x: Tensor, value: Any) -> Tensor:
-            return functional.pad(x, (columns, 0), value=value)
+        def right(x: Tensor, value: Any) -> Tensor:
+            return functional.pad(x, (*[0] * (2 * (x.dim() - 2)), 0, columns), value=value)
 
-        canvas = replace(
-            self.canvas,
-            tokens=left(self.canvas.tokens, PAD),
-            editable=left(self.canvas.editable, False),
-            valid=left(self.canvas.valid, False),
-        )
-        logits = functional.pad(self.logits, (0, 0, columns, 0))
         return replace(
             self,
-            canvas=canvas,
-            open=left(self.open, False),
-            member=left(self.member, False),
-            scores=left(self.scores, 1e4),
-            logits=logits,
+            canvas=self.canvas.padded(self.columns + columns),
+            open=right(self.open, False),
+            scores=right(self.scores, 1e4),
+            logits=right(self.logits, torch.nan),
+            extra=None if self.extra is None else {name: right(x, 0) for name, x in self.extra.items()},
         )
+
+    def wider(self, columns: int) -> Moment:
+        """The same moment with wider windows, as beside a row with a longer block."""
+        return replace(self, spare=self.spare + columns)
+
+    def lingering(self, steps: int) -> Moment:
+        """The same moment under a commit that lingers: full blocks may take so many steps more, but for row 2's."""
+        patience = torch.tensor([0 if id_ == 2 else steps for id_ in self.ids])
+        return replace(self, patience=patience)
+
+    def later(self, steps: int = 1) -> Moment:
+        """The same rows some steps on, at which the model says other things of them."""
+        v = torch.arange(self.logits.shape[2])
+        column = torch.arange(self.columns)[:, None]
+        change = (7.0 * column + 3.0 * v + steps).sin()
+        return replace(self, logits=self.logits + change, tick=self.tick + steps, taken=self.taken + steps)
+
+    def remembering(self, memory: Memory, among: Tensor | None = None) -> Moment:
+        """The same moment with a memory, of which these rows are all, or the ones at int64 [B]."""
+        return replace(self, memory=memory, among=among)
 
 
 def make_moment(
@@ -128,44 +202,63 @@ def make_moment(
 ) -> Moment:
     """Draw a moment: random prompts, padding, given context, blocks, quotas and ticks.
 
-    Two rows are idle (row 1 has no masks left, row 2 only masks outside its block); every row's prompt holds the mask
-    id on purpose; masks outside the block, and positions already filled, score highest.
+    Blocks begin at columns of their own, unless `seed` is 2 modulo 3, and every third row's is shorter. Two rows are
+    idle (row 1 has nothing open, row 2 only outside its block). Every row's prompt, and given context inside some
+    blocks, holds the mask's id as data; places outside the block, and filled ones, score highest.
     """
     backbone = ToyBackbone(vocab=vocab, dtype=torch.float64)
     g = torch.Generator().manual_seed(seed)
-    width, mask = 22, backbone.mask_id
-    columns = torch.arange(width).expand(rows, -1)
-    padding = torch.randint(0, 5, (rows, 1), generator=g)
-    padding[0] = 0
-    valid = columns >= padding
-    tokens = torch.randint(1, mask, (rows, width), generator=g)
-    editable = (columns >= 8) & (torch.rand(rows, width, generator=g) < 0.9)
-    start = 9 + torch.arange(rows)[:, None] % 3
-    block = (columns >= start) & (columns < start + 7)
-    masked = editable & (torch.rand(rows, width, generator=g) < 0.7)
-    masked |= editable & (columns == editable.logical_and(block).long().argmax(1, keepdim=True))
-    masked[1:2] = False
-    masked[2:3] &= ~block[2:3]
-    tokens = torch.where(masked, mask, tokens).masked_fill(columns == 7, mask).masked_fill(~valid, PAD)
-    open_ = masked & block
-    count = open_.sum(1)
+    length, mask = 22, backbone.mask_id or 0
+    columns = torch.arange(length).expand(rows, -1)
+    missing = torch.randint(0, 5, (rows, 1), generator=g)
+    missing[0] = 0
+    valid = columns < length - missing
+    tokens = torch.randint(1, mask, (rows, length), generator=g)
+    editable = (columns >= 8) & (torch.rand(rows, length, generator=g) < 0.9) & valid
+    starts = [9 + (row % 3 if seed % 3 != 2 else 0) for row in range(rows)]
+    spans = tuple((start, start + (5 if row % 3 == 0 and row else 7)) for row, start in enumerate(starts))
+    start, stop = (torch.tensor([span[i] for span in spans])[:, None] for i in (0, 1))
+    block = (columns >= start) & (columns < stop)
+    open_ = editable & (torch.rand(rows, length, generator=g) < 0.7)
+    open_ |= editable & (columns == editable.logical_and(block).long().argmax(1, keepdim=True))
+    open_[1:2] = False
+    open_[2:3] &= ~block[2:3]
+    data = (columns == 7) | (block & ~editable & (columns % 2 == 0))
+    tokens = torch.where(open_ | data, mask, tokens).masked_fill(~valid, PAD)
+    now = open_ & block
+    count = now.sum(1)
     quota = 1 + (torch.rand(rows, generator=g) * (count - 1).clamp_min(0)).long()
     canvas = Canvas(
         tokens=tokens,
+        open=open_,
         editable=editable,
         valid=valid,
         seed=torch.randint(0, 1 << 48, (rows,), generator=g),
         infill=torch.rand(rows, generator=g) < 0.5,
+        surplus=torch.zeros_like(open_),
         mask_id=mask,
     )
-    draws = Draw(temperature=temperature, top_p=top_p)
-    runner = Runner(backbone, canvas, None, draws, Cache())
-    hidden: Hidden = runner.forward(tokens, torch.arange(rows))
-    scores = torch.randn(rows, width, generator=g).masked_fill(~open_, 1e4)
+    scores = torch.randn(rows, length, generator=g).masked_fill(~now, 1e4)
     tick = torch.arange(rows) + torch.randint(0, 20, (1,), generator=g)
-    logits = runner.belief(hidden.values).logits.float()
-    logits = logits.masked_fill(~valid[..., None], torch.nan)  # nothing may be read off padding
-    return Moment(backbone, canvas, open_, block, torch.where(count > 0, quota, 0), tick, scores, logits, draws)
+    moment = Moment(
+        backbone=backbone,
+        canvas=canvas,
+        spans=spans,
+        open=now,
+        quota=torch.where(count > 0, quota, 0),
+        tick=tick,
+        taken=torch.randint(0, 4, (rows,), generator=g).minimum(tick),
+        scores=scores,
+        logits=torch.zeros(rows, length, vocab),
+        patience=torch.zeros(rows, dtype=torch.long),
+        draws=Draw(temperature=temperature, top_p=top_p),
+        ids=tuple(range(rows)),
+    )
+    runner = moment.runner()
+    hidden, states = moment._forward(runner, tokens, open_, torch.arange(rows))
+    logits = runner.belief(hidden.values, hidden.held, states, columns).logits.float()
+    # Nothing may be read off what is outside the row. A window more, as the loop has, so that every window has columns.
+    return replace(moment, logits=logits.masked_fill(~valid[..., None], torch.nan)).padded(9)
 
 
 def make_step(seed: int = 0, **options: Any) -> Step:

@@ -12,7 +12,7 @@ from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.layout import lay_out
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
-from mdmkit.model.backbone import Backbone
+from mdmkit.model.backbone import Backbone, Output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,12 @@ class ToyBackbone(Backbone):
         dtype: of the weights; float64 where rounding must not decide.
         length: masks appended to a prompt that holds none.
         max_length: positions it accepts; None is any number.
+
+    Attributes:
+        reads: the ids that a text may hold.
     """
+
+    mask_id: int | None
 
     samples = ("ab", "a__b")
 
@@ -49,6 +54,7 @@ class ToyBackbone(Backbone):
         device: torch.device | str = "cpu",
     ):
         self.vocab, self.mask_id, self.forbidden = vocab, vocab - 2, (PAD, vocab - 1)
+        self.reads = range(1, vocab - 1)
         self.length, self.max_length, self.device = length, max_length, torch.device(device)
         generator = torch.Generator().manual_seed(seed)
 
@@ -90,7 +96,7 @@ class ToyBackbone(Backbone):
     def _ids(self, prompt: Prompt) -> list[int]:
         if prompt.ids is not None:
             return list(prompt.ids)
-        letters = {self.render(i): i for i in range(1, self.mask_id + 1)}
+        letters = {self.render(i): i for i in self.reads}
         text = prompt.text or ""
         strange = [c for c in text if c not in letters]
         if strange:
@@ -98,8 +104,8 @@ class ToyBackbone(Backbone):
         return [letters[c] for c in text]
 
     def forward(
-        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
-    ) -> Tensor:
+        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None, **more: Any
+    ) -> Output:
         x = self.embedding[tokens] + self._places(positions)
         # A finite bias: a row that is all padding must not turn into NaN.
         bias = torch.zeros(valid.shape, dtype=x.dtype, device=x.device).masked_fill(~valid, -1e9)[:, None]
@@ -108,7 +114,7 @@ class ToyBackbone(Backbone):
             x = x + (match + bias).softmax(-1) @ (x @ layer["v"])
             x = x + (x @ layer["up"]).tanh() @ layer["down"]
             x = x / x.square().mean(-1, keepdim=True).sqrt()
-        return x
+        return Output(x)
 
     def _places(self, positions: Tensor) -> Tensor:
         """Sinusoids of the position, [M, L, D]."""

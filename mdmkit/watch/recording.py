@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from mdmkit.canvas.canvas import Canvas
     from mdmkit.canvas.prompt import Prompt
-    from mdmkit.canvas.trace import Trace
+    from mdmkit.canvas.row import Row
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
     from mdmkit.stage.actions import Actions
@@ -24,6 +25,27 @@ if TYPE_CHECKING:
 # One letter stands for one entropy: level i of 63 is ln(vocabulary) · (i / 63)², which is finest where it is small.
 LEVELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _LETTERS = bytes.maketrans(bytes(range(64)), LEVELS.encode())
+
+
+@dataclass
+class _Noted:
+    """One row as far as it was seen.
+
+    Attributes:
+        index: of its prompt.
+        tokens: as the last step found them; −1 where a place is open, or only fills the batch up.
+        steps: one note a tick.
+        last: the probability of what the last step wrote, by (position, token).
+        acted: whether the last note still lacks what its step wrote.
+    """
+
+    index: int
+    grid: tuple[int, int] | None
+    mask_id: int
+    tokens: list[int]
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    last: dict[tuple[int, int], float] = field(default_factory=dict)
+    acted: bool = False
 
 
 class Recording(Observer):
@@ -35,7 +57,8 @@ class Recording(Observer):
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[str, Any]] = {}
-        self._indices: list[int] = []
+        self._at_work: dict[int, _Noted] = {}
+        self._scale = 0.0
 
     def take(self, index: int) -> dict[str, Any]:
         """Hand over what was noted of the prompt `index`, for JSON, and forget it.
@@ -47,91 +70,105 @@ class Recording(Observer):
         """
         return self._rows.pop(index, {})
 
-    def on_batch(self, prompts: Sequence[Prompt]) -> None:
-        self._indices = [prompt.index for prompt in prompts]
-
-    def on_start(self, sampler: Sampler, backbone: Backbone, canvas: Canvas) -> None:
+    def on_start(self, sampler: Sampler, backbone: Backbone) -> None:
         self._render: Callable[[int], str] = backbone.render
-        self._mask_id, self._grid = canvas.mask_id, canvas.grid
-        self._start: list[int] = canvas.valid.long().argmax(1).tolist()
-        self._tokens = canvas.tokens.cpu()
-        self._steps: list[list[dict[str, Any]]] = [[] for _ in self._start]
-        self._scale = 0.0
-        self._probability: dict[tuple[int, int, int], float] = {}  # of the last step's writes, by row, position, token
-        self._acted: list[int] = []
+        self._scale = math.log(backbone.vocab)
+
+    def on_admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:
+        tokens = torch.where(canvas.open, -1, canvas.tokens)[0].tolist()
+        self._at_work[id] = _Noted(prompt.index, canvas.grid, canvas.blank_id, tokens)
 
     def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
-        self._note_writes(step.canvas.tokens.cpu())
-        if not self._scale:
-            self._scale = math.log(step.belief.logits.shape[-1])
-        lo = step.span.start
-        open_, active = step.open.cpu(), step.active.tolist()
+        canvas = step.canvas
+        found = torch.where(canvas.open | ~canvas.valid, -1, canvas.tokens).tolist()
+        open_, active, start = step.open.cpu(), step.active.tolist(), step.where.start.tolist()
         share = (step.belief.entropy.clamp_min(0) / self._scale).clamp_max(1).sqrt().mul(63).round()
         levels = share.to(torch.uint8).cpu()
         place, tokens = actions.take(choice)
         probability = step.belief.logp_of(tokens[..., None])[..., 0].exp()
-        self._probability = self._by_place(place, tokens, probability, lo)
-        alternatives = self._compared(actions, lo)
-        self._acted = [b for b, busy in enumerate(active) if busy]
-        for b in self._acted:
+        written = _by_row(place, tokens, probability)
+        alternatives = _compared(actions, start)
+        for b, id_ in enumerate(step.ids):
+            row = self._at_work[id_]
+            self._note_writes(row, found[b])
+            row.last = {(t + start[b], token): p for t, token, p in written.get(b, ())}
+            if not active[b]:
+                continue
             note: dict[str, Any] = {"written": []}
             where = open_[b].nonzero()[:, 0]
             if len(where):
                 letters = bytes(levels[b, where].tolist()).translate(_LETTERS).decode()
-                note["open"] = [int(where[0]) + lo - self._start[b], letters]
+                note["open"] = [int(where[0]) + start[b], letters]
             if b in alternatives:
                 note["alternatives"] = alternatives[b]
-            self._steps[b].append(note)
+            row.steps.append(note)
+            row.acted = True
 
-    def on_end(self, canvas: Canvas, trace: Trace) -> None:
-        order = trace.order.cpu()
-        # An end that was put into masks which nobody decoded is not the work of the last step.
-        self._note_writes(torch.where(order >= 0, canvas.tokens.cpu(), self._tokens))
-        last, indices = order.tolist(), self._indices or range(len(self._steps))
-        for b, index in enumerate(indices):
-            row: dict[str, Any] = {"mask_id": self._mask_id}
-            if self._grid is not None:
-                row["grid"] = list(self._grid)
-            if self._steps[b]:
-                for tick, note in enumerate(self._steps[b]):
-                    final = [w[:2] if last[b][w[0] + self._start[b]] == tick else w for w in note["written"]]
-                    note["written"] = final
-                row |= {"entropy_scale": round(self._scale, 6), "names": self._names(b), "steps": self._steps[b]}
-            self._rows[index] = row
+    def on_leave(self, id: int, row: Row | None) -> None:
+        noted = self._at_work.pop(id)
+        if row is None:
+            return
+        order = row.trace["order"]
+        # An end that was put into places which nobody decoded is not the work of the last step.
+        final = row.trace["tokens"]
+        first = noted.tokens + [-1] * (len(final) - len(noted.tokens))
+        self._note_writes(noted, [t if o >= 0 else b for t, o, b in zip(final, order, first, strict=False)])
+        told: dict[str, Any] = {"mask_id": noted.mask_id}
+        if noted.grid is not None:
+            told["grid"] = list(noted.grid)
+        if noted.steps:
+            for tick, note in enumerate(noted.steps):
+                note["written"] = [w[:2] if order[w[0]] == tick else w for w in note["written"]]
+            names = _names(noted.steps, self._render)
+            told |= {"entropy_scale": round(self._scale, 6), "names": names, "steps": noted.steps}
+        self._rows[noted.index] = told
 
-    def _note_writes(self, now: Tensor) -> None:
-        """Compare the canvas with how the last step found it."""
-        changed = now != self._tokens
-        for b in self._acted:
-            for t in changed[b].nonzero()[:, 0].tolist():
-                token = int(now[b, t])
-                written: list[float] = [t - self._start[b], token]
-                if (b, t, token) in self._probability:
-                    written.append(round(self._probability[b, t, token], 4))
-                self._steps[b][-1]["written"].append(written)
-        self._tokens, self._acted = now, []
+    def _note_writes(self, row: _Noted, now: list[int]) -> None:
+        """Compare the row with how the last step found it."""
+        before, row.tokens = row.tokens, now
+        if not row.acted:
+            return
+        row.acted = False
+        for t, token in enumerate(now):
+            if (token != before[t] if t < len(before) else token >= 0) and token >= 0:
+                written: list[float] = [t, token]
+                if (t, token) in row.last:
+                    written.append(round(row.last[t, token], 4))
+                row.steps[-1]["written"].append(written)
+            elif token < 0 and t < len(before) and before[t] >= 0:
+                row.steps[-1]["written"].append([t, row.mask_id])
 
-    def _by_place(self, place: Tensor, tokens: Tensor, value: Tensor, lo: int) -> dict[tuple[int, int, int], float]:
-        rows, columns = place.nonzero(as_tuple=True)
-        found = (tokens[rows, columns].tolist(), value[rows, columns].tolist())
-        return {(b, t + lo, token): p for b, t, token, p in zip(rows.tolist(), columns.tolist(), *found, strict=True)}
 
-    def _compared(self, actions: Actions, lo: int) -> dict[int, list[list[list[int]] | None]]:
-        """For each row that had several alternatives, what each would write."""
-        live = actions.live.tolist()
-        found: dict[int, list[list[list[int]] | None]] = {
-            b: [[] if one else None for one in row] for b, row in enumerate(live) if sum(row) > 1
-        }
-        if found:
-            rows, numbers, columns = actions.place.nonzero(as_tuple=True)
-            tokens = actions.tokens[rows, numbers, columns].tolist()
-            for b, n, t, token in zip(rows.tolist(), numbers.tolist(), columns.tolist(), tokens, strict=True):
-                if b in found and (written := found[b][n]) is not None:
-                    written.append([t + lo - self._start[b], token])
-        return found
+def _by_row(place: Tensor, tokens: Tensor, value: Tensor) -> dict[int, list[tuple[int, int, float]]]:
+    """Column of the window, token and value of every place that is marked, by row."""
+    rows, columns = place.nonzero(as_tuple=True)
+    found: dict[int, list[tuple[int, int, float]]] = {}
+    values = zip(
+        rows.tolist(), columns.tolist(), tokens[rows, columns].tolist(), value[rows, columns].tolist(), strict=True
+    )
+    for b, t, token, p in values:
+        found.setdefault(b, []).append((t, token, p))
+    return found
 
-    def _names(self, b: int) -> dict[str, str]:
-        seen = {w[1] for note in self._steps[b] for w in note["written"]}
-        for note in self._steps[b]:
-            seen |= {token for one in note.get("alternatives", ()) for _, token in one or ()}
-        return {str(token): self._render(token) for token in sorted(seen)}
+
+def _compared(actions: Actions, start: list[int]) -> dict[int, list[list[list[int]] | None]]:
+    """For each row that had several alternatives, what each would write."""
+    live = actions.live.tolist()
+    found: dict[int, list[list[list[int]] | None]] = {
+        b: [[] if one else None for one in row] for b, row in enumerate(live) if sum(row) > 1
+    }
+    if found:
+        rows, numbers, columns = actions.place.nonzero(as_tuple=True)
+        tokens = actions.tokens[rows, numbers, columns].tolist()
+        for b, n, t, token in zip(rows.tolist(), numbers.tolist(), columns.tolist(), tokens, strict=True):
+            if b in found and (written := found[b][n]) is not None:
+                written.append([t + start[b], token])
+    return found
+
+
+def _names(steps: list[dict[str, Any]], render: Callable[[int], str]) -> dict[str, str]:
+    """What a person reads for every token of a row's notes."""
+    seen = {w[1] for note in steps for w in note["written"]}
+    for note in steps:
+        seen |= {token for one in note.get("alternatives", ()) for _, token in one or ()}
+    return {str(token): render(token) for token in sorted(seen)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,14 @@ import torch
 
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.observe import Observer
+from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mdmkit.canvas.canvas import Canvas
     from mdmkit.canvas.prompt import Prompt
-    from mdmkit.canvas.trace import Trace
+    from mdmkit.canvas.row import Row
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
     from mdmkit.stage.actions import Actions
@@ -45,63 +46,60 @@ class TextStream(Observer):
 
     def __init__(self, sink: Sink | None = None):
         self.sink = sink if sink is not None else _Printer()
-        self._coming: list[int] | None = None
+        self.index: dict[int, int] = {}
+        self.said: dict[int, str] = {}
+        self.reached: dict[int, int] = {}
 
-    def on_batch(self, prompts: Sequence[Prompt]) -> None:
-        self._coming = [prompt.index for prompt in prompts]
+    def on_start(self, sampler: Sampler, backbone: Backbone) -> None:
+        self.decode, self.rewrites = backbone.decode, trait("commit", sampler.commit, "rewrites")
 
-    def on_start(self, sampler: Sampler, backbone: Backbone, canvas: Canvas) -> None:
-        rows = len(canvas.tokens)
-        self.decode, self.rewrites = backbone.decode, getattr(sampler.commit, "rewrites", False)
-        self.index = self._coming if self._coming is not None else list(range(rows))  # None: run without `decode`
-        self._coming = None
-        self.said = [""] * rows
-        self.reached = [0] * rows
+    def on_admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:
         if isinstance(self.sink, _Printer):
-            self.sink.several |= rows > 1
+            self.sink.several |= prompt.index > 0 or len(self.index) > 0
+        self.index[id], self.said[id], self.reached[id] = prompt.index, "", 0
 
     def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
         canvas = step.canvas
-        if not self.rewrites:
-            tokens = actions.written(canvas, step.span)[torch.arange(step.rows, device=choice.device), choice]
-            canvas = canvas.with_tokens(tokens)
-        unsettled = canvas.masked
+        unsettled = canvas.open
         if self.rewrites:
-            unsettled[:, step.span] |= step.member
-        self._advance(canvas, unsettled, last=False)
-
-    def on_end(self, canvas: Canvas, trace: Trace) -> None:
-        self._advance(canvas, torch.zeros_like(canvas.valid), last=True)
-
-    def _advance(self, canvas: Canvas, unsettled: Tensor, last: bool) -> None:
+            unsettled = unsettled | step.spread(step.member)
+        else:
+            canvas = step.written(*actions.take(choice))
+            unsettled = canvas.open
         width = unsettled.shape[1]
         first = torch.where(unsettled.any(1), unsettled.long().argmax(1), width)
-        reached = first.tolist()
-        if reached == self.reached and not last:
+        moved = [b for b, reached in enumerate(first.tolist()) if reached != self.reached[step.ids[b]]]
+        if not moved:
             return
-        self.reached = reached
-        before = torch.arange(width, device=first.device) < first[:, None]
+        before = torch.arange(width, device=first.device) < first[moved][:, None]
         # The backbone shows what is valid or editable: the rest is hidden from it.
-        for row, text in enumerate(
-            self.decode(replace(canvas, valid=canvas.valid & before, editable=canvas.editable & before))
-        ):
-            if not isinstance(text, str):
-                raise MdmkitError(
-                    f"observer stream prints text, and this model decodes to {type(text).__name__}: leave it out."
-                )
-            self._say(row, text, last)
+        some = canvas.at(moved)
+        texts = self.decode(replace(some, valid=some.valid & before, editable=some.editable & before))
+        for b, text, reached in zip(moved, texts, first[moved].tolist(), strict=True):
+            self.reached[step.ids[b]] = reached
+            self._say(step.ids[b], text, last=False)
 
-    def _say(self, row: int, text: str, last: bool) -> None:
-        said = self.said[row]
+    def on_leave(self, id: int, row: Row | None) -> None:
+        if row is not None:
+            self._say(id, row.text, last=True)
+        for each in (self.index, self.said, self.reached):
+            del each[id]
+
+    def _say(self, id: int, text: Any, last: bool) -> None:
+        if not isinstance(text, str):
+            raise MdmkitError(
+                f"observer stream prints text, and this model decodes to {type(text).__name__}: leave it out."
+            )
+        said = self.said[id]
         if not last:
             text = text.rstrip(UNFINISHED)
             if not text.startswith(said):  # the tokenizer joins the last word otherwise now: wait for what follows
                 return
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(said, text, strict=False)))
         piece = text[same:]
-        self.said[row] = text
+        self.said[id] = text
         if piece or last:
-            self.sink(self.index[row], piece, last)
+            self.sink(self.index[id], piece, last)
 
 
 class _Printer:

@@ -30,7 +30,8 @@ def probabilities(tokens):
     """Each position's distribution, as lists; what may not be chosen has none."""
     row = torch.tensor([tokens])
     positions = torch.arange(len(tokens))[None]
-    logits = TOY.project(TOY.forward(row, torch.ones_like(row).bool(), None, positions=positions))[0]
+    out = TOY.forward(row, torch.ones_like(row).bool(), None, positions=positions)
+    logits = TOY.project(out.hidden)[0]
     logits[:, [TOY.mask_id, *TOY.forbidden]] = -torch.inf
     return logits.softmax(-1).tolist()
 

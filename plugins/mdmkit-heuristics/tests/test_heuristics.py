@@ -24,8 +24,9 @@ def formulas(step):
         out["confidence"][b, w] = p[0]
         out["entropy"][b, w] = sum(q * math.log(q) for q in p if q > 0)
         out["margin"][b, w] = p[0] - p[1]
-        column = step.span.start + w
-        out["left_to_right"][b, w] = -float(int(step.canvas.valid[b, : column + 1].sum()) - 1)
+        column = int(step.position[b, w])
+        assert step.canvas.valid[b, : column + 1].all()  # a row begins at column 0
+        out["left_to_right"][b, w] = -float(column)
     return out
 
 

@@ -41,7 +41,7 @@ def test_pc(toy_table, decay, clip, temperature):
         token = int(step.tokens[b, w])
         unseen += token == 4
         c = float(step.belief.logits[b, w].double().softmax(-1)[token])
-        i = step.span.start + w - places(step, b)[0]
+        i = int(step.position[b, w]) - places(step, b)[0]
         expected = math.exp(-decay * i) * min(clip, -c * math.log(frequency(toy_table, token)))
         assert float(got[b, w]) == pytest.approx(expected, abs=1e-5)
     assert unseen  # a token that the corpus does not have
@@ -53,7 +53,7 @@ def test_the_bias_of_pc_goes_on_from_block_to_block(toy_table):
 
     class Watch(mdmkit.Observer):
         def on_step(self, step, actions, choice):
-            seen.append((step.span.start, PC(toy_table, decay=1.0)(step), step.confidence, step.tokens))
+            seen.append((int(step.position[0, 0]), PC(toy_table, decay=1.0)(step), step.confidence, step.tokens))
 
     sampler = Sampler(PC(toy_table), TopK(), plan=Plan(length=6, block=3))
     mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[Watch()])
@@ -77,7 +77,7 @@ def test_linear_position(toy_table, weight, calibrated):
             low, high = min(sure.values()), max(sure.values())
             scaled = (sure[w] - low) / (high - low) if high > low else 0.0
             first, length = places(step, b)
-            expected = (1 - weight) * scaled + weight * (length - (step.span.start + w - first)) / length
+            expected = (1 - weight) * scaled + weight * (length - (int(step.position[b, w]) - first)) / length
             assert float(got[b, w]) == pytest.approx(expected, abs=1e-5)
 
 
@@ -89,19 +89,19 @@ def test_igfd(score, untouched):
     step = make_step(6, rows=12)
     if untouched:  # nothing generated yet
         canvas = step.canvas
-        step.__dict__["canvas"] = canvas.with_tokens(canvas.tokens.masked_fill(canvas.editable, canvas.mask_id))
+        step.__dict__["canvas"] = canvas.reopened(canvas.editable)
     got = score(step)
     for b in range(step.rows):
         columns = step.open[b].nonzero()[:, 0].tolist()
-        editable, tokens = step.canvas.editable[b], step.canvas.tokens[b]
-        written = [t for t in range(len(tokens)) if editable[t] and tokens[t] != step.canvas.mask_id]
+        editable, still = step.canvas.editable[b], step.canvas.open[b]
+        written = [t for t in range(len(still)) if editable[t] and not still[t]]
         plain = {}
         for w in columns:
             around = [float(step.belief.entropy[b, k]) for k in columns if abs(k - w) <= score.reach]
             c = float(step.confidence[b, w])
             dull = int(step.tokens[b, w]) in score.dull
             plain[w] = score.alpha * c + score.beta * c * sum(around) / len(around) - score.gamma * dull
-        near = [w for w in columns if any(abs(step.span.start + w - t) <= score.distance for t in written)]
+        near = [w for w in columns if any(abs(int(step.position[b, w]) - t) <= score.distance for t in written)]
         close = near if written else columns[: score.size]
         frontier = sorted(close, key=lambda w: (-plain[w], w))[: score.size]
         for w in columns:

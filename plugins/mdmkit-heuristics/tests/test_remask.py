@@ -67,8 +67,8 @@ def test_saber(compare, least):
 def test_edit_replaces_written_tokens_of_the_block_only(threshold):
     step = make_step(3, rows=20)
     actions = Actions.single(step.open & (step.position % 2 == 0), step.tokens)
-    after = Edit(threshold)(step, actions, torch.zeros(step.rows, dtype=torch.long)).tokens[:, step.span]
-    before, edited = step.canvas.tokens[:, step.span], 0
+    after = Edit(threshold)(step, actions, torch.zeros(step.rows, dtype=torch.long))
+    after, before, edited = step.window(after.tokens), step.window(step.canvas.tokens), 0
     for b in range(step.rows):
         for w in range(step.width):
             p = step.belief.logits[b, w].double().softmax(-1)
@@ -78,7 +78,7 @@ def test_edit_replaces_written_tokens_of_the_block_only(threshold):
             elif (
                 step.open[b].any()
                 and step.member[b, w]
-                and step.canvas.editable[b, step.span][w]
+                and step.canvas.editable[b, step.position[b, w]]
                 and not step.open[b, w]
                 and float(p.max()) > threshold
             ):
@@ -91,9 +91,10 @@ def test_edit_replaces_written_tokens_of_the_block_only(threshold):
 def remdm_step(commit, seed=5):
     step = make_step(seed, rows=20)
     actions = TopK()(step, Random()(step))
-    after = commit(step, actions, torch.zeros(step.rows, dtype=torch.long)).tokens[:, step.span]
-    own = step.member & step.canvas.editable[:, step.span]
-    again = (after == step.canvas.mask_id) & own & ~step.open
+    after = commit(step, actions, torch.zeros(step.rows, dtype=torch.long))
+    own = step.member & step.window(step.canvas.editable)
+    again = step.window(after.open) & own & ~step.open
+    assert torch.equal(after.tokens[after.open], torch.full_like(after.tokens[after.open], step.canvas.mask_id))
     return step, own, again
 
 
@@ -119,11 +120,13 @@ def test_remdm_conf_shares_by_the_confidence_at_writing():
     """Of two written tokens the one that was surer when written is masked less often, as softmax(−ψ) says."""
     commit = ReMDM("rescale", 1.0, confidence=True)
     step = make_step(5, rows=20)
-    sure = torch.rand(step.canvas.tokens.shape, generator=torch.Generator().manual_seed(0))
-    step.memory["remdm"] = sure
+    sure = torch.rand(step.open.shape, generator=torch.Generator().manual_seed(0))
+    kind = {"like": "window", "until": "block", "dtype": step.belief.entropy.dtype}
+    step.recall("remdm.sure", **kind)
+    step.keep("remdm.sure", sure)
     actions = TopK()(step, Random()(step))
-    after = commit(step, actions, torch.zeros(step.rows, dtype=torch.long)).tokens[:, step.span]
-    own = step.member & step.canvas.editable[:, step.span]
+    after = step.window(commit(step, actions, torch.zeros(step.rows, dtype=torch.long)).open)
+    own = step.member & step.window(step.canvas.editable)
     drawn = noise.uniform(step.canvas.seed, step.tick, "remdm", 1, step.position)[:, 0]
     for b in range(step.rows):
         written = [w for w in range(step.width) if own[b, w] and not step.open[b, w]]
@@ -132,13 +135,14 @@ def test_remdm_conf_shares_by_the_confidence_at_writing():
             continue
         left = masks - int(step.quota[b])
         most = min(1.0, (left / size) / ((size - masks) / size))
-        weights = {w: math.exp(-float(sure[b, step.span][w])) for w in written}
+        weights = {w: math.exp(-float(sure[b, w])) for w in written}
         for w in written:
             sigma = most * weights[w] / sum(weights.values())
-            assert (int(after[b, w]) == step.canvas.mask_id) == (float(drawn[b, w]) < sigma)
-    kept = step.memory["remdm"][:, step.span]
+            assert bool(after[b, w]) == (float(drawn[b, w]) < sigma)
+    kept = step.recall("remdm.sure", **kind)
     placed = actions.place[:, 0]
     assert torch.allclose(kept[placed], step.confidence[placed].to(kept.dtype))
+    assert torch.equal(kept[~placed], sure[~placed].to(kept.dtype))
 
 
 def test_remdm_loop_masks_only_where_it_dwells():
@@ -166,14 +170,14 @@ def test_edit_goes_on_in_a_full_block_until_nothing_changes(threshold, lingers):
 
     class Watch(mdmkit.Observer):
         def on_step(self, step, actions, choice):
-            seen.append((int(step.open.sum()), step.canvas.tokens.clone()))
+            seen.append((int(step.open.sum()), step.canvas.tokens[step.canvas.valid]))
 
     sampler = Sampler(Confidence(), TopK(), commit=Edit(threshold, lingers), plan=Plan(length=10, tokens_per_step=5))
     decoded = mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[Watch()])
     full = [tokens for masks, tokens in seen if masks == 0]
     assert len(full) <= lingers
     assert decoded.nfe["rows"] == len(seen) == 2 + len(full)
-    after = [*full[1:], torch.tensor([[1, 2, *decoded.tokens[0]]])]
+    after = [*full[1:], torch.tensor([1, 2, *decoded.tokens[0]])]
     changed = [not torch.equal(a, b) for a, b in zip(full, after, strict=bool(full))]
     assert all(changed[:-1])  # each look but the last changes something
     assert len(full) == lingers or not changed[-1]

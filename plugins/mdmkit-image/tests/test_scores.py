@@ -60,13 +60,13 @@ def test_noise_fades_by_the_steps_and_is_gone_in_the_last() -> None:
     step = make_moment(1).step()
     plain = step.confidence.log()
 
-    def noise_at(tick: int) -> torch.Tensor:
+    def noise_at(taken: int) -> torch.Tensor:
         moment = replace(step, plan=replace(step.plan, steps=4, tokens_per_step=None))
-        moment = replace(moment, tick=torch.full_like(step.tick, tick))
+        moment = replace(moment, taken=torch.full_like(step.taken, taken))
         drawn = -torch.log(-torch.log(moment.noise("maskgit", 1)[:, 0]))
         torch.testing.assert_close(
             MaskGit(3.0)(moment) - moment.confidence.log(),
-            (3.0 * (1 - (tick + 1) / 4) * drawn).float(),
+            (3.0 * (1 - (taken + 1) / 4) * drawn).float(),
             atol=1e-5,
             rtol=1e-5,
         )

@@ -12,8 +12,6 @@ from mdmkit import MdmkitError, noise
 from mdmkit.loop.sampler import Sampler
 from mdmkit.settings.plan import Plan
 from mdmkit.testing import LookaheadContract, SelectContract, ToyBackbone, make_moment
-from mdmkit.testing import select as select_laws
-from mdmkit.testing import stage as stage_laws
 from mdmkit_info_gain.branch import Branch
 from mdmkit_info_gain.lookahead import InfoGain
 from mdmkit_info_gain.spacing import Reach, spaced_top
@@ -124,7 +122,7 @@ def test_it_proposes_what_a_walk_through_the_row_finds(stage, temperature, grid)
         moment = make_moment(seed, temperature=temperature)
         moment = on_grid(moment) if grid else moment
         step = moment.step()
-        scores = step.confidence if own else moment.scores[:, moment.hull] / 4
+        scores = step.confidence if own else moment.where(moment.scores) / 4
         actions = stage(step, scores)
         for row in range(step.rows):
             proposed = [
@@ -144,10 +142,8 @@ class TestFixed(SelectContract):
 class TestOnAGrid(SelectContract):
     """Every law, with a canvas that is an image."""
 
-    @pytest.fixture(autouse=True)
-    def _grid(self, monkeypatch):
-        for module in (stage_laws, select_laws):
-            monkeypatch.setattr(module, "make_moment", lambda *given, **named: on_grid(make_moment(*given, **named)))
+    def moment(self, seed=0, **options):
+        return on_grid(super().moment(seed, **options))
 
     def make(self):
         return Branch(candidates=5, bypass=None, spacing=2, overlap=0.5)

@@ -23,7 +23,7 @@ def uncertainties(backbone, tokens, valid):
     """By kind, the uncertainty of every position of one unpadded row, float64, by the definition; and log p."""
     tokens = tokens[valid][None]
     positions = torch.arange(tokens.shape[1])[None]
-    hidden = backbone.forward(tokens, torch.ones_like(tokens).bool(), None, positions=positions)
+    hidden = backbone.forward(tokens, torch.ones_like(tokens).bool(), None, positions=positions).hidden
     logits = backbone.project(hidden)[0].clone()
     logits[:, [backbone.mask_id, *backbone.forbidden]] = -torch.inf
     p = logits.softmax(-1)
@@ -38,7 +38,7 @@ def uncertainties(backbone, tokens, valid):
 def brute_force(backbone, stage, canvas, row, block, place, tokens):
     """J of one action, by Apply and the definitions of arXiv:2602.18176 (and 2608.26580 for `matched`)."""
     before, valid = canvas.tokens[row], canvas.valid[row]
-    masked = canvas.masked[row]
+    masked = canvas.open[row]
     scope = masked & block if stage.scope == "block" else masked
     after_tokens = torch.where(place, tokens, before)
     all_now, logp = uncertainties(backbone, before, valid)
@@ -72,13 +72,14 @@ class Checked:
     def __call__(self, step, actions, look):
         values = self.stage(step, actions, look)
         wide = torch.zeros(actions.place.shape[:2] + step.canvas.tokens.shape[1:], dtype=torch.bool)
-        wide[..., step.span] = actions.place
         tokens = torch.zeros(wide.shape, dtype=torch.long)
-        tokens[..., step.span] = actions.tokens
+        for b, n, w in actions.place.nonzero().tolist():
+            wide[b, n, step.position[b, w]] = True
+            tokens[b, n, step.position[b, w]] = actions.tokens[b, n, w]
         for b, n in actions.live.nonzero().tolist():
             if actions.live[b].sum() > 1:
                 block = torch.zeros(step.canvas.tokens.shape[1], dtype=torch.bool)
-                block[step.span] = step.open[b]
+                block[step.position[b][step.open[b]]] = True
                 expected = brute_force(self.backbone, self.stage, step.canvas, b, block, wide[b, n], tokens[b, n])
                 assert values[b, n].item() == pytest.approx(expected, abs=1e-6)
                 self.compared += 1

@@ -32,7 +32,7 @@ class Literal:
         tokens = torch.tensor([state])
         hidden = self.backbone.forward(
             tokens, torch.ones_like(tokens).bool(), None, positions=torch.arange(len(state))[None]
-        )
+        ).hidden
         logits = self.backbone.project(hidden)[0].clone()
         logits[:, [self.mask, *self.backbone.forbidden]] = -torch.inf
         return logits.softmax(-1).tolist()

@@ -40,7 +40,7 @@ class TestMultinomialSMC(SearchContract):
 
 def seeds(seed, particles):
     canvas, _ = ToyBackbone().encode([Prompt(text="ab", seed=seed)], Plan(length=4))
-    return expand(canvas, None, ToyBackbone(), particles)[0].seed.tolist()
+    return expand(canvas, particles).seed.tolist()
 
 
 def sampler(search, plan):

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import MdmkitError
+from mdmkit import MdmkitError, Output
 from mdmkit.canvas.layout import lay_out
 from mdmkit.canvas.prompt import Prompt
-from mdmkit.testing import ToyBackbone
+from mdmkit.testing import NoiseToy, ToyBackbone
 from mdmkit_tasks.likelihood import Pair, _maskings, _segments, log_likelihood, pair
 
 
@@ -58,7 +58,7 @@ def test_the_bound_is_the_mean_over_all_maskings() -> None:
         for hidden in sets:
             tokens = torch.tensor([[model.mask_id if i in hidden else t for i, t in enumerate(ids)]])
             logits = model.project(
-                model.forward(tokens, torch.ones_like(tokens).bool(), None, positions=torch.arange(5)[None])
+                model.forward(tokens, torch.ones_like(tokens).bool(), None, positions=torch.arange(5)[None]).hidden
             ).float()
             logits[..., model.mask_id] = -torch.inf
             logp = logits.log_softmax(-1)[0]
@@ -78,10 +78,10 @@ def test_one_token_needs_no_sampling(bigram) -> None:
 
 
 def test_a_block_model_is_a_chain_of_its_blocks() -> None:
-    assert _segments(6, 15, first=2, block=4) == [(6, 10), (10, 14), (14, 15)]
-    assert _segments(7, 9, first=2, block=4) == [(7, 9)]
-    assert _segments(5, 8, first=0, block=1) == [(5, 6), (6, 7), (7, 8)]
-    assert _segments(5, 8, first=0, block=None) == [(5, 8)]
+    assert _segments(4, 13, block=4) == [(4, 8), (8, 12), (12, 13)]
+    assert _segments(5, 7, block=4) == [(5, 7)]
+    assert _segments(5, 8, block=1) == [(5, 6), (6, 7), (7, 8)]
+    assert _segments(5, 8, block=None) == [(5, 8)]
 
 
 class Causal(ToyBackbone):
@@ -96,10 +96,10 @@ class Causal(ToyBackbone):
             default_length=None, max_length=None, block=self.block,
         ), None  # fmt: skip
 
-    def forward(self, tokens, valid, conditioning, *, positions, cache=None):
+    def forward(self, tokens, valid, conditioning, *, positions, cache=None, **more):
         last = (positions // self.block + 1) * self.block - 1
         sums = torch.nn.functional.one_hot(tokens, self.vocab).float().cumsum(1)
-        return sums.gather(1, last.clamp_max(tokens.shape[1] - 1)[..., None].expand(-1, -1, self.vocab))
+        return Output(sums.gather(1, last.clamp_max(tokens.shape[1] - 1)[..., None].expand(-1, -1, self.vocab)))
 
     def project(self, hidden):
         table = torch.randn(self.vocab, self.vocab, generator=torch.Generator().manual_seed(3))
@@ -126,6 +126,8 @@ def test_bad_input(bigram) -> None:
         pair(bigram, "in the", " ")
     with pytest.raises(MdmkitError, match="Did you mean 'bound'"):
         log_likelihood(bigram, pair(bigram, *TEXT), kind="bounds")
+    with pytest.raises(MdmkitError, match="NoiseToy has no mask"):
+        log_likelihood(NoiseToy(), Pair([1, 2, 3], 1, 3))
     assert bigram.encode([Prompt(ids=(1, 2), length=0)], mdmkit.Plan())[0].tokens.shape == (1, 2)
 
 

@@ -22,11 +22,11 @@ def test_the_last_token_changes_what_the_first_position_says(
     name: str, padding: int, loaded: Callable[[str], Any]
 ) -> None:
     backbone = loaded(name)
-    tokens = torch.tensor([[0] * padding + [5, 6, 7, 8], [0] * padding + [5, 6, 7, 9]])
-    valid = torch.tensor([[False] * padding + [True] * 4]).expand(2, -1)
-    positions = (valid.long().cumsum(1) - 1).clamp_min(0)
+    tokens = torch.tensor([[5, 6, 7, 8] + [0] * padding, [5, 6, 7, 9] + [0] * padding])
+    valid = torch.tensor([[True] * 4 + [False] * padding]).expand(2, -1)
+    positions = torch.arange(4 + padding).expand(2, -1)
     with torch.inference_mode():
-        first, other = backbone.forward(tokens, valid, None, positions=positions)[:, padding]
+        first, other = backbone.forward(tokens, valid, None, positions=positions).hidden[:, 0]
     assert (first - other).abs().max() > 1e-3
 
 

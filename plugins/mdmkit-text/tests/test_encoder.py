@@ -240,8 +240,8 @@ def test_masks_and_suffix_on_the_canvas(loaded: Callable[[str], Any]) -> None:
     backbone = loaded("bert")
     given = read_prompts([{"prompt": "a", "suffix": "b[MASK:2]"}, {"prompt": "a", "suffix": "b"}, "[MASK:2]c"], 0)
     canvas = backbone.encode(given, Plan(length=3))[0]
-    assert canvas.tokens.tolist() == [[0, 2, 5, 6, 4, 4, 3], [2, 5, 4, 4, 4, 6, 3], [0, 0, 2, 4, 4, 7, 3]]
-    assert canvas.editable.long().tolist() == [[0, 0, 0, 0, 1, 1, 0], [0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 0, 0]]
+    assert canvas.tokens.tolist() == [[2, 5, 6, 4, 4, 3, 0], [2, 5, 4, 4, 4, 6, 3], [2, 4, 4, 7, 3, 0, 0]]
+    assert canvas.editable.long().tolist() == [[0, 0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0, 0], [0, 1, 1, 0, 0, 0, 0]]
     assert canvas.infill.tolist() == [True, False, True]
 
 

@@ -25,9 +25,9 @@ def encode(backbone: Any, *prompts: Prompt, length: int | None = None) -> Any:
 
 def test_masks_are_appended_inside_the_template(loaded: Callable[[str], Any]) -> None:
     canvas = encode(loaded("bert"), Prompt(text="abc"), Prompt(text=""), length=2)
-    assert canvas.tokens.tolist() == [[2, 5, 6, 7, 4, 4, 3], [0, 0, 0, 2, 4, 4, 3]]
-    assert canvas.editable.long().tolist() == [[0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 1, 1, 0]]
-    assert canvas.valid.long().tolist() == [[1] * 7, [0, 0, 0, 1, 1, 1, 1]]
+    assert canvas.tokens.tolist() == [[2, 5, 6, 7, 4, 4, 3], [2, 4, 4, 3, 0, 0, 0]]
+    assert canvas.editable.long().tolist() == [[0, 0, 0, 0, 1, 1, 0], [0, 1, 1, 0, 0, 0, 0]]
+    assert canvas.valid.long().tolist() == [[1] * 7, [1, 1, 1, 1, 0, 0, 0]]
     assert canvas.infill.tolist() == [False, False]
 
 
@@ -71,16 +71,16 @@ def test_what_is_generated_is_shown_without_the_prompt_and_an_infill_whole(loade
     backbone = loaded("bert")
     canvas = encode(backbone, Prompt(text="abc", length=2), Prompt(text="a[MASK]c[MASK]"))
     tokens = canvas.tokens.clone()
-    tokens[canvas.masked] = 15  # k
-    assert backbone.decode(canvas.with_tokens(tokens)) == ["kk", "akck"]
+    tokens[canvas.open] = 15  # k
+    assert backbone.decode(canvas.filled(canvas.open, tokens)) == ["kk", "akck"]
 
 
 def test_a_generated_answer_ends_at_its_end_token(build: Callable[..., Path]) -> None:
     backbone = TextBackbone.load(str(build("llama", text=ENDED)))
     canvas = encode(backbone, Prompt(text="ab", length=4))
     tokens = canvas.tokens.clone()
-    tokens[canvas.masked] = tokens.new_tensor([7, 8, 3, 9])
-    assert backbone.decode(canvas.with_tokens(tokens)) == ["cd"]
+    tokens[canvas.open] = tokens.new_tensor([7, 8, 3, 9])
+    assert backbone.decode(canvas.filled(canvas.open, tokens)) == ["cd"]
 
 
 def test_specials_and_unused_rows_are_forbidden_and_only_a_decoder_may_end(build: Callable[..., Path]) -> None:

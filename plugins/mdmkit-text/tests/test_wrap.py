@@ -94,7 +94,9 @@ def test_a_wrapped_model_decodes_as_the_loaded_one(shape: str, sampler: Sampler)
     assert wrapped.network.padded == (module not in (Bare, Deaf))
     expected, got = (mdmkit.decode(sampler, backbone, PROMPTS) for backbone in (loaded, wrapped))
     assert got.tokens == expected.tokens
-    assert got.nfe == expected.nfe
+    assert got.nfe["rows"] == expected.nfe["rows"]
+    # Rows of one length at a time, where padding would be read.
+    assert (got.nfe["calls"] == expected.nfe["calls"]) == wrapped.pads == wrapped.network.padded
 
 
 @pytest.mark.parametrize("name", ["llada", "dream"])

@@ -47,7 +47,7 @@ def backbone():
 
 
 def look(backbone, canvas) -> torch.Tensor:
-    return backbone.project(backbone.forward(canvas.tokens, canvas.valid, None, positions=canvas.positions))
+    return backbone.project(backbone.forward(canvas.tokens, canvas.valid, None, positions=canvas.positions).hidden)
 
 
 @torch.inference_mode()

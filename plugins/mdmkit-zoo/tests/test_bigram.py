@@ -49,7 +49,7 @@ def test_the_shipped_chain_has_2000_words_and_proper_rows(english: Bigram) -> No
 
 def test_marginals_are_probabilities(english: Bigram) -> None:
     canvas, _ = english.encode([Prompt(text=SENTENCE)], Plan())
-    p = english.forward(canvas.tokens, canvas.valid, None, positions=canvas.positions).exp()
+    p = english.forward(canvas.tokens, canvas.valid, None, positions=canvas.positions).hidden.exp()
     torch.testing.assert_close(p.sum(-1), torch.ones(1, 12), atol=1e-5, rtol=0.0)
 
 
@@ -102,4 +102,4 @@ def test_coarse_numbers_are_refused(dtype: str) -> None:
 def test_float64_is_kept() -> None:
     model = Bigram(torch.full((4, 4), 0.25, dtype=torch.float64))
     tokens = torch.full((1, 3), model.mask_id)
-    assert model.forward(tokens, tokens > 0, None, positions=tokens).dtype == torch.float64
+    assert model.forward(tokens, tokens > 0, None, positions=tokens).hidden.dtype == torch.float64

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import Actions, Belief, MdmkitError, ops
-from mdmkit_heuristics.block import entered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,15 +84,9 @@ def _check(kind: str, weight: float, power: float, decay: float) -> None:
 
 def _fused(kind: str, step: Step, weight: float, power: float, decay: float) -> Tensor:
     """The logits with credit, [B, W, V]; updates the credit."""
-    name, span = f"{kind} credit", (step.span.start, step.span.stop)
-    new = entered(step, f"{name} block")
+    name, vocab = f"{kind} credit", step.belief.logits.shape[-1]
     gain = torch.where(step.open, step.belief.confidence.pow(power), 0.0)
-    # Another window is another block of every row.
-    if step.memory.get(f"{name} span") == span:
-        credit = torch.where(new[:, None, None], 0.0, step.memory[name] * decay)
-    else:
-        credit = torch.zeros_like(step.belief.logits, dtype=gain.dtype)
-    index = step.belief.argmax[..., None]
-    credit = credit.scatter_add(-1, index, gain[..., None])
-    step.memory[name], step.memory[f"{name} span"] = credit, span
+    before = step.recall(name, like="window", fill=0.0, shape=(vocab,), until="block", dtype=gain.dtype)
+    credit = (before * decay).scatter_add(-1, step.belief.argmax[..., None], gain[..., None])
+    step.keep(name, credit)
     return step.belief.logits.to(gain.dtype) + weight * credit.log1p()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import Actions, MdmkitError, ops
-from mdmkit_heuristics.block import entered, length, offset
+from mdmkit_heuristics.block import length, offset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,10 +46,8 @@ class SlowFast:
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
         place, size = offset(step), length(step)
-        new = entered(step, "slow_fast_block")
-        fresh = torch.stack((torch.zeros_like(size), size, *[torch.zeros_like(size)] * 3), -1)
-        kept = torch.where(new[:, None], fresh, step.memory.get("slow_fast", fresh))
-        start, end, taken, last, settled = kept.unbind(-1)
+        # A new block begins with zeros; the first slow step of a cycle sets the end.
+        start, end, taken, last, settled = step.recall("slow_fast.cycle", shape=(5,), until="block").unbind(-1)
         # A filled cycle is over: the next one starts at its end, slowly.
         rest = (step.open & (place >= start[:, None]) & (place < end[:, None])).any(-1)
         over = (taken >= self.steps) & ~rest
@@ -66,7 +64,7 @@ class SlowFast:
         end = torch.where(slow & ~first & (settled == 0), guess, torch.where(first, size, end))
         settled = torch.where(slow & ~first & close, 1, settled)
         last = torch.where(slow, estimate, last)
-        step.memory["slow_fast"] = torch.stack((start, end, taken + 1, last, settled), -1)
+        step.keep("slow_fast.cycle", torch.stack((start, end, taken + 1, last, settled), -1))
 
         region = ahead & (slow[:, None] | (place < end[:, None]))
         sure = region & (step.confidence >= self.threshold)

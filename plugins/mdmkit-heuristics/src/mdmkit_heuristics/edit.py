@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
 from mdmkit import Actions, MdmkitError, Write
 from mdmkit_heuristics.block import editable
 
@@ -41,9 +39,7 @@ class Edit:
 
     def __call__(self, step: Step, actions: Actions, choice: Tensor) -> Canvas:
         canvas = Write()(step, actions, choice)
-        held = step.canvas.tokens[:, step.span]
+        held = step.window(step.canvas.tokens)
         wrong = (step.belief.argmax != held) & (step.belief.confidence > self.threshold)
         change = editable(step) & ~step.open & wrong & step.active[:, None]
-        tokens = canvas.tokens.clone()
-        tokens[:, step.span] = torch.where(change, step.belief.argmax, tokens[:, step.span])
-        return canvas.with_tokens(tokens)
+        return canvas.filled(step.spread(change), step.put(canvas.tokens, step.belief.argmax))

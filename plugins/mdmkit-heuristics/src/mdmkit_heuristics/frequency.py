@@ -144,7 +144,7 @@ def on_device(path: str, step: Step) -> Tensor:
         MdmkitError: the table has another number of ids than the model.
     """
     key, logits = f"corpus table {path}", step.belief.logits
-    if key not in step.memory:
+    if key not in step.shared:
         table, values = log_frequency(path)
         if table.vocab != logits.shape[-1]:
             raise MdmkitError(
@@ -152,6 +152,6 @@ def on_device(path: str, step: Step) -> Tensor:
                 f"model has {logits.shape[-1]}. Count the corpus with its own: mdmkit corpus build --model MODEL TEXT."
             )
         there = torch.empty(table.vocab, device=logits.device)
-        # In a tuple: a bare tensor as long as the batch would be taken for one value per row.
-        step.memory[key] = (there.copy_(values, non_blocking=True),)
-    return step.memory[key][0]
+        step.shared[key] = there.copy_(values, non_blocking=True)
+    found: Tensor = step.shared[key]
+    return found

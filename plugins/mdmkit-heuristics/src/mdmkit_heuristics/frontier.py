@@ -75,8 +75,8 @@ class IGFD:
         return score + AHEAD * self._frontier(step, score)
 
     def _frontier(self, step: Step, score: Tensor) -> Tensor:
-        written = step.canvas.editable & ~step.canvas.masked
-        close = step.open & near(written, self.distance)[:, step.span]
+        written = step.canvas.editable & ~step.canvas.open
+        close = step.open & step.window(near(written, self.distance))
         size = torch.full_like(step.quota, self.size)
         first = ops.top(-step.position.float(), step.open, size)
         close = torch.where(written.any(-1, keepdim=True), close, first)

@@ -25,11 +25,8 @@ DWELL = 0.1
 
 def _remasked(step: Step, actions: Actions, choice: Tensor, again: Tensor) -> Canvas:
     """Write the action and mask `again`, bool [B, W], in rows that are being decoded."""
-    canvas = Write()(step, actions, choice)
     again = again & step.open.any(-1, keepdim=True)
-    tokens = canvas.tokens.clone()
-    tokens[:, step.span] = tokens[:, step.span].masked_fill(again, canvas.mask_id)
-    return canvas.with_tokens(tokens)
+    return Write()(step, actions, choice).reopened(step.spread(again))
 
 
 @dataclass(frozen=True)
@@ -82,13 +79,10 @@ class ReMDM:
         if not self.confidence:
             return sigma[:, None].expand(written.shape)
         place, tokens = actions.take(choice)
-        kept = step.memory.get("remdm", torch.zeros_like(step.canvas.tokens, dtype=step.belief.entropy.dtype))
-        before = kept[:, step.span]
+        before = step.recall("remdm.sure", like="window", fill=0.0, until="block", dtype=step.belief.entropy.dtype)
         share = (-before).masked_fill(~written, -torch.inf).softmax(-1).nan_to_num()
         now = step.belief.logp_of(tokens[..., None])[..., 0].exp()
-        kept = kept.clone()
-        kept[:, step.span] = torch.where(place, now.to(kept.dtype), before)
-        step.memory["remdm"] = kept
+        step.keep("remdm.sure", torch.where(place, now.to(before.dtype), before))
         return sigma[:, None] * share
 
 
@@ -149,7 +143,7 @@ def _check_eta(kind: str, eta: float) -> None:
 def _kept(step: Step, eta: float) -> Tensor:
     """bool [B, W]: the positions of each block that are filled after this step."""
     own = editable(step)
-    held = step.canvas.tokens[:, step.span]
+    held = step.window(step.canvas.tokens)
     would = torch.where(step.open, step.tokens, held)
     logp = step.belief.logp_of(would[..., None])[..., 0]
     worth = torch.where(step.open, logp, eta * logp.clamp_min(torch.finfo(logp.dtype).min / (eta + 1)))
@@ -173,13 +167,13 @@ class SaberFill:
         _check_least("select", self.least)
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
-        blank = torch.zeros_like(step.belief.entropy[:, :1]).expand(-1, 2)
-        total, number = step.memory.get("saber_mean", blank).unbind(-1)
+        kept = step.recall("saber.mean", fill=0.0, shape=(2,), dtype=step.belief.entropy.dtype)
+        total, number = kept.unbind(-1)
         bar = torch.where(number > 0, total / number.clamp_min(1), 1.0)
         best = ops.top(scores, step.open, (step.quota > 0) * self.least)
         place = best | (step.open & (step.confidence > bar[:, None]))
         total = total + torch.where(place, step.confidence, 0.0).sum(-1).to(total.dtype)
-        step.memory["saber_mean"] = torch.stack((total, number + place.sum(-1)), -1)
+        step.keep("saber.mean", torch.stack((total, number + place.sum(-1)), -1))
         return Actions.single(place, step.tokens)
 
 
@@ -203,13 +197,10 @@ class SaberBacktrack:
     def __call__(self, step: Step, actions: Actions, choice: Tensor) -> Canvas:
         place, tokens = actions.take(choice)
         written = editable(step) & ~step.open
-        held = torch.where(written, step.canvas.tokens[:, step.span], tokens)
+        held = torch.where(written, step.window(step.canvas.tokens), tokens)
         now = step.belief.logp_of(held[..., None])[..., 0].exp()
-        blank = torch.zeros_like(step.canvas.tokens, dtype=now.dtype)
-        kept = step.memory.get("saber", blank).clone()
-        drop = kept[:, step.span] - now
-        kept[:, step.span] = torch.where(place | written, now, 0.0)
-        step.memory["saber"] = kept
+        drop = step.recall("saber.sure", like="window", fill=0.0, until="block", dtype=now.dtype) - now
+        step.keep("saber.sure", torch.where(place | written, now, 0.0))
         filled = place.sum(-1)
         count = torch.minimum(((filled + 7) // 8).clamp_min(self.least // 2), (filled - 1).clamp_min(0))
         return _remasked(step, actions, choice, ops.top(drop, written, count))

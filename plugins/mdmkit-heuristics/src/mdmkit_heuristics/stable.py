@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import Actions, MdmkitError, ops
-from mdmkit_heuristics.block import entered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,17 +45,26 @@ class Klass:
             raise MdmkitError(f"select klass: history={self.history}: it must be at least 1 step.")
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
-        new = entered(step, "klass_block")
-        kept, span, belief = step.memory, (step.span.start, step.span.stop), step.belief
-        count = torch.zeros_like(step.tokens)
-        # Another window is another block of every row.
-        if kept.get("klass_span") == span:
-            moved = _divergence(belief.logits, belief.stats.lse, kept["klass_logits"], kept["klass_lse"])
-            count = torch.where((moved < self.divergence) & ~new[:, None], kept["klass_count"] + 1, 0)
-        kept.update(klass_span=span, klass_count=count, klass_logits=belief.logits, klass_lse=belief.stats.lse)
+        count = self._stable(step)
         calm = step.open & (count >= self.history) & (step.confidence > self.threshold)
         place = calm.where(calm.any(-1, keepdim=True), ops.top(scores, step.open, step.quota))
         return Actions.single(place, step.tokens)
+
+    def _stable(self, step: Step) -> Tensor:
+        """For how many steps each position has been stable, int64 [B, W]; keeps this step's belief for the next."""
+        logits, lse = step.belief.logits, step.belief.stats.lse
+        # −1: there is no step before.
+        before = step.recall("klass.count", like="window", fill=-1, until="block")
+        old = step.recall(
+            "klass.logits", like="window", fill=0.0, shape=logits.shape[-1:], until="block", dtype=logits.dtype
+        )
+        old_lse = step.recall("klass.lse", like="window", fill=0.0, until="block", dtype=lse.dtype)
+        calm = (before >= 0) & (_divergence(logits, lse, old, old_lse) < self.divergence)
+        count = torch.where(calm, before + 1, 0)
+        step.keep("klass.count", count.masked_fill(~step.member, -1))
+        step.keep("klass.logits", logits)
+        step.keep("klass.lse", lse)
+        return count
 
 
 def _divergence(now: Tensor, lse: Tensor, before: Tensor, lse_before: Tensor) -> Tensor:

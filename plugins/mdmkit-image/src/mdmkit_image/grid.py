@@ -28,6 +28,8 @@ class GridBackbone(Backbone):
     """
 
     guided = True
+    pads = False
+    mask_id: int
 
     def __init__(self, codec: VQCodec, grid: tuple[int, int], mask_id: int, vocab: int):
         self.codec, self.grid, self.mask_id, self.vocab = codec, grid, mask_id, vocab
@@ -89,7 +91,7 @@ class GridBackbone(Backbone):
 
     def decode(self, canvas: Canvas) -> list[Image.Image]:
         """The image of each row."""
-        return self.codec.images(canvas.tokens.view(-1, *self.grid).to(self.device))
+        return self.codec.images(canvas.tokens.reshape(-1, *self.grid).to(self.device))
 
     def render(self, token: int) -> str:
         return "·" if token == self.mask_id else f"{token} "

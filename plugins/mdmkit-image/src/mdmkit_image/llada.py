@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdmkit import MdmkitError, Prompt, unknown
+from mdmkit import MdmkitError, Output, Prompt, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, side, take, whole
 from mdmkit_image.layout import dtype_of, fetch, is_hub_id, load_part, quiet, said
@@ -129,15 +129,21 @@ class LLaDAImage(GridBackbone):
     def select(self, conditioning: Any, rows: Tensor) -> tuple[Tensor, ...]:
         return take(conditioning, rows)
 
+    def join(self, parts: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Join prompts of different lengths, each padded on the left to the longest."""
+        width = max(ids.shape[1] for ids, _ in parts)
+        wide = [[F.pad(each, (width - each.shape[1], 0)) for each in part] for part in parts]
+        return tuple(torch.cat(each) for each in zip(*wide, strict=True))
+
     def forward(
-        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
-    ) -> Tensor:
+        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None, **more: Any
+    ) -> Output:
         before, told = (each[: len(tokens)] for each in conditioning)
         cells = torch.where(tokens == self.mask_id, self.model_mask, tokens + self.offset)
         image, places = self.framed(cells)
         ids = torch.cat((before, image), 1)
         hidden = self.trunk(ids, torch.cat((told, torch.ones_like(image, dtype=torch.bool)), 1))
-        return hidden[:, before.shape[1] + places]
+        return Output(hidden[:, before.shape[1] + places])
 
     def project(self, hidden: Tensor) -> Tensor:
         return F.pad(F.linear(hidden, self.trunk.head[self.offset : self.offset + self.codec.codes]), (0, 1))

@@ -37,8 +37,9 @@ class Halton:
         if step.canvas.grid is None:
             place, size = _reversed(step.position), 1 << BITS
         else:
-            place = halton_rank(*step.canvas.grid).to(step.position.device)[step.position]
             size = step.canvas.grid[0] * step.canvas.grid[1]
+            # A window may go on beyond the grid, where another row's is wider.
+            place = halton_rank(*step.canvas.grid).to(step.position.device)[step.position.clamp_max(size - 1)]
         if self.roll:
             start = torch.zeros_like(step.canvas.seed)
             chance = noise.uniform(step.canvas.seed, start, "halton", 1, start[:, None])[:, 0]
@@ -65,9 +66,9 @@ class MaskGit:
 
     def __call__(self, step: Step) -> Tensor:
         if step.plan.steps is not None:
-            left = (1 - (step.tick + 1) / step.plan.steps).clamp_min(0)
+            left = (1 - (step.taken + 1) / step.plan.steps).clamp_min(0)
         else:
-            left = step.canvas.masked.sum(1) / step.canvas.editable.sum(1).clamp_min(1)
+            left = step.canvas.open.sum(1) / step.canvas.editable.sum(1).clamp_min(1)
         gumbel = noise.gumbel(step.noise("maskgit", 1)[:, 0])
         return step.confidence.clamp_min(1e-30).log() + (self.temperature * left[:, None] * gumbel).float()
 

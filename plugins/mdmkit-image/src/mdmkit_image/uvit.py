@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mdmkit import MdmkitError, unknown
+from mdmkit import MdmkitError, Output, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, side, take
 from mdmkit_image.layout import dtype_of, load_part, locate
@@ -96,13 +96,13 @@ class UVitBackbone(GridBackbone):
         return take(conditioning, rows)
 
     def forward(
-        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
-    ) -> Tensor:
+        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None, **more: Any
+    ) -> Output:
         hidden, pooled, micro = conditioning
         if len(hidden) != len(tokens):  # the canvas as it is, outside of a decode: without the rows that have no prompt
             hidden, pooled, micro = (each[: len(tokens)] for each in conditioning)
-        grid = self.transformer(tokens.view(-1, *self.grid), hidden, pooled, micro)
-        return grid.flatten(2).transpose(1, 2)
+        grid = self.transformer(tokens.reshape(-1, *self.grid), hidden, pooled, micro)
+        return Output(grid.flatten(2).transpose(1, 2))
 
     def project(self, hidden: Tensor) -> Tensor:
         logits = F.linear(hidden, self.head.weight[:, :, 0, 0], self.head.bias)

@@ -1,4 +1,4 @@
-"""The objective of Info-Gain: what a next state tells about everything still masked, less what the action costs."""
+"""The objective of Info-Gain: what a next state tells about everything still open, less what the action costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from mdmkit import Actions, Belief, Look, Step
+    from mdmkit import Actions, Belief, Look, Scope, Step
 
 CHOICES = {
     "scope": ("block", "sequence"),
@@ -30,9 +30,9 @@ CHOICES = {
 class InfoGain:
     """J = gain_weight · IG − C, higher is better (arXiv:2602.18176).
 
-    C sums over the action's K positions; IG compares the uncertainty of the masked positions before and after it:
+    C sums over the action's K positions; IG compares the uncertainty of the open positions before and after it:
 
-    | reference | IG with normalise `mean` (M masked before, A filled, both within the scope) |
+    | reference | IG with normalise `mean` (M open before, A filled, both within the scope) |
     |---|---|
     | `paper` | mean of H(z_t) over M − mean of H(z_{t−1}) over M∖A |
     | `matched` | mean over M∖A of H(z_t) − H(z_{t−1}): the same positions twice (arXiv:2608.26580, Eq. 3–4) |
@@ -44,15 +44,15 @@ class InfoGain:
     log-probability of the tokens written now and of the most probable ones everywhere else.
 
     Args:
-        scope: `block` reads the active block's masks (the paper), `sequence` every mask that was recomputed (the
-            authors' public code).
+        scope: `block` reads the active block's open positions (the paper), `sequence` every open one that was
+            recomputed (the authors' public code).
         reference: see above.
         gain_weight: weight of IG.
         normalise: see above.
         cost: `entropy` of the filled positions (the paper), `surprisal` of the tokens written, or `none`.
-        uncertainty: of a masked position: its `entropy` H (the paper), or the `surprisal` of its most probable token,
+        uncertainty: of an open position: its `entropy` H (the paper), or the `surprisal` of its most probable token,
             −log max p.
-        positions: look at no more than so many masked positions, the most uncertain ones now, and take the others to
+        positions: look at no more than so many open positions, the most uncertain ones now, and take the others to
             stay as they are: the head, which may cost more than the trunk, runs there alone. Null looks at all.
     """
 
@@ -89,15 +89,15 @@ class InfoGain:
 
     def _gain(self, step: Step, actions: Actions, look: Look) -> Tensor:
         measure = _entropy if self.uncertainty == "entropy" else _surprisal
-        if self.scope == "block":
-            span, before = step.span, step.open  # [B, S]
+        scope: Scope = "block" if self.scope == "block" else "sequence"
+        if scope == "block":
+            before = step.open  # [B, S]
             now = measure(step.belief)
             after = step.open[:, None] & ~actions.place  # [B, N, S]
         else:
-            span = look.sequence
-            before, after = look.masked[:, span], look.remaining[..., span]
-            now = look.now(measure, span)
-        ahead = self._ahead(look, measure, span, now, before)
+            before, after = look.open(scope), look.remaining(scope)
+            now = look.now(measure, scope)
+        ahead = self._ahead(look, measure, scope, now, before)
         filled = actions.place.sum(-1)
         rest = after.sum(-1).clamp_min(1)
         later = _sum(ahead, after)
@@ -108,14 +108,14 @@ class InfoGain:
         return (earlier - later / self._count(rest)) * self._scale(filled)
 
     def _ahead(
-        self, look: Look, measure: Callable[[Belief], Tensor], span: slice, now: Tensor, before: Tensor
+        self, look: Look, measure: Callable[[Belief], Tensor], scope: Scope, now: Tensor, before: Tensor
     ) -> Tensor:
         """Each position's uncertainty in each next state, [B, N, S]: what it is now where nobody looks."""
         if self.positions is None or self.positions >= now.shape[1]:
-            return look(measure, span)
+            return look(measure, scope)
         order = torch.where(before, now, -torch.inf).argsort(dim=-1, descending=True, stable=True)
         at = order[:, : self.positions]  # the same for every alternative, so that they stay comparable
-        seen = look(measure, span, at)
+        seen = look(measure, scope, at)
         everywhere = now[:, None].expand(-1, seen.shape[1], -1)
         return everywhere.scatter(-1, at[:, None].expand_as(seen), seen)
 

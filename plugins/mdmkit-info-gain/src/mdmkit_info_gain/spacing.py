@@ -45,8 +45,9 @@ class Reach:
         width, margin = 2 * self.distance - 1, self.distance - 1
         if self.grid is None:
             return functional.max_pool1d(values, width, stride=1, padding=margin)
-        # The window may be a part of the grid; padding, which has no cell, has the value 0 and stands nowhere.
-        cell = self.cell[:, None].expand_as(values)
+        # The window may be a part of the grid, and go on beyond it where another row's is wider: a column without a
+        # cell has the value 0, which changes none.
+        cell = self.cell.clamp_max(self.grid[0] * self.grid[1] - 1)[:, None].expand_as(values)
         cells = values.new_zeros(*values.shape[:2], self.grid[0] * self.grid[1])
         cells = cells.scatter_reduce(-1, cell, values, "amax").unflatten(-1, self.grid)
         return functional.max_pool2d(cells, width, stride=1, padding=margin).flatten(-2).gather(-1, cell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -11,11 +11,13 @@ from mdmkit import Actions, MdmkitError
 from mdmkit_search.entropy import entropy_ahead
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from mdmkit import Canvas, Look, Step, Trace
 
-# In `step.memory`: what each beam has cost so far, nats.
+# What is kept of each beam: its cost so far, nats.
 COST = "beam.cost"
 
 
@@ -32,9 +34,9 @@ class Beam:
     in the active block, both in nats. With one beam this is argmax J_IG, the Info-Gain Sampler. The answer is the beam
     with the lowest cost, which is its cumulative uncertainty H̃.
 
-    A row starts as one beam. Beams, and candidates, that have the same tokens everywhere count once, the cheapest of
-    them, and only that one is forwarded; while there are fewer than B candidates, there are fewer than B beams. A beam
-    that has filled its block waits for the others as its own only candidate.
+    A row starts as one beam. Beams, and candidates, that have the same tokens and the same places open count once, the
+    cheapest of them, and only that one is forwarded; while there are fewer than B candidates, there are fewer than B
+    beams. A beam that has filled its block waits for the others as its own only candidate.
 
     Args:
         particles: B.
@@ -42,8 +44,8 @@ class Beam:
 
     particles: int = 2
 
-    chooses = True
-    looks = True
+    chooses: ClassVar[bool] = True
+    looks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.particles < 1:
@@ -52,7 +54,7 @@ class Beam:
     def prune(self, step: Step, actions: Actions) -> Actions:
         """Take out what an equal and cheaper candidate stands for."""
         rivals = self._rivals(step, actions, self._cost(step, actions))
-        return Actions(actions.place, actions.tokens, actions.live & rivals)
+        return actions.without(~rivals)
 
     def move(
         self, step: Step, actions: Actions, values: Tensor | None, choice: Tensor, look: Look | None
@@ -73,31 +75,40 @@ class Beam:
         places = torch.arange(step.rows, device=choice.device).view(-1, p)
         busy = step.active.view(-1, p).any(1, keepdim=True)
         order = torch.where(busy, order, (places - places[:, :1]) * n)
-        step.memory[COST] = cost.view(-1, p * n).gather(1, order).flatten()
+        step.keep(COST, cost.view(-1, p * n).gather(1, order).flatten())
         return (places[:, :1] + order // n).flatten(), (order % n).flatten()
 
-    def best(self, canvas: Canvas, trace: Trace, memory: dict[str, Any]) -> Tensor:
+    def best(self, canvas: Canvas, trace: Trace, kept: Mapping[str, Tensor]) -> Tensor:
         return trace.uncertainty.view(-1, self.particles).argmin(1)
 
     def _cost(self, step: Step, actions: Actions) -> Tensor:
         """What each candidate's path costs, float64 [B·P, N]."""
-        so_far = step.memory.get(COST, torch.zeros(step.rows, dtype=torch.float64, device=actions.live.device))
         each = torch.where(actions.place, step.belief.entropy.double()[:, None], 0.0)
-        return so_far[:, None] + each.sum(-1)
+        return _so_far(step)[:, None] + each.sum(-1)
 
     def _rivals(self, step: Step, actions: Actions, cost: Tensor) -> Tensor:
         """Mark the candidates that count, bool [B·P, N]: of equal ones the cheapest, of equally cheap the first."""
         p, n = self.particles, actions.live.shape[1]
-        beams = step.canvas.tokens.view(-1, p, step.canvas.tokens.shape[1])
-        so_far = step.memory.get(COST, torch.zeros_like(cost[:, 0])).view(-1, p)
+        beams = _state(step.canvas.tokens, step.canvas.open).unflatten(0, (-1, p))
+        so_far = _so_far(step).view(-1, p)
         alone = _first(beams, so_far, torch.ones_like(so_far, dtype=torch.bool)).view(-1, 1)
 
         # A beam with nothing to fill is its own candidate, in the place of its first alternative.
         waits = torch.zeros_like(actions.live)
         waits[:, 0] = ~step.open.any(1)
         candidates = (actions.live | waits) & alone
-        states = actions.written(step.canvas, step.span).view(len(beams), p * n, -1)
+        states = _state(*step.states(actions)).reshape(len(beams), p * n, -1)
         return _first(states, cost.view(-1, p * n), candidates.view(-1, p * n)).view(-1, n)
+
+
+def _so_far(step: Step) -> Tensor:
+    """What each beam has cost, float64 [B·P]."""
+    return step.recall(COST, fill=0.0, dtype=torch.float64)
+
+
+def _state(tokens: Tensor, open_: Tensor) -> Tensor:
+    """Tokens, and −1 where a place is open: two states are the same one where this is equal, int64 as `tokens`."""
+    return tokens.masked_fill(open_, -1)
 
 
 def _first(states: Tensor, cost: Tensor, eligible: Tensor) -> Tensor:

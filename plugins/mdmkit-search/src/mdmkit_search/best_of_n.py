@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,6 +11,8 @@ from mdmkit import MdmkitError
 from mdmkit_search.entropy import extend_paths, path_entropy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from mdmkit import Actions, Canvas, Look, Step, Trace
@@ -25,7 +27,7 @@ class BestOfN:
     | by | the answer has the lowest |
     |---|---|
     | `uncertainty` | cumulative uncertainty H̃ = Σ_t Σ_{ℓ filled at t} H_ℓ(z_t), nats (arXiv:2602.18176) |
-    | `entropy` | H_DE, the mean over its states of the mean entropy of their masks: E-BoN (arXiv:2512.21336) |
+    | `entropy` | H_DE, the mean over its states of the mean entropy of their open positions: E-BoN (arXiv:2512.21336) |
 
     Trajectories differ by what is drawn: tokens at `draw.temperature`, positions by a select that draws them. The first
     one wins a tie.
@@ -52,8 +54,8 @@ class BestOfN:
             extend_paths(step, stay)
         return stay, choice
 
-    def best(self, canvas: Canvas, trace: Trace, memory: dict[str, Any]) -> Tensor:
+    def best(self, canvas: Canvas, trace: Trace, kept: Mapping[str, Tensor]) -> Tensor:
         each = trace.uncertainty
         if self.by == "entropy":
-            each = path_entropy(memory, len(each), each.device)
+            each = path_entropy(kept, len(each), each.device)
         return each.view(-1, self.particles).argmin(1)

@@ -1,21 +1,23 @@
 """Denoising entropy: of a state, of the states that come next, and along a path (arXiv:2512.21336).
 
-h_DE(z) is the mean Shannon entropy of the masked positions of z, in nats, 0 where none is left; H_DE of a path is the
+h_DE(z) is the mean Shannon entropy of the open positions of z, in nats, 0 where none is left; H_DE of a path is the
 mean of h_DE over the states that it went through. With blocks both read the active block alone.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from mdmkit import Actions, Belief, Look, Step
 
-# In `step.memory`: h_DE summed over a particle's path, and how many states that were.
+# What is kept of each particle: h_DE summed over its path, and how many states that were.
 SUM, COUNT = "denoising_entropy.sum", "denoising_entropy.count"
 
 
@@ -37,16 +39,14 @@ def entropy_ahead(step: Step, actions: Actions, look: Look | None) -> Tensor:
 
 
 def extend_paths(step: Step, parents: Tensor) -> None:
-    """Count the current states into the paths of `step.memory`, and let them follow int64 [B·P] `parents`."""
-    open_ = step.open.any(1)
-    nothing = torch.zeros(len(open_), dtype=torch.float64, device=open_.device)
-    total = step.memory.get(SUM, nothing) + mean_over(step.belief.entropy, step.open)
-    step.memory[SUM] = total[parents]
-    step.memory[COUNT] = (step.memory.get(COUNT, nothing) + open_)[parents]
+    """Count the current states into the particles' paths, and let them follow int64 [B·P] `parents`."""
+    total, count = (step.recall(name, fill=0.0, dtype=torch.float64) for name in (SUM, COUNT))
+    step.keep(SUM, (total + mean_over(step.belief.entropy, step.open))[parents])
+    step.keep(COUNT, (count + step.open.any(1))[parents])
 
 
-def path_entropy(memory: dict[str, Any], rows: int, device: torch.device) -> Tensor:
-    """H_DE of every particle's path, float64 [rows]; zeros where nothing was masked."""
-    if SUM not in memory:
+def path_entropy(kept: Mapping[str, Tensor], rows: int, device: torch.device) -> Tensor:
+    """H_DE of every particle's path, float64 [rows]; zeros where nothing was open."""
+    if SUM not in kept:
         return torch.zeros(rows, dtype=torch.float64, device=device)
-    return memory[SUM] / memory[COUNT].clamp_min(1)
+    return kept[SUM] / kept[COUNT].clamp_min(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -13,11 +13,13 @@ from mdmkit_search.entropy import entropy_ahead, extend_paths, path_entropy
 from mdmkit_search.resampling import METHODS, resample
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from mdmkit import Actions, Canvas, Look, Step, Trace
 
-# In `step.memory`: steps that each row has taken, the same for all of its particles.
+# What is kept: the steps that each row has taken, the same for all of its particles.
 AGE = "esmc.age"
 
 
@@ -25,7 +27,7 @@ AGE = "esmc.age"
 class EntropySMC:
     """Resample M particles per row every Δ steps, with weights ∝ exp(−λ · h_DE) (E-SMC, arXiv:2512.21336).
 
-    h_DE is the mean entropy of the positions that are still masked in the state a particle has just moved to (of the
+    h_DE is the mean entropy of the positions that are still open in the state a particle has just moved to (of the
     active block, nats). All weights are equal again after a resampling; the answer is the particle whose path had the
     lowest mean h_DE. Nothing is resampled when a row's last tokens are written. The form of the potential, λ, Δ and
     the choice of the answer are ours: the paper's own could not be checked.
@@ -42,7 +44,7 @@ class EntropySMC:
     strength: float = 10.0
     resampling: str = "systematic"
 
-    looks = True
+    looks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.particles < 1:
@@ -61,8 +63,8 @@ class EntropySMC:
         ahead = entropy_ahead(step, actions, look).gather(1, choice[:, None])[:, 0].view(-1, p)
         left = (step.open & ~actions.take(choice)[0]).any(1).view(-1, p).any(1)  # [B]
         busy = step.active.view(-1, p).any(1, keepdim=True).expand(-1, p).flatten()
-        age = step.memory.get(AGE, torch.zeros_like(step.tick)) + busy
-        step.memory[AGE] = age
+        age = step.recall(AGE) + busy
+        step.keep(AGE, age)
         due = left & (age.view(-1, p)[:, 0] % self.every == 0)
 
         # Relative to the best particle, so that no exponential vanishes for all.
@@ -74,6 +76,6 @@ class EntropySMC:
         extend_paths(step, parents)
         return parents, choice[parents]
 
-    def best(self, canvas: Canvas, trace: Trace, memory: dict[str, Any]) -> Tensor:
-        paths = path_entropy(memory, len(canvas.tokens), canvas.tokens.device)
+    def best(self, canvas: Canvas, trace: Trace, kept: Mapping[str, Tensor]) -> Tensor:
+        paths = path_entropy(kept, len(canvas.tokens), canvas.tokens.device)
         return paths.view(-1, self.particles).argmin(1)

@@ -15,7 +15,7 @@ from mdmkit_search.entropy import mean_over
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit import Belief, Look, Step
+    from mdmkit import Belief, Look, Scope, Step
 
 # Every pair of a row's paths is compared to merge equal ones.
 MOST = 1024
@@ -72,18 +72,18 @@ class Paths:
 class Verifier:
     """Draw one of the proposed states by its reward r, with probability ∝ exp(r / temperature) (arXiv:2511.05563).
 
-    r is minus the mean entropy, or the mean confidence, of the positions that are still masked afterwards: the paper's
+    r is minus the mean entropy, or the mean confidence, of the positions that are still open afterwards: the paper's
     nested importance sampling (NIS). The draw is by Gumbel-max: the value of a state is r / temperature plus Gumbel
     noise, and the largest wins. At temperature 0 the value is r.
 
     The paper takes the mean over the full sequence. Whether it counts filled positions could not be checked; where all
-    states have as many masks left, counting them as certain would only change the scale of r. Its temperature is not
+    states leave as many open, counting them as certain would only change the scale of r. Its temperature is not
     stated either: the default is ours.
 
     Args:
         measure: `entropy` (the paper's choice) or `confidence`.
         temperature: see above, nats for entropy.
-        scope: `sequence` reads every mask that was recomputed, `block` the active block's.
+        scope: `sequence` reads every open position that was recomputed, `block` the active block's.
     """
 
     measure: str = "entropy"
@@ -100,12 +100,9 @@ class Verifier:
                 )
 
     def __call__(self, step: Step, actions: Actions, look: Look) -> Tensor:
-        if self.scope == "block":
-            span, rest = step.span, step.open[:, None] & ~actions.place
-        else:
-            span = look.sequence
-            rest = look.remaining[..., span]
-        reward = mean_over(look(self._certainty, span), rest)
+        scope: Scope = "block" if self.scope == "block" else "sequence"
+        rest = step.open[:, None] & ~actions.place if scope == "block" else look.remaining(scope)
+        reward = mean_over(look(self._certainty, scope), rest)
         if self.temperature == 0:
             return reward
         # One number per state, whatever the window: the counter's position is 0.

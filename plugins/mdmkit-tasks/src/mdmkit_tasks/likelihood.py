@@ -67,16 +67,20 @@ def log_likelihood(
     """Log-probability of a continuation, nats: the bound, estimated by `samples` maskings, or left to right exactly.
 
     Raises:
-        MdmkitError: an unknown kind.
+        MdmkitError: an unknown kind, or a model without a mask.
     """
     if kind not in KINDS:
         raise MdmkitError(unknown("likelihood", kind, KINDS))
+    if backbone.mask_id is None:
+        raise MdmkitError(
+            f"{type(backbone).__name__} has no mask, and this likelihood is that of tokens that were masked: take a "
+            "model that has one."
+        )
     canvas, conditioning = backbone.encode([Prompt(ids=tuple(given.ids), length=0, infill=False)], Plan())
-    first = int(canvas.valid[0].long().argmax())
-    start, end = first + given.start, first + given.end
+    start, end = given.start, given.end
     generator = torch.Generator().manual_seed(seed)
     total = 0.0
-    for left, right in _segments(start, end, first, canvas.block):
+    for left, right in _segments(start, end, canvas.block):
         n = right - left
         if kind == "left_to_right":
             hidden = torch.ones(n, n, dtype=torch.bool).triu()  # row i: i and all behind it are masked
@@ -106,11 +110,11 @@ def _maskings(n: int, samples: int, generator: torch.Generator) -> tuple[Tensor,
     return hidden, hidden * (n / masks[:, None] / samples)
 
 
-def _segments(start: int, end: int, first: int, block: int | None) -> list[tuple[int, int]]:
+def _segments(start: int, end: int, block: int | None) -> list[tuple[int, int]]:
     """The continuation's columns, cut where a block of the model ends; blocks count from the row's first token."""
     if block is None:
         return [(start, end)]
-    cuts = [start, *(c for c in range(first, end, block) if start < c), end]
+    cuts = [start, *(c for c in range(0, end, block) if start < c), end]
     return list(itertools.pairwise(cuts))
 
 
@@ -121,12 +125,13 @@ def _log_probabilities(
     rows = len(masked)
     tokens = canvas.tokens.expand(rows, -1).clone()
     truth = tokens[:, left:right].clone()
-    tokens[:, left:end] = torch.where(masked, canvas.mask_id, tokens[:, left:end])
+    tokens[:, left:end] = tokens[:, left:end].masked_fill(masked, canvas.blank_id)
     valid, positions = canvas.valid.expand(rows, -1), canvas.positions.expand(rows, -1)
     condition = backbone.select(conditioning, torch.zeros(rows, dtype=torch.long, device=tokens.device))
-    hidden = backbone.forward(tokens, valid, condition, positions=positions)
-    logits = backbone.project(hidden[:, left:right]).float()
-    logits[..., canvas.mask_id] = -torch.inf
+    more = {"previous": None} if backbone.feeds_back else {}
+    out = backbone.forward(tokens, valid, condition, positions=positions, **more)
+    logits = backbone.project(out.hidden[:, left:right]).float()
+    logits[..., backbone.mask_id] = -torch.inf
     return logits.log_softmax(-1).gather(-1, truth[..., None])[..., 0]
 
 

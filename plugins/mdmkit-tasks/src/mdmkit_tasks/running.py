@@ -94,7 +94,7 @@ def run_cell(
         shares = {"calls": calls / len(rows), "seconds": (time.perf_counter() - began) / len(rows)}
         lines = [
             _line(row, seeds[row.index // count], row.index % count, judging, shares | {"memory": peak.read()})
-            for row in rows
+            for row in sorted(rows, key=lambda row: row.index)  # they come as they finish
         ]
         cell.add(lines)
         told(lines)

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from mdmkit import Reach
 
-
-def keys(columns: Tensor, reach: Reach | None) -> Tensor:
-    """Of values [M, T] for every column, those of the keys in their order: frozen left, window, frozen right."""
-    if reach is None:
-        return columns
-    return torch.cat([columns[:, part] for part in (reach.left, reach.columns, reach.right)], 1)
-
-
-def attention_mask(valid: Tensor, block: int | None, reach: Reach | None = None) -> Tensor:
-    """bool [M, 1, L, S]: which keys each of L queries attends to.
+def attention_mask(valid: Tensor, positions: Tensor, block: int | None, readable: Tensor | None = None) -> Tensor:
+    """bool [M, 1, L, K]: which keys each of L queries attends to.
 
     Args:
-        valid: bool [M, T]; padding, on the left, is attended to by nobody. What padding itself attends to is read by
+        valid: bool [M, L]; a column that is not valid is attended to by nobody. What it attends to itself is read by
             nobody, and it attends to everything, since a softmax over nothing is no number.
+        positions: int64 [M, L]; each query's column in its row.
         block: length of the blocks, counted from each row's first token, whose positions see one another and what is
             left of them; None: everybody sees everybody.
-        reach: the columns of the forward; None: all.
+        readable: bool [M, K]; the row's columns 0 to K − 1 that are keys; None: the keys are the L columns themselves.
     """
-    window = slice(None) if reach is None else reach.columns
-    mask = keys(valid, reach)[:, None] | ~valid[:, window, None]
+    columns = positions
+    if readable is not None:
+        columns = torch.arange(readable.shape[1], device=valid.device).expand_as(readable)
+    mask = (valid if readable is None else readable)[:, None]
     if block is not None:
-        index = (valid.long().cumsum(1) - 1).clamp_min(0) // block
-        behind = keys(index, reach)[:, None] > index[:, window, None]
-        mask = mask & ~(behind & valid[:, window, None])
-    else:
-        mask = mask.expand(-1, valid[:, window].shape[1], -1)
-    return mask[:, None]
+        mask = mask & (columns[:, None] // block <= positions[:, :, None] // block)
+    return (mask | ~valid[:, :, None])[:, None]

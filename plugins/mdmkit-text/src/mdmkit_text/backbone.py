@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit import Backbone, Canvas, MdmkitError, Prompt, lay_out, unknown
+from mdmkit import Backbone, Canvas, MdmkitError, Output, Prompt, lay_out, unknown
 from mdmkit_text import reference, wrapped
 from mdmkit_text.encoder import Encoder
 from mdmkit_text.families import family_of, split_family
@@ -23,7 +23,7 @@ from mdmkit_text.weights import load_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mdmkit import Plan
+    from mdmkit import Plan, View
     from mdmkit_text.families.family import Family
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -37,6 +37,8 @@ class TextBackbone(Backbone):
     tokenizer: a text that holds its mask token is an infill. Beside the weights a directory may hold `mdmkit.json`,
     see `mdmkit_text.manifest`.
     """
+
+    mask_id: int
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class TextBackbone(Backbone):
         # A model may count its masks by id (ESM does), so padding must be anything else.
         self.pad_id = pad_id if pad_id is not None and pad_id != mask_id else int(mask_id == 0)
         self.network = Network(model, self._trial_ids(model.config.vocab_size), self.pad_id, block)
+        self.pads = self.network.padded
         self.caches = family.caches if self.network.freezes else frozenset({"none"})
         self.cache = "block" if "block" in self.caches else "none"
         self.vocab, self.device = self.network.vocab, model.device
@@ -190,9 +193,16 @@ class TextBackbone(Backbone):
         return canvas, None
 
     def forward(
-        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
-    ) -> Tensor:
-        return self.family.align(self.network.forward(tokens, valid, positions, cache), positions)
+        self,
+        tokens: Tensor,
+        valid: Tensor,
+        conditioning: Any,
+        *,
+        positions: Tensor,
+        cache: View | None = None,
+        **more: Any,
+    ) -> Output:
+        return Output(self.family.align(self.network.forward(tokens, valid, positions, cache), positions))
 
     def project(self, hidden: Tensor) -> Tensor:
         return self.network.project(hidden)

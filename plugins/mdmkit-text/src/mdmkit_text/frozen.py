@@ -1,16 +1,21 @@
 """Frozen columns as keys and values: how transformers' attention reads them without a change to any model class.
 
 A model's attention hands its new keys and values to a cache layer and attends to what it gets back. This one gives
-back the frozen ones left of the window, the new ones, and the frozen ones right of it. Keys carry their rotary position
+back each row's stored columns in their order, with the new ones in their places. Keys carry their rotary position
 already, so the order of columns is all that has to be kept.
+
+Behind the last column of the store, and of what is given back, stands one more: what is to be written nowhere, such as
+the columns that only fill a batch up, goes there. Nothing reads it, and no row has to be sorted out on the host.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
@@ -18,44 +23,92 @@ if TYPE_CHECKING:
     from mdmkit import View
 
 
-class FrozenLayer(CacheLayerMixin):
-    """One layer's keys and values [M, heads, columns, D] around the window of a forward."""
+class _Places:
+    """Where the columns of one forward go, in every layer alike."""
 
-    def __init__(self, view: View, layer: int):
+    def __init__(self, view: View):
+        self.view = view
+
+    @property
+    def keys(self) -> int:
+        """K, how many keys attention gets."""
+        return self.view.readable.shape[1] if self.view.reads else self.view.live.shape[1]
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """int64 [M, L]."""
+        return self.view.start[:, None] + torch.arange(self.view.live.shape[1], device=self.view.start.device)
+
+    @cached_property
+    def stored(self) -> Tensor:
+        """int64 [M, L]: the columns of the store that are written; −1, the last, for what is not kept."""
+        return torch.where(self.view.live & self.view.keep[:, None], self.columns, -1)
+
+    @cached_property
+    def read(self) -> Tensor:
+        """int64 [M, 1, L, 1]: the keys that the new columns are; K, one behind the last, for those that are none."""
+        return torch.where(self.view.live, self.columns, self.keys)[:, None, :, None]
+
+
+class FrozenLayer(CacheLayerMixin):
+    """One layer's keys and values [M, heads, columns, D]: the frozen ones and those of a forward."""
+
+    def __init__(self, places: _Places, layer: int):
         super().__init__()
-        self._view, self._layer = view, layer
+        self._places, self._view, self._layer = places, places.view, layer
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing to prepare: the store is made by the first forward that keeps something."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Put the frozen columns around the new ones, and keep the new ones where the forward is to be remembered."""
+        """Put the new columns among the frozen ones, and keep those that the forward is to be remembered by."""
         new = key_states, value_states
-        view, reach = self._view, self._view.reach
-        if view.keep:
-            stored = view.store.get(self._layer)
-            if stored is None:
-                # Zeros, since attention's weight of 0 for padding that was never computed must not meet a NaN.
-                stored = tuple(each.new_zeros(view.size, each.shape[1], view.width, each.shape[3]) for each in new)
-                view.store[self._layer] = stored
-            for kept, each in zip(stored, new, strict=True):
-                kept[view.slots, :, reach.columns] = each
-        around = [side for side in (reach.left, reach.right) if side.stop > side.start]
-        if not around:
+        if not self._view.reads and self._view.keeps is False:
             return new
-        return self._around(0, key_states), self._around(1, value_states)
+        stored = self._store(new)
+        if self._view.keeps is not False:
+            for kept, each in zip(stored, new, strict=True):
+                self._keep(kept, each)
+        if not self._view.reads:
+            return new
+        return self._among(stored[0], key_states), self._among(stored[1], value_states)
 
-    def _around(self, which: int, new: Tensor) -> Tensor:
-        stored, reach, slots = self._view.store[self._layer][which], self._view.reach, self._view.slots
-        left, right = (stored[:, :, side].index_select(0, slots) for side in (reach.left, reach.right))
-        return torch.cat((left, new, right), 2)
+    def _store(self, new: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The layer's store, made where there is none, and widened where a longer row has joined."""
+        store, view = self._view.store, self._view
+        stored = store.get(self._layer)
+        if stored is None:
+            # Zeros, since attention's weight of 0 for padding that was never computed must not meet a NaN.
+            stored = tuple(each.new_zeros(view.size, each.shape[1], view.width + 1, each.shape[3]) for each in new)
+            store[self._layer] = stored
+        more = view.width + 1 - stored[0].shape[2]
+        if more > 0:
+            stored = tuple(functional.pad(each, (0, 0, 0, more)) for each in stored)
+            store[self._layer] = stored
+        return stored
+
+    def _keep(self, kept: Tensor, new: Tensor) -> None:
+        view = self._view
+        if view.keeps and view.span is not None:
+            kept[view.slots, :, view.span] = new
+        else:
+            kept[view.slots[:, None], :, self._places.stored] = new.transpose(1, 2)
+
+    def _among(self, kept: Tensor, new: Tensor) -> Tensor:
+        view, keys = self._view, self._places.keys
+        if view.span is not None:
+            among = kept[:, :, :keys].index_select(0, view.slots)
+            among[:, :, view.span] = new
+            return among
+        among = kept[:, :, : keys + 1].index_select(0, view.slots)
+        return among.scatter_(2, self._places.read.expand_as(new), new)[:, :, :keys]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
-        reach = self._view.reach
-        return reach.left.stop - reach.left.start + reach.right.stop - reach.right.start
+        """Keys beside the new ones: with those of the forward they are all that attention gets."""
+        return self._places.keys - self._view.live.shape[1]
 
     def get_max_length(self) -> int:
         return -1
@@ -67,4 +120,5 @@ class FrozenLayer(CacheLayerMixin):
 
 def frozen_cache(view: View, layers: int) -> Cache:
     """Build what a transformers model of so many layers takes as its cache."""
-    return Cache(layers=[FrozenLayer(view, layer) for layer in range(layers)])
+    places = _Places(view)
+    return Cache(layers=[FrozenLayer(places, layer) for layer in range(layers)])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mdmkit import MdmkitError, Reach, View
+from mdmkit import MdmkitError, View
 from mdmkit_text.attention import attention_mask
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Network:
         offset: what is added to a token's place in its row to give `position_ids`: 0, or where the table of positions
             starts (RoBERTa and its kin: the padding index + 1); None: the class takes no positions.
         split: whether the head runs apart from the trunk; where it does not, hidden states are the logits themselves.
-        padded: whether padding leaves a row as it is; where it does not, only rows of one length run together.
+        padded: whether padding leaves a row as it is; where it does not, only rows of one length may run together.
         freezes: whether columns can stand frozen, as `mdmkit_text.frozen` has it.
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
@@ -65,21 +65,13 @@ class Network:
         self.max_length = self._limit and self._limit - (self.offset or 0)
 
     def forward(self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None = None) -> Tensor:
-        """Compute hidden states [M, L, D] from tokens and positions int64 [M, L] and valid bool [M, T].
+        """Compute hidden states [M, L, D] from tokens and positions int64 [M, L] and valid bool [M, L].
 
-        L is T, or with `view` the columns that it says.
+        L is a whole row, or with `view` the columns that it says. Where `padded` is False every column must be valid.
         """
-        if view is not None:
-            return self._run_frozen(tokens, valid, positions, view)
-        if self.padded:
+        if view is None:
             return self._run(tokens, valid, positions)
-        starts = valid.long().argmax(1)
-        rows, parts = [], []
-        for start in starts.unique().tolist():
-            rows.append((starts == start).nonzero()[:, 0])
-            alike = (each[rows[-1], start:] for each in (tokens, valid, positions))
-            parts.append(nn.functional.pad(self._run(*alike), (0, 0, start, 0)))
-        return torch.cat(parts)[torch.cat(rows).argsort()]
+        return self._run_frozen(tokens, valid, positions, view)
 
     def project(self, hidden: Tensor) -> Tensor:
         """Compute logits [..., V] from hidden states [..., D]."""
@@ -89,28 +81,30 @@ class Network:
         return self._head(inputs_embeds=rows).logits.reshape(*hidden.shape[:-1], -1)
 
     def _run(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
-        # Some classes read tokens behind the mask's back: ESM counts masks by id, in the padding too.
-        given = {"input_ids": tokens.masked_fill(~valid, self._pad_id)}
+        given: dict[str, Any] = {}
         if self.block is not None:
-            given["attention_mask"] = self._mask(attention_mask(valid, self.block))
+            given["attention_mask"] = self._mask(attention_mask(valid, positions, self.block))
         elif "attention_mask" in self._takes:
             given["attention_mask"] = valid.long()
-        return self._call(given, positions)
+        return self._call(given, tokens, valid, positions)
 
     def _run_frozen(self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View) -> Tensor:
         from mdmkit_text.frozen import frozen_cache
 
+        readable = view.readable if view.reads else None
         given: dict[str, Any] = {
-            "input_ids": tokens.masked_fill(~valid[:, view.reach.columns], self._pad_id),
-            "attention_mask": self._mask(attention_mask(valid, self.block, view.reach)),
+            "attention_mask": self._mask(attention_mask(valid, positions, self.block, readable)),
             str(self._cache_name): frozen_cache(view, self.model.config.num_hidden_layers),
             "use_cache": True,
         }
-        return self._call(given, positions)
+        return self._call(given, tokens, valid, positions)
 
-    def _call(self, given: dict[str, Any], positions: Tensor) -> Tensor:
+    def _call(self, given: dict[str, Any], tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
+        # Some classes read tokens behind the mask's back: ESM counts masks by id, in the padding too.
+        given["input_ids"] = tokens.masked_fill(~valid, self._pad_id)
         if self.offset is not None:
-            given["position_ids"] = positions + self.offset
+            # What only fills a batch up may lie beyond the table of positions.
+            given["position_ids"] = positions.masked_fill(~valid, 0) + self.offset
         return self.model.base_model(**given)[0] if self.split else self.model(**given).logits
 
     def _mask(self, allowed: Tensor) -> Tensor:
@@ -154,9 +148,8 @@ class Network:
             self.offset = best if shifted(best) <= bound else None
         self.split = self._head is not None
         self.split = self.split and error(lambda: self.project(self._run(*alone))) <= bound
-        left = nn.functional.pad
-        padded = [left(each, (_PADDING, 0)) for each in alone]
-        self.padded = error(lambda: self.project(self._run(*padded))[:, _PADDING:]) <= bound
+        tokens, valid, positions = (nn.functional.pad(each, (0, _PADDING)) for each in alone)
+        self.padded = error(lambda: self.project(self._run(tokens, valid, positions))[:, :length]) <= bound
         self._must_look_ahead(*alone)
         # Layers that see a stretch only have masks of their own, and the whole row's would be put in their place.
         kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
@@ -166,16 +159,31 @@ class Network:
     def _refrozen(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
         """The whole row's hidden states, its middle computed again between frozen ends."""
         width = tokens.shape[1]
-        middle, nothing = slice(width // 3, width - width // 3), slice(0, 0)
+        whole, middle = slice(0, width), slice(width // 3, width - width // 3)
         store: dict[Any, Any] = {}
 
-        def view(reach: Reach, keep: bool) -> View:
-            return View(store, tokens.new_zeros(1), 1, width, reach, keep)
+        def run(span: slice) -> Tensor:
+            frozen = valid.clone()
+            frozen[:, span] = False
+            keep = span == whole
+            view = View(
+                store=store,
+                slots=tokens.new_zeros(1),
+                size=1,
+                width=width,
+                start=tokens.new_full((1,), span.start),
+                live=valid[:, span],
+                seen=frozen,
+                readable=valid,
+                keep=valid.new_full((1,), keep),
+                span=span,
+                reads=not keep,
+                keeps=keep,
+            )
+            return self._run_frozen(tokens[:, span], valid[:, span], positions[:, span], view)
 
-        whole = self._run_frozen(tokens, valid, positions, view(Reach(nothing, slice(0, width), nothing), True))
-        reach = Reach(slice(0, middle.start), middle, slice(middle.stop, width))
-        again = self._run_frozen(tokens[:, middle], valid, positions[:, middle], view(reach, False))
-        return torch.cat((whole[:, : middle.start], again, whole[:, middle.stop :]), 1)
+        first, again = run(whole), run(middle)
+        return torch.cat((first[:, : middle.start], again, first[:, middle.stop :]), 1)
 
     def _starts(self) -> tuple[int, ...]:
         """Where a table of positions may start: at 0, after the padding index, at 2 (MPNet, whatever its padding)."""

@@ -50,9 +50,8 @@ def picture(sampler: Sampler, backbone: Backbone, path: Path) -> None:
     panels = []
 
     class Film(LiveView):
-        def draw(self, canvas: list[list[int]]) -> None:
-            panels.append(self.panel(canvas))
-            self.before = canvas
+        def draw(self) -> None:
+            panels.append(self.panel())
 
     mdmkit.decode(sampler, backbone, list(backbone.samples), observers=[Film(console, len(backbone.samples))])
     for share in range(4):

@@ -28,7 +28,7 @@ class _Infilling(Task):
         wanted = asked.count("_")
         try:
             canvas, _ = backbone.encode([Prompt(text=asked)], Plan())
-            found = int(canvas.masked.sum()) if bool(canvas.infill.all()) else 0
+            found = int(canvas.open.sum()) if bool(canvas.infill.all()) else 0
         except MdmkitError:
             found = 0
         if found != wanted:

@@ -10,5 +10,5 @@ class Neighbour:
     bonus: float = 0.1
 
     def __call__(self, step):
-        known = pad((step.canvas.valid & ~step.canvas.masked).float(), (1, 1))
-        return step.confidence + self.bonus * (known[:, :-2] + known[:, 2:])[:, step.span]
+        known = pad((step.canvas.valid & ~step.canvas.open).float(), (1, 1))
+        return step.confidence + self.bonus * step.window(known[:, :-2] + known[:, 2:])

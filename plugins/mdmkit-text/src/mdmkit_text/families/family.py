@@ -83,8 +83,8 @@ BLOCK_CACHES = frozenset({"none", "block"})
 def shifted(hidden: Tensor, positions: Tensor) -> Tensor:
     """Undo a shift by one: the state behind position i − 1 is what speaks of position i.
 
-    Position 0 has no left neighbour and keeps its own, as the references have it. Behind left padding the column to
-    the left is no neighbour either. A window needs the state to the left of it as well: see `Backbone.lead`.
+    Position 0 has no left neighbour and keeps its own, as the references have it. A window needs the state to the left
+    of it as well: see `Backbone.lead`.
     """
     return torch.where((positions == 0)[..., None], hidden, hidden.roll(1, 1))
 

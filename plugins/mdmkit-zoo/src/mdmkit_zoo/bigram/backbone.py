@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdmkit import Backbone, Canvas, MdmkitError, Prompt, lay_out, unknown
+from mdmkit import Backbone, Canvas, MdmkitError, Output, Prompt, lay_out, unknown
 from mdmkit_zoo.bigram.chain import Chain
 from mdmkit_zoo.bigram.smoothing import witten_bell
 from mdmkit_zoo.bigram.text import MASK, join, split
@@ -40,6 +40,8 @@ class Bigram(Backbone):
         initial: [V], the distribution of the first word; the stationary one where None.
         words: the V words; `w0`, `w1`, … where None.
     """
+
+    mask_id: int
 
     def __init__(
         self,
@@ -120,9 +122,9 @@ class Bigram(Backbone):
         return join([self.render(i) for i in ids])
 
     def forward(
-        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None
-    ) -> Tensor:
-        return self.chain.marginals(tokens, valid)
+        self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None, **more: Any
+    ) -> Output:
+        return Output(self.chain.marginals(tokens, valid))
 
     def project(self, hidden: Tensor) -> Tensor:
         return F.pad(hidden, (0, 1), value=NEVER)

@@ -1,0 +1,75 @@
+"""Each row's window: the columns of the block that it is in, gathered so that all rows share one width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Window:
+    """Columns start + 0 … start + W − 1 of each of B rows.
+
+    Attributes:
+        start: int64 [B].
+        member: bool [B, W]; the columns that belong to the row's own block. The others stand there only because
+            another row's block is wider.
+        same: the start, where all rows share it: then a slice does for a gather.
+    """
+
+    start: Tensor
+    member: Tensor
+    same: int | None
+
+    @classmethod
+    def of(cls, spans: Sequence[tuple[int, int]], device: torch.device) -> Window:
+        """The window over blocks [start, stop), one a row."""
+        width = max(1, *(stop - start for start, stop in spans))
+        numbers = torch.tensor(spans, device=device)
+        start, size = numbers[:, 0], numbers[:, 1] - numbers[:, 0]
+        member = torch.arange(width, device=device) < size[:, None]
+        same = spans[0][0] if all(span[0] == spans[0][0] for span in spans) else None
+        return cls(start, member, same)
+
+    @property
+    def width(self) -> int:
+        return self.member.shape[1]
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """int64 [B, W]."""
+        return self.start[:, None] + torch.arange(self.width, device=self.start.device)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Gather any [B, T, …] into [B, W, …]; at columns beyond the last one, which are nobody's members, anything."""
+        if self.same is not None:
+            return x[:, self.same : self.same + self.width]
+        columns = self.columns.clamp_max(x.shape[1] - 1)
+        return x.gather(1, columns.view(*columns.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
+
+    def put(self, x: Tensor, w: Tensor) -> Tensor:
+        """Give x [B, T, …] with w [B, W, …] at the row's own columns; what stands elsewhere stays."""
+        member = self.member.view(*self.member.shape, *[1] * (x.dim() - 2))
+        inside = torch.where(member, w.to(x.dtype), self(x))
+        if self.same is not None:
+            out = x.clone()
+            out[:, self.same : self.same + self.width] = inside
+            return out
+        index = self.columns.view(*self.columns.shape, *[1] * (x.dim() - 2)).expand_as(inside)
+        return x.scatter(1, index, inside)
+
+    def write(self, x: Tensor, where: Tensor, w: Tensor) -> None:
+        """Write w [B, W] into x [B, T] itself, at the columns bool [B, W]."""
+        if self.same is not None:
+            inside = x[:, self.same : self.same + self.width]
+            inside.copy_(torch.where(where, w.to(x.dtype), inside))
+        else:
+            x.scatter_(1, self.columns, torch.where(where, w.to(x.dtype), x.gather(1, self.columns)))
+
+    def at(self, rows: Tensor) -> Window:
+        """The windows of other rows, int64 [M], in their order."""
+        return Window(self.start[rows], self.member[rows], self.same)

@@ -1,0 +1,158 @@
+"""The end of a step: commit, trace, cursor, and which rows go on, change blocks, or leave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mdmkit.canvas.trace import Written
+from mdmkit.loop import checks, stopping
+from mdmkit.loop.checks import Guarded
+from mdmkit.loop.leaving import leave
+from mdmkit.loop.looking import leftmost
+
+if TYPE_CHECKING:
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.loop.choosing import Choice
+    from mdmkit.loop.looking import Seen
+    from mdmkit.loop.state import State
+    from mdmkit.stage.step import Step
+
+
+def commit(state: State, chosen: Choice) -> Canvas:
+    """Write the chosen actions.
+
+    Raises:
+        MdmkitError: the commit fails, or returns no canvas of these rows.
+    """
+    with Guarded(state.sampler, "commit", state.latest):
+        canvas = state.sampler.commit(chosen.step, chosen.actions, chosen.choice)
+    checks.check_canvas(state.sampler, canvas, chosen.step)
+    return canvas
+
+
+def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
+    """Take over what a step did: its canvas, its trace, the rows' cursors and beliefs; rows that ended leave."""
+    step, actions, choice = chosen.step, chosen.actions, chosen.choice
+    flags = checks.of_commit(state.sampler, step, actions, choice, canvas)
+    code = seen.code | (checks.packed([*[None] * 5, *flags]) if any(f is not None for f in flags) else 0)
+    _record(state, chosen, canvas)
+    if state.sampler.search is None:
+        state.watchers.step(step, actions, choice)
+
+    taken = step.taken + actions.spent(choice) * step.active
+    cursor = {"tick": step.tick + step.active, "taken": taken}
+    if state.lingers and step.patience is not None:
+        full, changed = ~step.open.any(1), (canvas.tokens != step.canvas.tokens).any(1)
+        cursor["patience"] = torch.where(full, torch.where(changed, step.patience - 1, 0), step.patience)
+    after = step.after(canvas, **cursor)
+    state.write_rows(canvas, cursor)
+    _carry_beliefs(state, chosen, seen)
+
+    rows = state.rows_of_step
+    for row in rows:
+        state.places[row].steps += 1
+        state.places[row].ticks += 1
+    decided = state.compares and not (seen.compared or state.rewrites or state.sampler.search is not None)
+    facts = _by_plan(state, seen) if decided else _ask(state, after, code, seen)
+    _go_on(state, rows, facts, decided, seen)
+
+
+def _record(state: State, chosen: Choice, canvas: Canvas) -> None:
+    step = chosen.step
+    now, before = step.window(canvas.tokens), step.window(step.canvas.tokens)
+    written = ((now != before) | step.open) & ~step.window(canvas.open) & step.member
+    place = chosen.actions.take(chosen.choice)[0]
+    fact = Written(
+        written=written,
+        confidence=step.belief.logp_of(now[..., None])[..., 0].exp(),
+        entropy=step.belief.entropy,
+        cost=torch.where(place, step.belief.entropy.double(), 0.0).sum(1),
+    )
+    choice = chosen.choice if state.compares else None
+    most = max(state.places[row].ticks for row in state.rows_of_step)
+    state.trace.record(state.partial_index, step.where, step.active, fact, choice, chosen.values, most)
+
+
+def _carry_beliefs(state: State, chosen: Choice, seen: Seen) -> None:
+    """What was seen of the chosen states, and of rows that had no belief, is what the next step reads."""
+    if not state.compares:
+        if not state.backbone.feeds_back:  # else the next forward reads what this one gave
+            state.hidden = None
+        return
+    if seen.hidden is None or seen.flat is None:
+        return
+    total, n = len(state.tick), chosen.actions.place.shape[1]
+    device = chosen.choice.device
+    slot = torch.zeros(chosen.step.rows * n, dtype=torch.long, device=device)
+    slot[seen.flat] = torch.arange(len(seen.flat), device=device)
+    source = torch.zeros(total, dtype=torch.long, device=device)
+    source[state.index_of_step] = slot[chosen.source]
+    if seen.others:
+        p = state.particles
+        rows = [row * p + k for row in seen.others for k in range(p)]
+        source[torch.tensor(rows, device=device)] = torch.arange(len(rows), device=device) + len(seen.flat)
+    state.hidden = seen.hidden.at(source)
+
+
+def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]:
+    """What the host must know of each row, in one transfer: code, rule that ends it, still in its block, first open."""
+    over = stopping.ask(state, after, seen.several if seen.over is not None else None)
+    if over is None:
+        over = torch.zeros_like(code)
+    if seen.over is not None and seen.several is not None:
+        over = torch.where(seen.several, over, seen.over)
+    done = state.done if state.partial_index is None else state.done[state.partial_index]
+    over = torch.where(done > 0, done, over)
+    if state.sampler.search is not None:
+        state.set_done(over)
+    stays = after.open.any(1)
+    if state.lingers and after.patience is not None:
+        stays = stays | (after.patience > 0)
+    return torch.stack((code, over, stays.long(), leftmost(after.canvas.open)), 1).tolist()
+
+
+def _by_plan(state: State, seen: Seen) -> list[list[int]]:
+    """The same of rows whose next state was clear before the forward: nothing is left to ask."""
+    over = torch.zeros_like(seen.code) if seen.over is None else seen.over
+    out = []
+    for b, (code, ends) in enumerate(torch.stack((seen.code, over), 1).tolist()):
+        block = seen.lone.get(b)
+        row = state.rows_of_step[b]
+        stays = block is state.places[row].block
+        out.append([code, ends, int(stays), state.canvas.tokens.shape[1] if block is None else block.start])
+    return out
+
+
+def _go_on(state: State, rows: list[int], facts: list[list[int]], decided: bool, seen: Seen) -> None:
+    """Let each row stay in its block, enter its next one, or leave."""
+    p, width = state.particles, state.canvas.tokens.shape[1]
+    gone: list[tuple[int, int, int]] = []
+    entered: list[int] = []
+    for i, row in enumerate(rows):
+        place, own = state.places[row], facts[i * p : (i + 1) * p]
+        code = next((fact[0] for fact in own if fact[0]), 0)
+        alive = [fact for fact in own if not fact[1] and (fact[2] or fact[3] < width)]
+        if code == checks.LOOKAHEAD_ODD and checks.model_is_odd(seen.look, slice(i * p, (i + 1) * p)):
+            code = checks.MODEL_ODD
+        if not code and alive and checks.is_endless(place.steps, place.block):
+            code = checks.ENDLESS
+        if code or not alive:
+            gone.append((row, code, max(fact[1] for fact in own)))
+            continue
+        known = i in seen.lone  # its next state was looked at before the commit
+        if any(fact[2] for fact in alive):
+            place.afresh = state.cache.due_for_refresh(place.steps) and not known
+            place.believed = state.compares and not state.rewrites and not place.afresh
+        else:
+            place.enter(place.blocks.at(min(fact[3] for fact in alive)))
+            place.believed, place.afresh = known, not known
+            entered += [row * p + k for k in range(p)]
+    for row in seen.others:
+        state.places[row].believed = True
+    if entered:
+        state.enter_block(entered)
+    if gone:
+        leave(state, gone)

@@ -1,0 +1,109 @@
+"""How states share forwards: which go together, and over which columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mdmkit.model.cache import Reach
+
+# Tokens (rows times columns) that one forward may hold; larger batches of states are split.
+FORWARD_TOKENS = 1 << 16
+# Sharing a forward may compute this many times the columns that are needed; beyond it there are two forwards.
+SHARING = 1.25
+
+
+def share_out(reaches: Sequence[Reach], pads: bool) -> list[list[int]]:
+    """Share states out over forwards: one, or two where those that compute a window and those that compute more differ.
+
+    A model that cannot pad runs once per length. What is larger than `FORWARD_TOKENS` is split.
+    """
+    everyone = list(range(len(reaches)))
+    if not pads:
+        groups = [[i for i in everyone if reaches[i].stop == size] for size in sorted({r.stop for r in reaches})]
+    else:
+        groups = _by_kind(reaches, everyone)
+    out = []
+    for group in groups:
+        size = max(1, FORWARD_TOKENS // max(1, *(reaches[i].stop - reaches[i].start for i in group)))
+        out += [group[start : start + size] for start in range(0, len(group), size)]
+    return out
+
+
+def _by_kind(reaches: Sequence[Reach], everyone: list[int]) -> list[list[int]]:
+    wide = [i for i in everyone if reaches[i].keep]
+    if not wide or len(wide) == len(everyone):
+        return [everyone]
+    sizes = [reach.stop - reach.start for reach in reaches]
+    if len(sizes) * max(sizes) <= SHARING * sum(sizes):
+        return [everyone]
+    return [[i for i in everyone if not reaches[i].keep], wide]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The columns of one forward of M states; L columns each.
+
+    Attributes:
+        start: int64 [M].
+        columns: int64 [M, L].
+        length: L.
+        span: the columns, where all states share them.
+        full: whether every state computes all L.
+        inside: bool [M, L]; the columns that each computes.
+        seen, readable: bool [M, S]: frozen columns that it reads, and all that it may read.
+        keep: bool [M].
+        reads, keeps: see `View`.
+    """
+
+    start: Tensor
+    columns: Tensor
+    length: int
+    span: slice | None
+    full: bool
+    inside: Tensor
+    seen: Tensor
+    readable: Tensor
+    keep: Tensor
+    reads: bool
+    keeps: bool | None
+
+    @classmethod
+    def over(cls, reaches: Sequence[Reach], width: int, device: torch.device) -> Call:
+        """The call that computes these reaches, in rows of `width` columns."""
+        numbers = torch.tensor(
+            [(r.start, r.stop, r.left, r.length if r.right is None else r.right, r.length, r.keep) for r in reaches],
+            device=device,
+        )
+        start, stop, left, right, length, keep = numbers.unbind(1)
+        size = max(r.stop - r.start for r in reaches)
+        columns = start[:, None] + torch.arange(size, device=device)
+        alike = len({r.start for r in reaches}) == 1 and reaches[0].start + size <= width
+        span = slice(reaches[0].start, reaches[0].start + size) if alike else None
+        inside = columns < stop[:, None]
+        keys = torch.arange(max(r.last for r in reaches), device=device)
+        seen = (keys < left[:, None]) | ((keys >= right[:, None]) & (keys < length[:, None]))
+        readable = seen | ((keys >= start[:, None]) & (keys < stop[:, None]))
+        kept = [r.keep for r in reaches]
+        return cls(
+            start=start,
+            columns=columns,
+            length=size,
+            span=span,
+            full=all(r.stop - r.start == size for r in reaches),
+            inside=inside,
+            seen=seen,
+            readable=readable,
+            keep=keep.bool(),
+            reads=any(r.left or r.right is not None for r in reaches),
+            keeps=True if all(kept) else None if any(kept) else False,
+        )
+
+    def take(self, x: Tensor) -> Tensor:
+        """Of values [M, T] those of the computed columns, [M, L]; beyond the last column anything."""
+        if self.span is not None:
+            return x[:, self.span]
+        return x.gather(1, self.columns.clamp_max(x.shape[1] - 1))

@@ -1,0 +1,176 @@
+"""Whether the parts keep their promises: one flag per promise and row on the device, read with the next transfer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.errors import MdmkitError, RowError
+from mdmkit.stage.traits import trait
+from mdmkit.stage.write import Write
+
+if TYPE_CHECKING:
+    from mdmkit.canvas.blocks import Block
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.loop.sampler import Sampler
+    from mdmkit.stage.actions import Actions
+    from mdmkit.stage.look import Look
+    from mdmkit.stage.step import Step
+
+# What each bit says, in the order in which culprits are looked for, and the kind of part that is to blame.
+PROMISES: tuple[tuple[str | None, str], ...] = (
+    (None, "the model's logits are not numbers (NaN)"),
+    ("score", "gave scores that are not numbers (NaN)"),
+    ("select", "filled no position, though the row has open ones"),
+    ("select", "filled a position that is not open"),
+    ("lookahead", "gave values that are not numbers (NaN)"),
+    ("commit", "changed a position outside the row's own block, or one that is not to be filled"),
+    ("commit", "left something else than the action as written: a commit that does so needs `rewrites = True`"),
+    ("commit", "wrote the mask's id as a token: to open a position again it calls canvas.reopened(place)"),
+    ("search", "moved a particle to one of another row, or to an alternative that is not live"),
+    ("commit", "still leaves positions open after more steps than any plan takes"),
+)
+# Steps that a block may take for each of its columns, beside those of its plan: a commit that takes tokens back needs
+# more than one, and one that never lets go would go on forever.
+STEPS_PER_COLUMN = 20
+MODEL_ODD, LOOKAHEAD_ODD, ENDLESS = 1 << 0, 1 << 4, 1 << (len(PROMISES) - 1)
+
+
+def is_endless(steps: int, block: Block) -> bool:
+    """Whether a row has made so many steps in a block that it will never be full."""
+    return steps >= STEPS_PER_COLUMN * (block.stop - block.start) + len(block.targets) + 100
+
+
+def model_is_odd(look: Look | None, rows: slice) -> bool:
+    """Whether a lookahead saw logits that are no numbers: what it made of them is the model's fault."""
+    if look is None:
+        return False
+    odd = look(lambda belief: belief.entropy).isnan() & look.remaining()
+    return bool(odd[rows].any())
+
+
+def packed(flags: list[Tensor | None]) -> Tensor:
+    """Flags bool [B], one per promise and None where it cannot be broken here, as one number each: int64 [B]."""
+    code: Tensor | None = None
+    for bit, flag in enumerate(flags):
+        if flag is not None:
+            part = flag.long() << bit if bit else flag.long()
+            code = part if code is None else code | part
+    assert code is not None
+    return code
+
+
+def of_proposal(step: Step, scores: Tensor, actions: Actions) -> list[Tensor | None]:
+    """The promises of model, score and select."""
+    open_ = step.open
+    place = actions.place & actions.live[..., None]
+    fills = place & open_[:, None]
+    stuck = open_.any(1) & ~fills.flatten(1).any(1)
+    outside = (place & ~open_[:, None]).flatten(1).any(1)
+    odd = ((step.belief.entropy + scores).isnan() & open_).any(1)
+    return [odd & (step.belief.entropy.isnan() & open_).any(1), odd, stuck, outside]
+
+
+def of_commit(sampler: Sampler, step: Step, actions: Actions, choice: Tensor, after: Canvas) -> list[Tensor | None]:
+    """The promises of the commit."""
+    before, commit = step.canvas, sampler.commit
+    own, mask = step.member & step.window(before.editable | after.editable), before.mask_id
+    now = step.window(after.tokens)
+    content = None
+    if mask is not None:
+        changed = (now != step.window(before.tokens)) & ~step.window(after.open) & own
+        content = (changed & (now == mask)).any(1)
+    if type(commit) is Write:
+        return [None, None, content]
+    if not trait("commit", commit, "rewrites"):
+        plain = Write()(step, actions, choice)
+        other = ((after.tokens != plain.tokens) | (after.open != plain.open)).any(1)
+        return [None, other, content]
+    kept = ~step.spread(own)
+    strange = (((after.tokens != before.tokens) | (after.open != before.open)) & kept).any(1)
+    return [strange, None, content]
+
+
+def broken(sampler: Sampler, code: int, tick: int, row: int) -> RowError:
+    """The error of the first promise that was broken, naming the part, its plugin, the row and the step."""
+    bit = next(bit for bit in range(len(PROMISES)) if code >> bit & 1)
+    kind, reason = PROMISES[bit]
+    return RowError(reason if kind is None else f"{named(sampler, kind)} {reason}", tick, row)
+
+
+def named(sampler: Sampler, kind: str) -> str:
+    """A part as an error names it: its kind, its class, and the plugin that it came with."""
+    part = sampler.config.get("parts", {}).get(kind)
+    origin = f" (of {part['distribution']} {part['version']})" if part else ""
+    return f"{kind} {type(getattr(sampler, kind)).__name__}{origin}"
+
+
+class Guarded:
+    """Runs a part's code: an exception in it becomes one that names the part, its plugin and the step.
+
+    with Guarded(sampler, "score", ticks): scores = sampler.score(step)
+    """
+
+    def __init__(self, sampler: Sampler, kind: str, tick: int):
+        self.sampler, self.kind, self.tick = sampler, kind, tick
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, MdmkitError | AssertionError | torch.OutOfMemoryError):
+            return
+        if isinstance(error, Exception):
+            said = " ".join(str(error).split())
+            raise MdmkitError(
+                f"{named(self.sampler, self.kind)} failed at tick {self.tick} (a row's step, from 0): "
+                f"{type(error).__name__}: {said}. See the part's own code, or run with --debug."
+            ) from error
+
+
+def check_shape(sampler: Sampler, kind: str, result: Any, shape: torch.Size) -> None:
+    """Refuse a stage's result that is no float tensor of the given shape."""
+    if not isinstance(result, Tensor) or result.shape != shape or not result.is_floating_point():
+        raise MdmkitError(
+            f"{named(sampler, kind)} returned {_got(result)}; it must return a float tensor of shape {list(shape)}."
+        )
+
+
+def check_actions(sampler: Sampler, actions: Any, step: Step) -> None:
+    """Refuse what is no Actions of the right shapes and types, or has more alternatives than the select declares."""
+    most = trait("select", sampler.select, "alternatives")
+    b, w = step.open.shape
+    parts = {"place": (torch.bool, 3), "tokens": (torch.int64, 3), "live": (torch.bool, 2)}
+    for name, (dtype, dims) in parts.items():
+        x = getattr(actions, name, None)
+        n = x.shape[1] if isinstance(x, Tensor) and x.dim() == dims else 0
+        if not isinstance(x, Tensor) or x.dtype != dtype or x.shape != ((b, n, w) if dims == 3 else (b, n)):
+            shape = f"[{b}, N, {w}]" if dims == 3 else f"[{b}, N]"
+            raise MdmkitError(
+                f"{named(sampler, 'select')} returned {_got(x)} as {name}; it must return mdmkit.Actions, with {name} "
+                f"{str(dtype).removeprefix('torch.')} {shape}."
+            )
+    n = actions.live.shape[1]
+    if n > most:
+        raise MdmkitError(
+            f"{named(sampler, 'select')} proposed {n} alternatives, and its trait `alternatives` is {most}: it is how "
+            "many it proposes at most."
+        )
+
+
+def check_canvas(sampler: Sampler, canvas: Any, step: Step) -> None:
+    """Refuse what is no Canvas of the step's rows."""
+    tokens = getattr(canvas, "tokens", None)
+    if not isinstance(tokens, Tensor) or tokens.shape != step.canvas.tokens.shape or tokens.dtype != torch.int64:
+        raise MdmkitError(
+            f"{named(sampler, 'commit')} returned {_got(canvas)}; it must return a Canvas of {step.rows} rows, such as "
+            "step.canvas.filled(place, tokens)."
+        )
+
+
+def _got(result: Any) -> str:
+    if isinstance(result, Tensor):
+        return f"{str(result.dtype).removeprefix('torch.')} {list(result.shape)}"
+    return f"a {type(result).__name__}"

@@ -1,0 +1,253 @@
+"""The engine: keeps the loop's rows coming. Prompts are admitted, and rows, or their errors, come out as they end."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mdmkit.canvas.canvas import Canvas, joined
+from mdmkit.canvas.prompt import Prompt
+from mdmkit.canvas.row import Row
+from mdmkit.canvas.trace import Trace
+from mdmkit.errors import MdmkitError
+from mdmkit.loop.finished import row_of
+from mdmkit.loop.left import Left
+from mdmkit.loop.loop import take_step
+from mdmkit.loop.observe import Observer, Watchers
+from mdmkit.loop.state import State
+
+if TYPE_CHECKING:
+    from mdmkit.loop.sampler import Sampler
+    from mdmkit.model.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One prompt as the model has it: encoded once.
+
+    Attributes:
+        canvas: [1, T], on the host.
+        conditioning: what `forward` needs beside it, of this row alone.
+    """
+
+    prompt: Prompt
+    canvas: Canvas
+    conditioning: Any
+
+    @property
+    def columns(self) -> int:
+        return self.canvas.tokens.shape[1]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A row that has come out.
+
+    Attributes:
+        id: what `admit` returned.
+        row: the row, or None.
+        error: why there is none: a `RowError` that names the prompt, or that it was cancelled or out of time.
+    """
+
+    id: int
+    row: Row | None = None
+    error: MdmkitError | None = None
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    id: int
+    encoded: Encoded
+    deadline: float | None
+
+
+class Engine:
+    """Decodes prompts with one sampler and one model, `slots` rows at a time; rows join and leave at any step.
+
+    Args:
+        sampler: a composed sampler.
+        backbone: a loaded model.
+        slots: rows that are decoded together at most.
+        columns: columns of all rows at work together at most, which is what the store of keys grows with; None: no
+            bound. A prompt waits until it fits.
+        observers: told of every row and step; `Watchers` are those that have been told already that decoding begins.
+        first: the first row's id.
+
+    Raises:
+        MdmkitError: the model lacks what the sampler needs.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        backbone: Backbone,
+        slots: int,
+        columns: int | None = None,
+        observers: Iterable[Observer] | Watchers = (),
+        first: int = 0,
+    ):
+        if slots < 1:
+            raise MdmkitError(f"slots={slots}: an engine decodes at least 1 row at a time.")
+        self.sampler, self.backbone, self.columns = sampler, backbone, columns
+        started = isinstance(observers, Watchers)
+        self.watchers = observers if isinstance(observers, Watchers) else Watchers(observers)
+        self.state = State(sampler, backbone, slots, self.watchers)
+        self._waiting: deque[_Waiting] = deque()
+        self._working: dict[int, _Waiting] = {}
+        self._ended: list[Ended] = []
+        self._next = first
+        if not started:
+            self.watchers.start(sampler, backbone)
+
+    @property
+    def calls(self) -> int:
+        """Model calls so far."""
+        return self.state.runner.calls
+
+    @property
+    def busy(self) -> bool:
+        """Whether any row is at work, waits, or has ended and was not handed out yet."""
+        return bool(self._waiting or self._working or self._ended)
+
+    def encode(self, prompt: Prompt) -> Encoded:
+        """Encode one prompt; what `admit` takes.
+
+        Raises:
+            MdmkitError: it cannot be encoded.
+        """
+        canvas, conditioning = self.backbone.encode([prompt], self.sampler.plan)
+        return Encoded(prompt, canvas.to("cpu"), conditioning)
+
+    def admit(self, prompt: Prompt | Encoded, timeout: float | None = None) -> int:
+        """Queue one prompt; it joins as soon as a slot is free.
+
+        Args:
+            prompt: the prompt, or what `encode` made of it.
+            timeout: seconds from now after which the row is given up.
+
+        Returns:
+            The row's id, which counts from `first`.
+
+        Raises:
+            MdmkitError: it cannot be encoded, or would never fit into `columns`.
+        """
+        encoded = prompt if isinstance(prompt, Encoded) else self.encode(prompt)
+        if self.columns is not None and encoded.columns > self.columns:
+            raise MdmkitError(
+                f"prompt {encoded.prompt.index} needs {encoded.columns} columns, and the engine has {self.columns} for "
+                "all rows together. Shorten it, or give the engine more columns."
+            )
+        deadline = None if timeout is None else time.monotonic() + timeout
+        id_, self._next = self._next, self._next + 1
+        self._waiting.append(_Waiting(id_, encoded, deadline))
+        return id_
+
+    def cancel(self, id: int) -> bool:
+        """Give a row up, wherever it is; says whether it was still there. Its slot is free at once."""
+        return self._give_up({id}, "was cancelled")
+
+    def step(self) -> list[Ended]:
+        """Let waiting prompts join, take one step, and hand out what has ended since.
+
+        Raises:
+            MdmkitError: a part of the sampler fails for all rows at once.
+        """
+        self._enforce_deadlines()
+        self._join_waiting()
+        if self.state.busy:
+            take_step(self.state)
+            self._collect()
+        out, self._ended = self._ended, []
+        return out
+
+    def drain(self) -> list[Ended]:
+        """Take steps until nothing is left; hand out all that ended."""
+        out: list[Ended] = []
+        while self.busy:
+            out += self.step()
+        return out
+
+    def abandon(self) -> None:
+        """Give up every row, so that they may begin again elsewhere: nothing of them comes out."""
+        for id_ in self._working:
+            self.watchers.leave(id_, None)
+        self._working, self._waiting, self._ended = {}, deque(), []
+        if self.state.places:
+            self.state.drop(range(len(self.state.places)))
+        self.state.left.clear()
+
+    def _join_waiting(self) -> None:
+        joining: list[_Waiting] = []
+        used = sum(place.length for place in self.state.places)
+        while self._waiting and len(joining) < self.state.free:
+            wants = self._waiting[0].encoded
+            if self.columns is not None and used + wants.columns > self.columns:
+                break
+            one = self._waiting.popleft()
+            self.watchers.admit(one.id, wants.prompt, wants.canvas)
+            self._working[one.id] = one
+            if bool(wants.canvas.open.any()):
+                joining.append(one)
+                used += wants.columns
+            else:  # nothing to fill
+                self._ended.append(self._full(one))
+        if joining:
+            self.state.join(*_together(self.backbone, joining), [one.id for one in joining])
+
+    def _full(self, one: _Waiting) -> Ended:
+        canvas = one.encoded.canvas
+        del self._working[one.id]
+        return self._out(one, Left(one.id, canvas, Trace.blank(1, canvas.tokens.shape[1])))
+
+    def _collect(self) -> None:
+        for left in self.state.take_left():
+            one = self._working.pop(left.id)
+            self._ended.append(self._out(one, left))
+
+    def _out(self, one: _Waiting, left: Left) -> Ended:
+        prompt = one.encoded.prompt
+        if left.error is not None:
+            self.watchers.leave(one.id, None)
+            return Ended(one.id, error=left.error.of_prompt(prompt.index))
+        row = row_of(self.backbone, prompt, one.encoded.canvas, left)
+        self.watchers.leave(one.id, row)
+        return Ended(one.id, row)
+
+    def _enforce_deadlines(self) -> None:
+        now = time.monotonic()
+        every = [*self._waiting, *self._working.values()]
+        late = {one.id for one in every if one.deadline is not None and one.deadline <= now}
+        if late:
+            self._give_up(late, "ran out of time")
+
+    def _give_up(self, ids: set[int], why: str) -> bool:
+        gone = [one for one in self._waiting if one.id in ids]
+        self._waiting = deque(one for one in self._waiting if one.id not in ids)
+        rows = [row for row, place in enumerate(self.state.places) if place.id in ids]
+        joined = [self._working.pop(self.state.places[row].id) for row in rows]
+        if rows:
+            self.state.drop(rows)
+        for one in joined:
+            self.watchers.leave(one.id, None)
+        for one in (*gone, *joined):
+            error = MdmkitError(f"prompt {one.encoded.prompt.index} {why}.")
+            self._ended.append(Ended(one.id, error=error))
+        return bool(gone or joined)
+
+
+def _together(backbone: Backbone, waiting: list[_Waiting]) -> tuple[Canvas, Any]:
+    """Several prompts on one canvas, with the conditioning of all of them."""
+    parts = [one.encoded.conditioning for one in waiting]
+    canvas = joined([one.encoded.canvas for one in waiting])
+    if len(parts) == 1 or all(part is None for part in parts):
+        return canvas, parts[0]
+    if not backbone.guided:
+        return canvas, backbone.join(parts)
+    first, second = (torch.tensor([half], device=backbone.device) for half in (0, 1))
+    with_prompt = [backbone.select(part, first) for part in parts]
+    return canvas, backbone.join([*with_prompt, *[backbone.select(part, second) for part in parts]])

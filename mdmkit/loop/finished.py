@@ -1,0 +1,45 @@
+"""From a row that left the loop to the row that the user gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mdmkit.canvas.row import Row
+
+if TYPE_CHECKING:
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.canvas.prompt import Prompt
+    from mdmkit.loop.left import Left
+    from mdmkit.model.backbone import Backbone
+
+
+def row_of(backbone: Backbone, prompt: Prompt, before: Canvas, left: Left) -> Row:
+    """Make the row of a prompt, whose canvas [1, T] was `before` when it was admitted."""
+    after, facts = left.canvas, left.trace.row(0)
+    valid, editable = after.valid[0].tolist(), after.editable[0].tolist()
+    length, shown = sum(valid), after.shown[0].tolist()
+    tokens, order = after.tokens[0].tolist(), facts["order"]
+    initial = before.tokens[0].tolist()
+    initial += [after.blank_id] * (length - len(initial))
+    infill = bool(before.infill[0])
+    # Places that an early stop left behind were never decoded.
+    kept = [t for t in range(length) if shown[t] and (order[t] >= 0 or not editable[t])]
+    given = [t for t in range(length) if infill or not editable[t]]
+    ended = not infill and any(tokens[t] in set(backbone.ends) for t in kept)
+    per_position = {key: facts[key][:length] for key in ("order", "confidence", "entropy")}
+    reason = left.stopped if left.stopped not in (None, "end") else None
+    return Row(
+        index=prompt.index,
+        prompt=prompt.text,
+        prompt_ids=[initial[t] for t in given],
+        text=backbone.decode(after)[0],
+        tokens=[tokens[t] for t in kept],
+        seed=prompt.seed,
+        uncertainty=facts["uncertainty"],
+        nfe=facts["nfe"],
+        row_tokens=facts["row_tokens"],
+        order=[order[t] for t in kept],
+        stopped=reason or ("filled" if infill else "end" if ended else "length"),
+        trace={"prompt_tokens": initial[:length], "tokens": tokens[:length], **facts, **per_position},
+        columns=int(left.trace.columns[0]),
+    )

@@ -1,0 +1,96 @@
+"""Rows that end: filled, ended by a rule, or with an error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mdmkit.canvas.canvas import Canvas
+from mdmkit.canvas.trace import Trace, Written
+from mdmkit.canvas.window import Window
+from mdmkit.loop import checks
+from mdmkit.loop.checks import Guarded
+from mdmkit.loop.left import Left
+from mdmkit.loop.place import BY_END, BY_RULE
+from mdmkit.loop.runner import Asked
+from mdmkit.model.cache import Reach
+from mdmkit.stage.look import States
+from mdmkit.stage.traits import trait
+
+if TYPE_CHECKING:
+    from mdmkit.loop.state import State
+
+
+def leave(state: State, gone: list[tuple[int, int, int]]) -> None:
+    """Let rows leave; they are in `state.left` afterwards.
+
+    Args:
+        gone: rows at work, each with the promises that were broken in it (0: none) and the rule that ended it.
+    """
+    best = [row for row, code, rule in gone if rule == BY_RULE and not code and _fill(state) == "best"]
+    if best:
+        _fill_best(state, best)
+    for row, code, rule in gone:
+        state.left.append(_left(state, row, code, rule))
+    state.drop([row for row, _, _ in gone])
+
+
+def _fill(state: State) -> str:
+    return trait("stop", state.sampler.stop, "fill")
+
+
+def _left(state: State, row: int, code: int, rule: int) -> Left:
+    place, p = state.places[row], state.particles
+    index = list(range(row * p, (row + 1) * p))
+    error = None
+    if code:
+        error = checks.broken(state.sampler, code, max(0, place.ticks - 1), row)
+    answer = index[0] if p == 1 or error else index[_best(state, index)]
+    canvas, trace = state.canvas.at([answer]), state.trace.at([answer])
+    costs = state.runner.rows, state.runner.row_tokens, state.runner.columns
+    trace.rows, trace.row_tokens, trace.columns = (torch.tensor([sum(cost[i] for i in index)]) for cost in costs)
+    if canvas.open.any() and not error:
+        canvas = canvas.filled(canvas.open, torch.full_like(canvas.tokens, _closing(state)))
+    stopped = {BY_END: "end", BY_RULE: state.sampler.name_of("stop")}.get(rule)
+    return Left(place.id, canvas.narrowed(place.length).to("cpu"), trace.narrowed(place.length).cpu(), stopped, error)
+
+
+def _closing(state: State) -> int:
+    """The token that closes what an ended row leaves open; it is shown to nobody."""
+    return min(state.backbone.ends) if len(state.backbone.ends) else state.backbone.pad_id
+
+
+def _best(state: State, index: list[int]) -> int:
+    """The particle that is a row's answer."""
+    rows = torch.tensor(index, device=state.tick.device)
+    trace = state.trace.at(rows)
+    search = state.sampler.search
+    assert search is not None
+    with Guarded(state.sampler, "search", state.latest):
+        return int(search.best(state.canvas.at(rows), trace, state.memory.of(rows))[0])
+
+
+def _fill_best(state: State, rows: list[int]) -> None:
+    """Fill what rows leave open with the most probable tokens: one forward of the whole row, one step of the trace."""
+    p, device = state.particles, state.tick.device
+    index = torch.tensor([row * p + k for row in rows for k in range(p)], device=device)
+    canvas: Canvas = state.canvas.at(index)
+    places = [state.places[row] for row in rows for _ in range(p)]
+    spans = [(0, place.length) for place in places]
+    where = Window.of(spans, device)
+    reaches = [Reach(0, place.length, 0, None, place.length) for place in places]
+    states = States(canvas.tokens, canvas.open, index)
+    asked = Asked(states, index.tolist(), reaches, spans, state.tick[index])
+    hidden = state.runner.forward(asked, state.canvas, state.store_slots, p)
+    belief = state.runner.belief(hidden.window(where), hidden.held, states, where.columns)
+    open_ = where(canvas.open) & where.member
+    filled = canvas.filled(canvas.open, where.put(canvas.tokens, belief.argmax))
+    _note(state.trace, index, where, open_, belief.confidence, belief.entropy)
+    state.canvas = state.canvas.put(index, filled)
+
+
+def _note(trace: Trace, rows: Tensor, where: Window, open_: Tensor, confidence: Tensor, entropy: Tensor) -> None:
+    cost = torch.where(open_, entropy.double(), 0.0).sum(1)
+    trace.record(rows, where, open_.any(1), Written(open_, confidence, entropy, cost))

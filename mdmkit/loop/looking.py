@@ -1,0 +1,258 @@
+"""The step's forward: next states that are compared or carried on, and rows that have no belief yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mdmkit.canvas.window import Window
+from mdmkit.loop import stopping
+from mdmkit.loop.runner import Asked
+from mdmkit.stage.look import Look, States
+from mdmkit.stage.traits import trait
+
+if TYPE_CHECKING:
+    from mdmkit.canvas.blocks import Block
+    from mdmkit.loop.place import Place
+    from mdmkit.loop.proposing import Proposal
+    from mdmkit.loop.state import State
+    from mdmkit.model.cache import Reach
+    from mdmkit.stage.hidden import Hidden
+    from mdmkit.stage.step import Step
+
+
+@dataclass
+class Seen:
+    """What a step's forward showed.
+
+    Attributes:
+        code: int64 [B]; promises that were broken so far.
+        look: what a lookahead or search may read of it, None where nothing was forwarded for that.
+        hidden: of all M states that were forwarded.
+        flat: int64 [m]; the next states among them, as indices into [B·N]; they come first.
+        others: rows at work without a belief that were forwarded behind those.
+        several: bool [B]; rows that compare; `compared` says whether any does.
+        lone: per row of the step that was decided before the forward, the block it goes on in, or None where it ends.
+        over: int64 [B]; what the stop rules said of the lone rows.
+    """
+
+    code: Tensor
+    look: Look | None = None
+    hidden: Hidden | None = None
+    flat: Tensor | None = None
+    others: list[int] = field(default_factory=list)
+    several: Tensor | None = None
+    compared: bool = False
+    lone: dict[int, Block | None] = field(default_factory=dict)
+    over: Tensor | None = None
+
+
+@dataclass
+class _List:
+    """States to forward, as they are gathered on the host."""
+
+    flat: list[int] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    reaches: list[Reach] = field(default_factory=list)
+    shown: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, state: State, owner: int, place: Place, block: Block, first: bool, flat: int | None = None) -> None:
+        """Ask for a state of the row `owner`, as its first in the block or as one of its steps."""
+        step = place.step_reach(state.cache, block)
+        self.owners.append(owner)
+        self.reaches.append(place.first_reach(state.cache, block) if first else step)
+        self.shown.append((step.start, step.stop))
+        if flat is not None:
+            self.flat.append(flat)
+        if first and owner % state.particles == state.particles - 1:  # its other particles store the same columns
+            place.final = state.cache.final(block.low)
+
+
+def believe(state: State) -> None:
+    """Forward the rows that have no belief, if no row has one: those that have join the next step's forward."""
+    if any(place.believed for place in state.places):
+        return
+    asked, p = _List(), state.particles
+    for row, place in enumerate(state.places):
+        for k in range(p):
+            asked.add(state, row * p + k, place, place.block, first=place.afresh)
+        place.believed, place.afresh = True, False
+    rows = torch.arange(len(state.tick), device=state.tick.device)
+    states = States(state.canvas.tokens, state.canvas.open, rows)
+    wanted = Asked(states, asked.owners, asked.reaches, asked.shown, state.tick)
+    state.hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.hidden)
+
+
+def look(state: State, step: Step, proposal: Proposal) -> Seen:
+    """Forward the next states, together with the rows that have no belief yet.
+
+    A row's lone next state is forwarded only if something stays open in it and no stop rule ends it. A sampler that
+    never compares forwards nothing here: its rows are looked at after the commit.
+    """
+    seen = Seen(proposal.code)
+    if not state.compares:
+        return seen
+    tokens, open_ = step.states(proposal.actions)
+    asked = _List()
+    for b, (several, active, inside, left, code, ends, *live) in enumerate(_facts(state, step, proposal, seen, open_)):
+        row = state.rows_of_step[b // state.particles]
+        place, owner = state.places[row], row * state.particles + b % state.particles
+        if code:
+            continue
+        if several:
+            seen.compared = True
+            for n in (n for n, is_live in enumerate(live) if is_live):
+                asked.add(state, owner, place, place.block, first=False, flat=b * len(live) + n)
+        elif active and (any(live) or state.sampler.search is None):  # a search may prune all that a particle proposes
+            flat = b * len(live) + (live.index(1) if 1 in live else 0)
+            _add_lone(state, seen, asked, b, owner, place, inside, left, ends, flat)
+    _add_others(state, seen, asked)
+    if asked.owners:
+        _forward(state, step, seen, asked, tokens, open_)
+    return seen
+
+
+def _facts(state: State, step: Step, proposal: Proposal, seen: Seen, open_: Tensor) -> list[list[int]]:
+    """What the host must know of each row before the forward, in one transfer.
+
+    Whether it compares, whether it makes the step, whether its lone next state leaves anything open in the block, the
+    first place open in it, broken promises, the rule that ends it, and which alternatives are live.
+    """
+    live = proposal.actions.live
+    seen.several, first = live.sum(1) > 1, live.long().argmax(1)
+    next_open = open_.gather(1, first[:, None, None].expand(-1, 1, open_.shape[-1]))[:, 0]
+    if not state.rewrites and state.sampler.search is None:
+        seen.over = _asked_before(state, step, proposal, first, ~seen.several & step.active)
+    inside = (step.where(next_open) & step.member).any(1)
+    over = seen.over if seen.over is not None else torch.zeros_like(seen.code)
+    facts = (seen.several, step.active, inside, leftmost(next_open), seen.code, over)
+    return torch.cat((torch.stack([fact.long() for fact in facts], 1), live.long()), 1).tolist()
+
+
+def leftmost(open_: Tensor) -> Tensor:
+    """int64 [B]: the first open column of bool [B, T]; T where none is."""
+    return torch.where(open_.any(1), open_.long().argmax(1), open_.shape[1])
+
+
+def _asked_before(state: State, step: Step, proposal: Proposal, first: Tensor, only: Tensor) -> Tensor | None:
+    """What the stop rules say of rows whose next state is clear before the forward."""
+    if not state.ends and state.sampler.stop is None:
+        return None
+    written = step.written(*proposal.actions.take(first))
+    return stopping.ask(state, step.after(written), only)
+
+
+def _add_lone(
+    state: State,
+    seen: Seen,
+    asked: _List,
+    b: int,
+    owner: int,
+    place: Place,
+    inside: int,
+    left: int,
+    ends: int,
+    flat: int,
+) -> None:
+    """A row that proposes one state."""
+    search = state.sampler.search
+    due = state.cache.due_for_refresh(place.steps + 1)
+    if search is not None:
+        if inside and (trait("search", search, "looks") or not (state.rewrites or due)):
+            asked.add(state, owner, place, place.block, first=False, flat=flat)
+    elif not state.rewrites:
+        if ends or left >= state.canvas.tokens.shape[1]:
+            seen.lone[b] = None
+            return
+        block = place.block if inside else place.blocks.at(left)
+        seen.lone[b] = block
+        asked.add(state, owner, place, block, first=due or block is not place.block, flat=flat)
+
+
+def _add_others(state: State, seen: Seen, asked: _List) -> None:
+    """The rows that have no belief yet."""
+    p = state.particles
+    for row, place in enumerate(state.places):
+        if not place.believed:
+            seen.others.append(row)
+            for k in range(p):
+                asked.add(state, row * p + k, place, place.block, first=place.afresh)
+            place.afresh = False
+
+
+def _forward(state: State, step: Step, seen: Seen, asked: _List, tokens: Tensor, open_: Tensor) -> None:
+    device, p = tokens.device, state.particles
+    n = tokens.shape[1]
+    seen.flat = torch.tensor(asked.flat, dtype=torch.long, device=device)
+    owners = torch.tensor(asked.owners, device=device)
+    rest = owners[len(asked.flat) :]
+    states = States(
+        torch.cat((tokens.flatten(0, 1)[seen.flat], state.canvas.tokens[rest])),
+        torch.cat((open_.flatten(0, 1)[seen.flat], state.canvas.open[rest])),
+        owners,
+    )
+    tick = torch.cat((step.tick[seen.flat // n] + 1, state.tick[rest]))
+    wanted = Asked(states, asked.owners, asked.reaches, asked.shown, tick)
+    seen.hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.hidden)
+    seen.look = _look(state, step, seen, states, n)
+
+
+def _look(state: State, step: Step, seen: Seen, states: States, n: int) -> Look | None:
+    """What a lookahead or a search may read: without a search, only rows that have several candidate states."""
+    assert seen.hidden is not None and seen.flat is not None and seen.several is not None
+    where, some = seen.flat, torch.arange(len(seen.flat), device=seen.flat.device)
+    if state.sampler.search is None:
+        if not seen.compared:
+            return None
+        if len(seen.lone) or seen.others:
+            some = seen.several[where // n].nonzero()[:, 0]
+            where = where[some]
+    if not len(where):
+        return None
+    ahead = (seen.hidden.at(some), states.at(some)) if len(some) < len(states.rows) else (seen.hidden, states)
+    now = (state.hidden_of_step, States(step.canvas.tokens, step.canvas.open, state.index_of_step))
+    reach = _reach(state, tokens_device=where.device)
+
+    def again(tokens: Tensor, open_: Tensor) -> Look:
+        return _again(state, step, tokens, open_, now, reach)
+
+    shape = (step.rows, n)
+    believe_, vocab = state.runner.belief, state.backbone.vocab
+    return Look(believe_, vocab, now, ahead, where, shape, step.where, reach, again)
+
+
+def _reach(state: State, tokens_device: torch.device) -> Window:
+    """The columns that a step of each row recomputes."""
+    spans: Sequence[tuple[int, int]] = [
+        (place.block.low if state.cache.keeps else 0, place.step_reach(state.cache).stop)
+        for row in state.rows_of_step
+        for place in [state.places[row]] * state.particles
+    ]
+    return Window.of(spans, tokens_device)
+
+
+def _again(state: State, step: Step, tokens: Tensor, open_: Tensor, now: tuple[Hidden, States], reach: Window) -> Look:
+    """Forward states of a stage's own choice, [B, N, T]."""
+    b, n, _ = tokens.shape
+    asked, p = _List(), state.particles
+    for i in range(b):
+        row = state.rows_of_step[i // p]
+        for j in range(n):
+            asked.add(state, row * p + i % p, state.places[row], state.places[row].block, first=False, flat=i * n + j)
+    owners = torch.tensor(asked.owners, device=tokens.device)
+    states = States(tokens.flatten(0, 1), open_.flatten(0, 1), owners)
+    tick = step.tick.repeat_interleave(n) + 1
+    wanted = Asked(states, asked.owners, asked.reaches, asked.shown, tick)
+    hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.hidden)
+    where = torch.arange(b * n, device=tokens.device)
+
+    def more(tokens: Tensor, open_: Tensor) -> Look:
+        return _again(state, step, tokens, open_, now, reach)
+
+    return Look(
+        state.runner.belief, state.backbone.vocab, now, (hidden, states), where, (b, n), step.where, reach, more
+    )

@@ -1,0 +1,57 @@
+"""Whether a sampler's parts can work with a model: asked before the first forward."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mdmkit.errors import MdmkitError
+from mdmkit.loop.checks import named
+from mdmkit.model.backbone import require_cache
+from mdmkit.model.cache import AUTO, CACHES, Cache
+from mdmkit.stage.traits import trait
+
+if TYPE_CHECKING:
+    from mdmkit.loop.sampler import Sampler
+    from mdmkit.model.backbone import Backbone
+
+# What every model has: the belief at written positions too.
+ALWAYS = ("written",)
+
+
+def make_cache(sampler: Sampler, backbone: Backbone) -> Cache:
+    """The policy that the sampler asks for.
+
+    Raises:
+        MdmkitError: the model does not offer it.
+    """
+    name = backbone.cache if sampler.cache == AUTO else sampler.cache
+    require_cache(backbone, name)
+    return CACHES[name](backbone.lead, sampler.refresh_every)
+
+
+def check_parts(sampler: Sampler, backbone: Backbone) -> None:
+    """Refuse what this model cannot do.
+
+    Raises:
+        MdmkitError: a part does not fit the model, reads what the model does not offer, or needs a mask that it lacks.
+    """
+    for kind, part in sampler.stages().items():
+        if callable(fits := getattr(part, "fits", None)):
+            fits(backbone)
+        for name in getattr(part, "reads", ()):
+            if name not in backbone.offers and name not in ALWAYS:
+                offered = ", ".join(sorted({*backbone.offers, *ALWAYS}))
+                raise MdmkitError(
+                    f"{named(sampler, kind)} reads {name!r}, and backbone {type(backbone).__name__!r} does not offer "
+                    f"it (it offers: {offered}). Use another {kind}, or a model that does."
+                )
+    if backbone.mask_id is None and sampler.guidance.scale != 1.0 and not backbone.guided:
+        raise MdmkitError(
+            f"guidance.scale={sampler.guidance.scale} masks the prompt, and backbone {type(backbone).__name__!r} has "
+            "no mask. Set guidance.scale to 1."
+        )
+    if sampler.plan.room and not trait("commit", sampler.commit, "grows"):
+        raise MdmkitError(
+            f"plan.room={sampler.plan.room} lets a row grow, and {named(sampler, 'commit')} never brings a place into "
+            "a row. Leave plan.room out, or use a commit whose trait `grows` is true."
+        )

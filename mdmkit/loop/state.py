@@ -1,0 +1,278 @@
+"""What lives between two steps: the rows at work, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.canvas.blocks import cut
+from mdmkit.canvas.canvas import Canvas, joined
+from mdmkit.canvas.trace import Trace, stacked
+from mdmkit.canvas.window import Window
+from mdmkit.loop.observe import Watchers
+from mdmkit.loop.particles import expand
+from mdmkit.loop.place import RUNNING, Place, free_slots
+from mdmkit.loop.readiness import check_parts, make_cache
+from mdmkit.loop.runner import Runner
+from mdmkit.stage.look import States
+from mdmkit.stage.memory import Memory, Recall
+from mdmkit.stage.search import Search
+from mdmkit.stage.step import Step
+from mdmkit.stage.traits import trait
+
+if TYPE_CHECKING:
+    from mdmkit.loop.left import Left
+    from mdmkit.loop.sampler import Sampler
+    from mdmkit.model.backbone import Backbone
+    from mdmkit.stage.hidden import Hidden
+
+
+class State:
+    """R rows at work, each with its own cursor; with a search of P particles, R·P rows of the arrays.
+
+    Attributes:
+        canvas: [R·P, T].
+        places: R; what the host knows of each row.
+        tick, taken, patience, done: int64 [R·P]; steps made, steps of the plan taken in the block, steps that a full
+            block may still take, and why the row has ended (`RUNNING`, `BY_END`, `BY_RULE`).
+        trace: [R·P].
+        memory: what stages remember.
+        hidden: what the model says of the rows that are believed.
+        rows_of_step, index_of_step, partial_index: the rows that the current step is of: as numbers over `places`, as
+            int64 [B] over the arrays, and the same where the step is not of all rows, else None.
+        left: rows that have left, until somebody takes them.
+    """
+
+    def __init__(self, sampler: Sampler, backbone: Backbone, slots: int, watchers: Watchers | None = None):
+        check_parts(sampler, backbone)
+        self.sampler, self.backbone, self.slots = sampler, backbone, slots
+        self.watchers = watchers or Watchers(())
+        self.particles = 1 if sampler.search is None else trait("search", sampler.search, "particles")
+        self.cache = make_cache(sampler, backbone)
+        self.extras = sorted({name for part in sampler.stages().values() for name in getattr(part, "reads", ())})
+        extras = [name for name in self.extras if name != "written"]
+        self.runner = Runner(
+            backbone, sampler.draw, self.cache, sampler.guidance, slots * self.particles, sampler.constraint, extras
+        )
+        self.rewrites = trait("commit", sampler.commit, "rewrites")
+        self.lingers = trait("commit", sampler.commit, "lingers")
+        looks = sampler.search is not None and trait("search", sampler.search, "looks")
+        prune = getattr(getattr(sampler.search, "prune", None), "__func__", Search.prune)
+        # A search that prunes: equal particles share one forward, so it comes before they move.
+        self.compares = looks or prune is not Search.prune or trait("select", sampler.select, "alternatives") > 1
+        self.ends = tuple(sorted(backbone.ends)) if sampler.plan.early_stop else ()
+        self.places: list[Place] = []
+        self.memory = Memory()
+        self.hidden: Hidden | None = None
+        self.left: list[Left] = []
+        self.rows_of_step: list[int] = []
+        self.step_now: Step | None = None
+        self._epoch, self._slots_key = 0, -1
+        self._key: tuple[int, tuple[int, ...]] | None = None
+
+    # -- rows come and go ----------------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether any row is at work."""
+        return bool(self.places)
+
+    @property
+    def free(self) -> int:
+        """Rows that may join."""
+        return self.slots - len(self.places)
+
+    def join(self, canvas: Canvas, conditioning: Any, ids: Sequence[int]) -> None:
+        """Take in rows, [n, T]; they make their first step as soon as the model has looked at them.
+
+        Raises:
+            MdmkitError: there is no room, or the plan does not fit the model's blocks.
+        """
+        assert len(ids) <= self.free, "more rows than free slots"
+        new = self._placed(canvas, ids)
+        self.runner.join(conditioning, len(new), self.particles)
+        wide = expand(replace(canvas, room=self.sampler.plan.room).to(self.backbone.device), self.particles)
+        first, self.places = not self.places, [*self.places, *new]
+        # One window more, so that a window that starts at the last column still has its columns.
+        blocks = [block for place in self.places for block in place.blocks.blocks]
+        columns = max(place.length for place in self.places) + max(block.stop - block.start for block in blocks)
+        self._append(wide, columns, first)
+        self._epoch += 1
+
+    def _placed(self, canvas: Canvas, ids: Sequence[int]) -> list[Place]:
+        """The rows of a canvas, each at its first block and in a slot of its own."""
+        plan, room, new = self.sampler.plan, self.sampler.plan.room, []
+        rows = zip(
+            ids, canvas.open.tolist(), canvas.lengths.tolist(), free_slots(self.places, self.slots), strict=False
+        )
+        for id_, row, length, slot in rows:
+            blocks = cut(row, length, plan, canvas.block, length + room if room else None)
+            if not blocks.blocks:
+                raise ValueError(f"row {id_} has nothing to fill")
+            new.append(Place(id_, slot, blocks, length + room, blocks.at(row.index(True))))
+        return new
+
+    def _append(self, wide: Canvas, columns: int, first: bool) -> None:
+        """Put rows below those that are there, all with room for so many columns."""
+        count, device = len(wide.tokens), self.backbone.device
+        none = torch.zeros(count, dtype=torch.long, device=device)
+        cursor = {"tick": none, "taken": none, "patience": torch.full_like(none, self.lingers), "done": none}
+        if first:
+            self.canvas, self.trace, self.hidden = wide.padded(columns), Trace.blank(count, columns, device), None
+            self.memory.rows, self.memory.kept = 0, {}
+        else:
+            self.canvas = joined([self.canvas, wide]).padded(columns)
+            across = self.canvas.tokens.shape[1]
+            self.trace = stacked([self.trace.padded(across), Trace.blank(count, across, device)])
+            cursor = {name: torch.cat((getattr(self, name), values)) for name, values in cursor.items()}
+            self.hidden = None if self.hidden is None else self.hidden.joined(count)
+        self.tick, self.taken, self.patience, self.done = cursor.values()
+        self.memory.join(count)
+
+    def drop(self, rows: Sequence[int]) -> None:
+        """Go on without these rows, counted over the rows at work."""
+        gone = set(rows)
+        stay = [row for row in range(len(self.places)) if row not in gone]
+        self.runner.keep_rows(stay, self.particles)
+        self.places = [self.places[row] for row in stay]
+        index = self._index(stay)
+        self.canvas, self.trace = self.canvas.at(index), self.trace.at(index)
+        for name in ("tick", "taken", "patience", "done"):
+            setattr(self, name, getattr(self, name)[index])
+        self.memory.take(index)
+        self.hidden = None if self.hidden is None or not stay else self.hidden.at(index)
+        self._epoch += 1
+
+    def take_left(self) -> list[Left]:
+        """Hand out the rows that have left since the last time."""
+        out, self.left = self.left, []
+        return out
+
+    # -- one step ------------------------------------------------------------------------------------------------------
+
+    def step(self) -> Step:
+        """The step of the rows that have a belief."""
+        self.rows_of_step = [row for row, place in enumerate(self.places) if place.believed]
+        self._place_step()
+        every, index, where = self.partial_index is None, self.index_of_step, self._where
+        canvas = self.canvas if every else self.canvas.at(index)
+        tick, taken, patience, done = (x if every else x[index] for x in self._cursor)
+        open_, active = self._open(canvas, where, patience, done)
+        assert self.hidden is not None
+        hidden = self.hidden_of_step = self.hidden if every else self.hidden.at(index)
+        states = States(canvas.tokens, canvas.open, index)
+        # The last step is let go only now: where its logits were, the next ones go. Memory that was given back to the
+        # system in between has to be fetched again, page by page.
+        self.step_now = Step(
+            canvas=canvas,
+            where=where,
+            belief=self.runner.belief(hidden.window(where), hidden.held, states, where.columns),
+            open=open_,
+            quota=_quota(self._targets, open_, taken, self.sampler.plan.tokens_per_step or 0),
+            active=active,
+            tick=tick,
+            taken=taken,
+            plan=self.sampler.plan,
+            draws=self.sampler.draw,
+            memory_view=Recall(self.memory, self.partial_index, where, canvas.tokens.shape[1]),
+            ids=[self.places[row].id for row in self.rows_of_step for _ in range(self.particles)],
+            extra=hidden.extras(where),
+            patience=patience if self.lingers else None,
+        )
+        return self.step_now
+
+    @property
+    def _cursor(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.tick, self.taken, self.patience, self.done
+
+    def _open(self, canvas: Canvas, where: Window, patience: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
+        """What may be filled, bool [B, W], and the rows that make the step, bool [B]."""
+        open_ = where(canvas.open) & where.member
+        active = open_.any(1)
+        if self.lingers:
+            active = active | (patience > 0)
+        if self.particles > 1:  # a particle that has ended waits for the others of its row
+            running = done == RUNNING
+            open_, active = open_ & running[:, None], active & running
+        return open_, active
+
+    @property
+    def latest(self) -> int:
+        """Steps that any row of the step has made, at most: what an error of a whole part says."""
+        return max((self.places[row].ticks for row in self.rows_of_step), default=0)
+
+    def write_rows(self, canvas: Canvas, cursor: dict[str, Tensor]) -> None:
+        """Take over what the rows of the step are now."""
+        index = self.partial_index
+        self.canvas = canvas if index is None else self.canvas.put(index, canvas)
+        for name, values in cursor.items():
+            setattr(self, name, values if index is None else getattr(self, name).index_copy(0, index, values))
+
+    def follow(self, parents: Tensor, kept: set[str]) -> None:
+        """Let all that is kept of the step's particles follow them; what was remembered as `kept` has moved already."""
+        index = self.index_of_step
+        every = torch.arange(len(self.tick), device=index.device).index_copy(0, index, index[parents])
+        seed = self.canvas.seed
+        self.canvas = replace(self.canvas.at(every), seed=seed)
+        self.trace = self.trace.at(every)
+        for name in ("tick", "taken", "patience", "done"):
+            setattr(self, name, getattr(self, name)[every])
+        self.memory.follow(every, kept)
+        self.runner.follow(self.store_slots, every)
+
+    def set_done(self, over: Tensor) -> None:
+        """Note why the rows of the step have ended."""
+        index = self.partial_index
+        self.done = over if index is None else self.done.index_copy(0, index, over)
+
+    def enter_block(self, rows: list[int]) -> None:
+        """Rows of the arrays have entered a block: their cursors and what lasts as long as a block begin anew."""
+        index = torch.tensor(rows, device=self.tick.device)
+        self.taken = self.taken.index_fill(0, index, 0)
+        self.patience = self.patience.index_fill(0, index, self.lingers)
+        self.memory.enter_block(index)
+        self._epoch += 1
+
+    def _place_step(self) -> None:
+        """Windows, targets and indices of the step's rows; as they were until a row enters a block, joins or leaves."""
+        key = (self._epoch, tuple(self.rows_of_step))
+        if self._key == key:
+            return
+        self._key = key
+        blocks = [self.places[row].block for row in self.rows_of_step for _ in range(self.particles)]
+        device, steps = self.backbone.device, max(len(block.targets) for block in blocks)
+        self._where = Window.of([(block.start, block.stop) for block in blocks], device)
+        table = [[*block.targets, *[0] * (steps + 1 - len(block.targets))] for block in blocks]
+        self._targets = torch.tensor(table, device=device)
+        self.index_of_step = self._index(self.rows_of_step)
+        self.partial_index = None if len(self.rows_of_step) == len(self.places) else self.index_of_step
+
+    def _index(self, rows: Sequence[int]) -> Tensor:
+        """Rows of the arrays: int64 [len(rows)·P]."""
+        p = self.particles
+        every = [row * p + k for row in rows for k in range(p)]
+        return torch.tensor(every, dtype=torch.long, device=self.backbone.device)
+
+    @property
+    def store_slots(self) -> Tensor:
+        """int64 [R·P]: where each row's frozen columns are."""
+        if self._slots_key != self._epoch:
+            p = self.particles
+            slots = [place.slot * p + k for place in self.places for k in range(p)]
+            self._slots_key, self._slots = self._epoch, torch.tensor(slots, device=self.backbone.device)
+        return self._slots
+
+
+def _quota(targets: Tensor, open_: Tensor, taken: Tensor, least: int) -> Tensor:
+    """Tokens owed now, int64 [B]: at least one where anything is open, everything once the steps are used up.
+
+    Counting from what is open carries a deficit over; steps that filled more than they owed leave less to do, but for a
+    plan of K tokens a step it is K all the same.
+    """
+    count = open_.sum(1)
+    allowed = targets.gather(1, taken.clamp_max(targets.shape[1] - 1)[:, None])[:, 0]
+    return (count - allowed).clamp_min(max(1, least)).minimum(count)

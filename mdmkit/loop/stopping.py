@@ -1,0 +1,43 @@
+"""Asking the stop rules: the end token's, and the sampler's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mdmkit.errors import MdmkitError
+from mdmkit.loop.checks import Guarded, named
+from mdmkit.loop.place import BY_END, BY_RULE, RUNNING
+from mdmkit.stage.stop import EndToken
+
+if TYPE_CHECKING:
+    from mdmkit.loop.state import State
+    from mdmkit.stage.step import Step
+
+
+def ask(state: State, after: Step, only: Tensor | None = None) -> Tensor | None:
+    """Ask every rule about the rows as the commit left them: int64 [B], `RUNNING` where none ends the row.
+
+    Args:
+        only: bool [B]; the rows that are asked about: a rule hears of each step of a row once.
+
+    Returns:
+        None where there is no rule.
+    """
+    rule, over = state.sampler.stop, None
+    if state.ends:
+        over = EndToken(state.ends)(after).long() * BY_END
+    if rule is not None:
+        seen = after if only is None else replace(after, memory_view=replace(after.memory_view, only=only))
+        with Guarded(state.sampler, "stop", state.latest):
+            stops = rule(seen)
+        if not isinstance(stops, Tensor) or stops.dtype != torch.bool or stops.shape != after.tick.shape:
+            raise MdmkitError(
+                f"{named(state.sampler, 'stop')} returned {stops!r}; it must return a bool tensor [{after.rows}]."
+            )
+        by_rule = stops.long() * BY_RULE
+        over = by_rule if over is None else torch.where(over > 0, over, by_rule)
+    return over if only is None or over is None else over.masked_fill(~only, RUNNING)

@@ -1,0 +1,186 @@
+"""What stages remember of a row from step to step. It belongs to the loop, which clears, moves and frees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mdmkit.canvas.window import Window
+from mdmkit.errors import MdmkitError, unknown
+
+Like = Literal["row", "column", "window"]
+Until = Literal["row", "block"]
+_TYPES = {bool: torch.bool, int: torch.int64, float: torch.float32}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One remembered value of all rows at work.
+
+    Attributes:
+        value: [R, …] like a row, [R, T, …] like a column, [R, W, …] counted from the start of the row's block like a
+            window that lasts until the block ends.
+        like: see above.
+        fill: what a row reads that has just joined, or entered a block.
+        until: whether it lasts as long as the row, or as long as the row's block.
+    """
+
+    value: Tensor
+    like: Like
+    fill: bool | int | float
+    until: Until
+
+    @property
+    def local(self) -> bool:
+        """Whether columns are counted from the start of the row's block."""
+        return self.like == "window" and self.until == "block"
+
+
+@dataclass
+class Memory:
+    """The values of `rows` rows, by name. `shared` is for what is the same for all rows; nothing in it is moved."""
+
+    rows: int = 0
+    shared: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
+
+    def take(self, rows: Tensor) -> None:
+        """Let every row become the row of int64 [R'] that it moved on from, or be dropped."""
+        self.rows = len(rows)
+        for name, each in self.kept.items():
+            self.kept[name] = replace(each, value=each.value[rows])
+
+    def follow(self, rows: Tensor, kept: set[str]) -> None:
+        """Let every row become the row of int64 [R] that it moved on from; what is in `kept` has moved already."""
+        for name, each in self.kept.items():
+            if name not in kept:
+                self.kept[name] = replace(each, value=each.value[rows])
+
+    def join(self, count: int) -> None:
+        """Rows come in at the end: they read `fill`."""
+        self.rows += count
+        for name, each in self.kept.items():
+            new = each.value.new_full((count, *each.value.shape[1:]), each.fill)
+            self.kept[name] = replace(each, value=torch.cat((each.value, new)))
+
+    def enter_block(self, rows: Tensor) -> None:
+        """Rows int64 [M] have entered a block: what lasts until then is filled anew."""
+        for name, each in self.kept.items():
+            if each.until == "block":
+                self.kept[name] = replace(each, value=each.value.index_fill(0, rows, each.fill))
+
+    def of(self, rows: Tensor | None) -> Mapping[str, Tensor]:
+        """The values of rows int64 [M], all where None, by name."""
+        return {name: each.value if rows is None else each.value[rows] for name, each in self.kept.items()}
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The memory as one step sees it.
+
+    Attributes:
+        memory: of all R rows at work.
+        rows: int64 [B]; the step's rows among them; None: all, in their order.
+        window: the step's.
+        columns: T.
+        only: bool [B]; rows whose values `keep` may change; None: all.
+        kept: names that were kept through this view, for a search: those are in the particles' new places already.
+    """
+
+    memory: Memory
+    rows: Tensor | None
+    window: Window
+    columns: int
+    only: Tensor | None = None
+    kept: set[str] = field(default_factory=set)
+
+    def get(
+        self,
+        name: str,
+        like: Like = "row",
+        fill: bool | int | float = 0,
+        shape: tuple[int, ...] = (),
+        until: Until = "row",
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """See `Step.recall`."""
+        each = self.memory.kept.get(name)
+        if each is None:
+            if like not in ("row", "column", "window") or until not in ("row", "block"):
+                raise MdmkitError(
+                    f"recall({name!r}): like={like!r}, until={until!r}. `like` is row, column or window, and `until` "
+                    "is row or block."
+                )
+            each = self._blank(name, like, fill, shape, until, dtype)
+        elif (each.like, each.until) != (like, until):
+            raise MdmkitError(
+                f"recall({name!r}) asks for like={like!r}, until={until!r}, and it was made with like={each.like!r}, "
+                f"until={each.until!r}: two stages use one name. Begin it with the name of your part."
+            )
+        value = each.value if self.rows is None else each.value[self.rows]
+        if each.like == "row":
+            return value
+        if each.local:
+            return _sized(value, self.window.width, each.fill)
+        wide = _sized(value, self.columns, each.fill)
+        return self.window(wide) if like == "window" else wide
+
+    def put(self, name: str, value: Tensor) -> None:
+        """See `Step.keep`."""
+        each = self.memory.kept.get(name)
+        if each is None:
+            raise MdmkitError(
+                f"keep({name!r}) comes before recall({name!r}, …), which says what a row reads that has just joined. "
+                + unknown("name", name, self.memory.kept)
+            )
+        before = self.get(name, each.like, until=each.until)
+        if not isinstance(value, Tensor) or value.shape != before.shape:
+            got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise MdmkitError(f"keep({name!r}) was given {got}, and recall({name!r}) gives {list(before.shape)}.")
+        value = value.to(before.dtype)
+        if self.only is not None:
+            value = torch.where(self.only.view(-1, *[1] * (value.dim() - 1)), value, before)
+        stored = each.value
+        if each.like == "window" and not each.local:
+            own = _sized(stored if self.rows is None else stored[self.rows], self.columns, each.fill)
+            value = self.window.put(own, value)
+        if each.like != "row":
+            width = max(stored.shape[1], value.shape[1])
+            stored, value = _sized(stored, width, each.fill), self._widened(stored, value, width, each.fill)
+        if self.rows is not None:
+            value = stored.index_copy(0, self.rows, value)
+        self.memory.kept[name] = replace(each, value=value)
+        self.kept.add(name)
+
+    def _widened(self, stored: Tensor, value: Tensor, width: int, fill: Any) -> Tensor:
+        """`value` with so many columns: those beyond its own keep what is stored."""
+        if value.shape[1] == width:
+            return value
+        own = stored if self.rows is None else stored[self.rows]
+        return torch.cat((value, own[:, value.shape[1] : width]), 1)
+
+    def _blank(
+        self, name: str, like: Like, fill: bool | int | float, shape: tuple[int, ...], until: Until, dtype: Any
+    ) -> Kept:
+        columns = {"row": (), "column": (self.columns,)}.get(like)
+        if columns is None:
+            columns = (self.window.width if until == "block" else self.columns,)
+        kind = dtype or _TYPES[type(fill)]
+        value = torch.full((self.memory.rows, *columns, *shape), fill, dtype=kind, device=self.window.start.device)
+        each = self.memory.kept[name] = Kept(value, like, fill, until)
+        return each
+
+
+def _sized(value: Tensor, columns: int, fill: Any) -> Tensor:
+    """Values [B, C, …] with so many columns: cut, or filled up."""
+    more = columns - value.shape[1]
+    if more == 0:
+        return value
+    if more < 0:
+        return value[:, :columns]
+    return functional.pad(value, (*[0] * (2 * (value.dim() - 2)), 0, more), value=fill)

@@ -1,0 +1,39 @@
+"""The stop rule that every sampler has: a row ends with its end token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.stage.step import Step
+
+
+@dataclass(frozen=True)
+class EndToken:
+    """End a row whose block is full where an end token stands with nothing open before it.
+
+    An infill has no end: what follows its masks was given.
+
+    Args:
+        ends: ids that end a row.
+    """
+
+    ends: tuple[int, ...] = ()
+
+    def __call__(self, step: Step) -> Tensor:
+        return step.full & ended(step.canvas, self.ends)
+
+
+def ended(canvas: Canvas, ends: Sequence[int]) -> Tensor:
+    """bool [B]: rows in which an end token that was generated stands with nothing open before it."""
+    is_end = torch.zeros_like(canvas.open)
+    for token in ends:
+        is_end = is_end | (canvas.tokens == token)
+    open_before = canvas.open.cumsum(1) > 0
+    return (is_end & canvas.editable & ~open_before).any(1) & ~canvas.infill

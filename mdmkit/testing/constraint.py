@@ -1,0 +1,138 @@
+"""The contract of a constraint: `shape(logits, states, columns)` and `settle(step, actions)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mdmkit.loop.sampler import Sampler
+from mdmkit.settings.draw import Draw
+from mdmkit.settings.plan import Plan
+from mdmkit.stage.actions import Actions
+from mdmkit.stage.look import States
+from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread
+from mdmkit.testing.stage import PROMPTS, SEEDS, StageContract, at_temperatures, in_columns
+from mdmkit.testing.steps import Moment
+
+TOLERANCE = 1e-5
+
+
+class ConstraintContract(StageContract):
+    """What a row's text must be like. Set `component`, or define `make`.
+
+    Define `holds` to have decoded rows checked. What a state is allowed must be a function of the state alone: states
+    come in any number and order, and their columns in parts.
+    """
+
+    kind = "constraint"
+
+    def holds(self, tokens: list[int]) -> bool:
+        """Say whether a decoded row, its given tokens included, keeps the constraint."""
+        return True
+
+    def call(self, stage: Any, *inputs: Any) -> Any:
+        logits, states, columns, step, actions = inputs
+        settled = stage.settle(step, actions) if hasattr(stage, "settle") else actions
+        return stage.shape(logits, states, columns), settled
+
+    def inputs(self, moment: Moment) -> tuple[Any, ...]:
+        step = moment.step()
+        states = States(moment.canvas.tokens, moment.canvas.open, torch.arange(len(moment.ids)))
+        logits = step.belief.logits
+        return logits.masked_fill(logits.isnan(), 0.0), states, step.position, step, moment.actions()
+
+    def facts(self, moment: Moment, result: tuple[Tensor, Actions]) -> dict[str, Tensor]:
+        logits, actions = result
+        place = actions.place & actions.live[..., None]
+        inside = moment.where(moment.canvas.valid) & moment.where.member
+        each = logits.float().masked_fill(~inside[..., None], 0.0)
+        return {
+            # −inf and −inf agree, and V is put before the columns.
+            "logits": in_columns(moment, each.nan_to_num(neginf=-1e9).transpose(1, 2), 0.0),
+            "place": in_columns(moment, place, False),
+            "tokens": in_columns(moment, torch.where(place, actions.tokens, -1), -1),
+            "live": actions.live.long(),
+        }
+
+    def sampler(self, stage: Any, plan: Plan, draw: Draw) -> Sampler:
+        return Sampler(ByConfidence(), Spread(4), LeastEntropyLeft(), constraint=stage, plan=plan, draw=draw)
+
+    @at_temperatures
+    def test_shapes_logits_and_allows_nothing_that_was_forbidden(self, temperature: float) -> None:
+        for stage, (logits, states, columns, step, _) in self._called(temperature):
+            shaped = stage.shape(logits, states, columns)
+            assert shaped.shape == logits.shape, "logits are [m, S, V]"
+            assert shaped.dtype == logits.dtype, f"logits stay {logits.dtype}, not {shaped.dtype}"
+            assert not shaped[step.open].isnan().any(), "a logit is NaN"
+            was = (logits == -torch.inf)[step.open]
+            assert (shaped[step.open][was] == -torch.inf).all(), "a token is allowed that the model or the user forbids"
+            left = (shaped > -torch.inf).any(-1)
+            assert left[step.open].all(), "an open place is left without any token"
+
+    @at_temperatures
+    def test_a_part_of_the_columns_is_shaped_as_in_the_whole(self, temperature: float) -> None:
+        for stage, (logits, states, columns, step, _) in self._called(temperature):
+            whole = stage.shape(logits, states, columns)
+            for size in (1, 3):
+                parts = zip(logits.split(size, 1), columns.split(size, 1), strict=True)
+                shaped = torch.cat([stage.shape(part, states, place) for part, place in parts], 1)
+                torch.testing.assert_close(
+                    shaped[step.open],
+                    whole[step.open],
+                    rtol=TOLERANCE,
+                    atol=TOLERANCE,
+                    msg=f"{size} columns at a time, as a look asks, are shaped in another way",
+                )
+
+    @at_temperatures
+    def test_several_states_of_one_row_are_shaped_each_by_itself(self, temperature: float) -> None:
+        for stage, (logits, states, columns, step, actions) in self._called(temperature):
+            tokens, open_ = step.states(actions)
+            n = tokens.shape[1]
+            rows = torch.arange(step.rows).repeat_interleave(n)
+            many = States(tokens.flatten(0, 1), open_.flatten(0, 1), rows)
+            together = stage.shape(logits[rows], many, columns[rows]).unflatten(0, (step.rows, n))
+            for i in range(n):
+                # The loop counts rows anew when some leave, so their numbers say nothing.
+                one = States(tokens[:, i], open_[:, i], states.rows + 100)
+                alone = stage.shape(logits, one, columns)
+                remain = step.where(open_[:, i]) & step.member
+                torch.testing.assert_close(
+                    alone[remain],
+                    together[:, i][remain],
+                    rtol=TOLERANCE,
+                    atol=TOLERANCE,
+                    msg="a state is shaped in another way beside others, or by the number of its row",
+                )
+
+    @at_temperatures
+    def test_settles_what_was_proposed(self, temperature: float) -> None:
+        for stage, (_, _, _, step, actions) in self._called(temperature):
+            settled = stage.settle(step, actions) if hasattr(stage, "settle") else actions
+            for name in ("place", "tokens", "live"):
+                own, was = getattr(settled, name), getattr(actions, name)
+                assert own.shape == was.shape, f"{name} keeps its shape"
+                assert own.dtype == was.dtype, f"{name} keeps its type"
+            place = settled.place & settled.live[..., None]
+            assert not (place & ~step.open[:, None]).any(), "a place that is not open is filled"
+            assert not (settled.live & ~actions.live).any(), "an alternative came to life"
+            could = actions.live.any(1)
+            assert place.flatten(1).any(1)[could].all(), "a row with open places is left with nothing to do"
+            logits = step.belief.logits[:, None].expand(-1, place.shape[1], -1, -1)
+            chosen = logits.gather(-1, settled.tokens.clamp(0, logits.shape[-1] - 1)[..., None])[..., 0]
+            assert (chosen[place] > -torch.inf).all(), "a mask or another forbidden token is written"
+
+    @at_temperatures
+    def test_decoded_rows_keep_it(self, temperature: float) -> None:
+        for plan in (Plan(length=6), Plan(length=8, block=3, tokens_per_step=2)):
+            _, filled, _ = self._decode(self.backbone(), PROMPTS, plan, Draw(temperature=temperature))
+            for row, valid in zip(filled.tokens, filled.valid, strict=True):
+                tokens = row[valid].tolist()
+                assert self.holds(tokens), f"the decoded row {tokens} does not keep the constraint"
+
+    def _called(self, temperature: float) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+        for seed in SEEDS:
+            yield self.make(), self.inputs(self.moment(seed, temperature=temperature))

@@ -1,0 +1,98 @@
+"""What rows that stand at different places cost together: model calls, and columns computed beside columns needed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+import mdmkit
+from mdmkit import Observer, Plan, Sampler
+from mdmkit.testing import ByConfidence, TakeQuota, ToyBackbone
+
+GOLDEN = Path(__file__).parent / "golden"
+LENGTHS = json.loads(Path(__file__).with_name("answer_lengths.json").read_text())["lengths"]
+PLAN = {"block": 8, "early_stop": False}
+# Nine answer lengths; for SDAR the prompts have eight different remainders against its blocks of 8.
+NINE = list(range(8, 41, 4))
+CACHES = [("llada", cache) for cache in ("none", "prefix", "dual")] + [("sdar", cache) for cache in ("none", "block")]
+_loaded = {}
+
+
+def load(name):
+    if name not in _loaded:
+        options = {"block_length": 8} if name == "sdar" else {}
+        _loaded[name] = mdmkit.load(str(GOLDEN / name), device="cpu", **options)
+    return _loaded[name]
+
+
+def prompts(first, grow):
+    ids = [[5 + (7 * i + 3 * j) % 60 for j in range(first + grow * i)] for i in range(len(NINE))]
+    return [{"prompt_ids": row, "length": length} for row, length in zip(ids, NINE, strict=True)]
+
+
+def cost(name, asked, preset, **parts):
+    """The decode, and the model calls of the row that takes most of them alone."""
+    sampler, backbone = mdmkit.compose(preset, plan=PLAN, **parts), load(name)
+    together = mdmkit.decode(sampler, backbone, asked)
+    most = sorted(together.rows, key=lambda row: row.nfe)[-2:]
+    alone = [mdmkit.decode(sampler, backbone, [asked[row.index] | {"seed": row.seed}]) for row in most]
+    assert [row.tokens for row in most] == [one.tokens[0] for one in alone]
+    return together, max(one.calls for one in alone)
+
+
+@pytest.mark.parametrize(("name", "cache"), CACHES)
+def test_rows_of_nine_lengths_take_the_calls_of_the_longest(name, cache):
+    together, longest = cost(name, prompts(24, 0), "confidence", cache=cache)
+    assert together.calls <= 1.1 * longest
+
+
+OUT_OF_STEP = [(name, cache, how) for name, cache in CACHES for how in ("threshold", "info_gain")]
+OUT_OF_STEP += [("llada", cache, "refreshed") for cache in ("prefix", "dual")]
+
+
+@pytest.mark.parametrize(("name", "cache", "how"), OUT_OF_STEP)
+def test_rows_out_of_step_take_at_most_two_calls_a_step(name, cache, how):
+    # About three tokens a step; bypass at 0.8; everything afresh after three steps.
+    preset, more = {
+        "threshold": ("threshold", {"select": {"threshold": 0.12 if name == "llada" else 0.14}}),
+        "info_gain": ("info_gain", {}),
+        "refreshed": ("confidence", {"cache": {"name": cache, "refresh_every": 3}}),
+    }[how]
+    asked = prompts(16, 1) if name == "sdar" else prompts(24, 0)
+    together, longest = cost(name, asked, preset, **{"cache": cache, **more})
+    assert together.calls <= 2.0 * longest
+    computed, needed = together.columns["computed"], together.columns["needed"]
+    # Under `prefix` a step computes all behind the block, so rows of different lengths differ even where they are in
+    # step, and share a call all the same: more columns, half the calls.
+    assert computed <= (1.6 if cache == "prefix" else 1.25) * needed
+
+
+class Calls(Observer):
+    """The longest row, in steps."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_leave(self, id, row):
+        self.steps.append(len({tick for tick in row.order if tick >= 0}))
+
+
+def test_forty_answers_in_eight_slots_keep_the_slots_full():
+    calls = Calls()
+    asked = [{"prompt": "abc", "length": length} for length in LENGTHS]
+    sampler = Sampler(ByConfidence(), TakeQuota(), plan=Plan(early_stop=False))
+    decoded = mdmkit.decode(sampler, ToyBackbone(), asked, batch=8, observers=[calls])
+    assert len(calls.steps) == 40
+    assert decoded.calls <= 1.05 * max(max(calls.steps), math.ceil(sum(calls.steps) / 8)) + 1
+
+
+def test_the_counters_of_a_call_add_up():
+    asked = [{"prompt": "ab", "length": 4}, {"prompt": "abc", "length": 7}]
+    decoded = mdmkit.decode(Sampler(ByConfidence(), TakeQuota()), ToyBackbone(), asked)
+    assert decoded.calls == 7
+    assert [row.nfe for row in decoded.rows] == [4, 7]
+    assert [row.row_tokens for row in decoded.rows] == [4 * 6, 7 * 10]
+    assert decoded.columns == {"needed": 4 * 6 + 7 * 10, "computed": 4 * 10 + 7 * 10}

@@ -1,0 +1,260 @@
+"""What later parts will hang on, each held by a toy: the core is not to be opened again for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+import mdmkit
+from mdmkit import Actions, Commit, Draw, Lookahead, MdmkitError, Output, Plan, Sampler, Search, Select, Stop, ops
+from mdmkit.testing import ByConfidence, LeastEntropyLeft, NoiseToy, Spread, TakeQuota, ToyBackbone
+
+
+def tokens_of(sampler, backbone, prompts, **options):
+    decoded = mdmkit.decode(sampler, backbone, prompts, seed=5, **options)
+    for index, prompt in enumerate(mdmkit.read_prompts(prompts, 5)):
+        (alone,) = mdmkit.decode(sampler, backbone, [prompt], **options).rows
+        row = decoded.rows[index]
+        assert (alone.tokens, alone.order, alone.nfe, alone.stopped) == (row.tokens, row.order, row.nfe, row.stopped)
+    return decoded
+
+
+RAGGED = ["ab", {"prompt": "a", "length": 11}, "c__d_e", {"prompt": "abcdef", "length": 3}]
+
+
+# -- several looks in one step ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TwoDeep(Lookahead):
+    """Look at each next state, then at where its best token would lead: the least entropy after two moves."""
+
+    def __call__(self, step, actions, look):
+        tokens, open_ = step.states(actions)
+        best = look(lambda belief: belief.argmax.double(), "sequence").long()  # [B, N, T]
+        sure = look(lambda belief: belief.confidence, "sequence")
+        rest = look.remaining("sequence")
+        width = rest.shape[-1]
+        place = ops.top(sure, rest, rest.any(-1).long())
+        further = tokens.clone()
+        further[..., :width] = torch.where(place, best, tokens[..., :width])
+        left = open_.clone()
+        left[..., :width] &= ~place
+        again = look.again(further, left)
+        ahead = again(lambda belief: belief.entropy, "sequence")
+        return -torch.where(again.remaining("sequence"), ahead, 0.0).sum(-1)
+
+
+def test_a_lookahead_may_look_twice_and_every_look_is_counted():
+    once = tokens_of(Sampler(ByConfidence(), Spread(3), LeastEntropyLeft(), plan=Plan(length=6)), ToyBackbone(), RAGGED)
+    twice = tokens_of(Sampler(ByConfidence(), Spread(3), TwoDeep(), plan=Plan(length=6)), ToyBackbone(), RAGGED)
+    assert twice.calls > once.calls
+    assert all(row.nfe > len(set(row.order)) for row in twice.rows if row.stopped == "length")
+
+
+# -- looks that are shared unevenly, and equal states that count once -------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Lopsided(Search):
+    """The first particle keeps all of its alternatives, the second one only; equal next states are looked at once."""
+
+    particles: int = 2
+    looks: ClassVar[bool] = True
+
+    def prune(self, step, actions):
+        gone = torch.zeros_like(actions.live)
+        gone.view(-1, 2, gone.shape[1])[:, 1, 1:] = True
+        return actions.without(gone)
+
+    def move(self, step, actions, values, choice, look):
+        return torch.arange(step.rows), choice
+
+    def best(self, canvas, trace, kept):
+        return trace.uncertainty.view(-1, 2).argmin(1)
+
+
+def test_the_looks_of_a_step_may_be_shared_unevenly_among_particles():
+    plan, draw = Plan(length=6), Draw(temperature=0.8)
+    even = Sampler(ByConfidence(), Spread(4), LeastEntropyLeft(), plan=plan, draw=draw)
+    found = tokens_of(Sampler(ByConfidence(), Spread(4), LeastEntropyLeft(), search=Lopsided(), plan=plan, draw=draw),
+                      ToyBackbone(), RAGGED)  # fmt: skip
+    assert sum(row.nfe for row in found.rows) < 2 * sum(row.nfe for row in tokens_of(even, ToyBackbone(), RAGGED).rows)
+
+
+# -- a row that grows -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Expand(Commit):
+    """Write; as long as there is room, bring one place more into each row that has just filled its last one."""
+
+    rewrites: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
+
+    def __call__(self, step, actions, choice):
+        canvas = step.written(*actions.take(choice))
+        grown = step.recall("expand", fill=0)
+        wants = ~canvas.open.any(1) & (grown < step.plan.room) & step.active
+        step.keep("expand", grown + wants)
+        next_ = torch.arange(canvas.valid.shape[1]) == canvas.lengths[:, None]
+        return canvas.grown(next_ & wants[:, None])
+
+
+def test_a_row_may_grow_up_to_the_room_it_was_admitted_with():
+    sampler = Sampler(ByConfidence(), TakeQuota(), commit=Expand(), plan=Plan(length=4, room=3))
+    decoded = tokens_of(sampler, ToyBackbone(), ["ab", {"prompt": "abc", "length": 6}])
+    assert [len(row.tokens) for row in decoded.rows] == [7, 9]
+    assert all(tick >= 0 for row in decoded.rows for tick in row.order)
+
+
+def test_room_that_no_commit_uses_is_refused():
+    with pytest.raises(MdmkitError, match=r"plan\.room=3 lets a row grow, and commit Write never brings a place"):
+        mdmkit.decode(Sampler(ByConfidence(), TakeQuota(), plan=Plan(length=4, room=3)), ToyBackbone(), ["ab"])
+
+
+# -- steps that an alternative stands for -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Nested(Select):
+    """Drafts of one and of two steps of the plan; the second is what two steps of the first would write."""
+
+    alternatives: ClassVar[int] = 2
+
+    def __call__(self, step, scores):
+        one = ops.top(scores, step.open, step.quota)
+        two = ops.top(scores, step.open, 2 * step.quota)
+        place = torch.stack((one, two), 1)
+        live = torch.stack((one.any(-1), two.sum(-1) > one.sum(-1)), 1)
+        steps = torch.ones_like(live, dtype=torch.long)
+        steps[:, 1] = 2
+        return Actions(place, step.tokens[:, None].expand(-1, 2, -1), live, steps)
+
+
+@dataclass(frozen=True)
+class Deepest(Lookahead):
+    """Take the deepest draft."""
+
+    def __call__(self, step, actions, look):
+        return actions.place.sum(-1).float()
+
+
+def test_a_draft_of_two_steps_uses_up_two_steps_of_the_schedule():
+    for schedule in ("linear", "cosine"):
+        plan = Plan(length=9, steps=6, schedule=schedule)
+        decoded = tokens_of(Sampler(ByConfidence(), Nested(), Deepest(), plan=plan), ToyBackbone(), RAGGED)
+        for row in decoded.rows:
+            assert len({tick for tick in row.order if tick >= 0}) <= 4
+
+
+# -- what a model gives beside its hidden states ----------------------------------------------------------------------
+
+
+class Telling(ToyBackbone):
+    """Also gives the first number of each position's state, and remembers how often a state was looked at."""
+
+    offers: ClassVar = {"norm": "column", "depth": "row"}
+    feeds_back = True
+    heard: list
+
+    def forward(self, tokens, valid, conditioning, *, positions, cache=None, extras=(), previous=None):
+        hidden = super().forward(tokens, valid, conditioning, positions=positions).hidden
+        before = torch.zeros(len(tokens)) if previous is None else previous["depth"]
+        self.heard.append((tuple(extras), before.tolist()))
+        return Output(hidden, {"norm": hidden[..., 0], "depth": before + 1})
+
+
+@dataclass(frozen=True)
+class ByNorm:
+    """Fill where that number is largest."""
+
+    reads: ClassVar[tuple[str, ...]] = ("norm",)
+
+    def __call__(self, step):
+        assert step.extra is not None and step.extra["norm"].shape == step.open.shape
+        return step.extra["norm"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_extras_reach_the_stages_and_the_next_forward(several):
+    backbone = Telling()
+    backbone.heard = []
+    stages = (ByNorm(), Spread(3), LeastEntropyLeft()) if several else (ByNorm(), TakeQuota())
+    tokens_of(Sampler(*stages, plan=Plan(length=6, block=3)), backbone, RAGGED)
+    assert {extras for extras, _ in backbone.heard} == {("norm",)}
+    depths = [max(before) for _, before in backbone.heard]
+    assert depths[0] == 0 and max(depths) >= 5  # a row's sixth forward has heard of five
+
+
+def test_an_extra_that_the_model_does_not_offer_is_refused_before_the_first_forward():
+    with pytest.raises(MdmkitError, match=r"score ByNorm reads 'norm', and backbone 'ToyBackbone' does not offer"):
+        mdmkit.decode(Sampler(ByNorm(), TakeQuota(), plan=Plan(length=4)), ToyBackbone(), ["ab"])
+
+
+# -- a stop rule ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AfterTicks(Stop):
+    """End each row after its third step."""
+
+    fill: ClassVar[str] = "leave"
+    ticks: int = 3
+
+    def __call__(self, step):
+        made = step.recall("after_ticks", fill=0) + 1
+        step.keep("after_ticks", made)
+        return made >= self.ticks
+
+
+@dataclass(frozen=True)
+class AfterTicksFill(AfterTicks):
+    fill: ClassVar[str] = "best"
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("fill", ["leave", "best"])
+def test_a_rule_that_ends_rows_is_asked_once_a_step_and_costs_no_forward_that_nobody_reads(fill, several):
+    stop = AfterTicks() if fill == "leave" else AfterTicksFill()
+    stages = (ByConfidence(), Spread(3), LeastEntropyLeft()) if several else (ByConfidence(), TakeQuota())
+    decoded = tokens_of(Sampler(*stages, stop=stop, plan=Plan(length=8, block=4)), ToyBackbone(), RAGGED)
+    row = decoded.rows[1]
+    assert row.stopped == type(stop).__name__
+    written = [tick for tick in row.order if tick >= 0]
+    if fill == "leave":
+        assert sorted(written) == [0, 1, 2]
+        assert several or row.nfe == 3
+    else:
+        assert sorted(set(written)) == [0, 1, 2, 3] and len(written) == 11
+        assert several or row.nfe == 4
+
+
+# -- a model without a mask -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_model_without_a_mask_decodes_and_its_noise_is_the_rows_own(several):
+    stages = (ByConfidence(), Spread(3), LeastEntropyLeft()) if several else (ByConfidence(), TakeQuota())
+    prompts = [{"prompt": "ab", "length": 6}, {"prompt": "abc", "length": 9}]
+    decoded = tokens_of(Sampler(*stages, plan=Plan(block=4)), NoiseToy(), prompts)
+    assert [len(row.tokens) for row in decoded.rows] == [6, 9]
+
+
+def test_what_needs_a_mask_is_refused_for_a_model_without_one():
+    sampler = Sampler(ByConfidence(), TakeQuota(), guidance=mdmkit.Guidance(2.0))
+    with pytest.raises(MdmkitError, match="masks the prompt, and backbone 'NoiseToy' has no mask"):
+        mdmkit.decode(sampler, NoiseToy(), [{"prompt": "ab", "length": 4}])
+
+
+# -- data that looks like the mask ------------------------------------------------------------------------------------
+
+
+def test_a_given_token_with_the_masks_id_is_data():
+    backbone = ToyBackbone()
+    prompt = {"prompt_ids": [1, backbone.mask_id, 2], "length": 4, "infill": False}
+    (row,) = tokens_of(Sampler(ByConfidence(), TakeQuota()), backbone, [prompt]).rows
+    assert row.trace["tokens"][1] == backbone.mask_id and len(row.tokens) == 4
