@@ -1,8 +1,8 @@
 """A constraint: no token twice in a row, neither beside what is written nor within one step."""
 
-from __future__ import annotations
+from dataclasses import dataclass, replace
 
-from dataclasses import dataclass
+from torch.nn.functional import pad
 
 from mdmkit import Component, Constraint, hookimpl
 
@@ -14,21 +14,17 @@ class NoRepeat(Constraint):
     penalty: float = 30.0
 
     def shape(self, logits, states, columns):
-        last = states.tokens.shape[1] - 1
-        for beside in (columns - 1, columns + 1):  # int64 [m, S]
-            inside = (beside >= 0) & (beside <= last)
-            place = beside.clamp(0, last)
-            known = inside & ~states.open.gather(1, place)
-            amount = self.penalty * known[..., None].to(logits.dtype)
-            logits = logits.scatter_add(-1, states.tokens.gather(1, place)[..., None], -amount)
+        known = pad(states.tokens.masked_fill(states.open, -1), (1, 1), value=-1)  # column t is at t + 1
+        for beside in (known.gather(1, columns), known.gather(1, columns + 2)):  # int64 [m, S]
+            amount = self.penalty * (beside >= 0)[..., None].to(logits.dtype)
+            logits = logits.scatter_add(-1, beside.clamp_min(0)[..., None], -amount)
         return logits
 
     def settle(self, step, actions):
-        twin = actions.tokens[..., 1:] == actions.tokens[..., :-1]  # of two neighbours filled at once, the left stays
-        clash = twin & actions.place[..., 1:] & actions.place[..., :-1]
+        twin = (actions.tokens[..., 1:] == actions.tokens[..., :-1]) & actions.place[..., :-1]
         place = actions.place.clone()
-        place[..., 1:] &= ~clash
-        return type(actions)(place, actions.tokens, actions.live, actions.steps)
+        place[..., 1:] &= ~twin  # of two neighbours that would be filled with one token the left one is
+        return replace(actions, place=place)
 
 
 @hookimpl
