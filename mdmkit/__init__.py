@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mdmkit.model.cache import Reach, View
     from mdmkit.model.files import Files
     from mdmkit.model.loading import load
+    from mdmkit.model.shadow import Shadow
     from mdmkit.noise import row_seed
     from mdmkit.settings.draw import Draw, Guidance
     from mdmkit.settings.plan import LONGEST_ROW, Plan
@@ -85,6 +86,7 @@ __all__ = [
     "Score",
     "Search",
     "Select",
+    "Shadow",
     "States",
     "Step",
     "Stop",
@@ -140,6 +142,7 @@ _HOME = {
     "Scope": "stage.look",
     "Score": "stage.protocols",
     "Search": "stage.search",
+    "Shadow": "model.shadow",
     "Select": "stage.protocols",
     "States": "stage.look",
     "Step": "stage.step",

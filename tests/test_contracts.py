@@ -94,6 +94,7 @@ class TestNoiseToy(BackboneContract):
 class OneByOne(ToyBackbone):
     """Cannot pad, and says so."""
 
+    shadows = False
     pads = False
 
     def forward(self, tokens, valid, conditioning, *, positions, cache=None):
@@ -111,6 +112,8 @@ class TestOneByOne(BackboneContract):
 
 class Addressed(ToyBackbone):
     """Has a conditioning: each prompt's length moves all of its states."""
+
+    shadows = False
 
     def encode(self, prompts, plan):
         canvas, _ = super().encode(prompts, plan)
@@ -412,7 +415,7 @@ class RunsTheModelAgain:
         reaches = [Cache().step(0, 0, int(length)) for length in step.canvas.lengths]
         states = States(step.canvas.tokens, step.canvas.open, torch.arange(step.rows))
         asked = Asked(states, rows, reaches, [(0, reach.stop) for reach in reaches], step.tick)
-        look._believe.__self__.forward(asked, step.canvas, states.rows, 1)
+        look.runner.forward(asked, step.canvas, states.rows, 1)
         return actions.place.sum(-1).float()
 
 

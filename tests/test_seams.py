@@ -10,7 +10,16 @@ import torch
 
 import mdmkit
 from mdmkit import Actions, Commit, Draw, Lookahead, MdmkitError, Output, Plan, Sampler, Search, Select, Stop, ops
-from mdmkit.testing import ByConfidence, LeastEntropyLeft, NoiseToy, Spread, TakeQuota, ToyBackbone
+from mdmkit.testing import (
+    ByConfidence,
+    CommitContract,
+    LeastEntropyLeft,
+    NoiseToy,
+    ScoreContract,
+    Spread,
+    TakeQuota,
+    ToyBackbone,
+)
 
 
 def tokens_of(sampler, backbone, prompts, **options):
@@ -83,6 +92,86 @@ def test_the_looks_of_a_step_may_be_shared_unevenly_among_particles():
     found = tokens_of(Sampler(ByConfidence(), Spread(4), LeastEntropyLeft(), search=Lopsided(), plan=plan, draw=draw),
                       ToyBackbone(), RAGGED)  # fmt: skip
     assert sum(row.nfe for row in found.rows) < 2 * sum(row.nfe for row in tokens_of(even, ToyBackbone(), RAGGED).rows)
+
+
+# -- columns that the others do not see ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verify(Commit):
+    """Write; open again what the shadow of a place written earlier would hardly write there, once for each place."""
+
+    below: float = 0.3
+    rewrites: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("shadow_block",)
+
+    def __call__(self, step, actions, choice):
+        canvas = step.written(*actions.take(choice))
+        doubted = step.recall("verify.doubted", like="window", fill=False, until="block")
+        written = step.window(step.canvas.editable) & ~step.open & step.member & step.active[:, None]
+        sure = step.shadow.logp_of(step.window(step.canvas.tokens)[..., None])[..., 0].exp()
+        again = written & (sure < self.below) & ~doubted
+        step.keep("verify.doubted", doubted | again)
+        return canvas.reopened(step.spread(again))
+
+
+@dataclass(frozen=True)
+class ShadowConfidence(ByConfidence):
+    """How sure the shadows of the open places are."""
+
+    reads: ClassVar[tuple[str, ...]] = ("shadow",)
+
+    def __call__(self, step):
+        return step.shadow.confidence
+
+
+class TestVerify(CommitContract):
+    component = Verify
+
+
+class TestShadowConfidence(ScoreContract):
+    component = ShadowConfidence
+
+
+def test_shadow_columns_let_a_commit_doubt_what_it_wrote():
+    plan, draw = Plan(length=6, block=4), Draw(temperature=1.5)
+    plain = tokens_of(Sampler(ByConfidence(), TakeQuota(), plan=plan, draw=draw), ToyBackbone(), RAGGED)
+    found = tokens_of(
+        Sampler(ByConfidence(), TakeQuota(), commit=Verify(), plan=plan, draw=draw), ToyBackbone(), RAGGED
+    )
+    assert sum(row.nfe for row in found.rows) > sum(row.nfe for row in plain.rows)  # something was doubted
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_the_shadow_of_an_open_place_says_what_the_place_says_and_costs_its_columns(guidance):
+    shared = {"plan": Plan(length=6, block=4), "guidance": mdmkit.Guidance(guidance)}
+    plain = tokens_of(Sampler(ByConfidence(), TakeQuota(), **shared), ToyBackbone(dtype=torch.float64), RAGGED)
+    found = tokens_of(Sampler(ShadowConfidence(), TakeQuota(), **shared), ToyBackbone(dtype=torch.float64), RAGGED)
+    assert found.tokens == plain.tokens
+    assert [row.order for row in found.rows] == [row.order for row in plain.rows]
+    assert found.nfe == plain.nfe
+    blocks = [[min(4, 6 - start) for start in (0, 4)], [4, 4, 3]]  # of "ab", and of "a" with 11 masks: a forward a step
+    for row, more, own in zip(plain.rows, found.rows, blocks, strict=False):
+        assert more.row_tokens - row.row_tokens == sum(n * n for n in own) * (1 if guidance == 1.0 else 2)
+
+
+def test_shadow_columns_are_refused_where_the_model_has_none_or_parts_want_two_kinds():
+    sampler = Sampler(ShadowConfidence(), TakeQuota(), plan=Plan(length=4))
+    with pytest.raises(MdmkitError, match="reads 'shadow', and backbone 'NoiseToy' does not offer it"):
+        mdmkit.decode(sampler, NoiseToy(), ["ab"])
+    both = Sampler(ShadowConfidence(), TakeQuota(), commit=Verify(), plan=Plan(length=4))
+    with pytest.raises(MdmkitError, match="a forward holds shadow columns of one kind"):
+        mdmkit.decode(both, ToyBackbone(), ["ab"])
+
+
+def test_a_part_that_asks_for_no_shadows_and_reads_them_is_told_how_to_ask():
+    @dataclass(frozen=True)
+    class Forgot(ByConfidence):
+        def __call__(self, step):
+            return step.shadow.confidence
+
+    with pytest.raises(MdmkitError, match=r'write reads = \("shadow",\)'):
+        mdmkit.decode(Sampler(Forgot(), TakeQuota(), plan=Plan(length=4)), ToyBackbone(), ["ab"])
 
 
 # -- a row that grows -------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def _fill_best(state: State, rows: list[int]) -> None:
     states = States(canvas.tokens, canvas.open, index)
     asked = Asked(states, index.tolist(), reaches, spans, state.tick[index])
     hidden = state.runner.forward(asked, state.canvas, state.store_slots, p)
-    belief = state.runner.belief(hidden.window(where), hidden.held, states, where.columns)
+    belief = state.runner.beliefs(hidden.window(where), hidden.held, states, where.columns)
     open_ = where(canvas.open) & where.member
     filled = canvas.filled(canvas.open, where.put(canvas.tokens, belief.argmax))
     _note(state.trace, index, where, open_, belief.confidence, belief.entropy)

@@ -59,6 +59,7 @@ class _List:
     owners: list[int] = field(default_factory=list)
     reaches: list[Reach] = field(default_factory=list)
     shown: list[tuple[int, int]] = field(default_factory=list)
+    blocks: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, state: State, owner: int, place: Place, block: Block, first: bool, flat: int | None = None) -> None:
         """Ask for a state of the row `owner`, as its first in the block or as one of its steps."""
@@ -66,10 +67,15 @@ class _List:
         self.owners.append(owner)
         self.reaches.append(place.first_reach(state.cache, block) if first else step)
         self.shown.append((step.start, step.stop))
+        self.blocks.append((block.start, block.stop))
         if flat is not None:
             self.flat.append(flat)
         if first and owner % state.particles == state.particles - 1:  # its other particles store the same columns
             place.final = state.cache.final(block.low)
+
+    def wanted(self, states: States, tick: Tensor) -> Asked:
+        """What the runner is asked for; shadow columns, where a part reads them, are those of the blocks."""
+        return Asked(states, self.owners, self.reaches, self.shown, tick, self.blocks)
 
 
 def believe(state: State) -> None:
@@ -83,7 +89,7 @@ def believe(state: State) -> None:
         place.believed, place.afresh = True, False
     rows = torch.arange(len(state.tick), device=state.tick.device)
     states = States(state.canvas.tokens, state.canvas.open, rows)
-    wanted = Asked(states, asked.owners, asked.reaches, asked.shown, state.tick)
+    wanted = asked.wanted(states, state.tick)
     state.hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.hidden)
 
 
@@ -196,7 +202,7 @@ def _forward(state: State, step: Step, seen: Seen, asked: _List, tokens: Tensor,
         owners,
     )
     tick = torch.cat((step.tick[seen.flat // n] + 1, state.tick[rest]))
-    wanted = Asked(states, asked.owners, asked.reaches, asked.shown, tick)
+    wanted = asked.wanted(states, tick)
     seen.hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.hidden)
     seen.look = _look(state, step, seen, states, n)
 
@@ -221,8 +227,8 @@ def _look(state: State, step: Step, seen: Seen, states: States, n: int) -> Look 
         return _again(state, step, tokens, open_, now, reach)
 
     shape = (step.rows, n)
-    believe_, vocab = state.runner.belief, state.backbone.vocab
-    return Look(believe_, vocab, now, ahead, where, shape, step.where, reach, again)
+    vocab = state.backbone.vocab
+    return Look(state.runner.beliefs, vocab, now, ahead, where, shape, step.where, reach, again)
 
 
 def _reach(state: State, tokens_device: torch.device) -> Window:
@@ -254,5 +260,5 @@ def _again(state: State, step: Step, tokens: Tensor, open_: Tensor, now: tuple[H
         return _again(state, step, tokens, open_, now, reach)
 
     return Look(
-        state.runner.belief, state.backbone.vocab, now, (hidden, states), where, (b, n), step.where, reach, more
+        state.runner.beliefs, state.backbone.vocab, now, (hidden, states), where, (b, n), step.where, reach, more
     )

@@ -8,9 +8,12 @@ from mdmkit.errors import MdmkitError
 from mdmkit.loop.checks import named
 from mdmkit.model.backbone import require_cache
 from mdmkit.model.cache import AUTO, CACHES, Cache
+from mdmkit.model.shadow import SHADOWS
 from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
 
@@ -29,6 +32,17 @@ def make_cache(sampler: Sampler, backbone: Backbone) -> Cache:
     return CACHES[name](backbone.lead, sampler.refresh_every)
 
 
+def _check_reads(sampler: Sampler, kind: str, reads: Sequence[str], backbone: Backbone) -> None:
+    """Refuse a part that reads what the model does not offer."""
+    offers = {*backbone.offers, *ALWAYS, *(SHADOWS if backbone.shadows and backbone.mask_id is not None else ())}
+    for name in reads:
+        if name not in offers:
+            raise MdmkitError(
+                f"{named(sampler, kind)} reads {name!r}, and backbone {type(backbone).__name__!r} does not offer "
+                f"it (it offers: {', '.join(sorted(offers))}). Use another {kind}, or a model that does."
+            )
+
+
 def check_parts(sampler: Sampler, backbone: Backbone) -> None:
     """Refuse what this model cannot do.
 
@@ -38,13 +52,13 @@ def check_parts(sampler: Sampler, backbone: Backbone) -> None:
     for kind, part in sampler.stages().items():
         if callable(fits := getattr(part, "fits", None)):
             fits(backbone)
-        for name in getattr(part, "reads", ()):
-            if name not in backbone.offers and name not in ALWAYS:
-                offered = ", ".join(sorted({*backbone.offers, *ALWAYS}))
-                raise MdmkitError(
-                    f"{named(sampler, kind)} reads {name!r}, and backbone {type(backbone).__name__!r} does not offer "
-                    f"it (it offers: {offered}). Use another {kind}, or a model that does."
-                )
+        _check_reads(sampler, kind, getattr(part, "reads", ()), backbone)
+    both = [name for name in SHADOWS if any(name in getattr(part, "reads", ()) for part in sampler.stages().values())]
+    if len(both) > 1:
+        raise MdmkitError(
+            f"two parts of this sampler read {both[0]!r} and {both[1]!r}, and a forward holds shadow columns of one "
+            "kind. Use parts that read the same."
+        )
     if backbone.mask_id is None and sampler.guidance.scale != 1.0 and not backbone.guided:
         raise MdmkitError(
             f"guidance.scale={sampler.guidance.scale} masks the prompt, and backbone {type(backbone).__name__!r} has "

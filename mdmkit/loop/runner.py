@@ -12,18 +12,16 @@ from torch import Tensor
 from mdmkit import noise
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.calls import Call, share_out
-from mdmkit.loop.policy import Policy
 from mdmkit.model.backbone import Output
 from mdmkit.model.cache import Cache, Reach, View
-from mdmkit.stage.belief import Belief
+from mdmkit.model.shadow import SHADOWS, Shadow
 from mdmkit.stage.hidden import Hidden
 from mdmkit.stage.look import States
 
 if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
+    from mdmkit.loop.beliefs import Beliefs
     from mdmkit.model.backbone import Backbone
-    from mdmkit.settings.draw import Draw, Guidance
-    from mdmkit.stage.protocols import Constraint
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class Asked:
         reaches: what each computes.
         shown: the columns [start, stop) that are wanted of each.
         tick: int64 [M]; the step that the state is of, which keys what an open place looks like.
+        blocks: the columns [start, stop) of each state's block, which shadow columns stand for; None: there are none.
     """
 
     states: States
@@ -43,12 +42,18 @@ class Asked:
     reaches: Sequence[Reach]
     shown: Sequence[tuple[int, int]]
     tick: Tensor
+    blocks: Sequence[tuple[int, int]] | None = None
 
 
 class Runner:
-    """Runs a backbone for rows that come and go: every forward and every projection goes through here.
+    """Runs a backbone for rows that come and go: every forward goes through here.
 
-    The logit policy is applied on projection, so base and lookahead logits get it alike.
+    Args:
+        beliefs: what reads the hidden states afterwards.
+        cache: what may stand frozen.
+        slots: places in the store.
+        extras: what the parts read beside hidden states.
+        shadow: the kind of shadow columns that the parts read, a key of `SHADOWS`; None: none.
 
     Attributes:
         calls: NFE in model calls.
@@ -57,19 +62,10 @@ class Runner:
     """
 
     def __init__(
-        self,
-        backbone: Backbone,
-        draws: Draw,
-        cache: Cache,
-        guidance: Guidance,
-        slots: int,
-        constraint: Constraint | None = None,
-        extras: Sequence[str] = (),
+        self, beliefs: Beliefs, cache: Cache, slots: int, extras: Sequence[str] = (), shadow: str | None = None
     ):
-        self.backbone, self.cache, self.slots, self.extras = backbone, cache, slots, tuple(extras)
-        self.scale, self.ramp, self.constraint = guidance.scale, guidance.ramp, constraint
-        self.branches = 1 if self.scale == 1.0 else 2
-        self.policy = Policy(backbone, draws)
+        self.backbone, self.beliefs, self.branches = beliefs.backbone, beliefs, beliefs.branches
+        self.cache, self.slots, self.extras, self.shadow = cache, slots, tuple(extras), shadow
         self.store: dict[Any, tuple[Tensor, ...]] = {}
         self.calls = 0
         self.rows: list[int] = []
@@ -119,7 +115,7 @@ class Runner:
 
         Under guidance each is run once more without its prompt (masked, or left out of the conditioning of a `guided`
         backbone), in the same calls, and counts twice; the hidden states of both stand side by side, [M, L, 2·D], until
-        `belief` mixes their logits.
+        their logits are mixed.
 
         Args:
             asked: the states.
@@ -128,27 +124,22 @@ class Runner:
             times: particles of a row.
             before: what is known of all rows; a model that feeds back gets its extras.
         """
-        states, tokens = asked.states, self._as_seen(asked, canvas)
+        tokens = self._as_seen(asked, canvas)
         groups = share_out(asked.reaches, self.backbone.pads)
         parts = [self._run(tokens, group, asked, canvas, slots, times, before) for group in groups]
-        values, extra = _gathered(parts, groups)
-        if self.ramp and self.branches == 2:
-            values = torch.cat((values, self._ramped(states, canvas, values)), -1)
+        out = _gathered(parts, groups)
+        shadow = [] if out.shadow is None else [out.shadow]
+        values, *shadow = self.beliefs.ramped(asked.states, canvas, [out.hidden, *shadow])
         starts = [start for start, _ in asked.shown]
         return Hidden(
             values=values,
             start=torch.tensor(starts, device=tokens.device),
             same=starts[0] if len(set(starts)) == 1 else None,
-            held=self.policy.held(states.tokens, canvas, states),
-            extra=extra or None,
-            whole=frozenset(name for name in extra if self.backbone.offers[name] == "row"),
+            held=self.beliefs.policy.held(asked.states.tokens, canvas, asked.states),
+            extra=out.extra or None,
+            whole=frozenset(name for name in out.extra if self.backbone.offers[name] == "row"),
+            shadow=shadow[0] if shadow else None,
         )
-
-    def _ramped(self, states: States, canvas: Canvas, values: Tensor) -> Tensor:
-        """How far guidance goes in each state, which stands behind its hidden states: [M, L, 1]."""
-        own = canvas.editable[states.rows]
-        share = (own & ~states.open).sum(1) / own.sum(1).clamp_min(1)
-        return (1 + (self.scale - 1) * share)[:, None, None].expand(-1, values.shape[1], 1).to(values)
 
     def _as_seen(self, asked: Asked, canvas: Canvas) -> Tensor:
         """The states' tokens as the model sees them: an open place looks as the backbone says."""
@@ -170,8 +161,8 @@ class Runner:
         slots: Tensor,
         times: int,
         before: Hidden | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Forward one group of states: what is shown of each, [m, L, D], and the extras likewise."""
+    ) -> _Part:
+        """Forward one group of states: what is shown of each, and the extras likewise."""
         every = len(group) == len(asked.owners)
         index = None if every else torch.tensor(group, device=tokens.device)
         rows, whole = (x if index is None else x[index] for x in (asked.states.rows, tokens))
@@ -179,12 +170,15 @@ class Runner:
         call = self._call(reaches, tokens.shape[1], tokens.device)
         valid = call.inside & call.take(canvas.valid[rows]) if canvas.room else call.inside
         view = self._view(call, valid, canvas, slots[rows], rows) if self.cache.keeps else None
-        out = self._both(whole, call, valid, canvas, rows, times, view, self._more(before, rows))
+        more = self._more(before, rows) | self._shadowed(asked, group, canvas, tokens.device)
+        out = self._both(whole, call, valid, canvas, rows, times, view, more)
         for i, reach in zip(group, reaches, strict=True):
             row = asked.owners[i]
             self.rows[row] += self.branches
             self.row_tokens[row] += self.branches * (reach.stop - reach.start)
             self.columns[row] += self.branches * call.length
+        if "shadow" in more:
+            self._count_shadows(asked, group, more["shadow"])
         self.calls += 1
         width = max(stop - start for start, stop in asked.shown)
         return self._cut(out, reaches, [asked.shown[i] for i in group], width, tokens.device)
@@ -231,6 +225,24 @@ class Runner:
             more["previous"] = None if known is None else {name: self._twice(x[rows]) for name, x in known.items()}
         return more
 
+    def _shadowed(self, asked: Asked, group: list[int], canvas: Canvas, device: torch.device) -> dict[str, Any]:
+        """The shadow columns of some states, one for each column of their blocks."""
+        if self.shadow is None or asked.blocks is None:
+            return {}
+        width = max(stop - start for start, stop in asked.blocks)
+        spans = torch.tensor([asked.blocks[i] for i in group], device=device)
+        positions = spans[:, :1] + torch.arange(width, device=device)
+        live, tokens = positions < spans[:, 1:], torch.full_like(positions, canvas.blank_id)
+        tokens, positions, live = (self._twice(x) for x in (tokens, positions, live))
+        return {"shadow": Shadow(tokens, positions, live, SHADOWS[self.shadow])}
+
+    def _count_shadows(self, asked: Asked, group: list[int], shadow: Shadow) -> None:
+        assert asked.blocks is not None
+        for i in group:
+            row, (start, stop) = asked.owners[i], asked.blocks[i]
+            self.row_tokens[row] += self.branches * (stop - start)
+            self.columns[row] += self.branches * shadow.tokens.shape[1]
+
     def _both(
         self,
         whole: Tensor,
@@ -241,7 +253,7 @@ class Runner:
         times: int,
         view: View | None,
         more: dict[str, Any],
-    ) -> Output:
+    ) -> _Part:
         """One call of the model; under guidance both branches, the hidden states side by side."""
         given, prompts = call.take(whole), rows // times if times > 1 else rows
         conditioning = self._conditioning(prompts)
@@ -254,11 +266,13 @@ class Runner:
         out = self.backbone.forward(
             given, self._twice(valid), conditioning, positions=self._twice(call.columns), cache=view, **more
         )
-        _check_output(self.backbone, out)
-        if self.branches == 1:
-            return out
-        extra = None if out.extra is None else {name: x.chunk(2)[0] for name, x in out.extra.items()}
-        return Output(torch.cat(out.hidden.chunk(2), -1), extra)
+        _check_output(self.backbone, out, more)
+        extra = dict(out.extra or {})
+        shadow = extra.pop("shadow", None)
+        if self.branches == 2:
+            extra = {name: x.chunk(2)[0] for name, x in extra.items()}
+        beside = self.beliefs.side_by_side
+        return _Part(beside(out.hidden), extra, None if shadow is None else beside(shadow))
 
     def _conditioning(self, prompts: Tensor) -> Any:
         """That of rows int64 [m]; under guidance of both branches."""
@@ -270,63 +284,69 @@ class Runner:
         return select(self._given, prompts.repeat(2))
 
     def _cut(
-        self, out: Output, reaches: list[Reach], shown: list[tuple[int, int]], width: int, device: torch.device
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, out: _Part, reaches: list[Reach], shown: list[tuple[int, int]], width: int, device: torch.device
+    ) -> _Part:
         """Of what was computed, what is wanted: `width` columns from each state's own first one on."""
         offsets = [start - reach.start for reach, (start, _) in zip(reaches, shown, strict=True)]
-        offers, extra = self.backbone.offers, dict(out.extra or {})
-        columns = [name for name in extra if offers[name] == "column"]
+        columns = [name for name in out.extra if self.backbone.offers[name] == "column"]
         have = out.hidden.shape[1]
         if len(set(offsets)) == 1 and offsets[0] + width <= have:
             if offsets[0] == 0 and width == have:
-                return out.hidden, extra
+                return out
             some = slice(offsets[0], offsets[0] + width)
-            return out.hidden[:, some], extra | {name: extra[name][:, some] for name in columns}
+            cut = {name: out.extra[name][:, some] for name in columns}
+            return _Part(out.hidden[:, some], out.extra | cut, out.shadow)
         index = torch.tensor(offsets, device=device)[:, None] + torch.arange(width, device=device)
         index = index.clamp_max(have - 1)
 
         def pick(x: Tensor) -> Tensor:
             return x.gather(1, index.view(*index.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
 
-        return pick(out.hidden), extra | {name: pick(extra[name]) for name in columns}
-
-    # -- beliefs -------------------------------------------------------------------------------------------------------
-
-    def belief(self, hidden: Tensor, held: Tensor | None, states: States, columns: Tensor) -> Belief:
-        """Project hidden [m, S, D], mix in guidance, apply the logit policy, and what the constraint says.
-
-        `held` bool [m, V]: tokens that each state holds already; `columns` int64 [m, S].
-        """
-        if self.branches == 1:
-            logits = self.backbone.project(hidden)
-        else:
-            scale: Tensor | float = self.scale
-            if self.ramp:
-                hidden, scale = hidden[..., :-1], hidden[..., -1:]
-            guided, free = (self.backbone.project(half) for half in hidden.chunk(2, -1))
-            logits = free + scale * (guided - free)
-        logits = self.policy(logits, None if held is None else held[:, None])
-        if self.constraint is not None:
-            logits = self.constraint.shape(logits, states, columns)
-        return Belief(logits)
+        return _Part(pick(out.hidden), out.extra | {name: pick(out.extra[name]) for name in columns}, out.shadow)
 
 
-def _gathered(
-    parts: list[tuple[Tensor, dict[str, Tensor]]], groups: list[list[int]]
-) -> tuple[Tensor, dict[str, Tensor]]:
+@dataclass(frozen=True)
+class _Part:
+    """What one call gave.
+
+    Attributes:
+        hidden: [m, L, D].
+        extra: by name, [m, L, …] or [m, …].
+        shadow: [m, E, D], the hidden states of shadow columns.
+    """
+
+    hidden: Tensor
+    extra: dict[str, Tensor]
+    shadow: Tensor | None
+
+
+def _gathered(parts: list[_Part], groups: list[list[int]]) -> _Part:
     """What several calls gave, in the order of the states."""
     if len(parts) == 1:
         return parts[0]
-    device = parts[0][0].device
+    device = parts[0].hidden.device
     order = torch.tensor([i for group in groups for i in group], device=device).argsort()
-    values = torch.cat([values for values, _ in parts])[order]
-    return values, {name: torch.cat([extra[name] for _, extra in parts])[order] for name in parts[0][1]}
+
+    def together(each: list[Tensor]) -> Tensor:
+        return torch.cat(each)[order]
+
+    shadows = [part.shadow for part in parts if part.shadow is not None]
+    return _Part(
+        together([part.hidden for part in parts]),
+        {name: together([part.extra[name] for part in parts]) for name in parts[0].extra},
+        together(shadows) if shadows else None,
+    )
 
 
-def _check_output(backbone: Backbone, out: Any) -> None:
+def _check_output(backbone: Backbone, out: Any, more: dict[str, Any]) -> None:
     if not isinstance(out, Output):
         raise MdmkitError(
             f"backbone {type(backbone).__name__!r} returned {type(out).__name__} from forward, as in the first "
             "edition: it must return mdmkit.Output(hidden), or Output(hidden, extra={…}) with more. Its `valid` is "
             "[M, L] now, that of the columns it is given, and rows are padded on the right."
+        )
+    if "shadow" in more and "shadow" not in (out.extra or {}):
+        raise MdmkitError(
+            f"backbone {type(backbone).__name__!r} says that it forwards shadow columns (`shadows = True`), and "
+            'forward returned no extra["shadow"]: their hidden states, [M, E, D].'
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,11 +14,13 @@ from mdmkit.canvas.blocks import cut
 from mdmkit.canvas.canvas import Canvas, joined
 from mdmkit.canvas.trace import Trace, stacked
 from mdmkit.canvas.window import Window
+from mdmkit.loop.beliefs import Beliefs
 from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
 from mdmkit.loop.place import RUNNING, Place, free_slots
 from mdmkit.loop.readiness import check_parts, make_cache
 from mdmkit.loop.runner import Runner
+from mdmkit.model.shadow import SHADOWS
 from mdmkit.stage.look import States
 from mdmkit.stage.memory import Memory, Recall
 from mdmkit.stage.search import Search
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from mdmkit.loop.left import Left
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
+    from mdmkit.stage.belief import Belief
     from mdmkit.stage.hidden import Hidden
 
 
@@ -54,10 +58,10 @@ class State:
         self.particles = 1 if sampler.search is None else trait("search", sampler.search, "particles")
         self.cache = make_cache(sampler, backbone)
         self.extras = sorted({name for part in sampler.stages().values() for name in getattr(part, "reads", ())})
-        extras = [name for name in self.extras if name != "written"]
-        self.runner = Runner(
-            backbone, sampler.draw, self.cache, sampler.guidance, slots * self.particles, sampler.constraint, extras
-        )
+        extras = [name for name in self.extras if name not in ("written", *SHADOWS)]
+        shadow = next((name for name in self.extras if name in SHADOWS), None)
+        beliefs = Beliefs(backbone, sampler.draw, sampler.guidance, sampler.constraint)
+        self.runner = Runner(beliefs, self.cache, slots * self.particles, extras, shadow)
         self.rewrites = trait("commit", sampler.commit, "rewrites")
         self.lingers = trait("commit", sampler.commit, "lingers")
         looks = sampler.search is not None and trait("search", sampler.search, "looks")
@@ -170,7 +174,7 @@ class State:
         self.step_now = Step(
             canvas=canvas,
             where=where,
-            belief=self.runner.belief(hidden.window(where), hidden.held, states, where.columns),
+            belief=self.runner.beliefs(hidden.window(where), hidden.held, states, where.columns),
             open=open_,
             quota=_quota(self._targets, open_, taken, self.sampler.plan.tokens_per_step or 0),
             active=active,
@@ -181,9 +185,17 @@ class State:
             memory_view=Recall(self.memory, self.partial_index, where, canvas.tokens.shape[1]),
             ids=[self.places[row].id for row in self.rows_of_step for _ in range(self.particles)],
             extra=hidden.extras(where),
+            shadows=self._shadows(hidden, states, where),
             patience=patience if self.lingers else None,
         )
         return self.step_now
+
+    def _shadows(self, hidden: Hidden, states: States, where: Window) -> Callable[[], Belief] | None:
+        """What the model says at the shadow columns of the step, once somebody asks."""
+        if hidden.shadow is None:
+            return None
+        values = hidden.shadow[:, : where.width]
+        return partial(self.runner.beliefs, values, hidden.held, states, where.columns)
 
     @property
     def _cursor(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

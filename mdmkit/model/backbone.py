@@ -47,6 +47,7 @@ class Backbone(ABC):
         pads: whether rows of different lengths may share a forward; if not, the model runs once per length.
         offers: extras of `forward` that stages may read, by name: `column` for [M, L, …], which is cut to the window,
             `row` for [M, …].
+        shadows: whether `forward` takes `shadow`, a `Shadow`: extra columns that the row's own do not see.
         feeds_back: whether `forward` takes `previous`, the extras of the state that a state came from.
         lead: columns to the left of a window that its logits hang on: 1 for a model with shifted logits.
         ends: ids that end a generated row; one of them stands in the columns that are then never decoded.
@@ -71,6 +72,7 @@ class Backbone(ABC):
     lead: int = 0
     pads: bool = True
     offers: Mapping[str, Literal["row", "column"]] = {}
+    shadows: bool = False
     feeds_back: bool = False
     ends: Sequence[int] = ()
     endings: Sequence[int] = ()
@@ -122,7 +124,9 @@ class Backbone(ABC):
         these M rows (see `select`). What is not valid may not influence a row.
 
         `more` is empty, but for a model that `offers` extras, which gets `extras=` with the names that are read, and
-        for one that `feeds_back`, which gets `previous=`: extras by name, or None at a state that came from none.
+        for one that `feeds_back`, which gets `previous=`: extras by name, or None at a state that came from none. One
+        with `shadows` may get `shadow=`, and then returns the hidden states of those columns as `extra["shadow"]`,
+        [M, E, D].
         """
 
     @abstractmethod

@@ -21,6 +21,7 @@ class Hidden:
         held: bool [M, V]; the tokens that each state holds, where the logit policy asks for them.
         extra: what else the model gave: [M, L, …] by name, or [M, …] under a name of `whole`.
         whole: names of `extra` that are of whole rows.
+        shadow: [M, E, D]; the hidden states of shadow columns, which stand for the columns of each state's block.
     """
 
     values: Tensor
@@ -29,6 +30,7 @@ class Hidden:
     held: Tensor | None = None
     extra: dict[str, Tensor] | None = None
     whole: frozenset[str] = frozenset()
+    shadow: Tensor | None = None
 
     @property
     def width(self) -> int:
@@ -57,7 +59,9 @@ class Hidden:
         """Some of the states, int64 indices into M; one may be named more than once."""
         held = None if self.held is None else self.held[states]
         extra = None if self.extra is None else {name: x[states] for name, x in self.extra.items()}
-        return replace(self, values=self.values[states], start=self.start[states], held=held, extra=extra)
+        shadow = None if self.shadow is None else self.shadow[states]
+        values, start = self.values[states], self.start[states]
+        return replace(self, values=values, start=start, held=held, extra=extra, shadow=shadow)
 
     def joined(self, count: int) -> Hidden:
         """The same states, and `count` more of which nothing is known."""
@@ -67,4 +71,5 @@ class Hidden:
 
         held = None if self.held is None else more(self.held)
         extra = None if self.extra is None else {name: more(x) for name, x in self.extra.items()}
-        return replace(self, values=more(self.values), start=more(self.start), held=held, extra=extra)
+        shadow = None if self.shadow is None else more(self.shadow)
+        return replace(self, values=more(self.values), start=more(self.start), held=held, extra=extra, shadow=shadow)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -48,6 +48,7 @@ class Step:
         ids: who each row is, from its admission to its end; empty where nobody asks.
         extra: what the model gives beside its hidden states, by name: [B, W, …], or [B, …] where it is of whole rows.
         patience: int64 [B]; steps that a full block may still take, under a commit that lingers.
+        shadows: what computes `shadow`.
     """
 
     canvas: Canvas
@@ -64,6 +65,7 @@ class Step:
     ids: Sequence[int] = ()
     extra: dict[str, Tensor] | None = None
     patience: Tensor | None = None
+    shadows: Callable[[], Belief] | None = None
 
     # -- the rows and their windows --------------------------------------------------------------------------------
 
@@ -107,6 +109,20 @@ class Step:
     def spread(self, place: Tensor) -> Tensor:
         """Mark a window's places, bool [B, W], among all columns: bool [B, T]; outside the own block nothing is."""
         return self.where.put(torch.zeros_like(self.canvas.open), place)
+
+    @cached_property
+    def shadow(self) -> Belief:
+        """What the model would say at each place if it were open, leading shape [B, W]; see `mdmkit.Shadow`.
+
+        Raises:
+            MdmkitError: the part's `reads` names no shadow columns, so that the forward had none.
+        """
+        if self.shadows is None:
+            raise MdmkitError(
+                "step.shadow is what the model says at shadow columns, and no part asks for them: write "
+                'reads = ("shadow",) or reads = ("shadow_block",) in the class of the part.'
+            )
+        return self.shadows()
 
     # -- tokens and chance -----------------------------------------------------------------------------------------
 

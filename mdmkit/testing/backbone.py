@@ -20,6 +20,7 @@ from mdmkit.loop.sampler import Sampler
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.model.backbone import Output, unwrapped
 from mdmkit.model.cache import CACHES
+from mdmkit.model.shadow import Shadow
 from mdmkit.settings.plan import Plan
 from mdmkit.testing.contract import Contract
 from mdmkit.testing.reference import ByConfidence, TakeQuota
@@ -116,6 +117,29 @@ class BackboneContract(Contract):
             assert canvas.open.any(1).all(), "a sample prompt leaves nothing to fill"
         for token in {0, backbone.vocab - 1, *_never(backbone)}:
             assert isinstance(backbone.render(token), str), f"render({token}) is not a text"
+
+    # -- columns that the others do not see ----------------------------------------------------------------------------
+
+    def test_shadows_are_seen_by_nobody_and_say_what_an_open_place_says(self, backbone: Backbone) -> None:
+        if not backbone.shadows:
+            return
+        prompts, canvas, conditioning = self._encode(backbone)
+        conditioning = _of(backbone, conditioning, list(range(len(prompts))))
+        if not backbone.pads:
+            canvas, conditioning = canvas.at([0]).narrowed(int(canvas.lengths[0])), _of(backbone, conditioning, [0])
+        plain, columns = _forward(backbone, canvas, conditioning), canvas.positions
+        for mutual in (False, True):
+            shadow = Shadow(torch.full_like(columns, canvas.blank_id), columns, canvas.valid, mutual)
+            out = _forward(backbone, canvas, conditioning, shadow=shadow)
+            assert out.hidden.shape == plain.hidden.shape, "shadows are no columns of `hidden`: they go into `extra`"
+            own, said = (backbone.project(x) for x in (out.hidden, (out.extra or {})["shadow"]))
+            before = backbone.project(plain.hidden)
+            _close(own[canvas.valid], before[canvas.valid], "shadow columns beside the row's own", self.tolerance)
+            if not mutual:
+                open_ = canvas.open
+                _close(said[open_], before[open_], "what the shadow of an open place says", self.tolerance)
+                given = canvas.valid & ~canvas.editable
+                assert not torch.allclose(said[given], before[given]), "a shadow of a filled place sees that place"
 
     # -- forward and head ----------------------------------------------------------------------------------------------
 
@@ -236,7 +260,7 @@ def _of(backbone: Backbone, conditioning: Any, rows: list[int]) -> Any:
     return backbone.select(conditioning, torch.tensor(rows, device=backbone.device))
 
 
-def _forward(backbone: Backbone, canvas: Canvas, conditioning: Any) -> Output:
+def _forward(backbone: Backbone, canvas: Canvas, conditioning: Any, **given: Any) -> Output:
     """One forward of whole rows, with the conditioning of just these."""
 
     def draw(stream: str) -> Tensor:
@@ -247,7 +271,7 @@ def _forward(backbone: Backbone, canvas: Canvas, conditioning: Any) -> Output:
         tokens = canvas.tokens if blank is None else torch.where(canvas.open, blank, canvas.tokens)
         extras = {"extras": tuple(backbone.offers)} if backbone.offers else {}
         more = {**extras, "previous": None} if backbone.feeds_back else extras
-        return backbone.forward(tokens, canvas.valid, conditioning, positions=canvas.positions, **more)
+        return backbone.forward(tokens, canvas.valid, conditioning, positions=canvas.positions, **more, **given)
 
 
 def _hidden(backbone: Backbone, canvas: Canvas, conditioning: Any) -> Tensor:

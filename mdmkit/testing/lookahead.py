@@ -46,7 +46,7 @@ class LookaheadContract(StageContract):
 
     def test_runs_no_forward_of_its_own(self) -> None:
         step, actions, look = self.inputs(self.moment())
-        runner = look._believe.__self__
+        runner = look.runner
         before = runner.calls
         with torch.no_grad():
             self.make()(step, actions, look)

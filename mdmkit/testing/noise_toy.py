@@ -18,6 +18,7 @@ class NoiseToy(ToyBackbone):
     """
 
     samples = ("ab", "abc")
+    shadows = False  # a shadow holds the mask
 
     def __init__(self, vocab: int = 13, **options: Any):
         super().__init__(vocab, **options)

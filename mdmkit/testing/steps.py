@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.window import Window
+from mdmkit.loop.beliefs import Beliefs
 from mdmkit.loop.runner import Asked, Runner
 from mdmkit.model.cache import Cache
 from mdmkit.settings.draw import Draw, Guidance
@@ -26,6 +27,12 @@ from mdmkit.testing.reference import Spread
 from mdmkit.testing.toy import PAD, ToyBackbone
 
 _ROWS = ("open", "quota", "tick", "taken", "scores", "logits", "patience")
+
+
+class Counted(Look):
+    """A look that says which runner it is of, so that a test can see whether the model was run."""
+
+    runner: Runner
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ class Moment:
             ids=self.ids,
             extra=None if self.extra is None else {name: where(x) for name, x in self.extra.items()},
             patience=self.patience if bool((self.patience > 0).any()) else None,
+            shadows=lambda: Belief(0.7 * where(self.logits)),
         )
 
     def actions(self) -> Actions:
@@ -111,7 +119,7 @@ class Moment:
 
     def runner(self) -> Runner:
         rows = len(self.ids)
-        runner = Runner(self.backbone, self.draws, Cache(), Guidance(), rows)
+        runner = Runner(Beliefs(self.backbone, self.draws, Guidance()), Cache(), rows)
         runner.join(None, rows, 1)
         return runner
 
@@ -143,7 +151,9 @@ class Moment:
             return self._look(runner, now, seen, flat, (tokens.shape[0], tokens.shape[1]))
 
         reach = Window.of([(0, length) for length in self.canvas.lengths.tolist()], self.open.device)
-        return Look(runner.belief, self.backbone.vocab, now, ahead, where, shape, self.where, reach, again)
+        look = Counted(runner.beliefs, self.backbone.vocab, now, ahead, where, shape, self.where, reach, again)
+        look.runner = runner
+        return look
 
     def _forward(self, runner: Runner, tokens: Tensor, open_: Tensor, rows: Tensor) -> tuple[Hidden, States]:
         lengths, owners = self.canvas.lengths.tolist(), rows.tolist()
@@ -256,7 +266,7 @@ def make_moment(
     )
     runner = moment.runner()
     hidden, states = moment._forward(runner, tokens, open_, torch.arange(rows))
-    logits = runner.belief(hidden.values, hidden.held, states, columns).logits.float()
+    logits = runner.beliefs(hidden.values, hidden.held, states, columns).logits.float()
     # Nothing may be read off what is outside the row. A window more, as the loop has, so that every window has columns.
     return replace(moment, logits=logits.masked_fill(~valid[..., None], torch.nan)).padded(9)
 

@@ -17,6 +17,7 @@ from mdmkit.model.backbone import Backbone, Output
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mdmkit.model.shadow import Shadow
     from mdmkit.settings.plan import Plan
 
 PAD = 0
@@ -42,6 +43,7 @@ class ToyBackbone(Backbone):
     mask_id: int | None
 
     samples = ("ab", "a__b")
+    shadows = True
 
     def __init__(
         self,
@@ -106,15 +108,22 @@ class ToyBackbone(Backbone):
     def forward(
         self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None, **more: Any
     ) -> Output:
+        shadow: Shadow | None = more.get("shadow")
+        allowed, length = valid[:, None], tokens.shape[1]
+        if shadow is not None:
+            hidden_from = shadow.live.new_zeros(len(tokens), length, shadow.live.shape[1])
+            own = torch.cat((allowed.expand(-1, length, -1), hidden_from), 2)
+            allowed = torch.cat((own, torch.cat((allowed & shadow.others(positions), shadow.among()), 2)), 1)
+            tokens, positions = torch.cat((tokens, shadow.tokens), 1), torch.cat((positions, shadow.positions), 1)
         x = self.embedding[tokens] + self._places(positions)
         # A finite bias: a row that is all padding must not turn into NaN.
-        bias = torch.zeros(valid.shape, dtype=x.dtype, device=x.device).masked_fill(~valid, -1e9)[:, None]
+        bias = torch.zeros(allowed.shape, dtype=x.dtype, device=x.device).masked_fill(~allowed, -1e9)
         for layer in self.layers:
             match = (x @ layer["q"]) @ (x @ layer["k"]).transpose(1, 2) / math.sqrt(x.shape[-1])
             x = x + (match + bias).softmax(-1) @ (x @ layer["v"])
             x = x + (x @ layer["up"]).tanh() @ layer["down"]
             x = x / x.square().mean(-1, keepdim=True).sqrt()
-        return Output(x)
+        return Output(x[:, :length], None if shadow is None else {"shadow": x[:, length:]})
 
     def _places(self, positions: Tensor) -> Tensor:
         """Sinusoids of the position, [M, L, D]."""

@@ -23,7 +23,7 @@ from mdmkit_text.weights import load_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mdmkit import Plan, View
+    from mdmkit import Plan, Shadow, View
     from mdmkit_text.families.family import Family
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -63,6 +63,8 @@ class TextBackbone(Backbone):
         self.pads = self.network.padded
         self.caches = family.caches if self.network.freezes else frozenset({"none"})
         self.cache = "block" if "block" in self.caches else "none"
+        # What a shadow column would say of a shifted model is what stands to the right of it.
+        self.shadows = self.network.freezes and not self.lead
         self.vocab, self.device = self.network.vocab, model.device
         self.weights = sum(p.numel() for p in model.parameters())
         for name, token in (("mask_id", mask_id), *(("mdmkit.json: forbidden id", i) for i in manifest.forbidden)):
@@ -202,7 +204,11 @@ class TextBackbone(Backbone):
         cache: View | None = None,
         **more: Any,
     ) -> Output:
-        return Output(self.family.align(self.network.forward(tokens, valid, positions, cache), positions))
+        shadow: Shadow | None = more.get("shadow")
+        hidden = self.network.forward(tokens, valid, positions, cache, shadow)
+        length = tokens.shape[1]
+        extra = None if shadow is None else {"shadow": hidden[:, length:]}
+        return Output(self.family.align(hidden[:, :length], positions), extra)
 
     def project(self, hidden: Tensor) -> Tensor:
         return self.network.project(hidden)

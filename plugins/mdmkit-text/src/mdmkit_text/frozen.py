@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 
 class _Places:
-    """Where the columns of one forward go, in every layer alike."""
+    """Where the columns of one forward go, in every layer alike.
 
-    def __init__(self, view: View):
-        self.view = view
+    Args:
+        extra: shadow columns behind the row's own; they are keys of this forward alone.
+    """
+
+    def __init__(self, view: View, extra: int = 0):
+        self.view, self.extra = view, extra
 
     @property
     def keys(self) -> int:
@@ -62,16 +66,21 @@ class FrozenLayer(CacheLayerMixin):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Put the new columns among the frozen ones, and keep those that the forward is to be remembered by."""
-        new = key_states, value_states
         if not self._view.reads and self._view.keeps is False:
-            return new
+            return key_states, value_states
+        length = key_states.shape[2] - self._places.extra
+        new = key_states[:, :, :length], value_states[:, :, :length]
         stored = self._store(new)
         if self._view.keeps is not False:
             for kept, each in zip(stored, new, strict=True):
                 self._keep(kept, each)
         if not self._view.reads:
-            return new
-        return self._among(stored[0], key_states), self._among(stored[1], value_states)
+            return key_states, value_states
+        among = self._among(stored[0], new[0]), self._among(stored[1], new[1])
+        if not self._places.extra:
+            return among
+        extra = key_states[:, :, length:], value_states[:, :, length:]
+        return torch.cat((among[0], extra[0]), 2), torch.cat((among[1], extra[1]), 2)
 
     def _store(self, new: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The layer's store, made where there is none, and widened where a longer row has joined."""
@@ -118,7 +127,7 @@ class FrozenLayer(CacheLayerMixin):
         return -1
 
 
-def frozen_cache(view: View, layers: int) -> Cache:
-    """Build what a transformers model of so many layers takes as its cache."""
-    places = _Places(view)
+def frozen_cache(view: View, layers: int, extra: int = 0) -> Cache:
+    """Build what a transformers model of so many layers takes as its cache; `extra` shadow columns are not kept."""
+    places = _Places(view, extra)
     return Cache(layers=[FrozenLayer(places, layer) for layer in range(layers)])

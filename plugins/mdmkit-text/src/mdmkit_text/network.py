@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mdmkit import MdmkitError, View
+from mdmkit import MdmkitError, Shadow, View
 from mdmkit_text.attention import attention_mask
 
 if TYPE_CHECKING:
@@ -64,14 +64,17 @@ class Network:
             self._settle(ids)
         self.max_length = self._limit and self._limit - (self.offset or 0)
 
-    def forward(self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None = None, shadow: Shadow | None = None
+    ) -> Tensor:
         """Compute hidden states [M, L, D] from tokens and positions int64 [M, L] and valid bool [M, L].
 
         L is a whole row, or with `view` the columns that it says. Where `padded` is False every column must be valid.
+        With E columns of `shadow`, which only a network that `freezes` takes, the result is [M, L + E, D].
         """
-        if view is None:
+        if view is None and shadow is None:
             return self._run(tokens, valid, positions)
-        return self._run_frozen(tokens, valid, positions, view)
+        return self._run_frozen(tokens, valid, positions, view, shadow)
 
     def project(self, hidden: Tensor) -> Tensor:
         """Compute logits [..., V] from hidden states [..., D]."""
@@ -88,15 +91,21 @@ class Network:
             given["attention_mask"] = valid.long()
         return self._call(given, tokens, valid, positions)
 
-    def _run_frozen(self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View) -> Tensor:
+    def _run_frozen(
+        self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None, shadow: Shadow | None = None
+    ) -> Tensor:
         from mdmkit_text.frozen import frozen_cache
 
-        readable = view.readable if view.reads else None
-        given: dict[str, Any] = {
-            "attention_mask": self._mask(attention_mask(valid, positions, self.block, readable)),
-            str(self._cache_name): frozen_cache(view, self.model.config.num_hidden_layers),
-            "use_cache": True,
-        }
+        readable = view.readable if view is not None and view.reads else None
+        allowed = attention_mask(valid, positions, self.block, readable, shadow)
+        given: dict[str, Any] = {"attention_mask": self._mask(allowed)}
+        if view is not None:
+            extra = 0 if shadow is None else shadow.tokens.shape[1]
+            given[str(self._cache_name)] = frozen_cache(view, self.model.config.num_hidden_layers, extra)
+            given["use_cache"] = True
+        if shadow is not None:
+            tokens, positions = torch.cat((tokens, shadow.tokens), 1), torch.cat((positions, shadow.positions), 1)
+            valid = torch.cat((valid, shadow.live), 1)
         return self._call(given, tokens, valid, positions)
 
     def _call(self, given: dict[str, Any], tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:

@@ -1,0 +1,64 @@
+"""From hidden states to beliefs: the head, guidance, the logit policy, the constraint. Every logit comes from here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mdmkit.loop.policy import Policy
+from mdmkit.stage.belief import Belief
+
+if TYPE_CHECKING:
+    from mdmkit.canvas.canvas import Canvas
+    from mdmkit.model.backbone import Backbone
+    from mdmkit.settings.draw import Draw, Guidance
+    from mdmkit.stage.look import States
+    from mdmkit.stage.protocols import Constraint
+
+
+class Beliefs:
+    """Projects hidden states, for base and lookahead states alike.
+
+    Attributes:
+        branches: forwards that each state takes: 2 under guidance, with and without its prompt.
+    """
+
+    def __init__(self, backbone: Backbone, draws: Draw, guidance: Guidance, constraint: Constraint | None = None):
+        self.backbone, self.constraint = backbone, constraint
+        self.scale, self.ramp = guidance.scale, guidance.ramp
+        self.branches = 1 if self.scale == 1.0 else 2
+        self.policy = Policy(backbone, draws)
+
+    def side_by_side(self, hidden: Tensor) -> Tensor:
+        """Hidden states of both branches, [2·M, L, D], beside one another: [M, L, 2·D]; of one branch as they are."""
+        return hidden if self.branches == 1 else torch.cat(hidden.chunk(2), -1)
+
+    def ramped(self, states: States, canvas: Canvas, hidden: Sequence[Tensor]) -> list[Tensor]:
+        """Put how far guidance goes in each state behind its hidden states: [M, L, 2·D + 1]."""
+        if not self.ramp or self.branches == 1:
+            return list(hidden)
+        own = canvas.editable[states.rows]
+        share = (own & ~states.open).sum(1) / own.sum(1).clamp_min(1)
+        scale = (1 + (self.scale - 1) * share)[:, None, None]
+        return [torch.cat((x, scale.expand(-1, x.shape[1], 1).to(x)), -1) for x in hidden]
+
+    def __call__(self, hidden: Tensor, held: Tensor | None, states: States, columns: Tensor) -> Belief:
+        """Project hidden [m, S, D], mix in guidance, apply the logit policy, and what the constraint says.
+
+        `held` bool [m, V]: tokens that each state holds already; `columns` int64 [m, S].
+        """
+        if self.branches == 1:
+            logits = self.backbone.project(hidden)
+        else:
+            scale: Tensor | float = self.scale
+            if self.ramp:
+                hidden, scale = hidden[..., :-1], hidden[..., -1:]
+            guided, free = (self.backbone.project(half) for half in hidden.chunk(2, -1))
+            logits = free + scale * (guided - free)
+        logits = self.policy(logits, None if held is None else held[:, None])
+        if self.constraint is not None:
+            logits = self.constraint.shape(logits, states, columns)
+        return Belief(logits)
