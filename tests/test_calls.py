@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import mdmkit
-from mdmkit import Observer, Plan, Sampler
+from mdmkit import Observer, Plan, Reach, Sampler
+from mdmkit.loop.calls import share_out
 from mdmkit.testing import ByConfidence, TakeQuota, ToyBackbone
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -68,6 +69,17 @@ def test_rows_out_of_step_take_at_most_two_calls_a_step(name, cache, how):
     # Under `prefix` a step computes all behind the block, so rows of different lengths differ even where they are in
     # step, and share a call all the same: more columns, half the calls.
     assert computed <= (1.6 if cache == "prefix" else 1.25) * needed
+
+
+def widths(*sizes, keep=()):
+    return [Reach(0, size, 0, None, 40, i in keep) for i, size in enumerate(sizes)]
+
+
+def test_two_calls_are_cut_where_the_fewest_columns_are_computed():
+    assert share_out(widths(8, 9, 8, 10), pads=True) == [[0, 1, 2, 3]]
+    assert share_out(widths(8, 40, 8, 38), pads=True) == [[0, 1, 2, 3]]  # of one kind: one call, however ragged
+    assert share_out(widths(8, 40, 8, 38, keep={1}), pads=True) == [[0, 2], [1, 3]]
+    assert share_out(widths(38, 40, 39, 38, keep={1}), pads=True) == [[0, 1, 2, 3]]  # two would save too little
 
 
 class Calls(Observer):

@@ -17,7 +17,9 @@ SHARING = 1.25
 
 
 def share_out(reaches: Sequence[Reach], pads: bool) -> list[list[int]]:
-    """Share states out over forwards: one, or two where those that compute a window and those that compute more differ.
+    """Share states out over forwards: one, or two where some compute a window and others more than that.
+
+    Two are cut by width, where the fewest columns are computed: the narrow states together, and the wide ones.
 
     A model that cannot pad runs once per length. What is larger than `FORWARD_TOKENS` is split.
     """
@@ -25,7 +27,7 @@ def share_out(reaches: Sequence[Reach], pads: bool) -> list[list[int]]:
     if not pads:
         groups = [[i for i in everyone if reaches[i].stop == size] for size in sorted({r.stop for r in reaches})]
     else:
-        groups = _by_kind(reaches, everyone)
+        groups = _in_two(reaches, everyone)
     out = []
     for group in groups:
         size = max(1, FORWARD_TOKENS // max(1, *(reaches[i].stop - reaches[i].start for i in group)))
@@ -33,14 +35,16 @@ def share_out(reaches: Sequence[Reach], pads: bool) -> list[list[int]]:
     return out
 
 
-def _by_kind(reaches: Sequence[Reach], everyone: list[int]) -> list[list[int]]:
+def _in_two(reaches: Sequence[Reach], everyone: list[int]) -> list[list[int]]:
     wide = [i for i in everyone if reaches[i].keep]
     if not wide or len(wide) == len(everyone):
         return [everyone]
     sizes = [reach.stop - reach.start for reach in reaches]
     if len(sizes) * max(sizes) <= SHARING * sum(sizes):
         return [everyone]
-    return [[i for i in everyone if not reaches[i].keep], wide]
+    order = sorted(everyone, key=lambda i: sizes[i])
+    cut = min(range(1, len(order)), key=lambda n: n * sizes[order[n - 1]] + (len(order) - n) * sizes[order[-1]])
+    return [sorted(order[:cut]), sorted(order[cut:])]
 
 
 @dataclass(frozen=True)
