@@ -314,6 +314,27 @@ def test_a_kill_while_waiting_rows_are_moved_loses_none(decode, place, whole):
     assert (place / "out.jsonl").read_bytes() == whole
 
 
+def test_an_output_killed_before_its_record_was_written_begins_anew(decode, place, whole):
+    (place / "out.jsonl").write_bytes(b"")
+    result = decode("--output", "out.jsonl", "--resume")
+    assert result.exit_code == 0, result.output
+    assert (place / "out.jsonl").read_bytes() == whole
+    assert json.loads((place / "out.jsonl.run.json").read_text())["run"]["prompts"]["number"] == 60
+
+
+def test_what_is_replaced_loses_its_record_before_its_rows(decode, place, whole, monkeypatch):
+    """A kill between the two would leave rows of the one run with the record of the other."""
+    states = []
+
+    def kill(path, run, *rest):
+        states.append((path.read_bytes(), (place / "whole.jsonl.run.json").exists()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mdmkit.cli.results.write_record", kill)
+    assert decode("--output", "whole.jsonl", "--overwrite", "--seed", 3).exit_code == 130
+    assert states == [(b"", False)]
+
+
 def test_resuming_what_is_finished_changes_nothing_and_what_never_began_begins(decode, place, whole):
     result = decode("--output", "whole.jsonl", "--resume")
     assert "0 rows, 0 tokens" in result.stdout and "60 rows were there before" in result.stdout

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mdmkit.cli.live import LiveView
     from mdmkit.cli.options import composing, names_sampler, pairs, plugin_option
-    from mdmkit.cli.output import RowFile, record_of, write_json, write_text, write_whole
+    from mdmkit.cli.output import RowFile, has_begun, record_of, write_json, write_text, write_whole
     from mdmkit.cli.requests import check_prompts
     from mdmkit.cli.resuming import differences, is_record, write_record
     from mdmkit.cli.run import limit_threads, watching
@@ -36,6 +36,7 @@ __all__ = [
     "default_registry",
     "differences",
     "facts",
+    "has_begun",
     "is_record",
     "limit_threads",
     "make_task",
@@ -64,6 +65,7 @@ _HOME = {
     "default_registry": "installed.registry:default",
     "differences": "cli.resuming:differences",
     "facts": "config.facts:facts",
+    "has_begun": "cli.output:has_begun",
     "is_record": "cli.resuming:is_record",
     "limit_threads": "cli.run:limit_threads",
     "make_task": "task:make_task",

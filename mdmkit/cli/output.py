@@ -55,6 +55,11 @@ def record_of(output: Path) -> Path:
     return output.with_name(output.name + ".run.json")
 
 
+def has_begun(output: Path) -> bool:
+    """Whether a run has left rows or a record there; a kill before the record is written leaves an empty output."""
+    return record_of(output).exists() or (output.exists() and output.stat().st_size > 0)
+
+
 def can_resume(output: Path) -> bool:
     """Whether a run that writes there can be gone on with: a pipe or a device keeps nothing."""
     if is_stdout(output):
@@ -107,11 +112,18 @@ class RowFile:
     Args:
         path: the file; it is opened, and an old one replaced, only once there is something to write.
         keep: rows and bytes at the head of an existing file to go on from; what follows them is cut off at once.
+        opening: called before a new file is opened, while an old one may still be there.
         opened: called when a new file was opened and nothing is in it yet.
     """
 
-    def __init__(self, path: Path, keep: tuple[int, int] | None = None, opened: Callable[[], None] = lambda: None):
-        self.path, self.rows, self.opened = path, 0, opened
+    def __init__(
+        self,
+        path: Path,
+        keep: tuple[int, int] | None = None,
+        opening: Callable[[], None] = lambda: None,
+        opened: Callable[[], None] = lambda: None,
+    ):
+        self.path, self.rows, self.opening, self.opened = path, 0, opening, opened
         self._file: IO[bytes] | None = None
         if keep is not None:
             self.rows, size = keep
@@ -137,6 +149,7 @@ class RowFile:
             return
         try:
             if self._file is None:
+                self.opening()
                 self._file = self.path.open("wb")
                 self.opened()
             start = self._file.tell() if self._file.seekable() else None

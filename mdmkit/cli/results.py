@@ -34,10 +34,14 @@ def open_rows(
         raise MdmkitError(f"--output {output}: the run is recorded in {record}, and that file exists. Name another.")
     kept = reopen(output, run, prompts) if resume else Kept()
 
+    def forget() -> None:
+        # A kill between the two then leaves an empty file without a record, not one with the record of another run.
+        record.unlink(missing_ok=True)
+
     def begin() -> None:
         write_record(output, run, kept.waiting.values(), kept.slots)
 
-    return kept, RowFile(output, (kept.rows, kept.size) if resume and output.exists() else None, begin)
+    return kept, RowFile(output, (kept.rows, kept.size) if resume and output.exists() else None, forget, begin)
 
 
 class Results:

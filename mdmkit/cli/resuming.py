@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cli.output import can_resume, record_of, write_json
+from mdmkit.cli.output import can_resume, has_begun, record_of, write_json
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
         MdmkitError: the file is of another run, which is told apart by what differs; or it is no output at all.
     """
     record = record_of(output)
-    if not output.exists() and not record.exists():
+    if not has_begun(output):
         return Kept()
     try:
         before = json.loads(record.read_text(encoding="utf-8"))

@@ -148,6 +148,15 @@ def test_a_run_killed_at_any_moment_goes_on_with_the_same_command(tmp_path: Path
     assert file.read_bytes() == again
 
 
+def test_rows_killed_before_their_record_was_written_begin_anew() -> None:
+    words = ["eval", "--task", "one_way", "--sampler", "confidence", *SMALL]
+    file = Path("out/rows/one_way/confidence.jsonl")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    run(*words)
+    assert len(rows(str(file))) > 0 and file.with_name("confidence.jsonl.run.json").exists()
+
+
 def test_more_samplers_and_seeds_join_what_is_there() -> None:
     run("compare", "--tasks", "sudoku4", "--samplers", "confidence", *SMALL)
     before = Path("out/rows/sudoku4/confidence.jsonl").read_bytes()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import RowFile, differences, is_record, record_of, write_record
+from mdmkit.cli.commands import RowFile, differences, has_begun, is_record, record_of, write_record
 
 SCORE = "score"
 
@@ -31,7 +31,7 @@ class Cell:
         self.identity = json.loads(json.dumps(identity, default=str))
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
         size = 0
-        if (path.exists() or record_of(path).exists()) and not overwrite:
+        if has_begun(path) and not overwrite:
             self._compare()
             size = self._read() if path.exists() else 0
         elif not is_record(record_of(path)):
@@ -46,7 +46,11 @@ class Cell:
         """
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = RowFile(self.path, opened=lambda: write_record(self.path, self.identity, []))
+            self._file = RowFile(
+                self.path,
+                opening=lambda: record_of(self.path).unlink(missing_ok=True),
+                opened=lambda: write_record(self.path, self.identity, []),
+            )
         self._file.write(rows)
         self.rows |= {(row["seed"], row["index"]): row for row in rows}
 
