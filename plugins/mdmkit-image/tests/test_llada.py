@@ -13,7 +13,7 @@ import torch
 pytest.importorskip("diffusers")
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import mdmkit
 from mdmkit import MdmkitError, Plan
@@ -21,65 +21,19 @@ from mdmkit.testing import BackboneContract
 from mdmkit_image.trunk import Trunk
 
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
-SPECIALS = ("<|t2i|>", "<|soi|>", "<|eoi|>", "<system>", "</system>", "<user>", "</user>", "<uncondition>", "<answer>")
-SPECIALS += ("</answer>", "<IMAGE>", "</IMAGE>", "<end-of-line>", "[MASK]")
-
-
-def write(folder: Path, codes: int) -> Path:
-    """A checkpoint in LLaDA's format: its ids are 14 special ones, a few letters, then the codes."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    letters = ["<bos>", "<eos>", "?", *"abcdefghij "]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate([*SPECIALS, *letters])}, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    names = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "?"}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, additional_special_tokens=list(SPECIALS), **names)
-    fast.save_pretrained(folder)
-    size, mask = len(fast) + codes, SPECIALS.index("[MASK]")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=size,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
-    names = {"self_attn.q_proj": "q_proj", "self_attn.k_proj": "k_proj", "self_attn.v_proj": "v_proj"}
-    names |= {"self_attn.o_proj": "attn_out", "input_layernorm": "attn_norm", "post_attention_layernorm": "ff_norm"}
-    names |= {"mlp.gate_proj": "ff_proj", "mlp.up_proj": "up_proj", "mlp.down_proj": "ff_out"}
-    weights = {}
-    for key, value in model.state_dict().items():
-        for ours, theirs in {
-            **names,
-            "model.layers.": "model.transformer.blocks.",
-            "lm_head": "model.transformer.ff_out",
-        }.items():
-            key = key.replace(ours, theirs)
-        key = key.replace("model.embed_tokens", "model.transformer.wte").replace("model.norm", "model.transformer.ln_f")
-        weights[key] = value.contiguous()
-    save_file(weights, folder / "model.safetensors")
-    told = {"model_type": "llada", "d_model": 16, "n_layers": 2, "n_heads": 2, "mlp_hidden_size": 24}
-    told |= {"embedding_size": size, "max_sequence_length": 256, "mask_token_id": mask, "weight_tying": False}
-    (folder / "config.json").write_text(json.dumps(told))
-    return folder
 
 
 @pytest.fixture(scope="module")
 def mmada(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = write(tmp_path_factory.mktemp("mmada"), 8192)
+    folder = tiny.write_llada(tmp_path_factory.mktemp("mmada"), 8192)
     return mdmkit.load(f"mmada:{folder}", device="cpu", vq=str(GOLDEN / "magvitv2"), width=64, height=32)
 
 
 @pytest.fixture(scope="module")
 def lumina(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = write(tmp_path_factory.mktemp("lumina"), tiny.CODES)
+    folder = tiny.write_llada(tmp_path_factory.mktemp("lumina"), tiny.CODES)
     tiny.vq_model(lookup=False).save_pretrained(folder / "vqvae")
-    ids = len(SPECIALS) + 14
+    ids = len(tiny.SPECIALS) + 14
     return mdmkit.load(f"lumina_dimoo:{folder}", device="cpu", width=6, height=4, image_offset=ids)
 
 
@@ -142,7 +96,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     vq = str(GOLDEN / "magvitv2")
     with pytest.raises(MdmkitError, match=r"no config\.json"):
         mdmkit.load(f"mmada:{tmp_path}", device="cpu", vq=vq)
-    folder = write(tmp_path, 5)
+    folder = tiny.write_llada(tmp_path, 5)
     with pytest.raises(MdmkitError, match="image_offset=N"):
         mdmkit.load(f"mmada:{folder}", device="cpu", vq=vq)
     with pytest.raises(MdmkitError, match="lacks vqvae/"):

@@ -12,6 +12,9 @@ from safetensors.torch import save_file
 
 CODES, HIDDEN, TEXT = 12, 16, 8
 NAMES = ("cat", "dog", "8")
+# Of MMaDA and Lumina-DiMOO.
+SPECIALS = ("<|t2i|>", "<|soi|>", "<|eoi|>", "<system>", "</system>", "<user>", "</user>", "<uncondition>", "<answer>")
+SPECIALS += ("</answer>", "<IMAGE>", "</IMAGE>", "<end-of-line>", "[MASK]")
 
 
 def vq_model(codes: int = CODES, channels: int = 3, lookup: bool = True) -> Any:
@@ -94,4 +97,48 @@ def write_maskgit(folder: Path) -> Path:
     save_file({"weight": torch.randn(len(NAMES) + 1, TEXT)}, folder / "class_embedding" / "model.safetensors")
     index = {"id2label": {str(i): n for i, n in enumerate(NAMES)}, "transformer": ["diffusers", "UVit2DModel"]}
     (folder / "model_index.json").write_text(json.dumps(index | {"vqvae": ["diffusers", "VQModel"]}))
+    return folder
+
+
+def write_llada(folder: Path, codes: int) -> Path:
+    """A checkpoint in LLaDA's format: its ids are 14 special ones, a few letters, then the codes."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    letters = ["<bos>", "<eos>", "?", *"abcdefghij "]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate([*SPECIALS, *letters])}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    names = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "?"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, additional_special_tokens=list(SPECIALS), **names)
+    fast.save_pretrained(folder)
+    size, mask = len(fast) + codes, SPECIALS.index("[MASK]")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=size,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        tie_word_embeddings=False,
+    )
+    model = LlamaForCausalLM(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    names = {"self_attn.q_proj": "q_proj", "self_attn.k_proj": "k_proj", "self_attn.v_proj": "v_proj"}
+    names |= {"self_attn.o_proj": "attn_out", "input_layernorm": "attn_norm", "post_attention_layernorm": "ff_norm"}
+    names |= {"mlp.gate_proj": "ff_proj", "mlp.up_proj": "up_proj", "mlp.down_proj": "ff_out"}
+    weights = {}
+    for key, value in model.state_dict().items():
+        for ours, theirs in {
+            **names,
+            "model.layers.": "model.transformer.blocks.",
+            "lm_head": "model.transformer.ff_out",
+        }.items():
+            key = key.replace(ours, theirs)
+        key = key.replace("model.embed_tokens", "model.transformer.wte").replace("model.norm", "model.transformer.ln_f")
+        weights[key] = value.contiguous()
+    save_file(weights, folder / "model.safetensors")
+    told = {"model_type": "llada", "d_model": 16, "n_layers": 2, "n_heads": 2, "mlp_hidden_size": 24}
+    told |= {"embedding_size": size, "max_sequence_length": 256, "mask_token_id": mask, "weight_tying": False}
+    (folder / "config.json").write_text(json.dumps(told))
     return folder
