@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,35 @@ def test_without_a_gpu_it_says_how_to_try_it(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "--device cpu --layers 2" in done.stderr
+
+
+def test_two_checkouts_are_timed_beside_one_another(tmp_path: Path) -> None:
+    """Beside a copy in which `confidence` fills all positions at once, so that it makes fewer calls."""
+    other = tmp_path / "other"
+    shutil.copytree(BENCHMARKS.parent / "mdmkit", other / "mdmkit")
+    for source in (BENCHMARKS.parent / "plugins").glob("*/src"):
+        shutil.copytree(source, other / source.relative_to(BENCHMARKS.parent), ignore=shutil.ignore_patterns("models"))
+    preset = other / "plugins/mdmkit-heuristics/src/mdmkit_heuristics/presets/confidence.yaml"
+    preset.write_text(preset.read_text().replace("select: top_k", "select: {name: threshold, threshold: 0.0}"))
+    command = [sys.executable, str(BENCHMARKS / "loop.py"), "--beside", str(other), "--pairs", "1", "--small"]
+    done = subprocess.run(
+        [*command, "--only", "confidence batch 8", "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {row["cell"]: row for row in json.loads(done.stdout)}
+    assert {*rows} == {f"{name} confidence batch 8" for name in ("llada none", "llada dual", "sdar block")}
+    assert rows["llada none confidence batch 8"]["calls"] == 32
+    for row in rows.values():
+        assert row["calls"] > 2 * row["calls_other"] and row["ratio"] > 1.5, row
+        assert not row["same_tokens"] and row["pairs"] == 1
+        assert row["ms"] > row["ms_other"] > 0
+
+
+def test_timing_beside_no_checkout_is_refused(tmp_path: Path) -> None:
+    for more, said in ((["--beside", str(tmp_path)], "holds mdmkit/"), (["--beside", ".", "--only", "x9"], "Cells: ")):
+        command = [sys.executable, str(BENCHMARKS / "loop.py"), *more]
+        done = subprocess.run(command, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and said in done.stderr
 
 
 def test_the_comparison_of_samplers_on_digits_in_miniature(
