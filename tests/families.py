@@ -1,0 +1,187 @@
+"""A tiny model of every family that can be loaded, wrapped or made up, in float64: for tests that go over all of them.
+
+Float64, so that rounding, which depends on what is computed together, decides nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import mdmkit
+from mdmkit.model.backbone import unwrapped
+from mdmkit.testing import NoiseToy, ToyBackbone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).parent
+GOLDEN = HERE / "golden"
+FULL, BLOCK, NONE = ("none", "prefix", "dual"), ("none", "block"), ("none",)
+
+
+@dataclass(frozen=True)
+class Family:
+    """How to make a model, and what to ask it.
+
+    Attributes:
+        make: from a folder of its own to the backbone.
+        caches: those it offers.
+        ids: of ordinary tokens, or of an image's codes.
+        words: what an image model can be told to draw; None for what is no image model.
+        stands_for: the backbone, or `text:` and a family of text models, that it is one of; None: it is in no listing.
+        ties: whether next states can be worth exactly the same. In a chain, what stands on either side of a written
+            word is independent: two orders come to one sum, and rounding chooses between them.
+    """
+
+    make: Callable[[Path], Any]
+    caches: tuple[str, ...] = NONE
+    ids: range = range(5, 120)
+    words: tuple[str, ...] | None = None
+    stands_for: str | None = None
+    ties: bool = False
+
+
+def golden(source: str, changes: dict[str, Any] | None = None, **options: Any) -> Callable[[Path], Any]:
+    """A golden checkpoint, as it is or with another config.json."""
+
+    def make(folder: Path) -> Any:
+        shutil.copytree(GOLDEN / source, folder, dirs_exist_ok=True)
+        config = json.loads((folder / "config.json").read_text()) | (changes or {})
+        (folder / "config.json").write_text(json.dumps(config))
+        backbone = mdmkit.load(str(folder), device="cpu", **options)
+        backbone.network.model.double()
+        backbone.network.model.set_experts_implementation("eager")  # the fused one has no float64
+        return backbone
+
+    return make
+
+
+def zoo(name: str) -> Callable[[Path], Any]:
+    def make(folder: Path) -> Any:
+        backbone = mdmkit.load(f"zoo:{name}", device="cpu", dtype="float32")
+        backbone.network.model.double()
+        return backbone
+
+    return make
+
+
+def wrapped(masked: bool) -> Callable[[Path], Any]:
+    """A callable around a golden model; unless `masked` it takes ids alone, so that it cannot be told of padding."""
+
+    def make(folder: Path) -> Any:
+        model = golden("dream")(folder).network.model
+
+        def with_mask(ids: Any, attention_mask: Any = None, position_ids: Any = None) -> Any:
+            return model(input_ids=ids, attention_mask=attention_mask, position_ids=position_ids).logits
+
+        def bare(ids: Any) -> Any:
+            return model(input_ids=ids).logits
+
+        backbone = unwrapped(mdmkit.wrap(with_mask if masked else bare, mask_id=125, shift=True))
+        assert backbone.pads == masked
+        return backbone
+
+    return make
+
+
+def tiny() -> Any:
+    """The tiny image models of the tests of mdmkit-image."""
+    place = str(HERE.parent / "plugins" / "mdmkit-image" / "tests")
+    if place not in sys.path:
+        sys.path.append(place)
+    return importlib.import_module("tiny")
+
+
+def amused(folder: Path) -> Any:
+    backbone = mdmkit.load(f"amused:{tiny().write_amused(folder)}", device="cpu")
+    backbone.text_encoder.double()
+    return _double_uvit(backbone)
+
+
+def maskgit(folder: Path) -> Any:
+    backbone = mdmkit.load(f"maskgit:{tiny().write_maskgit(folder)}", device="cpu")
+    backbone.classes = backbone.classes.double()
+    return _double_uvit(backbone)
+
+
+def digits(folder: Path) -> Any:
+    backbone = mdmkit.load("zoo:digits", device="cpu")
+    backbone.classes = backbone.classes.double()
+    return _double_uvit(backbone)
+
+
+def mmada(folder: Path) -> Any:
+    made = tiny().write_llada(folder, 8192)
+    return _double_trunk(mdmkit.load(f"mmada:{made}", device="cpu", vq=str(GOLDEN / "magvitv2"), width=64, height=64))
+
+
+def lumina(folder: Path) -> Any:
+    made = tiny().write_llada(folder, tiny().CODES)
+    tiny().vq_model(lookup=False).save_pretrained(folder / "vqvae")
+    options = {"width": 8, "height": 6, "image_offset": len(tiny().SPECIALS) + 14}
+    return _double_trunk(mdmkit.load(f"lumina_dimoo:{made}", device="cpu", **options))
+
+
+def _double_uvit(backbone: Any) -> Any:
+    backbone.transformer.double()
+    backbone.head.double()
+    return backbone
+
+
+def _double_trunk(backbone: Any) -> Any:
+    backbone.trunk.body.double()
+    backbone.trunk.head = backbone.trunk.head.double()
+    return backbone
+
+
+def bigram(folder: Path) -> Any:
+    """A chain of its own: that of the zoo has 2,000 words, and is slow in float64."""
+    from mdmkit_zoo.bigram.backbone import Bigram
+
+    chances = torch.rand(24, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 4
+    return Bigram(chances / chances.sum(1, keepdim=True), length=8)
+
+
+DECODER = {"model_type": "qwen2", "is_causal": False}
+LETTERS, CODES = ("abc", "d", "", "a red cat", "jig"), range(12)
+FAMILIES = {
+    "llada": Family(golden("llada"), FULL, stands_for="text:llada"),
+    "llada_moe": Family(golden("lladamoe", mask_id=125), FULL, stands_for="text:llada_moe"),
+    "llada2": Family(golden("llada2", mask_id=125, block_length=8), BLOCK, stands_for="text:llada2"),
+    "dream": Family(golden("dream"), FULL, stands_for="text:dream"),
+    "sdar": Family(golden("sdar", block_length=8), BLOCK, stands_for="text:sdar"),
+    "fast_dllm_v2": Family(
+        golden("dream", {"model_type": "Fast_dLLM_Qwen", "bd_size": 8}), BLOCK, stands_for="text:fast_dllm_v2"
+    ),
+    "a2d": Family(golden("dream", DECODER | {"model_type": "a2d-qwen2"}), FULL, stands_for="text:a2d"),
+    "decoder": Family(golden("dream", DECODER), FULL, stands_for="text:decoder"),
+    "antibody": Family(zoo("antibody"), ids=range(4, 24), stands_for="text:masked_lm"),
+    "puzzles": Family(zoo("puzzles"), FULL, ids=range(2, 20), stands_for="zoo"),
+    "bigram": Family(bigram, ids=range(24), stands_for="zoo", ties=True),
+    "wrapped": Family(wrapped(masked=True)),
+    "wrapped_unpadded": Family(wrapped(masked=False)),
+    "toy": Family(lambda folder: ToyBackbone(dtype=torch.float64), ids=range(1, 11)),
+    "noise_toy": Family(lambda folder: NoiseToy(dtype=torch.float64), ids=range(1, 11)),
+    "amused": Family(amused, ids=CODES, words=LETTERS, stands_for="amused"),
+    "maskgit": Family(maskgit, ids=CODES, words=("cat", "dog", "8"), stands_for="maskgit"),
+    "digits": Family(digits, ids=range(128), words=tuple("0123456789"), stands_for="zoo"),
+    "mmada": Family(mmada, ids=range(8192), words=LETTERS, stands_for="mmada"),
+    "lumina_dimoo": Family(lumina, ids=CODES, words=LETTERS, stands_for="lumina_dimoo"),
+}
+
+
+@functools.cache
+def load(name: str, folder: str) -> Any:
+    """The model of a family, made once in a folder that all of them share."""
+    place = Path(folder) / name
+    place.mkdir()
+    return FAMILIES[name].make(place)
