@@ -1,4 +1,4 @@
-"""The end of a step: commit, trace, cursor, and which rows go on, change blocks, or leave."""
+"""The end of a step: commit, trace, cursor; then each row stays in its block, enters the next one, or leaves."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def commit(state: State, chosen: Choice) -> Canvas:
 
 
 def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
-    """Take over what a step did: its canvas, its trace, the rows' cursors and beliefs; rows that ended leave."""
+    """Store the result of a step: canvas, trace, cursors and beliefs of its rows; rows that ended leave."""
     step, actions, choice = chosen.step, chosen.actions, chosen.choice
     flags = checks.of_commit(state.sampler, step, actions, choice, canvas)
     code = seen.code | (checks.packed([*[None] * 5, *flags]) if any(f is not None for f in flags) else 0)
@@ -77,9 +77,9 @@ def _record(state: State, chosen: Choice, canvas: Canvas) -> None:
 
 
 def _carry_beliefs(state: State, chosen: Choice, seen: Seen) -> None:
-    """What was seen of the chosen states, and of rows that had no belief, is what the next step reads."""
+    """Keep the hidden states of the chosen next states, and of rows that had no belief, for the next step."""
     if not state.compares:
-        if not state.backbone.feeds_back:  # else the next forward reads what this one gave
+        if not state.backbone.feeds_back:  # with feeds_back the next forward reads the extras of this one
             state.hidden = None
         return
     if seen.hidden is None or seen.flat is None:
@@ -98,7 +98,7 @@ def _carry_beliefs(state: State, chosen: Choice, seen: Seen) -> None:
 
 
 def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]:
-    """What the host must know of each row, in one transfer: code, rule that ends it, still in its block, first open."""
+    """Tell the host about each row, in one transfer: code, rule that ends it, stays in its block, first open column."""
     over = stopping.ask(state, after, seen.several if seen.over is not None else None)
     if over is None:
         over = torch.zeros_like(code)
@@ -115,7 +115,7 @@ def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]
 
 
 def _by_plan(state: State, seen: Seen) -> list[list[int]]:
-    """The same of rows whose next state was clear before the forward: nothing is left to ask."""
+    """Tell the host the same about rows with one next state each: their rules were asked before the forward."""
     over = torch.zeros_like(seen.code) if seen.over is None else seen.over
     out = []
     for b, (code, ends) in enumerate(torch.stack((seen.code, over), 1).tolist()):
@@ -142,7 +142,7 @@ def _go_on(state: State, rows: list[int], facts: list[list[int]], decided: bool,
         if code or not alive:
             gone.append((row, code, max(fact[1] for fact in own)))
             continue
-        known = i in seen.lone  # its next state was looked at before the commit
+        known = i in seen.lone  # its only next state was forwarded before the commit
         if any(fact[2] for fact in alive):
             place.afresh = state.cache.due_for_refresh(place.steps) and not known
             place.believed = state.compares and not state.rewrites and not place.afresh

@@ -1,4 +1,4 @@
-"""From hidden states to beliefs: the head, guidance, the logit policy, the constraint. Every logit comes from here."""
+"""From hidden states to beliefs: the head, guidance, the logit policy, the constraint. All logits are made here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Beliefs:
-    """Projects hidden states, for base and lookahead states alike.
+    """Project hidden states. Current and next states get the same logit policy.
 
     Attributes:
         branches: forwards that each state takes: 2 under guidance, with and without its prompt.
@@ -33,11 +33,11 @@ class Beliefs:
         self.policy = Policy(backbone, draws)
 
     def side_by_side(self, hidden: Tensor) -> Tensor:
-        """Hidden states of both branches, [2·M, L, D], beside one another: [M, L, 2·D]; of one branch as they are."""
+        """Put the hidden states of both branches, [2·M, L, D], side by side, [M, L, 2·D]; one branch stays as it is."""
         return hidden if self.branches == 1 else torch.cat(hidden.chunk(2), -1)
 
     def ramped(self, states: States, canvas: Canvas, hidden: Sequence[Tensor]) -> list[Tensor]:
-        """Put how far guidance goes in each state behind its hidden states: [M, L, 2·D + 1]."""
+        """Append the guidance scale of each state to its hidden states, [M, L, 2·D + 1], if guidance is ramped."""
         if not self.ramp or self.branches == 1:
             return list(hidden)
         own = canvas.editable[states.rows]
@@ -46,9 +46,9 @@ class Beliefs:
         return [torch.cat((x, scale.expand(-1, x.shape[1], 1).to(x)), -1) for x in hidden]
 
     def __call__(self, hidden: Tensor, held: Tensor | None, states: States, columns: Tensor) -> Belief:
-        """Project hidden [m, S, D], mix in guidance, apply the logit policy, and what the constraint says.
+        """Project hidden [m, S, D], mix in guidance, apply the logit policy and the constraint.
 
-        `held` bool [m, V]: tokens that each state holds already; `columns` int64 [m, S].
+        `held` bool [m, V]: tokens that each state already holds; `columns` int64 [m, S].
         """
         if self.branches == 1:
             logits = self.backbone.project(hidden)

@@ -1,4 +1,4 @@
-"""How states share forwards: which go together, and over which columns."""
+"""How states share forwards: which states are in one call, and which columns the call computes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mdmkit.model.cache import Reach
 
 # Tokens (rows times columns) that one forward may hold; larger batches of states are split.
 FORWARD_TOKENS = 1 << 16
-# Sharing a forward may compute this many times the columns that are needed; beyond it there are two forwards.
+# A shared forward may compute at most this many times the columns that are needed; otherwise there are two forwards.
 SHARING = 1.25
 
 
 def share_out(reaches: Sequence[Reach], pads: bool) -> list[list[int]]:
-    """Share states out over forwards: one, or two where some compute a window and others more than that.
+    """Divide states into forwards: one; or two, if some compute only a window and others more columns.
 
-    Two are cut by width, where the fewest columns are computed: the narrow states together, and the wide ones.
+    Two forwards are cut by width, at the place where the fewest columns are computed.
 
-    A model that cannot pad runs once per length. What is larger than `FORWARD_TOKENS` is split.
+    A model that cannot pad runs once per length. A forward of more than `FORWARD_TOKENS` is split.
     """
     everyone = list(range(len(reaches)))
     if not pads:
@@ -55,10 +55,10 @@ class Call:
         start: int64 [M].
         columns: int64 [M, L].
         length: L.
-        span: the columns, where all states share them.
-        full: whether every state computes all L.
-        inside: bool [M, L]; the columns that each computes.
-        seen, readable: bool [M, S]: frozen columns that it reads, and all that it may read.
+        span: the columns as a slice, if they are the same for all states.
+        full: True if every state computes all L.
+        inside: bool [M, L]; the columns that each state computes.
+        seen, readable: bool [M, S]; frozen columns that a state reads, and all columns that it may read.
         keep: bool [M].
         reads, keeps: see `View`.
     """
@@ -77,7 +77,7 @@ class Call:
 
     @classmethod
     def over(cls, reaches: Sequence[Reach], width: int, device: torch.device) -> Call:
-        """The call that computes these reaches, in rows of `width` columns."""
+        """Make the call that computes these reaches, in rows of `width` columns."""
         numbers = torch.tensor(
             [(r.start, r.stop, r.left, r.length if r.right is None else r.right, r.length, r.keep) for r in reaches],
             device=device,
@@ -107,7 +107,7 @@ class Call:
         )
 
     def take(self, x: Tensor) -> Tensor:
-        """Of values [M, T] those of the computed columns, [M, L]; beyond the last column anything."""
+        """Gather the computed columns of x [M, T]: [M, L]. Columns beyond the last one get arbitrary values."""
         if self.span is not None:
             return x[:, self.span]
         return x.gather(1, self.columns.clamp_max(x.shape[1] - 1))

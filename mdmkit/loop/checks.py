@@ -1,4 +1,4 @@
-"""Whether the parts keep their promises: one flag per promise and row on the device, read with the next transfer."""
+"""Check the promises of the parts: one flag per promise and row, on the device, read with the next transfer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mdmkit.stage.look import Look
     from mdmkit.stage.step import Step
 
-# What each bit says, in the order in which culprits are looked for, and the kind of part that is to blame.
+# For each bit: the kind of part that broke the promise, and the error text. The lowest bit that is set is reported.
 PROMISES: tuple[tuple[str | None, str], ...] = (
     (None, "the model's logits are not numbers (NaN)"),
     ("score", "gave scores that are not numbers (NaN)"),
@@ -32,19 +32,19 @@ PROMISES: tuple[tuple[str | None, str], ...] = (
     ("search", "moved a particle to one of another row, or to an alternative that is not live"),
     ("commit", "still leaves positions open after more steps than any plan takes"),
 )
-# Steps that a block may take for each of its columns, beside those of its plan: a commit that takes tokens back needs
-# more than one, and one that never lets go would go on forever.
+# Steps that a block may take per column, in addition to its plan. A commit that reopens positions needs more than one;
+# a commit that never stops would go on forever.
 STEPS_PER_COLUMN = 20
 MODEL_ODD, LOOKAHEAD_ODD, ENDLESS = 1 << 0, 1 << 4, 1 << (len(PROMISES) - 1)
 
 
 def is_endless(steps: int, block: Block) -> bool:
-    """Whether a row has made so many steps in a block that it will never be full."""
+    """Return True if a row has made so many steps in a block that the block will never be full."""
     return steps >= STEPS_PER_COLUMN * (block.stop - block.start) + len(block.targets) + 100
 
 
 def model_is_odd(look: Look | None, rows: slice) -> bool:
-    """Whether a lookahead saw logits that are no numbers: what it made of them is the model's fault."""
+    """Return True if the logits that a lookahead read were NaN: the model is then to blame, not the lookahead."""
     if look is None:
         return False
     odd = look(lambda belief: belief.entropy).isnan() & look.remaining()
@@ -52,7 +52,7 @@ def model_is_odd(look: Look | None, rows: slice) -> bool:
 
 
 def packed(flags: list[Tensor | None]) -> Tensor:
-    """Flags bool [B], one per promise and None where it cannot be broken here, as one number each: int64 [B]."""
+    """Pack flags bool [B], one per promise, into one number per row: int64 [B]. None: the promise is not checked."""
     code: Tensor | None = None
     for bit, flag in enumerate(flags):
         if flag is not None:
@@ -63,7 +63,7 @@ def packed(flags: list[Tensor | None]) -> Tensor:
 
 
 def of_proposal(step: Step, scores: Tensor, actions: Actions) -> list[Tensor | None]:
-    """The promises of model, score and select."""
+    """Check the promises of model, score and select."""
     open_ = step.open
     place = actions.place & actions.live[..., None]
     fills = place & open_[:, None]
@@ -74,7 +74,7 @@ def of_proposal(step: Step, scores: Tensor, actions: Actions) -> list[Tensor | N
 
 
 def of_commit(sampler: Sampler, step: Step, actions: Actions, choice: Tensor, after: Canvas) -> list[Tensor | None]:
-    """The promises of the commit."""
+    """Check the promises of the commit."""
     before, commit = step.canvas, sampler.commit
     own, mask = step.member & step.window(before.editable | after.editable), before.mask_id
     now = step.window(after.tokens)
@@ -94,21 +94,21 @@ def of_commit(sampler: Sampler, step: Step, actions: Actions, choice: Tensor, af
 
 
 def broken(sampler: Sampler, code: int, tick: int, row: int) -> RowError:
-    """The error of the first promise that was broken, naming the part, its plugin, the row and the step."""
+    """Make the error of the first broken promise; it names the part, its plugin, the row and the step."""
     bit = next(bit for bit in range(len(PROMISES)) if code >> bit & 1)
     kind, reason = PROMISES[bit]
     return RowError(reason if kind is None else f"{named(sampler, kind)} {reason}", tick, row)
 
 
 def named(sampler: Sampler, kind: str) -> str:
-    """A part as an error names it: its kind, its class, and the plugin that it came with."""
+    """Name a part for an error: its kind, its class, and its plugin."""
     part = sampler.config.get("parts", {}).get(kind)
     origin = f" (of {part['distribution']} {part['version']})" if part else ""
     return f"{kind} {type(getattr(sampler, kind)).__name__}{origin}"
 
 
 class Guarded:
-    """Runs a part's code: an exception in it becomes one that names the part, its plugin and the step.
+    """Turn an exception in a part's code into one that names the part, its plugin and the step.
 
     with Guarded(sampler, "score", ticks): scores = sampler.score(step)
     """
@@ -131,7 +131,7 @@ class Guarded:
 
 
 def check_shape(sampler: Sampler, kind: str, result: Any, shape: torch.Size) -> None:
-    """Refuse a stage's result that is no float tensor of the given shape."""
+    """Refuse a stage's result if it is not a float tensor of the given shape."""
     if not isinstance(result, Tensor) or result.shape != shape or not result.is_floating_point():
         raise MdmkitError(
             f"{named(sampler, kind)} returned {_got(result)}; it must return a float tensor of shape {list(shape)}."
@@ -139,7 +139,7 @@ def check_shape(sampler: Sampler, kind: str, result: Any, shape: torch.Size) -> 
 
 
 def check_actions(sampler: Sampler, actions: Any, step: Step) -> None:
-    """Refuse what is no Actions of the right shapes and types, or has more alternatives than the select declares."""
+    """Refuse actions of wrong shapes or types, or with more alternatives than the select declares."""
     most = trait("select", sampler.select, "alternatives")
     b, w = step.open.shape
     parts = {"place": (torch.bool, 3), "tokens": (torch.int64, 3), "live": (torch.bool, 2)}
@@ -161,7 +161,7 @@ def check_actions(sampler: Sampler, actions: Any, step: Step) -> None:
 
 
 def check_canvas(sampler: Sampler, canvas: Any, step: Step) -> None:
-    """Refuse what is no Canvas of the step's rows."""
+    """Refuse a result that is not a Canvas of the step's rows."""
     tokens = getattr(canvas, "tokens", None)
     if not isinstance(tokens, Tensor) or tokens.shape != step.canvas.tokens.shape or tokens.dtype != torch.int64:
         raise MdmkitError(

@@ -1,4 +1,4 @@
-"""Which next state each row moves to: the lookahead's choice, and a search's moves."""
+"""Choose the next state of each row: by the lookahead, and by the search."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """What each row does.
+    """The choice of each row.
 
     Attributes:
-        step, actions: of the rows that are moved on from: under a search those of the chosen particles.
+        step, actions: of the rows that the new states come from; under a search, those of the parents.
         choice: int64 [B]; the alternative taken.
-        values: fp32 [B, N]; what the lookahead said of each, −inf where nothing was compared; None: nothing was at all.
-        parents: int64 [B]; the particle whose state each moves on from, None without a search.
-        source: int64 [B]; the next state that becomes the row's, as an index into [B·N].
+        values: fp32 [B, N]; the lookahead's values, −inf if an alternative was not compared; None if no row compared.
+        parents: int64 [B]; for each particle, the particle that it copies; None without a search.
+        source: int64 [B]; the chosen next state, as an index into [B·N].
     """
 
     step: Step
@@ -39,10 +39,10 @@ class Choice:
 
 
 def choose(state: State, step: Step, actions: Actions, seen: Seen) -> Choice:
-    """Take each row's best alternative by the lookahead; the first live one where nothing is compared.
+    """Take each row's best alternative by the lookahead; if a row compares nothing, its first live one.
 
     Raises:
-        MdmkitError: the lookahead or the search fails, or returns something else than promised.
+        MdmkitError: the lookahead or the search fails, or the lookahead returns a wrong shape or type.
     """
     sampler, n = state.sampler, actions.live.shape[1]
     values, choice = None, actions.live.long().argmax(1)
@@ -51,7 +51,7 @@ def choose(state: State, step: Step, actions: Actions, seen: Seen) -> Choice:
         with Guarded(sampler, "lookahead", state.latest):
             values = sampler.lookahead(step, actions, seen.look)
         checks.check_shape(sampler, "lookahead", values, actions.live.shape)
-        # Only rivals were looked at: what a lookahead says of a row's lone alternative means nothing.
+        # Only rows with two or more live alternatives were looked at: values of other rows have no meaning.
         rivals = actions.live & (actions.live.sum(1, keepdim=True) > 1)
         seen.code = seen.code | ((values.isnan() & rivals).any(1).long() * checks.LOOKAHEAD_ODD)
         values = values.masked_fill(~rivals, -torch.inf)
@@ -67,14 +67,14 @@ def choose(state: State, step: Step, actions: Actions, seen: Seen) -> Choice:
 def _move(
     state: State, step: Step, actions: Actions, values: Tensor | None, choice: Tensor, seen: Seen
 ) -> tuple[Tensor, Tensor]:
-    """Let the search move the particles, and everything that is kept of them follow."""
+    """Let the search move the particles; everything that is stored for them moves too."""
     search, p = state.sampler.search, state.particles
     assert search is not None
     view = replace(step.memory_view, kept=set())
     with Guarded(state.sampler, "search", state.latest):
         parents, moved = search.move(replace(step, memory_view=view), actions, values, choice, seen.look)
     rows = torch.arange(len(choice), device=choice.device)
-    # The particles of a row that has nothing to do stay where they are, however long other rows take.
+    # If no particle of a row takes the step, the particles stay as they are.
     busy = step.active.view(-1, p).any(1).repeat_interleave(p)
     parents, moved = torch.where(busy, parents, rows), torch.where(busy, moved, choice)
     strange = (parents // p != rows // p) | (parents < 0)

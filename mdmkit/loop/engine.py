@@ -1,4 +1,4 @@
-"""The engine: keeps the loop's rows coming. Prompts are admitted, and rows, or their errors, come out as they end."""
+"""The engine: it admits prompts, lets rows join and leave the loop, and returns rows, or errors, as they end."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One prompt as the model has it: encoded once.
+    """One prompt after `Backbone.encode`, so that it is encoded only once.
 
     Attributes:
         canvas: [1, T], on the host.
-        conditioning: what `forward` needs beside it, of this row alone.
+        conditioning: what `forward` needs beside the canvas, for this row.
     """
 
     prompt: Prompt
@@ -46,12 +46,12 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Ended:
-    """A row that has come out.
+    """A row that has ended.
 
     Attributes:
-        id: what `admit` returned.
-        row: the row, or None.
-        error: why there is none: a `RowError` that names the prompt, or that it was cancelled or out of time.
+        id: the id that `admit` returned.
+        row: the finished row, or None if there is an error.
+        error: a `RowError` that names the prompt, or an error that says that the row was cancelled or ran out of time.
     """
 
     id: int
@@ -67,15 +67,15 @@ class _Waiting:
 
 
 class Engine:
-    """Decodes prompts with one sampler and one model, `slots` rows at a time; rows join and leave at any step.
+    """Decode prompts with one sampler and one model, at most `slots` rows at a time; rows join and leave at any step.
 
     Args:
         sampler: a composed sampler.
         backbone: a loaded model.
-        slots: rows that are decoded together at most.
-        columns: columns of all rows at work together at most, which is what the store of keys grows with; None: no
-            bound. A prompt waits until it fits.
-        observers: told of every row and step; `Watchers` are those that have been told already that decoding begins.
+        slots: the largest number of rows that are decoded together.
+        columns: the largest number of columns of all rows at work together, because the store of frozen columns grows
+            with it. A prompt waits until it fits. None: no limit.
+        observers: observers of every row and step. For `Watchers`, `on_start` has already been called.
         first: the first row's id.
 
     Raises:
@@ -106,16 +106,16 @@ class Engine:
 
     @property
     def calls(self) -> int:
-        """Model calls so far."""
+        """The number of model calls so far."""
         return self.state.runner.calls
 
     @property
     def busy(self) -> bool:
-        """Whether any row is at work, waits, or has ended and was not handed out yet."""
+        """True if any row is at work, waits, or has ended and was not returned yet."""
         return bool(self._waiting or self._working or self._ended)
 
     def encode(self, prompt: Prompt) -> Encoded:
-        """Encode one prompt; what `admit` takes.
+        """Encode one prompt for `admit`.
 
         Raises:
             MdmkitError: it cannot be encoded.
@@ -124,14 +124,14 @@ class Engine:
         return Encoded(prompt, canvas.to("cpu"), conditioning)
 
     def admit(self, prompt: Prompt | Encoded, timeout: float | None = None) -> int:
-        """Queue one prompt; it joins as soon as a slot is free.
+        """Queue one prompt; its row joins as soon as a slot is free.
 
         Args:
-            prompt: the prompt, or what `encode` made of it.
+            prompt: the prompt, or the result of `encode`.
             timeout: seconds from now after which the row is given up.
 
         Returns:
-            The row's id, which counts from `first`.
+            The row's id. Ids count from `first`.
 
         Raises:
             MdmkitError: it cannot be encoded, or would never fit into `columns`.
@@ -148,11 +148,11 @@ class Engine:
         return id_
 
     def cancel(self, id: int) -> bool:
-        """Give a row up, wherever it is; says whether it was still there. Its slot is free at once."""
+        """Give up a row that waits or is at work; its slot is free at once. Return False if there is no such row."""
         return self._give_up({id}, "was cancelled")
 
     def step(self) -> list[Ended]:
-        """Let waiting prompts join, take one step, and hand out what has ended since.
+        """Let waiting prompts join, take one step, and return the rows that have ended since the last call.
 
         Raises:
             MdmkitError: a part of the sampler fails for all rows at once.
@@ -166,14 +166,14 @@ class Engine:
         return out
 
     def drain(self) -> list[Ended]:
-        """Take steps until nothing is left; hand out all that ended."""
+        """Take steps until no row is left; return all rows that ended."""
         out: list[Ended] = []
         while self.busy:
             out += self.step()
         return out
 
     def abandon(self) -> None:
-        """Give up every row, so that they may begin again elsewhere: nothing of them comes out."""
+        """Give up every row without a result, so that its prompt can begin again in another engine."""
         for id_ in self._working:
             self.watchers.leave(id_, None)
         self._working, self._waiting, self._ended = {}, deque(), []
@@ -241,7 +241,7 @@ class Engine:
 
 
 def _together(backbone: Backbone, waiting: list[_Waiting]) -> tuple[Canvas, Any]:
-    """Several prompts on one canvas, with the conditioning of all of them."""
+    """Put several prompts on one canvas, with the conditioning of all of them."""
     parts = [one.encoded.conditioning for one in waiting]
     canvas = joined([one.encoded.canvas for one in waiting])
     if len(parts) == 1 or all(part is None for part in parts):

@@ -1,4 +1,4 @@
-"""From a row that left the loop to the row that the user gets."""
+"""Turn a row that left the loop into the row that the user gets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def row_of(backbone: Backbone, prompt: Prompt, before: Canvas, left: Left) -> Row:
-    """Make the row of a prompt, whose canvas [1, T] was `before` when it was admitted."""
+    """Make the user's row; `before` is the prompt's canvas [1, T] at its admission."""
     after, facts = left.canvas, left.trace.row(0)
     valid, editable = after.valid[0].tolist(), after.editable[0].tolist()
     length, shown = sum(valid), after.shown[0].tolist()
@@ -22,7 +22,7 @@ def row_of(backbone: Backbone, prompt: Prompt, before: Canvas, left: Left) -> Ro
     initial = before.tokens[0].tolist()
     initial += [after.blank_id] * (length - len(initial))
     infill = bool(before.infill[0])
-    # Places that an early stop left behind were never decoded.
+    # Positions after an early stop were never decoded.
     kept = [t for t in range(length) if shown[t] and (order[t] >= 0 or not editable[t])]
     given = [t for t in range(length) if infill or not editable[t]]
     ended = not infill and any(tokens[t] in set(backbone.ends) for t in kept)

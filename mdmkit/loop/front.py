@@ -1,4 +1,4 @@
-"""The engine for callers that wait for one row each: `row = await front.generate(prompt)`."""
+"""An engine in its own thread, for callers that wait for one row each: `row = await front.generate(prompt)`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class AsyncEngine:
-    """Runs an engine in a thread of its own; any number of tasks may wait for rows.
+    """Run an engine in its own thread; any number of tasks may wait for rows.
 
-    A task that is cancelled gives its row up, and the row's slot is free at the next step. A part of the sampler that
-    fails for all rows fails those that are at work or wait; the engine goes on with the next prompts.
+    If a task is cancelled, its row is given up, and its slot is free at the next step. If a part of the sampler raises
+    an exception, all rows at work and all waiting prompts fail. The engine then goes on with later prompts.
 
     Use it as a context manager, or call `close`.
     """
@@ -35,10 +35,14 @@ class AsyncEngine:
         self._thread.start()
 
     async def generate(self, prompt: Prompt | Encoded, timeout: float | None = None) -> Row:
-        """Decode one prompt among those of others.
+        """Decode one prompt, together with the prompts of other callers.
+
+        Args:
+            prompt: the prompt, or the result of `Engine.encode`.
+            timeout: seconds from the admission after which the row is given up.
 
         Raises:
-            MdmkitError: it cannot be encoded or decoded, ran out of time, or the engine is closed.
+            MdmkitError: the prompt cannot be encoded or decoded, it ran out of time, or the engine is closed.
         """
         from concurrent.futures import Future
 
@@ -55,7 +59,7 @@ class AsyncEngine:
             raise
 
     def close(self) -> None:
-        """Let the rows at work end, and stop the thread."""
+        """Wait until all admitted rows have ended, then stop the thread."""
         self._closed = True
         self._wake.set()
         self._thread.join()

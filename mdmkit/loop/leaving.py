@@ -1,4 +1,4 @@
-"""Rows that end: filled, ended by a rule, or with an error."""
+"""Rows that leave: filled, ended by a stop rule, or with an error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def leave(state: State, gone: list[tuple[int, int, int]]) -> None:
     """Let rows leave; they are in `state.left` afterwards.
 
     Args:
-        gone: rows at work, each with the promises that were broken in it (0: none) and the rule that ended it.
+        gone: for each row, its index among the rows at work, its broken promises (0: none) and the rule that ended it.
     """
     best = [row for row, code, rule in gone if rule == BY_RULE and not code and _fill(state) == "best"]
     if best:
@@ -58,7 +58,7 @@ def _left(state: State, row: int, code: int, rule: int) -> Left:
 
 
 def _closing(state: State) -> int:
-    """The token that closes what an ended row leaves open; it is shown to nobody."""
+    """The token for positions that are open when a row ends; it is never shown."""
     return min(state.backbone.ends) if len(state.backbone.ends) else state.backbone.pad_id
 
 
@@ -73,7 +73,7 @@ def _best(state: State, index: list[int]) -> int:
 
 
 def _fill_best(state: State, rows: list[int]) -> None:
-    """Fill what rows leave open with the most probable tokens: one forward of the whole row, one step of the trace."""
+    """Fill open positions with the most probable tokens: one forward of the whole row, one step of the trace."""
     p, device = state.particles, state.tick.device
     index = torch.tensor([row * p + k for row in rows for k in range(p)], device=device)
     canvas: Canvas = state.canvas.at(index)

@@ -1,4 +1,4 @@
-"""What a row is when it leaves the loop."""
+"""A row after it has left the loop."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mdmkit.errors import RowError
 
 @dataclass(frozen=True)
 class Left:
-    """One row that is done.
+    """One row that has ended.
 
     Attributes:
-        id: as it was admitted.
-        canvas: [1, T]; nothing is open.
-        trace: of this row alone, under a search of the particle that is the answer; NFE is that of all particles.
-        stopped: the rule that ended it before it was full, or None.
-        error: why it cannot be decoded any further; canvas and trace are then as far as they came.
+        id: the id of its admission.
+        canvas: [1, T]; nothing is open, unless there is an error.
+        trace: of this row; under a search, of the particle that is the answer, with the NFE of all particles.
+        stopped: the rule that ended the row before it was full, or None.
+        error: why the row cannot be decoded further; canvas and trace are then incomplete.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""The step's forward: next states that are compared or carried on, and rows that have no belief yet."""
+"""The step's forward: next states of the alternatives, and rows that have no belief yet."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class Seen:
-    """What a step's forward showed.
+    """The result of a step's forward. A *lone* row has one live alternative.
 
     Attributes:
         code: int64 [B]; promises that were broken so far.
-        look: what a lookahead or search may read of it, None where nothing was forwarded for that.
-        hidden: of all M states that were forwarded.
-        flat: int64 [m]; the next states among them, as indices into [B·N]; they come first.
-        others: rows at work without a belief that were forwarded behind those.
-        several: bool [B]; rows that compare; `compared` says whether any does.
-        lone: per row of the step that was decided before the forward, the block it goes on in, or None where it ends.
-        over: int64 [B]; what the stop rules said of the lone rows.
+        look: what a lookahead or search may read; None if no state was forwarded for it.
+        hidden: hidden states of all M states that were forwarded.
+        flat: int64 [m]; the next states among the M, as indices into [B·N]; they come first.
+        others: rows at work that had no belief; their states come after the next states.
+        several: bool [B]; rows with several live alternatives.
+        compared: True if there is such a row.
+        lone: for each lone row that was decided before the forward: the block it continues in, or None if it ends.
+        over: int64 [B]; results of the stop rules for lone rows.
     """
 
     code: Tensor
@@ -53,7 +54,7 @@ class Seen:
 
 @dataclass
 class _List:
-    """States to forward, as they are gathered on the host."""
+    """A list, on the host, of the states to forward."""
 
     flat: list[int] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
@@ -62,7 +63,7 @@ class _List:
     blocks: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, state: State, owner: int, place: Place, block: Block, first: bool, flat: int | None = None) -> None:
-        """Ask for a state of the row `owner`, as its first in the block or as one of its steps."""
+        """Add a state of row `owner`: the first one in its block (`first`), or one of a step."""
         step = place.step_reach(state.cache, block)
         self.owners.append(owner)
         self.reaches.append(place.first_reach(state.cache, block) if first else step)
@@ -70,7 +71,7 @@ class _List:
         self.blocks.append((block.start, block.stop))
         if flat is not None:
             self.flat.append(flat)
-        if first and owner % state.particles == state.particles - 1:  # its other particles store the same columns
+        if first and owner % state.particles == state.particles - 1:  # until then the old value is needed
             place.final = state.cache.final(block.low)
 
     def wanted(self, states: States, tick: Tensor) -> Asked:
@@ -79,7 +80,7 @@ class _List:
 
 
 def believe(state: State) -> None:
-    """Forward the rows that have no belief, if no row has one: those that have join the next step's forward."""
+    """Forward all rows, if no row has a belief; otherwise rows without one are in the step's own forward."""
     if any(place.believed for place in state.places):
         return
     asked, p = _List(), state.particles
@@ -96,8 +97,8 @@ def believe(state: State) -> None:
 def look(state: State, step: Step, proposal: Proposal) -> Seen:
     """Forward the next states, together with the rows that have no belief yet.
 
-    A row's lone next state is forwarded only if something stays open in it and no stop rule ends it. A sampler that
-    never compares forwards nothing here: its rows are looked at after the commit.
+    If a row has one next state, it is forwarded only if a position stays open in it and no stop rule ends the row. A
+    sampler that never compares alternatives forwards nothing here; its rows are forwarded after the commit.
     """
     seen = Seen(proposal.code)
     if not state.compares:
@@ -113,7 +114,7 @@ def look(state: State, step: Step, proposal: Proposal) -> Seen:
             seen.compared = True
             for n in (n for n, is_live in enumerate(live) if is_live):
                 asked.add(state, owner, place, place.block, first=False, flat=b * len(live) + n)
-        elif active and (any(live) or state.sampler.search is None):  # a search may prune all that a particle proposes
+        elif active and (any(live) or state.sampler.search is None):  # `prune` may leave a particle without any
             flat = b * len(live) + (live.index(1) if 1 in live else 0)
             _add_lone(state, seen, asked, b, owner, place, inside, left, ends, flat)
     _add_others(state, seen, asked)
@@ -123,10 +124,10 @@ def look(state: State, step: Step, proposal: Proposal) -> Seen:
 
 
 def _facts(state: State, step: Step, proposal: Proposal, seen: Seen, open_: Tensor) -> list[list[int]]:
-    """What the host must know of each row before the forward, in one transfer.
+    """Tell the host about each row before the forward, in one transfer.
 
-    Whether it compares, whether it makes the step, whether its lone next state leaves anything open in the block, the
-    first place open in it, broken promises, the rule that ends it, and which alternatives are live.
+    The numbers are: it has several alternatives; it makes the step; its first live next state has an open position in
+    the block; the first open column of this state; broken promises; the rule that ends it; its live alternatives.
     """
     live = proposal.actions.live
     seen.several, first = live.sum(1) > 1, live.long().argmax(1)
@@ -140,12 +141,12 @@ def _facts(state: State, step: Step, proposal: Proposal, seen: Seen, open_: Tens
 
 
 def leftmost(open_: Tensor) -> Tensor:
-    """int64 [B]: the first open column of bool [B, T]; T where none is."""
+    """int64 [B]: the first open column of bool [B, T], or T if there is none."""
     return torch.where(open_.any(1), open_.long().argmax(1), open_.shape[1])
 
 
 def _asked_before(state: State, step: Step, proposal: Proposal, first: Tensor, only: Tensor) -> Tensor | None:
-    """What the stop rules say of rows whose next state is clear before the forward."""
+    """Ask the stop rules, before the forward, about rows with one next state; None if there is no rule."""
     if not state.ends and state.sampler.stop is None:
         return None
     written = step.written(*proposal.actions.take(first))
@@ -164,7 +165,7 @@ def _add_lone(
     ends: int,
     flat: int,
 ) -> None:
-    """A row that proposes one state."""
+    """Add the next state of a row with one live alternative, if it needs a forward."""
     search = state.sampler.search
     due = state.cache.due_for_refresh(place.steps + 1)
     if search is not None:
@@ -180,7 +181,7 @@ def _add_lone(
 
 
 def _add_others(state: State, seen: Seen, asked: _List) -> None:
-    """The rows that have no belief yet."""
+    """Add the rows that have no belief yet."""
     p = state.particles
     for row, place in enumerate(state.places):
         if not place.believed:
@@ -208,7 +209,7 @@ def _forward(state: State, step: Step, seen: Seen, asked: _List, tokens: Tensor,
 
 
 def _look(state: State, step: Step, seen: Seen, states: States, n: int) -> Look | None:
-    """What a lookahead or a search may read: without a search, only rows that have several candidate states."""
+    """Build the look. Without a search it shows only rows with several live alternatives."""
     assert seen.hidden is not None and seen.flat is not None and seen.several is not None
     where, some = seen.flat, torch.arange(len(seen.flat), device=seen.flat.device)
     if state.sampler.search is None:
@@ -232,7 +233,7 @@ def _look(state: State, step: Step, seen: Seen, states: States, n: int) -> Look 
 
 
 def _reach(state: State, tokens_device: torch.device) -> Window:
-    """The columns that a step of each row recomputes."""
+    """The columns that a step of each row computes."""
     spans: Sequence[tuple[int, int]] = [
         (place.block.low if state.cache.keeps else 0, place.step_reach(state.cache).stop)
         for row in state.rows_of_step
@@ -242,7 +243,7 @@ def _reach(state: State, tokens_device: torch.device) -> Window:
 
 
 def _again(state: State, step: Step, tokens: Tensor, open_: Tensor, now: tuple[Hidden, States], reach: Window) -> Look:
-    """Forward states of a stage's own choice, [B, N, T]."""
+    """Forward other states, which a stage has chosen, [B, N, T]."""
     b, n, _ = tokens.shape
     asked, p = _List(), state.particles
     for i in range(b):

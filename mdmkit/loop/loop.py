@@ -1,11 +1,11 @@
 """The decoding loop. Read this first.
 
-A step proposes next states, looks at them with one batched forward, and moves to one of them; the chosen state's
-hidden states are the next step's belief. Greedy decoding is the case of one proposed state per row: nothing is
-compared, so the state is looked at after the commit.
+A step proposes next states, looks at them with one batched forward, and moves to one of them. The hidden states of the
+chosen next state are the next step's belief. Greedy decoding proposes one next state per row and compares nothing, so
+it commits first and looks afterwards.
 
-Every row stands at a block and a step of its own; rows join and leave at any step. B rows take the step, each in a
-window of W columns; N is how many next states a row proposes at most.
+Each row is in its own block and at its own step; rows join and leave at any step. B rows take the step, each in a
+window of W columns. N is the largest number of alternatives of a row.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 @torch.inference_mode()
 def take_step(state: State) -> None:
-    """One step of every row that has a belief; rows that ended are in `state.left` afterwards.
+    """Take one step of every row that has a belief; rows that ended are in `state.left` afterwards.
 
     Raises:
-        MdmkitError: a part fails, or breaks a promise that is not of one row alone.
+        MdmkitError: a part fails, or breaks a promise for all rows.
     """
-    believe(state)  # where no row has a belief yet: one forward
+    believe(state)  # one forward, if no row has a belief yet
     step = state.step()  # what the stages read
-    proposal = propose(state, step)  # score [B, W], then select: N next states a row
-    seen = look(state, step, proposal)  # the step's forward: rivals, and rows that have no belief yet
+    proposal = propose(state, step)  # score [B, W], then select: N alternatives a row
+    seen = look(state, step, proposal)  # the step's forward: next states, and rows without a belief
     chosen = choose(state, step, proposal.actions, seen)  # the lookahead; under a search the particles move
     canvas = commit(state, chosen)  # write the chosen action
     advance(state, chosen, canvas, seen)  # trace, cursor, belief; rows that ended leave

@@ -1,4 +1,4 @@
-"""Watching a decode: the live view, streaming and progress bars are observers."""
+"""Observers watch a decode: the live view, streaming, progress bars."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Override what you want to hear; nothing an observer does changes the result.
+    """Watch a decode: override the methods that you need. An observer cannot change the result.
 
-    A row has one id from its admission to its end. Rows come and go at any step.
+    A row has one id from its admission to its end. Rows join and leave at any step.
 
     Attributes:
-        terminal: whether it writes to the terminal as it goes: the live view then stays away unless it is asked for.
+        terminal: True if it writes to the terminal: the live view is then off, unless the user asks for it.
     """
 
     terminal: bool = False
@@ -34,20 +34,20 @@ class Observer:
         """Decoding begins."""
 
     def on_admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:
-        """A row joins: `canvas` [1, T] is how it begins; `prompt.index` counts from 0 over all prompts."""
+        """A row joins. `canvas` [1, T] is its first state; `prompt.index` counts from 0 over all prompts."""
 
     def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
-        """A step was committed: `step` is how it was before, row by row of `step.ids`; `choice` int64 [B].
+        """A step was committed. `step` shows the rows before the commit, `step.ids` names them; `choice` int64 [B].
 
-        Under a search nothing is said of steps, which are those of the particles.
+        Not called under a search, because its steps belong to particles.
         """
 
     def on_leave(self, id: int, row: Row | None) -> None:
-        """A row has left, filled; None: it failed, was given up, or is to begin again under another id."""
+        """A row has left. None: it failed, was given up, or will begin again under another id."""
 
 
 class Watchers:
-    """Those who watch; what only looks like an observer hears what it has methods for."""
+    """All observers of a decode. An object need not have all methods of `Observer`."""
 
     def __init__(self, observers: Iterable[Observer]):
         self._all = tuple(observers)

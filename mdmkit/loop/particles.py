@@ -11,7 +11,7 @@ from mdmkit.canvas.canvas import Canvas
 
 
 def expand(canvas: Canvas, particles: int) -> Canvas:
-    """Repeat every row for its particles; the first keeps the row's seed, so that one particle is the plain sampler."""
+    """Repeat every row P times. The first particle has the row's seed, so P = 1 gives the same as no search."""
     if particles == 1:
         return canvas
     rows = torch.arange(len(canvas.seed), device=canvas.seed.device).repeat_interleave(particles)

@@ -1,4 +1,4 @@
-"""The logit policy: what is done to every logit, of base and lookahead states alike, before anybody reads it."""
+"""The logit policy: changes that are made to all logits, of current and next states, before a stage reads them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Policy:
-    """Penalties, and the tokens that may never be chosen: suppressed ids, the model's forbidden ones, the mask.
+    """Penalties, and tokens that are never chosen: suppressed ids, ids that the model forbids, the mask.
 
     Raises:
-        MdmkitError: a key names an id that the model does not have, or nothing could be chosen.
+        MdmkitError: a key names an id that the model does not have, or no token could be chosen.
     """
 
     def __init__(self, backbone: Backbone, draws: Draw):
@@ -49,7 +49,7 @@ class Policy:
         self.bias, self.repetition = bias, draws.repetition_penalty
 
     def held(self, tokens: Tensor, canvas: Canvas, states: States) -> Tensor | None:
-        """bool [M, V]: the tokens that states int64 [M, T] hold; None where the policy never asks."""
+        """bool [M, V]: the tokens that each state int64 [M, T] holds; None without a repetition penalty."""
         if self.repetition == 1.0:
             return None
         counts = torch.zeros(len(tokens), len(self.bias), dtype=torch.int32, device=tokens.device)
@@ -57,7 +57,7 @@ class Policy:
         return counts > 0
 
     def __call__(self, logits: Tensor, held: Tensor | None) -> Tensor:
-        """Change logits [..., V]; `held` bool broadcasts to them."""
+        """Change logits [..., V]; `held` bool is broadcast to their shape."""
         if held is not None:
             lower = torch.where(logits > 0, logits / self.repetition, logits * self.repetition)
             logits = torch.where(held, lower, logits)

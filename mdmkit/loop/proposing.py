@@ -1,4 +1,4 @@
-"""Score and select: the first half of a step, and what is checked of it."""
+"""Score and select: the first half of a step, and the checks of their results."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a step proposes.
+    """The actions that a step proposes.
 
     Attributes:
-        actions: N alternatives a row, after the constraint and the search.
-        code: int64 [B]; the promises that were broken, by bit (see `mdmkit.loop.checks`).
+        actions: N alternatives per row, after the constraint's `settle` and the search's `prune`.
+        code: int64 [B]; broken promises, one bit each (see `mdmkit.loop.checks`).
     """
 
     actions: Actions
@@ -30,10 +30,10 @@ class Proposal:
 
 
 def propose(state: State, step: Step) -> Proposal:
-    """Score the open positions [B, W] and turn the scores into N alternative actions a row.
+    """Score the open positions [B, W], and turn the scores into N alternative actions per row.
 
     Raises:
-        MdmkitError: a part fails, or returns something of another shape or type than promised.
+        MdmkitError: a part fails, or returns a wrong shape or type.
     """
     sampler, tick = state.sampler, state.latest
     with Guarded(sampler, "score", tick):

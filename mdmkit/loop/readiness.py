@@ -1,4 +1,4 @@
-"""Whether a sampler's parts can work with a model: asked before the first forward."""
+"""Check, before the first forward, that a sampler's parts can work with the model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
 
-# What every model has: the belief at written positions too.
+# Extras that every model has: `written`, the belief at written positions.
 ALWAYS = ("written",)
 
 
 def make_cache(sampler: Sampler, backbone: Backbone) -> Cache:
-    """The policy that the sampler asks for.
+    """Make the sampler's cache.
 
     Raises:
-        MdmkitError: the model does not offer it.
+        MdmkitError: the model does not support it.
     """
     name = backbone.cache if sampler.cache == AUTO else sampler.cache
     require_cache(backbone, name)
@@ -44,10 +44,11 @@ def _check_reads(sampler: Sampler, kind: str, reads: Sequence[str], backbone: Ba
 
 
 def check_parts(sampler: Sampler, backbone: Backbone) -> None:
-    """Refuse what this model cannot do.
+    """Refuse a sampler that this model cannot run.
 
     Raises:
-        MdmkitError: a part does not fit the model, reads what the model does not offer, or needs a mask that it lacks.
+        MdmkitError: a part does not fit the model, a part reads an extra that the model does not offer, or guidance
+            needs a mask that the model does not have.
     """
     for kind, part in sampler.stages().items():
         if callable(fits := getattr(part, "fits", None)):

@@ -1,4 +1,4 @@
-"""The one place where forwards are run and counted."""
+"""The only place where forwards are run and counted."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ class Asked:
     """States to forward.
 
     Attributes:
-        states: M states, `rows` counted over all rows of the loop.
-        owners: the same rows, on the host.
-        reaches: what each computes.
-        shown: the columns [start, stop) that are wanted of each.
-        tick: int64 [M]; the step that the state is of, which keys what an open place looks like.
-        blocks: the columns [start, stop) of each state's block, which shadow columns stand for; None: there are none.
+        states: M states; `states.rows` are indices of rows of the loop.
+        owners: `states.rows`, on the host.
+        reaches: the columns that each state computes.
+        shown: the columns [start, stop) of each state whose hidden states are returned.
+        tick: int64 [M]; the tick of each state. It keys the random numbers of `Backbone.blank`.
+        blocks: the columns [start, stop) of each state's block, which get shadow columns if a part reads them; None: no
+            shadow columns.
     """
 
     states: States
@@ -46,19 +47,19 @@ class Asked:
 
 
 class Runner:
-    """Runs a backbone for rows that come and go: every forward goes through here.
+    """Run a backbone for rows that join and leave. Every forward goes through this class.
 
     Args:
-        beliefs: what reads the hidden states afterwards.
-        cache: what may stand frozen.
-        slots: places in the store.
-        extras: what the parts read beside hidden states.
+        beliefs: turns hidden states into beliefs.
+        cache: the rule for frozen columns.
+        slots: number of places in the store.
+        extras: names of the extras that parts read.
         shadow: the kind of shadow columns that the parts read, a key of `SHADOWS`; None: none.
 
     Attributes:
         calls: NFE in model calls.
-        rows, row_tokens, columns: per row of the loop: row-forwards, tokens that had to be computed in them, and tokens
-            that were, those that only fill a batch up included.
+        rows, row_tokens, columns: for each row of the loop: its row-forwards, the tokens needed in them, and the tokens
+            computed in them. The last number includes tokens that are computed only to fill up a batch.
     """
 
     def __init__(
@@ -75,10 +76,10 @@ class Runner:
         self._without: Any = None
         self._known: dict[Any, Call] = {}
 
-    # -- rows that come and go -----------------------------------------------------------------------------------------
+    # -- rows join and leave ------------------------------------------------------------------------------------------
 
     def join(self, conditioning: Any, count: int, times: int) -> None:
-        """Take in `count` rows of `times` particles each, with the conditioning of all of them."""
+        """Add `count` rows with `times` particles each, and their conditioning."""
         with_prompt, without = conditioning, None
         if self.backbone.guided and conditioning is not None:
             half = torch.arange(count, device=self.backbone.device)
@@ -92,7 +93,7 @@ class Runner:
             counts += [0] * (count * times)
 
     def keep_rows(self, rows: list[int], times: int) -> None:
-        """Go on with these rows, in their order, of `times` particles each."""
+        """Keep only these rows, in this order, with `times` particles each."""
         index = torch.tensor(rows, device=self.backbone.device)
         if self._given is not None and rows:
             self._given = self.backbone.select(self._given, index)
@@ -102,7 +103,7 @@ class Runner:
             counts[:] = [counts[row * times + k] for row in rows for k in range(times)]
 
     def follow(self, slots: Tensor, parents: Tensor) -> None:
-        """Let frozen columns follow particles: the place slots[i] now holds what slots[parents[i]], int64, held."""
+        """Copy frozen columns with their particles: slot slots[i] gets the content of slot slots[parents[i]], int64."""
         if self.branches == 2:
             slots, parents = torch.cat((slots, slots + self.slots)), torch.cat((parents, parents + len(parents)))
         for key, kept in self.store.items():
@@ -111,18 +112,18 @@ class Runner:
     # -- forwards ------------------------------------------------------------------------------------------------------
 
     def forward(self, asked: Asked, canvas: Canvas, slots: Tensor, times: int, before: Hidden | None = None) -> Hidden:
-        """Run states, in at most two calls; each counts as one row-forward.
+        """Run states, in as many calls as `share_out` makes; each state counts as one row-forward.
 
-        Under guidance each is run once more without its prompt (masked, or left out of the conditioning of a `guided`
-        backbone), in the same calls, and counts twice; the hidden states of both stand side by side, [M, L, 2·D], until
-        their logits are mixed.
+        Under guidance each state is also run without its prompt, in the same call, and counts twice. The prompt is
+        masked; for a `guided` backbone it is left out of the conditioning. The hidden states of both are side by side,
+        [M, L, 2·D], until `Beliefs` mixes their logits.
 
         Args:
             asked: the states.
             canvas: all rows of the loop.
-            slots: int64 [R]; each row's place in the store.
-            times: particles of a row.
-            before: what is known of all rows; a model that feeds back gets its extras.
+            slots: int64 [R]; each row's index in the store.
+            times: particles per row.
+            before: hidden states and extras of all rows; a model with `feeds_back` gets these extras.
         """
         tokens = self._as_seen(asked, canvas)
         groups = share_out(asked.reaches, self.backbone.pads)
@@ -142,7 +143,7 @@ class Runner:
         )
 
     def _as_seen(self, asked: Asked, canvas: Canvas) -> Tensor:
-        """The states' tokens as the model sees them: an open place looks as the backbone says."""
+        """The states' tokens as the model sees them, with `Backbone.blank` at open positions."""
         states = asked.states
 
         def draw(stream: str) -> Tensor:
@@ -162,7 +163,7 @@ class Runner:
         times: int,
         before: Hidden | None,
     ) -> _Part:
-        """Forward one group of states: what is shown of each, and the extras likewise."""
+        """Forward one group of states; return the shown columns of each, and of the extras."""
         every = len(group) == len(asked.owners)
         index = None if every else torch.tensor(group, device=tokens.device)
         rows, whole = (x if index is None else x[index] for x in (asked.states.rows, tokens))
@@ -184,7 +185,7 @@ class Runner:
         return self._cut(out, reaches, [asked.shown[i] for i in group], width, tokens.device)
 
     def _call(self, reaches: list[Reach], width: int, device: torch.device) -> Call:
-        """The call's columns; the last few are kept, since steps of one block repeat them."""
+        """Make the call's columns. The last few are stored, because steps of one block repeat them."""
         key = (tuple(reaches), width)
         if key not in self._known:
             if len(self._known) >= 8:
@@ -216,7 +217,7 @@ class Runner:
         return x if self.branches == 1 else torch.cat((x, x))
 
     def _more(self, before: Hidden | None, rows: Tensor) -> dict[str, Any]:
-        """The keywords that only some models take."""
+        """Keywords of `forward` for models that offer extras or feed back."""
         more: dict[str, Any] = {}
         if self.extras:
             more["extras"] = self.extras
@@ -254,7 +255,7 @@ class Runner:
         view: View | None,
         more: dict[str, Any],
     ) -> _Part:
-        """One call of the model; under guidance both branches, the hidden states side by side."""
+        """Call the model once; under guidance with both branches, and their hidden states side by side."""
         given, prompts = call.take(whole), rows // times if times > 1 else rows
         conditioning = self._conditioning(prompts)
         if self.branches == 2:
@@ -275,7 +276,7 @@ class Runner:
         return _Part(beside(out.hidden), extra, None if shadow is None else beside(shadow))
 
     def _conditioning(self, prompts: Tensor) -> Any:
-        """That of rows int64 [m]; under guidance of both branches."""
+        """The conditioning of rows int64 [m]; under guidance of both branches."""
         select = self.backbone.select
         if self.branches == 1:
             return select(self._given, prompts)
@@ -286,7 +287,7 @@ class Runner:
     def _cut(
         self, out: _Part, reaches: list[Reach], shown: list[tuple[int, int]], width: int, device: torch.device
     ) -> _Part:
-        """Of what was computed, what is wanted: `width` columns from each state's own first one on."""
+        """Cut the shown columns out of the computed ones: `width` columns from each state's first shown one."""
         offsets = [start - reach.start for reach, (start, _) in zip(reaches, shown, strict=True)]
         columns = [name for name in out.extra if self.backbone.offers[name] == "column"]
         have = out.hidden.shape[1]
@@ -307,7 +308,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one call gave.
+    """The result of one call.
 
     Attributes:
         hidden: [m, L, D].
@@ -321,7 +322,7 @@ class _Part:
 
 
 def _gathered(parts: list[_Part], groups: list[list[int]]) -> _Part:
-    """What several calls gave, in the order of the states."""
+    """Put the results of several calls in the order of the states."""
     if len(parts) == 1:
         return parts[0]
     device = parts[0].hidden.device

@@ -1,4 +1,4 @@
-"""A sampler: the parts that were composed, frozen. `mdmkit.loop.loop` runs them."""
+"""A sampler: the composed parts, frozen. `mdmkit.loop.loop` runs them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mdmkit.stage.write import Write
 
 @dataclass(frozen=True)
 class Sampler:
-    """The parts and their settings, frozen: no registry, no config and no pluggy from here on.
+    """The parts and their settings, frozen. The loop reads only this object: no registry, no config, no pluggy.
 
-    Build one with `mdmkit.compose`. `config` is the resolved configuration that it came from. `cache` names a policy of
-    `mdmkit.model.cache`, or is `auto`: the model's own, which is exact; `refresh_every` is for those that are not.
+    Build one with `mdmkit.compose`. `config` is the resolved configuration that it was made from. `cache` names a class
+    of `mdmkit.model.cache`, or is `auto`: an exact one that the model chooses. `refresh_every` is for approximate ones.
     """
 
     score: Score
@@ -46,7 +46,7 @@ class Sampler:
             approximate = [name for name, policy in CACHES.items() if policy.approximate]
             if self.cache not in approximate:
                 raise MdmkitError(
-                    f"cache.refresh_every={self.refresh_every} is for the caches that wear out "
+                    f"cache.refresh_every={self.refresh_every} is for the approximate caches "
                     f"({', '.join(approximate)}), and the cache is {self.cache}. Leave it out, or choose one of them."
                 )
             if self.refresh_every < 1:
@@ -62,10 +62,10 @@ class Sampler:
             )
 
     def stages(self) -> dict[str, Any]:
-        """The parts that are there, by kind."""
+        """The sampler's parts, by kind; kinds without a part are left out."""
         return {kind: getattr(self, kind) for kind in HOMES if getattr(self, kind) is not None}
 
     def name_of(self, kind: str) -> str:
-        """What a part is called: its name in the configuration, else its class's."""
+        """The name of a part in the configuration; without one, the name of its class."""
         node = self.config.get(kind)
         return node["name"] if isinstance(node, dict) and "name" in node else type(getattr(self, kind)).__name__

@@ -1,4 +1,4 @@
-"""What lives between two steps: the rows at work, and what is known of them."""
+"""Everything that lasts from one step to the next: the rows at work and their data."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ if TYPE_CHECKING:
 
 
 class State:
-    """R rows at work, each with its own cursor; with a search of P particles, R·P rows of the arrays.
+    """R rows at work, each with its own cursor. Under a search of P particles all tensors have R·P rows.
 
     Attributes:
         canvas: [R·P, T].
-        places: R; what the host knows of each row.
-        tick, taken, patience, done: int64 [R·P]; steps made, steps of the plan taken in the block, steps that a full
-            block may still take, and why the row has ended (`RUNNING`, `BY_END`, `BY_RULE`).
+        places: R; what the host knows about each row.
+        tick, taken, patience, done: int64 [R·P]; steps made; steps of the plan used in the block; steps that a full
+            block may still take; why the row has ended (`RUNNING`, `BY_END`, `BY_RULE`).
         trace: [R·P].
-        memory: what stages remember.
-        hidden: what the model says of the rows that are believed.
-        rows_of_step, index_of_step, partial_index: the rows that the current step is of: as numbers over `places`, as
-            int64 [B] over the arrays, and the same where the step is not of all rows, else None.
-        left: rows that have left, until somebody takes them.
+        memory: values that stages remember.
+        hidden: hidden states of the rows that have a belief.
+        rows_of_step: the rows that take the current step, as indices into `places`.
+        index_of_step: the same rows as indices into the tensors, int64 [B].
+        partial_index: `index_of_step` if some rows do not take the step, else None.
+        left: rows that have left; `take_left` returns them.
     """
 
     def __init__(self, sampler: Sampler, backbone: Backbone, slots: int, watchers: Watchers | None = None):
@@ -66,7 +67,7 @@ class State:
         self.lingers = trait("commit", sampler.commit, "lingers")
         looks = sampler.search is not None and trait("search", sampler.search, "looks")
         prune = getattr(getattr(sampler.search, "prune", None), "__func__", Search.prune)
-        # A search that prunes: equal particles share one forward, so it comes before they move.
+        # With `prune`, equal particles share one forward. So the forward comes before the particles move.
         self.compares = looks or prune is not Search.prune or trait("select", sampler.select, "alternatives") > 1
         self.ends = tuple(sorted(backbone.ends)) if sampler.plan.early_stop else ()
         self.places: list[Place] = []
@@ -78,37 +79,37 @@ class State:
         self._epoch, self._slots_key = 0, -1
         self._key: tuple[int, tuple[int, ...]] | None = None
 
-    # -- rows come and go ----------------------------------------------------------------------------------------------
+    # -- rows join and leave -------------------------------------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
-        """Whether any row is at work."""
+        """True if any row is at work."""
         return bool(self.places)
 
     @property
     def free(self) -> int:
-        """Rows that may join."""
+        """The number of rows that may join."""
         return self.slots - len(self.places)
 
     def join(self, canvas: Canvas, conditioning: Any, ids: Sequence[int]) -> None:
-        """Take in rows, [n, T]; they make their first step as soon as the model has looked at them.
+        """Add rows, [n, T]. They take their first step when they have a belief.
 
         Raises:
-            MdmkitError: there is no room, or the plan does not fit the model's blocks.
+            MdmkitError: the plan's block does not fit the model's blocks.
         """
         assert len(ids) <= self.free, "more rows than free slots"
         new = self._placed(canvas, ids)
         self.runner.join(conditioning, len(new), self.particles)
         wide = expand(replace(canvas, room=self.sampler.plan.room).to(self.backbone.device), self.particles)
         first, self.places = not self.places, [*self.places, *new]
-        # One window more, so that a window that starts at the last column still has its columns.
+        # Add the width of one window, so that a window that starts at the last column has all its columns.
         blocks = [block for place in self.places for block in place.blocks.blocks]
         columns = max(place.length for place in self.places) + max(block.stop - block.start for block in blocks)
         self._append(wide, columns, first)
         self._epoch += 1
 
     def _placed(self, canvas: Canvas, ids: Sequence[int]) -> list[Place]:
-        """The rows of a canvas, each at its first block and in a slot of its own."""
+        """Give each row of a canvas its blocks and a slot; it begins in its first block with an open position."""
         plan, room, new = self.sampler.plan, self.sampler.plan.room, []
         rows = zip(
             ids, canvas.open.tolist(), canvas.lengths.tolist(), free_slots(self.places, self.slots), strict=False
@@ -121,7 +122,7 @@ class State:
         return new
 
     def _append(self, wide: Canvas, columns: int, first: bool) -> None:
-        """Put rows below those that are there, all with room for so many columns."""
+        """Append rows to all tensors, and make all rows `columns` wide."""
         count, device = len(wide.tokens), self.backbone.device
         none = torch.zeros(count, dtype=torch.long, device=device)
         cursor = {"tick": none, "taken": none, "patience": torch.full_like(none, self.lingers), "done": none}
@@ -138,7 +139,7 @@ class State:
         self.memory.join(count)
 
     def drop(self, rows: Sequence[int]) -> None:
-        """Go on without these rows, counted over the rows at work."""
+        """Remove these rows (indices into the rows at work)."""
         gone = set(rows)
         stay = [row for row in range(len(self.places)) if row not in gone]
         self.runner.keep_rows(stay, self.particles)
@@ -152,14 +153,14 @@ class State:
         self._epoch += 1
 
     def take_left(self) -> list[Left]:
-        """Hand out the rows that have left since the last time."""
+        """Return the rows that have left since the last call."""
         out, self.left = self.left, []
         return out
 
     # -- one step ------------------------------------------------------------------------------------------------------
 
     def step(self) -> Step:
-        """The step of the rows that have a belief."""
+        """Make the step of the rows that have a belief."""
         self.rows_of_step = [row for row, place in enumerate(self.places) if place.believed]
         self._place_step()
         every, index, where = self.partial_index is None, self.index_of_step, self._where
@@ -169,8 +170,8 @@ class State:
         assert self.hidden is not None
         hidden = self.hidden_of_step = self.hidden if every else self.hidden.at(index)
         states = States(canvas.tokens, canvas.open, index)
-        # The last step is let go only now: where its logits were, the next ones go. Memory that was given back to the
-        # system in between has to be fetched again, page by page.
+        # The old step is freed only now, so that the allocator can reuse its memory for the new logits. If the memory
+        # went back to the system in between, it would have to be fetched again, page by page.
         self.step_now = Step(
             canvas=canvas,
             where=where,
@@ -202,7 +203,7 @@ class State:
         return self.tick, self.taken, self.patience, self.done
 
     def _open(self, canvas: Canvas, where: Window, patience: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
-        """What may be filled, bool [B, W], and the rows that make the step, bool [B]."""
+        """The positions that may be filled, bool [B, W], and the rows that make the step, bool [B]."""
         open_ = where(canvas.open) & where.member
         active = open_.any(1)
         if self.lingers:
@@ -214,18 +215,18 @@ class State:
 
     @property
     def latest(self) -> int:
-        """Steps that any row of the step has made, at most: what an error of a whole part says."""
+        """The largest tick among the rows of the step; errors that concern all rows report it."""
         return max((self.places[row].ticks for row in self.rows_of_step), default=0)
 
     def write_rows(self, canvas: Canvas, cursor: dict[str, Tensor]) -> None:
-        """Take over what the rows of the step are now."""
+        """Store the new canvas and cursors of the rows of the step."""
         index = self.partial_index
         self.canvas = canvas if index is None else self.canvas.put(index, canvas)
         for name, values in cursor.items():
             setattr(self, name, values if index is None else getattr(self, name).index_copy(0, index, values))
 
     def follow(self, parents: Tensor, kept: set[str]) -> None:
-        """Let all that is kept of the step's particles follow them; what was remembered as `kept` has moved already."""
+        """Copy everything that is stored for the parents to their particles, except for the memory named in `kept`."""
         index = self.index_of_step
         every = torch.arange(len(self.tick), device=index.device).index_copy(0, index, index[parents])
         seed = self.canvas.seed
@@ -237,12 +238,12 @@ class State:
         self.runner.follow(self.store_slots, every)
 
     def set_done(self, over: Tensor) -> None:
-        """Note why the rows of the step have ended."""
+        """Store why the rows of the step have ended."""
         index = self.partial_index
         self.done = over if index is None else self.done.index_copy(0, index, over)
 
     def enter_block(self, rows: list[int]) -> None:
-        """Rows of the arrays have entered a block: their cursors and what lasts as long as a block begin anew."""
+        """Reset what lasts for one block (cursors and memory), for rows of the tensors that have entered a block."""
         index = torch.tensor(rows, device=self.tick.device)
         self.taken = self.taken.index_fill(0, index, 0)
         self.patience = self.patience.index_fill(0, index, self.lingers)
@@ -250,7 +251,7 @@ class State:
         self._epoch += 1
 
     def _place_step(self) -> None:
-        """Windows, targets and indices of the step's rows; as they were until a row enters a block, joins or leaves."""
+        """Compute windows, targets and indices of the step's rows, if a row has entered a block, joined or left."""
         key = (self._epoch, tuple(self.rows_of_step))
         if self._key == key:
             return
@@ -264,14 +265,14 @@ class State:
         self.partial_index = None if len(self.rows_of_step) == len(self.places) else self.index_of_step
 
     def _index(self, rows: Sequence[int]) -> Tensor:
-        """Rows of the arrays: int64 [len(rows)·P]."""
+        """The indices into the tensors of all particles of these rows: int64 [len(rows)·P]."""
         p = self.particles
         every = [row * p + k for row in rows for k in range(p)]
         return torch.tensor(every, dtype=torch.long, device=self.backbone.device)
 
     @property
     def store_slots(self) -> Tensor:
-        """int64 [R·P]: where each row's frozen columns are."""
+        """int64 [R·P]: the index of each row in the store of frozen columns."""
         if self._slots_key != self._epoch:
             p = self.particles
             slots = [place.slot * p + k for place in self.places for k in range(p)]
@@ -280,10 +281,10 @@ class State:
 
 
 def _quota(targets: Tensor, open_: Tensor, taken: Tensor, least: int) -> Tensor:
-    """Tokens owed now, int64 [B]: at least one where anything is open, everything once the steps are used up.
+    """The quota, int64 [B]: at least one if anything is open, and everything once the plan's steps are used up.
 
-    Counting from what is open carries a deficit over; steps that filled more than they owed leave less to do, but for a
-    plan of K tokens a step it is K all the same.
+    It is computed from the number of open positions. If a step filled too few tokens, the next quota is larger; if it
+    filled more, the next one is smaller. With `plan.tokens_per_step` = K it is K or more, if K are open.
     """
     count = open_.sum(1)
     allowed = targets.gather(1, taken.clamp_max(targets.shape[1] - 1)[:, None])[:, 0]

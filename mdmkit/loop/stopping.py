@@ -1,4 +1,4 @@
-"""Asking the stop rules: the end token's, and the sampler's own."""
+"""Ask the stop rules: the rule of the end token, and the sampler's stop rule."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def ask(state: State, after: Step, only: Tensor | None = None) -> Tensor | None:
-    """Ask every rule about the rows as the commit left them: int64 [B], `RUNNING` where none ends the row.
+    """Ask every rule about the rows after the commit.
 
     Args:
-        only: bool [B]; the rows that are asked about: a rule hears of each step of a row once.
+        only: bool [B]; the rows that are asked about. Each rule is asked once per step and row.
 
     Returns:
-        None where there is no rule.
+        int64 [B], `RUNNING` if no rule ends the row. None if there is no rule.
     """
     rule, over = state.sampler.stop, None
     if state.ends:

@@ -1,4 +1,4 @@
-"""Canvases from their first open place to their last, all rows admitted at once."""
+"""Fill a whole canvas; all rows join at once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def fill_canvas(
     sampler: Sampler, backbone: Backbone, canvas: Canvas, conditioning: Any = None, observers: Iterable[Observer] = ()
 ) -> tuple[Canvas, Trace]:
-    """Fill every open place of a canvas; return the filled canvas and the trace, on the host.
+    """Fill every open position of a canvas; return the filled canvas and the trace, on the host.
 
-    This is the loop without prompts: `mdmkit.decode` is for those. Observers hear of the steps, the rows being counted
-    from 0; there are no `Row`s for them.
+    This runs the loop on a canvas; for prompts use `mdmkit.decode`. The ids that observers get are the indices of the
+    rows, from 0. `on_leave` gets no `Row`.
 
     Raises:
         MdmkitError: the model lacks what the sampler needs, or a part breaks a promise.

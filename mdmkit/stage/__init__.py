@@ -1,1 +1,1 @@
-"""What a part of a sampler reads and returns."""
+"""What the parts of a sampler read and return."""

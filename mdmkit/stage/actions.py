@@ -1,4 +1,4 @@
-"""What a select proposes: N alternative actions for each row."""
+"""Actions: N alternatives for each row, proposed by a select."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Actions:
-    """N alternative actions per row; alternative 0 is the one taken where nothing is compared.
+    """N alternative actions per row. If a row compares nothing, its first live alternative is taken.
 
     Attributes:
         place: bool [B, N, W]; positions that the alternative fills, within `step.open`.
-        tokens: int64 [B, N, W]; read where `place`.
-        live: bool [B, N]; False for a duplicate or an unused slot. Where a row has open positions, one at least is.
-        steps: int64 [B, N]; steps of the plan that the alternative stands for; None: one each.
+        tokens: int64 [B, N, W]; read only where `place` is True.
+        live: bool [B, N]; False for a duplicate and for an unused place in the list of N. A row with open positions
+            has at least one live alternative.
+        steps: int64 [B, N]; how many steps of the plan the alternative counts as; None: one.
     """
 
     place: Tensor
@@ -25,25 +26,25 @@ class Actions:
 
     @classmethod
     def single(cls, place: Tensor, tokens: Tensor) -> Actions:
-        """The one action per row of a greedy step: place bool [B, W], tokens int64 [B, W]."""
+        """Make the one action per row of a greedy step: place bool [B, W], tokens int64 [B, W]."""
         return cls(place[:, None], tokens[:, None], place.any(-1, keepdim=True))
 
     def take(self, choice: Tensor) -> tuple[Tensor, Tensor]:
-        """The chosen alternative's (place bool [B, W], tokens int64 [B, W]) for choice int64 [B]."""
+        """Return (place bool [B, W], tokens int64 [B, W]) of the chosen alternatives, choice int64 [B]."""
         if self.place.shape[1] == 1:
             return self.place[:, 0], self.tokens[:, 0]
         index = choice[:, None, None].expand(-1, 1, self.place.shape[-1])
         return self.place.gather(1, index)[:, 0], self.tokens.gather(1, index)[:, 0]
 
     def spent(self, choice: Tensor) -> Tensor | int:
-        """Steps of the plan that the chosen alternatives stand for, int64 [B], or 1."""
+        """How many steps of the plan the chosen alternatives count as: int64 [B], or 1 for all."""
         return 1 if self.steps is None else self.steps.gather(1, choice[:, None])[:, 0]
 
     def without(self, gone: Tensor) -> Actions:
-        """The same actions with alternatives bool [B, N] taken out."""
+        """The same actions without the alternatives marked in `gone`, bool [B, N]."""
         return replace(self, live=self.live & ~gone)
 
     def at(self, rows: Tensor) -> Actions:
-        """The actions of other rows, int64 [B], in their order."""
+        """The actions of rows int64 [B], in this order."""
         steps = None if self.steps is None else self.steps[rows]
         return Actions(self.place[rows], self.tokens[rows], self.live[rows], steps)

@@ -1,4 +1,4 @@
-"""The belief: what the model says about a span of positions, each statistic computed once and shared."""
+"""The belief: the model's logits over some positions, and statistics that are computed once and shared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mdmkit import ops
 
 
 class Belief:
-    """A model's logits over some positions, and what every stage reads off them.
+    """A model's logits over some positions, and the statistics that stages read.
 
     Args:
         logits: [..., V], after the logit policy; a forbidden id is −inf.
@@ -47,7 +47,7 @@ class Belief:
 
     @cached_property
     def logp(self) -> Tensor:
-        """fp32 [..., V]. As large as the logits: prefer `logp_of` where a few tokens are wanted."""
+        """fp32 [..., V]. As large as the logits: use `logp_of` if you need only a few tokens."""
         return self.logits.to(self.stats.lse.dtype) - self.stats.lse[..., None]
 
     def logp_of(self, tokens: Tensor) -> Tensor:

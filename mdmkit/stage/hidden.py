@@ -12,16 +12,16 @@ from mdmkit.canvas.window import Window
 
 @dataclass(frozen=True)
 class Hidden:
-    """Hidden states [M, L, D] of M states, each from a column of its own on.
+    """Hidden states [M, L, D] of M states. Each state has its own first column.
 
     Attributes:
         values: [M, L, D].
-        start: int64 [M]; the column of the row at which they begin.
-        same: that column, where all states share it.
-        held: bool [M, V]; the tokens that each state holds, where the logit policy asks for them.
-        extra: what else the model gave: [M, L, …] by name, or [M, …] under a name of `whole`.
-        whole: names of `extra` that are of whole rows.
-        shadow: [M, E, D]; the hidden states of shadow columns, which stand for the columns of each state's block.
+        start: int64 [M]; the first column of each state.
+        same: the first column, if it is the same for all states.
+        held: bool [M, V]; the tokens that each state holds; None if the logit policy does not need them.
+        extra: the model's extras by name: [M, L, …], or [M, …] for the names in `whole`.
+        whole: names of extras with one value per row.
+        shadow: [M, E, D]; the hidden states of the shadow columns, one for each column of the state's block.
     """
 
     values: Tensor
@@ -37,11 +37,11 @@ class Hidden:
         return self.values.shape[1]
 
     def window(self, where: Window) -> Tensor:
-        """What stands in each row's window: [M, W, D]; columns outside what was computed hold anything."""
+        """Gather each row's window: [M, W, D]. Columns that were not computed get arbitrary values."""
         return self._gathered(self.values, where)
 
     def extras(self, where: Window) -> dict[str, Tensor] | None:
-        """The extras in each row's window, by name."""
+        """Gather the extras of each row's window, by name."""
         if self.extra is None:
             return None
         return {name: x if name in self.whole else self._gathered(x, where) for name, x in self.extra.items()}
@@ -56,7 +56,7 @@ class Hidden:
         return x.gather(1, index)
 
     def at(self, states: Tensor) -> Hidden:
-        """Some of the states, int64 indices into M; one may be named more than once."""
+        """Some of the states, int64 indices into M; an index may occur several times."""
         held = None if self.held is None else self.held[states]
         extra = None if self.extra is None else {name: x[states] for name, x in self.extra.items()}
         shadow = None if self.shadow is None else self.shadow[states]
@@ -64,7 +64,7 @@ class Hidden:
         return replace(self, values=values, start=start, held=held, extra=extra, shadow=shadow)
 
     def joined(self, count: int) -> Hidden:
-        """The same states, and `count` more of which nothing is known."""
+        """The same states, and `count` more, filled with zeros."""
 
         def more(x: Tensor) -> Tensor:
             return torch.cat((x, x.new_zeros(count, *x.shape[1:])))

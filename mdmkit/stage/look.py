@@ -1,4 +1,4 @@
-"""What a lookahead sees of the proposed next states."""
+"""The look: what a lookahead reads about the proposed next states."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _GONE = {
 
 @dataclass(frozen=True)
 class States:
-    """The states that logits belong to.
+    """Tokens and open positions of M states.
 
     Attributes:
         tokens: int64 [M, T].
         open: bool [M, T].
-        rows: int64 [M]; the row of the loop that each state belongs to.
+        rows: int64 [M]; the index of each state's row in the loop.
     """
 
     tokens: Tensor
@@ -44,17 +44,17 @@ class States:
         return States(self.tokens[states], self.open[states], self.rows[states])
 
 
-# Hidden states [m, S, D] of some states, the tokens that each of those holds (bool [m, V], or None), the states
-# themselves, and the columns int64 [m, S]: to a belief over [m, S].
+# (hidden states [m, S, D], tokens that each state holds (bool [m, V]) or None, the m states, columns int64 [m, S])
+# -> a belief over [m, S].
 Believe = Callable[[Tensor, Tensor | None, States, Tensor], Belief]
 
 
 class Look:
-    """What a lookahead sees of the proposed next states: reductions of their beliefs, on demand.
+    """What a lookahead reads about the proposed next states: reductions of their beliefs, on demand.
 
-    A next state exists for every live alternative of a row that proposes more than one; elsewhere results mean nothing.
-    `block` is the row's window [B, W], `sequence` every column that a step recomputes, [B, S]: the whole row without a
-    cache. Of columns that were not recomputed nothing is known.
+    Live alternatives of rows with two or more of them have results; results of other alternatives have no meaning.
+    The scope `block` is the row's window [B, W]. The scope `sequence` is every column that a step recomputes, [B, S]:
+    without a cache, the whole row. Columns that were not recomputed cannot be read.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Look:
     def __call__(self, reduce: Callable[[Belief], Tensor], scope: Scope = "block", at: Tensor | None = None) -> Tensor:
         """Reduce each next state's belief over the vocabulary, position by position.
 
-        `reduce` maps a belief over positions, logits [..., V], to one number for each, [...]. The result is [B, N, S]
-        over the columns of `scope`. The logits exist only chunk by chunk.
+        `reduce` maps a belief over positions, logits [..., V], to one number per position, [...]. The result is
+        [B, N, S] over the columns of `scope`. The logits exist only chunk by chunk.
 
-        `at`, int64 [B, S], asks for these columns alone, counted from the start of the scope, the same in each of a
-        row's next states: the head runs nowhere else.
+        `at`, int64 [B, S], reads these columns only, counted from the start of the scope; they are the same for all
+        next states of a row. The head runs only at these columns.
         """
         hidden, states = self._ahead
         rows = self._where // self._shape[1]
@@ -106,10 +106,10 @@ class Look:
         return out.index_copy(0, self._where, open_).unflatten(0, self._shape)
 
     def again(self, tokens: Tensor, open_: Tensor) -> Look:
-        """Look at other states, one more forward each: tokens int64 and open bool, both [B, N, T], of every row.
+        """Look at other states, with one more row-forward each: tokens int64 and open bool, both [B, N, T].
 
-        They count as row-forwards of their rows. Their beliefs are read through the look that is returned; the belief
-        of the next step stays that of the chosen alternative.
+        Returns:
+            The look at these states. The belief of the next step is still that of the chosen alternative.
         """
         if self._again is None:
             raise RuntimeError("this look belongs to no running loop")
@@ -128,7 +128,7 @@ class Look:
             values = values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))
             columns = columns.gather(1, at)
         width = values.shape[1]
-        # Whole states at a time, so that a constraint sees all of a state's columns; a part of one where it is large.
+        # A chunk holds whole states, so that a constraint gets all columns of a state; part of a state, if it is large.
         size = max(1, LOOK_BYTES // (4 * self._vocab))
         out = []
         for start in range(0, len(values), max(1, size // width)):

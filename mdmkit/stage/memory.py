@@ -1,4 +1,4 @@
-"""What stages remember of a row from step to step. It belongs to the loop, which clears, moves and frees it."""
+"""Values that stages remember for each row from step to step. The loop clears, moves and frees them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TYPES = {bool: torch.bool, int: torch.int64, float: torch.float32}
 
 @dataclass(frozen=True)
 class Kept:
-    """One remembered value of all rows at work.
+    """One name's values for all rows at work.
 
     Attributes:
-        value: [R, …] like a row, [R, T, …] like a column, [R, W, …] counted from the start of the row's block like a
-            window that lasts until the block ends.
-        like: see above.
-        fill: what a row reads that has just joined, or entered a block.
-        until: whether it lasts as long as the row, or as long as the row's block.
+        value: [R, …] for `row`; [R, T, …] for `column`, and for `window` until `row`; [R, W, …] for `window` until
+            `block`, with columns counted from the start of the row's block.
+        like: `row`, `column` or `window`.
+        fill: the value for a row that has just joined; with `until` = `block`, also for one that has entered a block.
+        until: `row`: the value lasts as long as the row; `block`: as long as the row is in its block.
     """
 
     value: Tensor
@@ -37,45 +37,45 @@ class Kept:
 
     @property
     def local(self) -> bool:
-        """Whether columns are counted from the start of the row's block."""
+        """True if columns are counted from the start of the row's block."""
         return self.like == "window" and self.until == "block"
 
 
 @dataclass
 class Memory:
-    """The values of `rows` rows, by name. `shared` is for what is the same for all rows; nothing in it is moved."""
+    """The values of `rows` rows, by name. `shared` holds values that are the same for all rows."""
 
     rows: int = 0
     shared: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
 
     def take(self, rows: Tensor) -> None:
-        """Let every row become the row of int64 [R'] that it moved on from, or be dropped."""
+        """Keep the rows int64 [R'], in this order."""
         self.rows = len(rows)
         for name, each in self.kept.items():
             self.kept[name] = replace(each, value=each.value[rows])
 
     def follow(self, rows: Tensor, kept: set[str]) -> None:
-        """Let every row become the row of int64 [R] that it moved on from; what is in `kept` has moved already."""
+        """Copy values to each row from its parent, rows int64 [R]; names in `kept` are in their new rows already."""
         for name, each in self.kept.items():
             if name not in kept:
                 self.kept[name] = replace(each, value=each.value[rows])
 
     def join(self, count: int) -> None:
-        """Rows come in at the end: they read `fill`."""
+        """Add `count` rows at the end; they read `fill`."""
         self.rows += count
         for name, each in self.kept.items():
             new = each.value.new_full((count, *each.value.shape[1:]), each.fill)
             self.kept[name] = replace(each, value=torch.cat((each.value, new)))
 
     def enter_block(self, rows: Tensor) -> None:
-        """Rows int64 [M] have entered a block: what lasts until then is filled anew."""
+        """Reset the values with `until` = `block` of rows int64 [M], which have entered a block."""
         for name, each in self.kept.items():
             if each.until == "block":
                 self.kept[name] = replace(each, value=each.value.index_fill(0, rows, each.fill))
 
     def of(self, rows: Tensor | None) -> Mapping[str, Tensor]:
-        """The values of rows int64 [M], all where None, by name."""
+        """The values of rows int64 [M], or of all rows if None, by name."""
         return {name: each.value if rows is None else each.value[rows] for name, each in self.kept.items()}
 
 
@@ -84,12 +84,12 @@ class Recall:
     """The memory as one step sees it.
 
     Attributes:
-        memory: of all R rows at work.
-        rows: int64 [B]; the step's rows among them; None: all, in their order.
-        window: the step's.
+        memory: the memory of all R rows at work.
+        rows: int64 [B]; the step's rows among them; None: all rows, in their order.
+        window: the step's window.
         columns: T.
         only: bool [B]; rows whose values `keep` may change; None: all.
-        kept: names that were kept through this view, for a search: those are in the particles' new places already.
+        kept: names that were kept through this view. A search has kept them in the order of the new particles.
     """
 
     memory: Memory
@@ -158,7 +158,7 @@ class Recall:
         self.kept.add(name)
 
     def _widened(self, stored: Tensor, value: Tensor, width: int, fill: Any) -> Tensor:
-        """`value` with so many columns: those beyond its own keep what is stored."""
+        """Widen `value` to `width` columns; the added columns keep the stored values."""
         if value.shape[1] == width:
             return value
         own = stored if self.rows is None else stored[self.rows]
@@ -177,7 +177,7 @@ class Recall:
 
 
 def _sized(value: Tensor, columns: int, fill: Any) -> Tensor:
-    """Values [B, C, …] with so many columns: cut, or filled up."""
+    """Cut or pad values [B, C, …] to `columns` columns."""
     more = columns - value.shape[1]
     if more == 0:
         return value

@@ -1,10 +1,10 @@
-"""The parts of a sampler as classes: what each is called with, what it returns, and its traits.
+"""The parts of a sampler as classes: arguments, results and traits of each.
 
-A trait is a constant of the class that the loop reads, such as `Commit.rewrites`. Inheriting is not needed: any
-dataclass with the right `__call__` is a part. `mdmkit.stage.traits` reads the traits of either.
+A trait is a constant of the class that the loop reads, such as `Commit.rewrites`. A part need not inherit from these
+classes: any dataclass with the right `__call__` is a part. `mdmkit.stage.traits` reads its traits.
 
-Any part may have a method `fits(backbone)`, called before the first step, that raises an `MdmkitError` where it cannot
-work with the model.
+Any part may have a method `fits(backbone)`. It is called before the first step, and raises an `MdmkitError` if the part
+cannot work with the model.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class Score:
-    """How much to fill each open position now."""
+    """How early to fill each open position."""
 
     reads: ClassVar[tuple[str, ...]] = ()
-    """Extras of the model that it reads, such as `attention`; a model that does not offer them is refused."""
+    """Extras of the model that it reads, such as `attention`. A model that does not offer them is refused."""
 
     def __call__(self, step: Step) -> Tensor:
-        """How much to fill each open position now: float [B, W], higher = sooner."""
+        """Score each open position: float [B, W], higher = sooner."""
         raise NotImplementedError
 
 
@@ -35,7 +35,7 @@ class Select:
     """Which alternative actions to propose."""
 
     alternatives: ClassVar[int] = 1
-    """How many alternatives it proposes at most."""
+    """The largest number of alternatives that it proposes."""
     reads: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
@@ -44,12 +44,12 @@ class Select:
 
 
 class Lookahead:
-    """What each proposed next state is worth."""
+    """How good each proposed next state is."""
 
     reads: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, step: Step, actions: Actions, look: Look) -> Tensor:
-        """What each alternative's next state is worth: float [B, N], higher = better."""
+        """Value each alternative's next state: float [B, N], higher = better."""
         raise NotImplementedError
 
 
@@ -57,11 +57,11 @@ class Commit:
     """How the chosen action is written."""
 
     rewrites: ClassVar[bool] = False
-    """Whether the result can differ from the plainly written action. Its state then needs one more forward."""
+    """True if the result can differ from the action as written. The state after the commit then needs a forward."""
     lingers: ClassVar[int] = 0
-    """Steps that a row whose block is full takes at most, as long as the commit changes something. Needs `rewrites`."""
+    """How many more steps a row with a full block takes, as long as the commit changes something. Needs `rewrites`."""
     grows: ClassVar[bool] = False
-    """Whether it brings places into a row, up to `plan.room`, or takes open ones out. Needs `rewrites`."""
+    """True if it adds positions to a row, up to `plan.room`, or removes open ones. Needs `rewrites`."""
     reads: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, step: Step, actions: Actions, choice: Tensor) -> Canvas:
@@ -70,27 +70,27 @@ class Commit:
 
 
 class Stop:
-    """When a row's text is final although something is still open."""
+    """End rows although some of their positions are still open."""
 
     fill: ClassVar[Literal["leave", "best"]] = "leave"
-    """`leave`: the rest is closed with the model's end token and never shown. `best`: it is filled with the most
-    probable tokens, in one step."""
+    """`leave`: open positions are filled with the model's end token and never shown. `best`: they are filled with the
+    most probable tokens, in one step."""
     reads: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, step: Step) -> Tensor:
-        """Which rows to end now: bool [B]. Asked after every commit, `step.canvas` being what the commit left."""
+        """Return the rows to end now: bool [B]. Called once per step; `step.canvas` is the state after the commit."""
         raise NotImplementedError
 
 
 class Constraint:
-    """What a row's text must be like."""
+    """Forbid texts that break a rule."""
 
     reads: ClassVar[tuple[str, ...]] = ()
 
     def shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
-        """Change logits [m, S, V] of m states at columns int64 [m, S]; −inf forbids. Base beliefs and looks alike."""
+        """Change logits [m, S, V] of m states at columns int64 [m, S]; −inf forbids. For current and next states."""
         raise NotImplementedError
 
     def settle(self, step: Step, actions: Actions) -> Actions:
-        """Change actions so that the tokens that one of them fills are allowed together; the default keeps them."""
+        """Change actions so that the tokens of one alternative are allowed together; the default changes nothing."""
         return actions

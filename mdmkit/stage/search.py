@@ -1,7 +1,8 @@
-"""Search: several trajectories, called particles, for each row; what does not factor into one trajectory's stages.
+"""Search: several trajectories of each row, called particles.
 
-The loop is the same: particles are rows of it, with random streams of their own. After each step a search may let a
-particle move to the state of another one of its row, and at the end it says which particle is the answer.
+The loop is the same as without a search: particles are rows of it, each with its own random stream. In each step a
+search may let a particle copy the state of another particle of the same row. At the end it chooses the particle that
+is the answer.
 """
 
 from __future__ import annotations
@@ -20,35 +21,34 @@ if TYPE_CHECKING:
 
 
 class Search:
-    """Several trajectories of each row: rows b·P to b·P + P − 1 of the loop are the particles of one row."""
+    """Decode several trajectories of each row: rows b·P to b·P + P − 1 of the loop are the particles of one row."""
 
     particles: ClassVar[int] = 1
     """P."""
     chooses: ClassVar[bool] = False
-    """Whether it chooses among alternatives itself, so that no lookahead is needed."""
+    """True if it chooses among alternatives itself, so that no lookahead is needed."""
     looks: ClassVar[bool] = False
-    """Whether it reads `look`: every live state is then forwarded, also where nothing would carry its belief on."""
+    """True if it reads `look`: every live next state is then forwarded, also if no later step uses its belief."""
     reads: ClassVar[tuple[str, ...]] = ()
 
     def prune(self, step: Step, actions: Actions) -> Actions:
-        """Take alternatives out before they are forwarded; a particle may lose all of its own, a row may not."""
+        """Remove alternatives before they are forwarded. A particle may lose all, but one must be left per row."""
         return actions
 
     def move(
         self, step: Step, actions: Actions, values: Tensor | None, choice: Tensor, look: Look | None
     ) -> tuple[Tensor, Tensor]:
-        """Which state each particle moves to: parents and choice, both int64 [B·P].
+        """Choose the next state of each particle: parents and choice, both int64 [B·P].
 
-        Particle s becomes alternative choice[s] of particle parents[s], one of its own row's. `values` [B·P, N] and
-        `choice` are what the lookahead made of the step; `look` sees every state that was forwarded, None where none
-        was. What is remembered follows the particles afterwards; a value that this call keeps is taken as it is, in the
-        new places.
+        Particle s becomes alternative choice[s] of particle parents[s], which must belong to the same row. `values`
+        [B·P, N] and `choice` are the lookahead's. `look` shows every state that was forwarded, or is None. Remembered
+        values are copied to the particles afterwards. Values that this call keeps are not: index s is the new particle.
         """
         raise NotImplementedError
 
     def best(self, canvas: Canvas, trace: Trace, kept: Mapping[str, Tensor]) -> Tensor:
-        """The particle that is each row's answer, int64 [B], from 0 to P − 1.
+        """Choose the particle that is each row's answer: int64 [B], from 0 to P − 1.
 
-        `kept` is what was remembered of the B·P particles, by name; a name that was never kept is absent.
+        `kept` holds the remembered values of the B·P particles, by name; a name that was never kept is absent.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The one argument that every stage reads."""
+"""The step: the argument of every stage."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ _GONE = {
 
 @dataclass(frozen=True)
 class Step:
-    """The one read-only argument of every stage: B rows, each with a window of W columns.
+    """The read-only argument of every stage: B rows, each with a window of W columns.
 
     Attributes:
-        canvas: the rows as they are.
+        canvas: the rows before the commit.
         where: each row's window.
         belief: the model's belief over the windows, leading shape [B, W].
         open: bool [B, W]; open positions of the row's block, the only ones that may be filled.
-        quota: int64 [B]; tokens the plan wants filled now (0 for a row with nothing open).
-        active: bool [B]; the rows that take this step: those with something open, and those whose full block a commit
+        quota: int64 [B]; tokens that the plan wants filled now (0 for a row with nothing open).
+        active: bool [B]; the rows that take this step: rows with an open position, and rows whose full block a commit
             that `lingers` may still change.
-        tick: int64 [B]; steps the row has made so far. It keys the random numbers and orders the trace.
-        taken: int64 [B]; steps of the plan that the row has used up in its block.
-        plan: what the user wants.
+        tick: int64 [B]; steps that the row has made so far. It keys the random numbers and orders the trace.
+        taken: int64 [B]; steps of the plan that the row has used in its block.
+        plan: the sampler's plan.
         draws: how tokens are drawn.
-        memory_view: what `recall` and `keep` read and write.
-        ids: who each row is, from its admission to its end; empty where nobody asks.
-        extra: what the model gives beside its hidden states, by name: [B, W, …], or [B, …] where it is of whole rows.
+        memory_view: the memory that `recall` and `keep` read and write.
+        ids: the id of each row, from its admission to its end; may be empty in tests.
+        extra: extras of the model by name: [B, W, …], or [B, …] for one value per row.
         patience: int64 [B]; steps that a full block may still take, under a commit that lingers.
-        shadows: what computes `shadow`.
+        shadows: computes `shadow`.
     """
 
     canvas: Canvas
@@ -84,18 +84,18 @@ class Step:
 
     @property
     def fresh(self) -> Tensor:
-        """bool [B]: whether this is the row's first step in its block."""
+        """bool [B]: True if this is the row's first step in its block."""
         return self.taken == 0
 
     @property
     def full(self) -> Tensor:
-        """bool [B]: whether nothing is open in the row's block, and nothing goes on in it."""
+        """bool [B]: True if nothing is open in the row's block, and the commit may not change it any more."""
         full = ~self.open.any(1)
         return full if self.patience is None else full & (self.patience <= 0)
 
     @cached_property
     def position(self) -> Tensor:
-        """int64 [B, W]: each window column's place in its own row."""
+        """int64 [B, W]: the position in the row of each column of the window."""
         return self.where.columns
 
     def window(self, x: Tensor) -> Tensor:
@@ -103,44 +103,44 @@ class Step:
         return self.where(x)
 
     def put(self, x: Tensor, w: Tensor) -> Tensor:
-        """Give x [B, T, …] with w [B, W, …] in the row's own block; what stands elsewhere stays."""
+        """Return x [B, T, …] with w [B, W, …] in the row's own block; other columns keep their values."""
         return self.where.put(x, w)
 
     def spread(self, place: Tensor) -> Tensor:
-        """Mark a window's places, bool [B, W], among all columns: bool [B, T]; outside the own block nothing is."""
+        """Turn positions of the window, bool [B, W], into positions of the row, bool [B, T]: own block only."""
         return self.where.put(torch.zeros_like(self.canvas.open), place)
 
     @cached_property
     def shadow(self) -> Belief:
-        """What the model would say at each place if it were open, leading shape [B, W]; see `mdmkit.Shadow`.
+        """The model's belief at each position as if it were open, leading shape [B, W]; see `mdmkit.Shadow`.
 
         Raises:
-            MdmkitError: the part's `reads` names no shadow columns, so that the forward had none.
+            MdmkitError: no part's `reads` names shadow columns, so the forward had none.
         """
         if self.shadows is None:
             raise MdmkitError(
-                "step.shadow is what the model says at shadow columns, and no part asks for them: write "
+                "step.shadow is the model's belief at shadow columns, and no part asks for them: write "
                 'reads = ("shadow",) or reads = ("shadow_block",) in the class of the part.'
             )
         return self.shadows()
 
-    # -- tokens and chance -----------------------------------------------------------------------------------------
+    # -- tokens and noise -----------------------------------------------------------------------------------------
 
     @cached_property
     def tokens(self) -> Tensor:
-        """int64 [B, W]: the token each position would get: the best one, or one drawn at the temperature."""
+        """int64 [B, W]: the token that would be written at each position: the best one, or a drawn one."""
         return self.draw(1)[:, 0]
 
     @cached_property
     def confidence(self) -> Tensor:
-        """fp32 [B, W]: the un-tempered probability of `tokens`."""
+        """fp32 [B, W]: the probability of `tokens`, at temperature 1."""
         if self.draws.greedy:
             return self.belief.confidence
         return self.belief.logp_of(self.tokens[..., None])[..., 0].exp()
 
     @cached_property
     def temperature(self) -> float | Tensor:
-        """At which tokens are drawn now: one number, or where it changes as rows fill up, float64 [B]."""
+        """The temperature at which tokens are drawn now: one number, or float64 [B] with `draw.temperature_end`."""
         start, end = self.draws.temperature, self.draws.temperature_end
         if end is None:
             return start
@@ -156,7 +156,7 @@ class Step:
         return ops.sample(self.belief.logits, self.noise(stream, n), self.temperature, d.top_p, d.top_k)
 
     def noise(self, stream: str, n: int) -> Tensor:
-        """Draw uniforms in (0, 1), float64 [B, n, W]: n for every window position, of this row, tick and stream."""
+        """Draw n uniform numbers in (0, 1) per window position, float64 [B, n, W], by row, tick and stream."""
         return noise.uniform(self.canvas.seed, self.tick, stream, n, self.position)
 
     # -- memory ----------------------------------------------------------------------------------------------------
@@ -171,15 +171,15 @@ class Step:
         until: Until = "row",
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Read what was kept of the rows: [B, *shape], [B, T, *shape] like a column, [B, W, *shape] like a window.
+        """Read the rows' kept values: [B, *shape], [B, T, *shape] like a column, [B, W, *shape] like a window.
 
         Args:
-            name: begins with the name of the part, so that no two parts share one.
-            like: what the value is of: the `row`, each `column`, or each column of the row's `window`.
-            fill: what is read for a row that has just joined, or for a column that was never kept.
-            shape: of one value.
+            name: begin it with the name of the part, so that two parts never use the same name.
+            like: one value per `row`, per `column`, or per column of the row's `window`.
+            fill: the value for a row that has just joined, and for a column that was never kept.
+            shape: the shape of one value.
             until: `block`: a row that enters a block reads `fill` again.
-            dtype: bool, int64 or float32, as `fill` is, where None.
+            dtype: None: bool, int64 or float32, by the type of `fill`.
 
         Raises:
             MdmkitError: the name was recalled with another `like` or `until`.
@@ -187,7 +187,7 @@ class Step:
         return self.memory_view.get(name, like, fill, shape, until, dtype)
 
     def keep(self, name: str, value: Tensor) -> None:
-        """Keep a value for the rows' next steps, in the shape that `recall` gave.
+        """Keep a value for the rows' next steps. It must have the shape that `recall` returned.
 
         Raises:
             MdmkitError: it was not recalled before, or has another shape.
@@ -196,13 +196,13 @@ class Step:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What is the same for all rows, such as a table on the device; it lives as long as the loop."""
+        """Values that are the same for all rows, such as a table on the device; they last as long as the loop."""
         return self.memory_view.memory.shared
 
     # -- other states ----------------------------------------------------------------------------------------------
 
     def states(self, actions: Actions) -> tuple[Tensor, Tensor]:
-        """Every alternative's next state, as plainly written: tokens int64 and open bool, both [B, N, T]."""
+        """Every alternative's next state, with the action as written: tokens int64 and open bool, both [B, N, T]."""
         b, n, _ = actions.place.shape
         if n == 1:
             written = self.written(actions.place[:, 0], actions.tokens[:, 0])
@@ -214,16 +214,16 @@ class Step:
         return filled.unflatten(0, (b, n)), (open_ & ~place).unflatten(0, (b, n))
 
     def written(self, place: Tensor, tokens: Tensor) -> Canvas:
-        """The canvas with tokens int64 [B, W] at a window's places, bool [B, W]."""
+        """The canvas with tokens int64 [B, W] written at positions of the window, bool [B, W]."""
         return self.canvas.filled(self.spread(place), self.put(self.canvas.tokens, tokens))
 
     def after(self, canvas: Canvas, **changes: Any) -> Step:
-        """The same step with the canvas as it is after the commit: what a stop rule is asked about."""
+        """The same step with the canvas after the commit, for stop rules."""
         open_ = self.where(canvas.open) & self.where.member
         return replace(self, canvas=canvas, open=open_, **changes)
 
     def at(self, rows: Tensor) -> Step:
-        """The step of other rows, int64 [B], in their order; random streams stay with the places."""
+        """The step of rows int64 [B], in this order; the random streams are not reordered."""
         own = {name: getattr(self, name)[rows] for name in ("open", "quota", "active", "tick", "taken")}
         if self.patience is not None:
             own["patience"] = self.patience[rows]

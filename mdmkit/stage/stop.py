@@ -1,4 +1,4 @@
-"""The stop rule that every sampler has: a row ends with its end token."""
+"""The stop rule that every sampler has: a row ends with an end token."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EndToken:
-    """End a row whose block is full where an end token stands with nothing open before it.
+    """End a row if its block is full, and an end token stands with nothing open before it.
 
-    An infill has no end: what follows its masks was given.
+    An infill has no end token: the prompt holds the tokens after its masks.
 
     Args:
         ends: ids that end a row.
@@ -31,7 +31,7 @@ class EndToken:
 
 
 def ended(canvas: Canvas, ends: Sequence[int]) -> Tensor:
-    """bool [B]: rows in which an end token that was generated stands with nothing open before it."""
+    """bool [B]: rows in which a generated end token stands with nothing open before it."""
     is_end = torch.zeros_like(canvas.open)
     for token in ends:
         is_end = is_end | (canvas.tokens == token)

@@ -1,4 +1,4 @@
-"""Reading the traits of a part: constants of its class that the loop asks for, with their defaults."""
+"""Read the traits of a part: constants of its class that the loop reads, with their defaults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ HOMES: dict[str, type] = {
     "stop": Stop,
     "constraint": Constraint,
 }
-# Whether a trait is a number or a flag, the value has to be of its kind: `rewrites = "no"` is true.
+# A public constant of one of these types must be a trait. A trait's value must have the type of its default: otherwise
+# `rewrites = "no"` would be true.
 _PLAIN = (bool, int, str, tuple)
 
 
@@ -30,12 +31,12 @@ def known(kind: str) -> dict[str, Any]:
 
 
 def trait(kind: str, part: Any, name: str) -> Any:
-    """The trait of a part; its default where the part has none, or is None."""
+    """The value of a part's trait, or its default."""
     return getattr(part, name, known(kind)[name])
 
 
 def check_traits(kind: str, part: Any) -> None:
-    """Refuse public constants that nothing reads, and traits of the wrong kind.
+    """Refuse public constants that nothing reads, and traits of the wrong type.
 
     Raises:
         MdmkitError: names the constant, the nearest trait and all of them.

@@ -1,4 +1,4 @@
-"""The commit that every sampler starts from."""
+"""The default commit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Write(Commit):
-    """Write the chosen action's tokens; nothing already written changes."""
+    """Write the chosen action's tokens; written tokens never change."""
 
     def __call__(self, step: Step, actions: Actions, choice: Tensor) -> Canvas:
         return step.written(*actions.take(choice))
