@@ -1,4 +1,4 @@
-"""What is asked for, what is being filled, and what came of it."""
+"""Prompts, the canvas that is filled, the trace, and finished rows."""
 
 from mdmkit._moved import names_of
 

@@ -1,4 +1,4 @@
-"""One row's blocks: which columns are filled together, and what the plan wants left after each step."""
+"""One row's blocks: which columns are filled together, and how many may be open after each step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Block:
 
     Attributes:
         start, stop: its columns [start, stop).
-        low, high: the columns that influence one another while it is filled: its own, or where attention goes by
-            blocks the model's block around it.
-        targets: open places that may remain after each of its steps.
+        low, high: the columns [low, high) that a step computes under a cache: the block's own columns, or, with
+            attention by blocks, those of the model's block around it.
+        targets: how many positions may be open after each of its steps.
     """
 
     start: int
@@ -28,10 +28,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Blocks:
-    """The blocks of one row, from its first open place to its last, each of `size` columns but the last.
+    """The blocks of one row, from its first open position to its last, `size` columns each; the last may be shorter.
 
-    A row counts from its own first open place, so its blocks do not depend on other rows. Where attention goes by
-    blocks, they lie on the model's grid, which begins at column 0.
+    Blocks begin at the row's own first open position, so they do not depend on other rows. With attention by blocks,
+    they are parts of the model's blocks, which begin at column 0.
     """
 
     first: int
@@ -44,14 +44,14 @@ class Blocks:
 
 
 def cut(open_: list[bool], length: int, plan: Plan, model_block: int | None, most: int | None = None) -> Blocks:
-    """Cut a row's hull, from its first open place to its last, into blocks of `plan.block` columns.
+    """Divide a row, from its first open position to its last, into blocks of `plan.block` columns.
 
     Args:
         open_: bool [T].
         length: columns of the row.
-        plan: says how long a block is, and how many steps it takes.
-        model_block: length of the model's attention blocks, None where attention is full.
-        most: columns that the row may grow to; its blocks then go on to there.
+        plan: sets the length of a block and its number of steps.
+        model_block: length of the model's attention blocks; None for full attention.
+        most: columns that the row may grow to; its blocks then reach this far.
 
     Raises:
         MdmkitError: `plan.block` does not divide the model's block.
@@ -67,7 +67,7 @@ def cut(open_: list[bool], length: int, plan: Plan, model_block: int | None, mos
         first -= first % size
     starts = range(first, last, size)
     counts = [sum(open_[start : min(start + size, last)]) for start in starts]
-    if most:  # a block that is not in the row yet has as many steps as if all of it were open
+    if most:  # for columns that are not in the row yet, plan as if all of them were open
         counts = [count or min(size, last - start) for start, count in zip(starts, counts, strict=True)]
     blocks = []
     for start, targets in zip(starts, plan.targets(counts), strict=True):

@@ -1,4 +1,4 @@
-"""The canvas: what is being filled in, one row per prompt, padded on the right."""
+"""The canvas: one row per prompt, padded on the right."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from torch.nn import functional
 
 from mdmkit.errors import MdmkitError
 
-# What each row has of its own, and what stands in a column that no row had before.
+# Tensors with columns, and the values of padding.
 _COLUMNS: dict[str, Any] = {"tokens": 0, "open": False, "editable": False, "valid": False, "surplus": False}
 _ROWS = (*_COLUMNS, "seed", "infill")
-# What a step may change of a row.
+# The tensors that a step may change.
 _CHANGING = ("tokens", "open", "editable", "valid")
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """B rows of T tokens, and which of them are to be filled.
+    """B rows of T tokens, and which of their positions are open.
 
-    A row begins at column 0, so that a column is a position. Whether a place is open is a fact of its own: a token that
-    has the mask's id may be data.
+    A row begins at column 0, so a column is a position. `open` says which positions are open, not the token: a prompt
+    may hold the mask's id as an ordinary token.
 
     Attributes:
-        tokens: int64 [B, T]; at an open place `blank_id`.
-        open: bool [B, T]; still to be filled.
-        editable: bool [B, T]; what decoding may fill. False for the prompt, padding and given context.
-        valid: bool [B, T]; False for padding, and for places that are not in the row yet: nothing attends to them.
-        seed: int64 [B]; each row's random stream travels with the row.
-        infill: bool [B]; whether the row's prompt held the masks itself.
-        mask_id: the id of the mask; None for a model that has none.
-        grid: (height, width) where the sequence is a flattened image.
+        tokens: int64 [B, T]; `blank_id` at open positions.
+        open: bool [B, T]; positions that are not filled yet.
+        editable: bool [B, T]; positions that decoding may fill. False for prompt tokens and padding.
+        valid: bool [B, T]; False for padding, and for positions that are not in the row yet. Nothing attends to them.
+        seed: int64 [B]; the seed of each row.
+        infill: bool [B]; True if the row's prompt held its masks itself.
+        mask_id: the id of the mask; None if the model has no mask.
+        grid: (height, width), if the row is a flattened image.
         block: length of the model's attention blocks, counted from each row's first token; None: attention is full.
-        room: places that a commit may bring into a row beyond those that it was admitted with.
-        surplus: bool [B, T]; open places that only complete a model's block: they are filled, and shown to nobody.
+        room: positions that a commit may add to a row.
+        surplus: bool [B, T]; positions that only complete the model's last block: they are filled, and never shown.
     """
 
     tokens: Tensor
@@ -54,54 +54,54 @@ class Canvas:
 
     @property
     def blank_id(self) -> int:
-        """The token that stands at an open place."""
+        """The token at open positions."""
         return 0 if self.mask_id is None else self.mask_id
 
     @property
     def positions(self) -> Tensor:
-        """int64 [B, T]: each token's place in its own row, which is its column."""
+        """int64 [B, T]: each token's position, which is its column."""
         return torch.arange(self.tokens.shape[1], device=self.tokens.device).expand_as(self.tokens)
 
     @property
     def lengths(self) -> Tensor:
-        """int64 [B]: places that are in each row."""
+        """int64 [B]: the number of positions of each row."""
         return self.valid.sum(1)
 
     @property
     def shown(self) -> Tensor:
-        """bool [B, T]: what a person asked to see: the generated tokens, or for an infill the whole row."""
+        """bool [B, T]: the positions that are shown: the generated tokens, or for an infill the whole row."""
         return torch.where(self.infill[:, None], self.valid, self.editable) & ~self.surplus
 
     def filled(self, place: Tensor, tokens: Tensor) -> Canvas:
-        """Write tokens int64 [B, T] where `place`, bool [B, T]; nothing is open there any more."""
+        """Write tokens int64 [B, T] where `place`, bool [B, T], is True; these positions are no longer open."""
         return replace(self, tokens=torch.where(place, tokens, self.tokens), open=self.open & ~place)
 
     def reopened(self, place: Tensor) -> Canvas:
-        """Open the places bool [B, T] again, whatever stands there."""
+        """Reopen the positions bool [B, T], whatever stands there."""
         return replace(self, tokens=self.tokens.masked_fill(place, self.blank_id), open=self.open | place)
 
     def grown(self, place: Tensor) -> Canvas:
-        """Bring places, bool [B, T], into their rows, open; they must follow the row's last one without a gap."""
+        """Add open positions, bool [B, T], to rows; they must follow the row's last position without a gap."""
         return replace(self.reopened(place), valid=self.valid | place, editable=self.editable | place)
 
     def without(self, place: Tensor) -> Canvas:
-        """Take places, bool [B, T], out of their rows again; they must be the row's last ones."""
+        """Remove positions, bool [B, T], from rows; they must be the row's last ones."""
         kept: dict[str, Any] = {name: getattr(self, name) & ~place for name in ("open", "valid", "editable")}
         return replace(self, **kept, tokens=self.tokens.masked_fill(place, self.blank_id))
 
     def at(self, rows: Any) -> Canvas:
-        """Other rows, in their order: int64 [M], a list of numbers, or a slice."""
+        """Select rows, in the given order: int64 [M], a list of numbers, or a slice."""
         return self._with({name: getattr(self, name)[rows] for name in _ROWS})
 
     def put(self, rows: Tensor, other: Canvas) -> Canvas:
-        """The same rows, but at places int64 [M] those of another canvas, in its order."""
+        """Replace the rows int64 [M] by the rows of another canvas."""
         own: dict[str, Any] = {
             name: getattr(self, name).index_copy(0, rows, getattr(other, name)) for name in _CHANGING
         }
         return replace(self, **own)
 
     def padded(self, columns: int) -> Canvas:
-        """The same rows with padding up to so many columns."""
+        """The same rows, padded to `columns` columns."""
         more = columns - self.tokens.shape[1]
         if more <= 0:
             return self
@@ -133,7 +133,7 @@ class Canvas:
 
 
 def joined(parts: Sequence[Canvas]) -> Canvas:
-    """Put rows of several canvases of one model below one another, as wide as the widest."""
+    """Put the rows of several canvases of one model on one canvas, as wide as the widest."""
     width = max(part.tokens.shape[1] for part in parts)
     wide = [part.padded(width) for part in parts]
     return wide[0]._with({name: torch.cat([getattr(part, name) for part in wide]) for name in _ROWS})

@@ -31,7 +31,7 @@ def _require_read(prompt: Prompt) -> None:
 
 
 def _shorten(length: int, given: int, limit: int, block: int | None) -> str:
-    """What to do about a row that is too long; `block`: where its last block is completed."""
+    """The advice for a row that is too long. `block`: length of the model's blocks, if the last one is completed."""
     room = limit - limit % (block or 1) - given
     if not length or (room < 1 and not block):
         return f"Shorten the prompt by {length + given - limit} tokens."
@@ -55,14 +55,14 @@ def lay_out(
 ) -> Canvas:
     """Put encoded prompts on one canvas: `before`, appended masks, `after`, padded on the right.
 
-    A prompt that holds masks is an infill and gets no more of them, unless the prompt itself gives `length`. Any
-    other prompt gets its own `length`, else the plan's, else the model's default. With `block`, the length of a
-    model's attention blocks, a row that ends in appended masks gets as many more as complete its last block, since
-    such a model has only ever seen whole ones.
+    If a prompt holds masks, it is an infill, and no masks are appended unless the prompt has a `length`. Otherwise the
+    number of appended masks is the prompt's `length`, else the plan's, else the model's default. `block` is the length
+    of the model's attention blocks. If a row ends in appended masks, more masks complete its last block, because the
+    model was trained on whole blocks only.
 
     Raises:
         MdmkitError: no length is known, a row exceeds `max_length` tokens, an id is outside `vocab`, or a prompt asks
-            for a chat template or a suffix and the backbone has not read it (see `Prompt.read`).
+            for a chat template or a suffix that the backbone has not read (see `Prompt.read`).
     """
     rows = [
         _row(prompt, list(head), list(tail), mask_id, vocab, (plan_length, default_length, max_length), block)
@@ -88,7 +88,7 @@ def lay_out(
 
 @dataclass(frozen=True)
 class _Row:
-    """One row as lists; `spare` of its last places only complete a model's block."""
+    """One row as lists; its last `spare` positions only complete the model's block."""
 
     tokens: list[int]
     open: list[bool]

@@ -1,4 +1,4 @@
-"""A request: what the user asks for, before a backbone has encoded it."""
+"""A prompt, before a backbone has encoded it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Prompt:
-    """One request: a text, a conversation or token ids, its random seed, and its own options.
+    """One prompt: a text, a conversation or token ids, with a seed and options.
 
     Attributes:
-        text: what the user wrote; of a conversation, its last message.
+        text: the user's text; of a conversation, the last message.
         ids: token ids, taken as they are.
-        seed: of the row.
-        length: how many masks to append; None leaves that to the plan and the model.
-        infill: False: masks inside the prompt are ordinary tokens and stay, and `[MASK:8]` is text.
-        index: its place among the prompts.
-        messages: a conversation, (role, content) each; it goes through the model's chat template.
-        chat: whether a text goes through the chat template too; None leaves that to the model.
+        seed: the row's seed.
+        length: how many masks to append; None: the plan or the model decides.
+        infill: False: masks in the prompt are ordinary tokens and stay, and `[MASK:8]` is text.
+        index: its index among all prompts.
+        messages: a conversation of (role, content) pairs, for the model's chat template.
+        chat: True: put the text into the chat template; None: the model decides.
         system: the system message before a text.
         suffix: text after the appended masks.
         chat_options: variables of the chat template, such as `{"enable_thinking": False}`.
-        inputs: what a model takes beside a text, by name, such as `{"image": "in.png", "mask": "mask.png"}`.
+        inputs: other inputs of the model, by name, such as `{"image": "in.png", "mask": "mask.png"}`.
     """
 
     text: str | None = None
@@ -40,5 +40,5 @@ class Prompt:
     inputs: Mapping[str, Any] | None = None
 
     def read(self) -> Prompt:
-        """Give the prompt without what a backbone has put into the ids: `lay_out` refuses what nothing has read."""
+        """Return the prompt without the options that a backbone has put into the ids: `lay_out` refuses all others."""
         return replace(self, messages=None, chat=None, system=None, suffix=None, chat_options=None)

@@ -1,4 +1,4 @@
-"""One decoded prompt, as the user gets it."""
+"""One decoded prompt: the result for the user."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ class Row:
     """One decoded prompt.
 
     Attributes:
-        tokens: ids of the generated tokens, those behind an end token included, as far as they were decoded; for an
-            infill, of the whole filled canvas.
-        order: for each of `tokens`, the tick that wrote it, −1 for a given one.
-        uncertainty: cumulative uncertainty H̃ over every committed token, nats.
-        nfe: row-forwards that the row cost.
-        row_tokens: tokens that were computed in them, fewer than NFE times the length where a cache stood for the rest.
-        stopped: why it ended: `end` (with an end token), `length` (every appended mask is filled), `filled` (an
-            infill is), or the name of the sampler's stop rule.
-        trace: per position of the row (prompt included) order, confidence, entropy; per tick choice and values.
-        columns: tokens that were computed, those that only fill a batch up included: it hangs on the rows beside it.
+        tokens: ids of all generated tokens that were decoded, also those after an end token; for an infill, of the
+            whole filled row.
+        order: for each of `tokens`, the tick at which it was written; −1 for a prompt token.
+        uncertainty: cumulative uncertainty H̃ over all committed tokens, nats.
+        nfe: row-forwards of the row.
+        row_tokens: tokens computed in these forwards; fewer than NFE times the length under a cache.
+        stopped: why the row ended: `end` (an end token), `length` (every appended mask is filled), `filled` (every mask
+            of an infill is filled), or the name of the sampler's stop rule.
+        trace: for each position (prompt included) order, confidence and entropy; for each tick choice and values.
+        columns: tokens computed, including those that only fill up a batch; it depends on the other rows of the batch.
     """
 
     index: int
@@ -38,5 +38,5 @@ class Row:
     columns: int = 0
 
     def json(self) -> dict[str, Any]:
-        """The row as `--output` writes it: everything but the trace, and what hangs on the rows beside it."""
+        """The row as `--output` writes it: all fields except `trace` and `columns`."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("trace", "columns")}

@@ -1,4 +1,4 @@
-"""The trace: who was written when, how surely, and what it cost. Kept on the device, read when a row leaves."""
+"""The trace: when each position was written, with what confidence, and the cost. Read when a row leaves."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mdmkit.canvas.window import Window
 
 @dataclass(frozen=True)
 class Written:
-    """What a step wrote, and how surely.
+    """What a step wrote.
 
     Attributes:
-        written: bool [B, W]; positions that hold another token now: a commit may write others than the action's.
-        confidence: fp32 [B, W]; the un-tempered probability of the token that stands there now.
-        entropy: fp32 [B, W], nats; of the position before the step.
-        cost: float64 [B], nats; entropies summed over the positions that the action filled.
+        written: bool [B, W]; positions that hold another token than before. A commit may write more than the action.
+        confidence: fp32 [B, W]; the probability, at temperature 1, of the token that stands there now.
+        entropy: fp32 [B, W], nats; the position's entropy before the step.
+        cost: float64 [B], nats; the sum of the entropies of the positions that the action filled.
     """
 
     written: Tensor
@@ -32,21 +32,22 @@ class Written:
 
 @dataclass
 class Trace:
-    """What happened to R rows of T tokens.
+    """The history of R rows of T tokens.
 
     Attributes:
-        order: int64 [R, T]; the tick of the (last) write of each position, −1 where nothing was written.
-        confidence: fp32 [R, T]; the written token's un-tempered probability at that moment.
-        entropy: fp32 [R, T]; the position's entropy at that moment, nats.
-        uncertainty: float64 [R]; cumulative uncertainty H̃, nats: entropies summed over every committed token,
-            bypassed and last-step ones included (arXiv:2602.18176).
-        ticks: int64 [R]; steps each row made.
-        choices: int64 [R, ticks]; the alternative taken, −1 beyond the row's ticks. Empty where nothing is compared.
-        values: fp32 [R, ticks, N]; what a lookahead said of each alternative, −inf for one that was not live, NaN where
-            nothing was compared. Empty likewise.
+        order: int64 [R, T]; the tick at which each position was last written, −1 if it never was.
+        confidence: fp32 [R, T]; the token's probability at this tick, at temperature 1.
+        entropy: fp32 [R, T]; the position's entropy at this tick, nats.
+        uncertainty: float64 [R]; cumulative uncertainty H̃, nats: the sum of the entropies of all committed tokens, also
+            of a bypass and of last steps (arXiv:2602.18176).
+        ticks: int64 [R]; steps that each row made.
+        choices: int64 [R, ticks]; the alternative taken, −1 after the row's last tick. Empty if the sampler never
+            compares.
+        values: fp32 [R, ticks, N]; the lookahead's value of each alternative, −inf if it was not compared, NaN if no
+            row compared in the step. Empty if the sampler never compares.
         rows: int64 [R]; NFE in row-forwards.
-        row_tokens: int64 [R]; tokens that had to be computed in them: fewer where a cache stands for the rest.
-        columns: int64 [R]; tokens that were computed, those that only fill a batch up included.
+        row_tokens: int64 [R]; tokens needed in these forwards; fewer under a cache.
+        columns: int64 [R]; tokens computed, including those that only fill up a batch.
         calls: NFE in model calls of all rows together.
     """
 
@@ -72,11 +73,11 @@ class Trace:
         return cls(order, empty, empty.clone(), count.double(), count, choices, values, count, count, count)
 
     def at(self, rows: Tensor | list[int]) -> Trace:
-        """Other rows, int64 [M], in their order."""
+        """Select rows int64 [M], in this order."""
         return replace(self, **{name: getattr(self, name)[rows] for name in _ROWS})
 
     def padded(self, columns: int) -> Trace:
-        """The same rows with room for so many columns."""
+        """The same rows, padded to `columns` columns."""
         more = columns - self.order.shape[1]
         if more <= 0:
             return self
@@ -100,16 +101,16 @@ class Trace:
         values: Tensor | None = None,
         most: int = 0,
     ) -> None:
-        """Note a step.
+        """Record a step.
 
         Args:
-            rows: int64 [B]; the rows that the step was of, all of them where None.
+            rows: int64 [B]; the rows of the step; None: all rows.
             where: their windows.
-            active: bool [B]; those that made the step.
-            fact: what it wrote.
-            choice: int64 [B]; the alternatives taken, None where there is never more than one.
-            values: fp32 [B, N]; what a lookahead said of them.
-            most: ticks that any row has made so far, at most.
+            active: bool [B]; rows that made the step.
+            fact: what the step wrote.
+            choice: int64 [B]; the alternatives taken; None if the sampler never compares.
+            values: fp32 [B, N]; the lookahead's values.
+            most: the largest number of ticks that any row has made.
         """
         own = {name: getattr(self, name) for name in ("order", "confidence", "entropy")}
         ticks = self.ticks
@@ -134,7 +135,7 @@ class Trace:
         self.ticks = self.ticks.index_copy(0, rows, ticks + active)
 
     def _make_room(self, values: Tensor | None, most: int) -> None:
-        """Give the choices room for one tick more, and the values for so many alternatives."""
+        """Make room for one more tick, and for all alternatives of `values`."""
         if most >= self.choices.shape[1]:
             more = max(16, self.choices.shape[1])
             self.choices = functional.pad(self.choices, (0, more), value=-1)
@@ -147,7 +148,7 @@ class Trace:
         return replace(self, **{name: getattr(self, name).cpu() for name in _ROWS})
 
     def row(self, index: int) -> dict[str, Any]:
-        """One row as plain numbers, for JSON: per position order, confidence, entropy; per tick choice and values."""
+        """One row as plain numbers for JSON: order, confidence, entropy per position; choice, values per tick."""
         ticks = int(self.ticks[index])
         choices = self.choices[index].tolist()[:ticks] if self.choices.shape[1] else [0] * ticks
         values = [_compared(v) for v in self.values[index, :ticks]] if self.values.shape[2] else [None] * ticks
@@ -170,7 +171,7 @@ _ROWS = (
 
 
 def stacked(parts: Sequence[Trace], calls: int = 0) -> Trace:
-    """Put the traces of several sets of rows below one another."""
+    """Join the traces of several sets of rows."""
     width = max(part.order.shape[1] for part in parts)
     ticks = max(part.choices.shape[1] for part in parts)
     several = max(part.values.shape[2] for part in parts)
@@ -185,7 +186,7 @@ def stacked(parts: Sequence[Trace], calls: int = 0) -> Trace:
 
 
 def _compared(values: Tensor) -> list[float | None] | None:
-    """One step's values; null for an alternative that was not live, None where the row compared nothing."""
+    """One step's values, None for an alternative that was not live; None instead of a list if nothing was compared."""
     if values.isnan().any() or int((values > -torch.inf).sum()) < 2:
         return None
     return [None if v == -torch.inf else round(v, 6) for v in values.tolist()]

@@ -1,4 +1,4 @@
-"""Each row's window: the columns of the block that it is in, gathered so that all rows share one width."""
+"""Each row's window: the columns of its block, gathered so that all rows have the same width."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Window:
 
     Attributes:
         start: int64 [B].
-        member: bool [B, W]; the columns that belong to the row's own block. The others stand there only because
-            another row's block is wider.
-        same: the start, where all rows share it: then a slice does for a gather.
+        member: bool [B, W]; the columns that belong to the row's own block. The others are there only because another
+            row's block is longer.
+        same: the start, if it is the same for all rows: a slice then replaces the gather.
     """
 
     start: Tensor
@@ -27,7 +27,7 @@ class Window:
 
     @classmethod
     def of(cls, spans: Sequence[tuple[int, int]], device: torch.device) -> Window:
-        """The window over blocks [start, stop), one a row."""
+        """Make the window over blocks [start, stop), one per row."""
         width = max(1, *(stop - start for start, stop in spans))
         numbers = torch.tensor(spans, device=device)
         start, size = numbers[:, 0], numbers[:, 1] - numbers[:, 0]
@@ -45,14 +45,14 @@ class Window:
         return self.start[:, None] + torch.arange(self.width, device=self.start.device)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Gather any [B, T, …] into [B, W, …]; at columns beyond the last one, which are nobody's members, anything."""
+        """Gather any [B, T, …] into [B, W, …]; columns beyond the last one get arbitrary values."""
         if self.same is not None:
             return x[:, self.same : self.same + self.width]
         columns = self.columns.clamp_max(x.shape[1] - 1)
         return x.gather(1, columns.view(*columns.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
 
     def put(self, x: Tensor, w: Tensor) -> Tensor:
-        """Give x [B, T, …] with w [B, W, …] at the row's own columns; what stands elsewhere stays."""
+        """Return x [B, T, …] with w [B, W, …] in the row's own block; other columns keep their values."""
         member = self.member.view(*self.member.shape, *[1] * (x.dim() - 2))
         inside = torch.where(member, w.to(x.dtype), self(x))
         if self.same is not None:
@@ -63,7 +63,7 @@ class Window:
         return x.scatter(1, index, inside)
 
     def write(self, x: Tensor, where: Tensor, w: Tensor) -> None:
-        """Write w [B, W] into x [B, T] itself, at the columns bool [B, W]."""
+        """Write w [B, W] into x [B, T] in place, at the columns bool [B, W]."""
         if self.same is not None:
             inside = x[:, self.same : self.same + self.width]
             inside.copy_(torch.where(where, w.to(x.dtype), inside))
@@ -71,5 +71,5 @@ class Window:
             x.scatter_(1, self.columns, torch.where(where, w.to(x.dtype), x.gather(1, self.columns)))
 
     def at(self, rows: Tensor) -> Window:
-        """The windows of other rows, int64 [M], in their order."""
+        """The windows of rows int64 [M], in this order."""
         return Window(self.start[rows], self.member[rows], self.same)

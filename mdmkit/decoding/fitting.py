@@ -1,4 +1,4 @@
-"""When a unit does not fit into the GPU's memory: half of its rows at once are tried, one time."""
+"""If a unit does not fit into the GPU's memory, try once with half as many rows at a time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class Fitting:
-    """The number of rows that are decoded together, halved for good where the GPU's memory was too small once.
+    """The number of rows that are decoded together; halved for all later units if the GPU's memory is too small.
 
     Args:
-        size: rows to begin with.
-        tell: gets the sentence that says so.
-        refuse: turns the prompts that do not fit, how many were decoded at once, and whether that was halved before,
-            into the error to raise.
-        slots: how many rows units have from the one on whose first prompt has that index, where that is not `size`.
+        size: the number of rows to begin with.
+        tell: gets the sentence that says that the number was halved.
+        refuse: makes the error if this is still too much. It gets the prompts, how many were decoded at a time, and
+            whether the number was halved before.
+        slots: index of a unit's first prompt -> the number of rows from this unit on, if it is not `size`.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Fitting:
         self.slots = {} if slots is None else slots
 
     def run(self, unit: list[Prompt], decode: Callable[[list[Prompt], int], T]) -> T:
-        """Decode a unit; out of memory it begins again from its prompts, with half the rows at once.
+        """Decode a unit. If memory is too small, begin again from its prompts, with half the rows at a time.
 
         Raises:
             MdmkitError: out of memory with one row, or a second time.
         """
         first = min(prompt.index for prompt in unit)
-        # Also what an earlier unit noted, which may be finished and on disk: halving is for all that come after it.
+        # Read the notes of all earlier units: the number that one of them noted holds for all later units.
         noted = min((number for index, number in self.slots.items() if index <= first), default=self.size)
         if noted < self.size:
             self.size, self.halved = noted, True
@@ -62,7 +62,7 @@ class Fitting:
                 fits = True
             if fits:
                 return result
-            # Outside the handler: its traceback held on to the step's tensors.
+            # Outside of the handler, because the traceback keeps the step's tensors alive.
             self._halve(at_once)
             self.slots[first] = self.size
 
@@ -75,7 +75,7 @@ class Fitting:
 
 
 def does_not_fit(sampler: Sampler, backbone: Backbone, rows: int, columns: int, halved: bool) -> MdmkitError:
-    """Name the sizes that fill the memory, and the settings that make each smaller."""
+    """Make the error; it names the sizes that need memory, and the setting that makes each smaller."""
     alternatives = getattr(sampler.select, "alternatives", 1)
     compared = f", {alternatives} alternatives each" if alternatives > 1 else ""
     advice = ["a smaller batch (--batch)"] if rows > 1 else []

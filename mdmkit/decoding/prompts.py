@@ -1,4 +1,4 @@
-"""What a user may write as a prompt, read into `Prompt`s: texts, ids, conversations, mappings with a row's options."""
+"""Read prompts as a user writes them: texts, ids, conversations, mappings with options of a row."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mdmkit.noise import row_seed
 from mdmkit.settings.plan import LONGEST_ROW
 
 PromptLike = str | Sequence[int] | Mapping[str, Any] | Prompt
-# One of the first three says what the prompt is.
+# A mapping has exactly one of these keys.
 SOURCES = ("prompt", "prompt_ids", "messages")
 KEYS = (*SOURCES, "seed", "length", "infill", "chat", "system", "suffix", "chat_options", "inputs")
 KINDS = {"prompt": str, "seed": int, "length": int, "infill": bool, "chat": bool, "system": str, "suffix": str}
 KINDS |= {"chat_options": dict, "inputs": dict}
-# What is for texts, and what goes through the chat template.
+# Options for texts, and options of the chat template.
 OF_TEXTS, OF_CHAT = ("chat", "system", "suffix", "chat_options"), ("system", "chat_options")
 
 
 def read_prompts(prompts: Iterable[PromptLike], seed: int) -> list[Prompt]:
-    """Turn what the user wrote into prompts, each with its seed."""
+    """Turn the user's prompts into `Prompt`s, each with its seed."""
     return list(each_prompt(prompts, seed))
 
 
 def each_prompt(prompts: Iterable[PromptLike], seed: int) -> Iterator[Prompt]:
-    """Turn what the user wrote into prompts one by one, as they are asked for."""
+    """Turn the user's prompts into `Prompt`s one by one, when they are needed."""
     if isinstance(prompts, str | Mapping | Prompt) or not isinstance(prompts, Iterable):
         raise MdmkitError(f"prompts is a list of prompts, not {prompts!r}: wrap a single prompt in [ ].")
     if not isinstance(seed, int):
@@ -38,7 +38,7 @@ def each_prompt(prompts: Iterable[PromptLike], seed: int) -> Iterator[Prompt]:
 
 
 def as_prompt(given: PromptLike, index: int, seed: int) -> Prompt:
-    """Read one prompt as number `index` of a run seeded `seed`."""
+    """Read one prompt, with index `index` in a run with seed `seed`."""
     own = row_seed(seed, index)
     if isinstance(given, Prompt):
         return _from_mapping(_told(given), index, own)
@@ -94,10 +94,10 @@ def with_defaults(
     chat_options: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Any] | None = None,
 ) -> list[Prompt]:
-    """Give texts what the command line says for all of them; a prompt's own options, and token ids, stay as they are.
+    """Add the command line's options to all texts. Options of a prompt itself, and token ids, are not changed.
 
     Raises:
-        MdmkitError: something is given and no prompt can take it, or it is for the template and `chat` is False.
+        MdmkitError: no prompt can take an option, or an option is for the template and `chat` is False.
     """
     of_chat = {"--system": system, "--chat-option": chat_options or None}
     given = {"--chat": chat or None, **of_chat, "--suffix": suffix}
@@ -131,7 +131,7 @@ def _with_defaults(
 
 
 def _told(prompt: Prompt) -> dict[str, Any]:
-    """What the user would have written for this prompt."""
+    """The mapping that a user would write for this prompt."""
     told: dict[str, Any] = {"seed": prompt.seed, "infill": prompt.infill}
     if prompt.messages is not None:
         told["messages"] = [{"role": role, "content": content} for role, content in prompt.messages]

@@ -1,4 +1,4 @@
-"""Prompts in, decoded rows out: units of prompts through one engine each."""
+"""Decode prompts: each unit of prompts runs through its own engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mdmkit.model.backbone import Backbone, unwrapped
 
 @dataclass(frozen=True)
 class Decoded:
-    """All rows of a decode in the order of the prompts, and what they cost together."""
+    """All rows of a decode, in the order of the prompts, and their total cost."""
 
     rows: list[Row]
     calls: int
@@ -49,7 +49,7 @@ class Decoded:
 
     @property
     def columns(self) -> dict[str, int]:
-        """Tokens that had to be computed, and those that were, those that only fill a batch up included."""
+        """Tokens needed, and tokens computed, including those that only fill up a batch."""
         return {"needed": sum(row.row_tokens for row in self.rows), "computed": sum(row.columns for row in self.rows)}
 
 
@@ -62,15 +62,15 @@ def decode(
     batch: int | None = None,
     observers: Iterable[Observer] = (),
 ) -> Decoded:
-    """Decode prompts, `batch` rows at a time (all at once where None).
+    """Decode prompts, `batch` rows at a time (None: all at once).
 
-    A prompt is a text, a list of token ids, or a mapping with `prompt`, `prompt_ids` or `messages` (a conversation)
-    and the row's own `seed`, `length` (masks to append), `infill` (False keeps masks inside the prompt as they are),
-    `chat`, `system` and `suffix` (see `mdmkit.Prompt`). `seed` (the sampler's where None) seeds every row that has none
-    of its own, by its index.
+    A prompt is a text, a list of token ids, or a mapping with `prompt`, `prompt_ids` or `messages` (a conversation). A
+    mapping may also have `seed`, `length` (masks to append), `infill` (False: masks in the prompt are ordinary tokens),
+    `chat`, `system` and `suffix` (see `mdmkit.Prompt`). If a prompt has no seed, its row's seed is computed from `seed`
+    (None: the sampler's) and the row's index.
 
     Raises:
-        MdmkitError: a prompt cannot be encoded, or the decode fails; the message says which and why.
+        MdmkitError: a prompt cannot be encoded, or the decode fails; the message says which prompt and why.
     """
     backbone = unwrapped(backbone)
     _check(sampler, backbone, batch)
@@ -93,11 +93,12 @@ def stream(
 ) -> Iterator[Row]:
     """Decode prompts as `decode` does, and yield each row as soon as it and all rows before it are finished.
 
-    Prompts are read as they are needed, a window of `mdmkit.decoding.units.WINDOW` batches ahead at most, and no row is
-    kept: memory does not grow with their number. Prompts of like length share a unit; the rows do not depend on it.
+    Prompts are read when they are needed, at most `mdmkit.decoding.units.WINDOW` batches ahead, and yielded rows are
+    not stored. So memory does not grow with the number of prompts. Prompts of like length share a unit; a row does not
+    depend on the other rows of its unit.
 
     Raises:
-        MdmkitError: as `decode`; where a prompt fails on the way, after the rows that are finished were yielded.
+        MdmkitError: as `decode`. If a prompt fails, all finished rows are yielded before the error is raised.
     """
     backbone = unwrapped(backbone)
     _check(sampler, backbone, batch)
@@ -140,22 +141,23 @@ def decode_batches(
     tell: Callable[[str], None] = warnings.warn,
     slots: MutableMapping[int, int] | None = None,
 ) -> Iterator[tuple[list[Row], int]]:
-    """Decode unit by unit; yield each unit's rows and the model calls it took, in no order.
+    """Decode unit by unit; yield each unit's rows, in any order, and its number of model calls.
 
-    A unit is four batches of like length, admitted longest first into `batch` slots, and drained before the next one
-    begins: prompts and batch size alone decide what is decoded together, so the same prompts give the same bytes.
+    A unit is four batches of prompts of like length. They are admitted longest first into `batch` slots, and all end
+    before the next unit begins. So prompts and batch size alone decide which rows are decoded together, and the same
+    prompts give the same bytes.
 
     Args:
-        length: positions that a prompt needs, where the caller knows; found by encoding it where None.
-        done: indices of prompts whose rows are there already; they are not yielded. A unit of which any prompt is to be
-            done is decoded whole, since what is decoded together changes the last bits of floats.
-        tell: gets the sentence that the slots had to be halved.
-        slots: how many slots units have from the one on whose first prompt has that index, where it is not `batch`:
-            read, and written to when memory was too small.
+        length: returns how many positions a prompt needs; None: the prompt is encoded to find out.
+        done: indices of prompts whose rows exist already; they are not yielded. If any prompt of a unit is missing, the
+            whole unit is decoded again, because the composition of a batch changes the last bits of floats.
+        tell: gets the sentence that says that the number of slots was halved.
+        slots: index of a unit's first prompt -> the number of slots from this unit on, if it is not `batch`. It is
+            read, and changed when memory is too small.
 
     Raises:
         RowError: a row cannot be decoded further; it names the prompt. The other rows of its unit are yielded first.
-        MdmkitError: anything else that is wrong; or the GPU's memory holds not even half a batch.
+        MdmkitError: any other error; or the GPU's memory is too small for half a batch.
     """
     _check(sampler, backbone, batch)
     watchers, admitted = Watchers(observers), 0
@@ -180,7 +182,7 @@ def decode_batches(
         engine = Engine(sampler, backbone, at_once, observers=watchers, first=admitted)
         admitted += len(part)
         ready = [known.get(prompt.index) or encoded(prompt) for prompt in part]
-        for one in sorted(ready, key=lambda one: -one.columns):  # stable: of equal length the earlier one first
+        for one in sorted(ready, key=lambda one: -one.columns):  # stable: at equal length the earlier one first
             engine.admit(one)
         try:
             ended = engine.drain()

@@ -1,4 +1,4 @@
-"""Which prompts are decoded together: units of like length. And how rows get back into the order of the prompts."""
+"""Group prompts of like length into units, and put rows back into the order of the prompts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Generic, TypeVar
 
 from mdmkit.canvas.prompt import Prompt
 
-# Batches among which prompts may change places: more makes units less ragged, and more rows wait for an earlier one.
+# Prompts are reordered within this many batches. If it is larger, units are less ragged, but more rows must wait for an
+# earlier one.
 WINDOW = 8
-# Batches of a unit. Its rows join as others leave, so only the unit's end runs with empty slots.
+# Batches of a unit. In a unit rows join when others leave, so slots are empty only at its end.
 UNIT = 4
 
 T = TypeVar("T")
@@ -20,12 +21,12 @@ T = TypeVar("T")
 def units(
     prompts: Iterable[Prompt], size: int, length: Callable[[Prompt], int], done: Container[int] = ()
 ) -> Iterator[list[Prompt]]:
-    """Share prompts out into units of at most `UNIT` batches of `size`, reading no further ahead than `WINDOW` batches.
+    """Divide prompts into units of at most `UNIT` batches of `size`, reading at most `WINDOW` batches ahead.
 
-    Within a window prompts are sorted by `length`, positions; the unit that holds the earliest prompt comes first. The
-    units depend on the prompts and on `size` alone. Those whose prompts are all `done` (by index) are left out; if only
-    some of a unit's prompts are done, all of it is decoded again, because what is decoded together changes the last
-    bits of floats.
+    In each group of `WINDOW` batches prompts are sorted by `length`, in positions. The unit that holds the earliest
+    prompt comes first. Units depend on the prompts and on `size` only. A unit is left out if all its prompts are `done`
+    (by index). If only some are done, the whole unit is decoded again, because the composition of a batch changes the
+    last bits of floats.
     """
     rest = iter(prompts)
     while window := list(itertools.islice(rest, min(WINDOW * size, sys.maxsize))):
@@ -43,23 +44,23 @@ def units(
 
 
 class InOrder(Generic[T]):
-    """Holds what finishes early until everything before it has finished.
+    """Hold items that finish early until all items before them have finished.
 
     Args:
-        start: the index that is due first.
-        waiting: what is there already, by index.
+        start: the first index.
+        waiting: items that are there already, by index.
     """
 
     def __init__(self, start: int = 0, waiting: dict[int, T] | None = None):
         self.due, self.waiting = start, dict(waiting or {})
 
     def add(self, index: int, item: T) -> list[T]:
-        """Take one in; return those that are due now, in order."""
+        """Add one item; return the items that are due now, in order."""
         self.waiting[index] = item
         return self.ready()
 
     def ready(self) -> list[T]:
-        """Hand out those that are due."""
+        """Return the items that are due, in order."""
         out = []
         while self.due in self.waiting:
             out.append(self.waiting.pop(self.due))
@@ -67,7 +68,7 @@ class InOrder(Generic[T]):
         return out
 
     def rest(self) -> list[T]:
-        """Hand out all that wait, in order, over the gaps: nothing more is to come."""
+        """Return all waiting items, in order, although items between them are missing: no more will come."""
         out = [self.waiting[index] for index in sorted(self.waiting)]
         self.waiting.clear()
         return out

@@ -1,4 +1,4 @@
-"""What a model offers, what it may remember, and how it is found."""
+"""What a model offers, what it stores between forwards, and how it is found and loaded."""
 
 from mdmkit._moved import names_of
 

@@ -1,4 +1,4 @@
-"""What a backbone must offer to be decoded."""
+"""The backbone: a model with the methods that the loop needs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """What `forward` returns.
+    """The result of `forward`.
 
     Attributes:
-        hidden: [M, L, D].
-        extra: what else the model gives, by the names of `Backbone.offers`.
+        hidden: hidden states [M, L, D].
+        extra: extras of the model, by the names of `Backbone.offers`.
     """
 
     hidden: Tensor
@@ -34,32 +34,33 @@ class Output:
 
 
 class Backbone(ABC):
-    """A model that says, for every position of a partly masked sequence, which tokens fit.
+    """A model that predicts, for every position of a partly masked sequence, which token stands there.
 
     Attributes:
-        mask_id: the id of the mask; None for a model without one, which has a `blank` of its own.
+        mask_id: the id of the mask; None for a model without a mask, which must define `blank`.
         vocab: V, the number of logits.
-        forbidden: ids that may never be chosen (padding, specials, rows the model never uses); the mask id always is.
-        pad_id: what stands in the padding.
-        attention: `"full"`, or `"block"` for block-causal models.
-        caches: names of the caches it supports.
-        cache: the one that `auto` stands for, which must be exact.
-        pads: whether rows of different lengths may share a forward; if not, the model runs once per length.
+        forbidden: ids that are never chosen (padding, special tokens, unused rows). The mask is never chosen either.
+        pad_id: the token of padding.
+        attention: `"full"`, or `"block"` for attention by blocks.
+        caches: names of the caches that the model supports.
+        cache: the cache that `auto` chooses; it must be exact.
+        pads: True if rows of different lengths may share a forward. If False, the model runs once per length.
         offers: extras of `forward` that stages may read, by name: `column` for [M, L, …], which is cut to the window,
             `row` for [M, …].
-        shadows: whether `forward` takes `shadow`, a `Shadow`: extra columns that the row's own do not see.
-        feeds_back: whether `forward` takes `previous`, the extras of the state that a state came from.
-        lead: columns to the left of a window that its logits hang on: 1 for a model with shifted logits.
-        ends: ids that end a generated row; one of them stands in the columns that are then never decoded.
-        endings: `ends`, and padding: what `draw.end_penalty` makes less likely.
-        length: masks appended to a prompt that holds none, where neither prompt nor plan says; None: no default.
-        guided: whether `encode`'s conditioning has 2·B rows: those of the canvas, then as many without a prompt, which
-            guidance asks `select` for with rows B to 2·B − 1. Each half is then joined and selected by itself. False:
-            the branch without a prompt is the same row with every given token masked.
-        files: how decoded rows become files, for models whose rows are no texts; None: they are texts.
-        samples: prompts to show the model with.
-        weights: number of parameters, 0 where unknown.
-        device: where it computes.
+        shadows: True if `forward` takes `shadow`, a `Shadow`: extra columns that the row's own columns do not see.
+        feeds_back: True if `forward` takes `previous`: the extras of the state that each state was made from.
+        lead: how many columns to the left of a window its logits need: 1 for a model with shifted logits.
+        ends: ids that end a generated row. If a row ends early, its open positions are filled with one of them.
+        endings: `ends` and padding: the ids that `draw.end_penalty` makes less likely.
+        length: how many masks are appended to a prompt without masks, if neither prompt nor plan sets a length; None:
+            no default.
+        guided: True if the conditioning of `encode` has 2·B rows: first the B rows, then the same rows without prompt.
+            Each half is selected and joined separately. False: the branch without prompt is the row with every prompt
+            token masked.
+        files: writes decoded rows to files, for models whose rows are not texts; None: rows are texts.
+        samples: example prompts.
+        weights: number of parameters, 0 if unknown.
+        device: the device of the model.
     """
 
     mask_id: int | None
@@ -85,27 +86,27 @@ class Backbone(ABC):
 
     @classmethod
     def accepts(cls, ref: str) -> bool:
-        """Say, without loading, whether a reference names one of this backbone's models."""
+        """Return True if a reference names one of this backbone's models. Must not load anything."""
         return False
 
     @classmethod
     @abstractmethod
     def load(cls, ref: str, *, device: str, dtype: str, **options: Any) -> Backbone:
-        """Load a model: a directory, a hub id, or a name of the backbone's own; dtype may be `"auto"`."""
+        """Load a model: a directory, a hub id, or another name that the backbone knows; dtype may be `"auto"`."""
 
     @classmethod
     def wraps(cls, model: Any) -> bool:
-        """Say whether `wrap` can make a backbone of an object that somebody else loaded."""
+        """Return True if `wrap` can make a backbone of a model that is loaded already."""
         return False
 
     @classmethod
     def wrap(cls, model: Any, tokenizer: Any = None, **options: Any) -> Backbone:
-        """Make a backbone of a loaded model; called only where `wraps` says so."""
+        """Make a backbone of a loaded model; called only if `wraps` returned True."""
         raise MdmkitError(f"backbone {cls.__name__!r} wraps no models that are loaded already.")
 
     @abstractmethod
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, Any]:
-        """Turn prompts into a canvas (see `mdmkit.lay_out`) and whatever `forward` needs beside it, or None."""
+        """Turn prompts into a canvas (see `mdmkit.lay_out`) and the conditioning for `forward`, or None."""
 
     @abstractmethod
     def forward(
@@ -118,49 +119,48 @@ class Backbone(ABC):
         cache: View | None = None,
         **more: Any,
     ) -> Output:
-        """Compute hidden states [M, L, D] of M rows: tokens and positions int64 [M, L], valid bool [M, L].
+        """Compute hidden states [M, L, D] of M states: tokens and positions int64 [M, L], valid bool [M, L].
 
-        L is a whole row; fewer columns only where `cache`, a `View`, stands for the others. `conditioning` is that of
-        these M rows (see `select`). What is not valid may not influence a row.
+        L is a whole row, or fewer columns if `cache`, a `View`, holds the others. `conditioning` is that of these M
+        states (see `select`). Columns that are not valid must not influence a row.
 
-        `more` is empty, but for a model that `offers` extras, which gets `extras=` with the names that are read, and
-        for one that `feeds_back`, which gets `previous=`: extras by name, or None at a state that came from none. One
-        with `shadows` may get `shadow=`, and then returns the hidden states of those columns as `extra["shadow"]`,
-        [M, E, D].
+        `more` has `extras=`, the names of the extras that are read, if the sampler reads any; and `previous=` for a
+        model with `feeds_back`: extras by name, or None at the first forward. A model with `shadows` may get `shadow=`:
+        it then returns the hidden states of those columns as `extra["shadow"]`, [M, E, D]. Otherwise `more` is empty.
         """
 
     @abstractmethod
     def project(self, hidden: Tensor) -> Tensor:
-        """The head: hidden [..., D] to logits [..., V], aligned with positions: `forward` undoes a model's shift."""
+        """Apply the head: hidden [..., D] to logits [..., V], aligned with positions (`forward` undoes any shift)."""
 
     @abstractmethod
     def decode(self, canvas: Canvas) -> list[Any]:
-        """Turn filled rows into what the user sees: the generated text, or for an infill the whole filled text."""
+        """Turn filled rows into results: the generated text of each, or for an infill the whole filled text."""
 
     def select(self, conditioning: Any, rows: Tensor) -> Any:
-        """Reduce `conditioning` to canvas rows, int64 [M]; of a `guided` backbone rows from B on have no prompt."""
+        """Select rows int64 [M] of a conditioning; for a `guided` backbone rows from B on have no prompt."""
         return conditioning
 
     def join(self, parts: Sequence[Any]) -> Any:
-        """Put the conditionings of several rows below one another, in their order: the opposite of `select`.
+        """Join the conditionings of several rows, in their order: the opposite of `select`.
 
-        The default joins tensors of one trailing shape, also inside tuples, lists and mappings; None stays None.
+        The default joins tensors with equal trailing shapes, also inside tuples, lists and mappings; None stays None.
 
         Raises:
-            MdmkitError: the parts are of another kind: the backbone needs a `join` of its own.
+            MdmkitError: the parts cannot be joined in this way; the backbone must define `join`.
         """
         return _joined(parts, type(self).__name__)
 
     def blank(self, canvas: Canvas, noise: Callable[[str], Tensor]) -> Tensor | None:
-        """What an open place looks like to the model: int64 [M, T]; None: like the mask.
+        """Return what open positions look like to the model: int64 [M, T]; None: the mask.
 
-        `noise(stream)` draws uniforms in (0, 1), float64 [M, T], of the row, its step and the position: the same for
-        every alternative of a step.
+        `noise(stream)` draws uniform numbers in (0, 1), float64 [M, T]. They depend on row, tick and position, and are
+        the same for all alternatives of a step.
         """
         return None
 
     def render(self, token: int) -> str:
-        """Show one token to a person, in the live view and in traces."""
+        """Return one token as a person reads it, for the live view and traces."""
         return str(token)
 
 
@@ -182,7 +182,7 @@ def _joined(parts: Sequence[Any], owner: str) -> Any:
 
 
 def unwrapped(model: Any) -> Any:
-    """Give the backbone inside what `mdmkit.wrap` returned; anything else is given back as it is."""
+    """Return the backbone inside a result of `mdmkit.wrap`; return anything else unchanged."""
     inner = getattr(model, "backbone", None)
     return inner if isinstance(inner, Backbone) else model
 

@@ -1,14 +1,13 @@
-"""What a model may remember between forwards: one policy per decode, named in the config.
+"""Caches: which columns a forward computes, and which are stored between forwards. The config names one per decode.
 
-A policy says, for each row by itself, which columns a forward computes and which stand frozen. What a frozen column is
-(keys and values, for a transformer) is the backbone's affair. Columns that were not recomputed have no hidden states,
-so no stage can average them in.
+A cache decides this for each row separately. The backbone decides what it stores for a frozen column (keys and values,
+for a transformer). Columns that were not recomputed have no hidden states, so no stage can read them.
 
-| policy | a step recomputes | frozen | exact |
+| cache | a step recomputes | frozen | exact |
 |---|---|---|---|
 | `none` | the whole row | nothing | yes |
-| `prefix` | the block and all behind it | what is left of the block, as it was on entering it (arXiv:2505.22618) | no |
-| `dual` | the block | both sides of it, as they were on entering it (arXiv:2505.22618) | no |
+| `prefix` | the block and all to its right | all to its left, as it was when the row entered (arXiv:2505.22618) | no |
+| `dual` | the block | both sides of it, as they were when the row entered (arXiv:2505.22618) | no |
 | `block` | the block | every finished block; for models whose attention ends with the block | yes |
 """
 
@@ -26,9 +25,9 @@ class Reach:
 
     Attributes:
         start, stop: the columns [start, stop) are computed.
-        left, right: the columns [0, left) and [right, …) stand frozen and are read; right None: none on that side.
+        left, right: the columns [0, left) and [right, …) are frozen and are read; right None: none on this side.
         length: columns of the row.
-        keep: whether what is computed is stored.
+        keep: True if the computed columns are stored.
     """
 
     start: int
@@ -40,30 +39,30 @@ class Reach:
 
     @property
     def last(self) -> int:
-        """Where what may be read ends."""
+        """The end of the columns that may be read."""
         return self.stop if self.right is None else self.length
 
 
 @dataclass(frozen=True)
 class View:
-    """What a backbone's `forward` gets as `cache`: M rows, L computed columns each, S columns that may be read.
+    """The argument `cache` of a backbone's `forward`: M rows, L computed columns each, S columns that may be read.
 
-    A row computes the columns start + 0 … start + L − 1 as far as they are live. Its queries attend to the live ones
-    and to those that are `seen`, which `store` holds.
+    A row computes those of the columns start + 0 … start + L − 1 that are live. Its queries attend to the live columns,
+    and to the columns `seen`, which are in `store`.
 
     Attributes:
-        store: the backbone's own to fill, one as long as the loop lives: tuples of tensors [size, …].
-        slots: int64 [M]; the place of each row in the store.
-        size: how many places there are.
-        width: columns that a place has room for.
+        store: filled by the backbone; it lasts as long as the loop. Tuples of tensors [size, …].
+        slots: int64 [M]; the index of each row in the store.
+        size: the number of slots.
+        width: the number of columns of a slot.
         start: int64 [M].
-        live: bool [M, L]; a column that is not live is no key, is stored nowhere, and has no meaning.
+        live: bool [M, L]; a column that is not live is not a key, is not stored, and has no meaning.
         seen: bool [M, S]; frozen columns that may be read.
-        readable: bool [M, S]; `seen`, and the live columns.
-        keep: bool [M]; rows whose live columns are to be stored.
-        span: the computed columns, where all rows share them and all are live; None elsewhere.
-        reads: whether any row reads the store.
-        keeps: whether all rows are stored, none, or (None) some.
+        readable: bool [M, S]; `seen` and the live columns.
+        keep: bool [M]; rows whose live columns must be stored.
+        span: the computed columns as a slice, if they are the same for all rows and all are live; else None.
+        reads: True if any row reads the store.
+        keeps: True: all rows are stored; False: none; None: some.
     """
 
     store: dict[Any, tuple[Tensor, ...]]
@@ -81,16 +80,16 @@ class View:
 
 
 class Cache:
-    """The policy `none`, and the interface of every other.
+    """The cache `none`, and the interface of all caches.
 
     Args:
-        lead: how many columns to the left of a block its logits hang on (1 for a model with shifted logits); they are
-            recomputed with it.
-        refresh_every: steps within a block after which everything is computed afresh; None: only on entering it.
+        lead: how many columns to the left of a block its logits need (1 for a model with shifted logits); they are
+            recomputed with the block.
+        refresh_every: after this many steps in a block everything is computed again; None: only when a row enters it.
 
     Attributes:
-        keeps: whether anything is ever frozen.
-        approximate: whether what is frozen would change if it were computed again.
+        keeps: True if columns are ever frozen.
+        approximate: True if frozen columns would change if they were computed again.
     """
 
     name: ClassVar[str] = "none"
@@ -101,19 +100,19 @@ class Cache:
         self.lead, self.refresh_every = lead, refresh_every
 
     def due_for_refresh(self, steps: int) -> bool:
-        """Whether the frozen columns have served this many steps of the block and are to be computed afresh."""
+        """Return True when `refresh_every` steps of the block have passed."""
         return self.refresh_every is not None and steps % self.refresh_every == 0
 
     def step(self, low: int, high: int, length: int) -> Reach:
-        """The reach of a step of a row of so many columns, whose block's own columns are [low, high)."""
+        """The reach of a step; the row has `length` columns, and its block the columns [low, high)."""
         return Reach(0, length, 0, None, length)
 
     def enter(self, low: int, high: int, length: int, final: int) -> Reach:
-        """The reach of a row's first forward in a block; its columns [0, final) were stored for good."""
+        """The reach of a row's first forward in a block; its columns [0, final) are stored and will not change."""
         return Reach(0, length, 0, None, length, self.keeps)
 
     def final(self, low: int) -> int:
-        """Columns that are stored for good once a block that begins at `low` was entered."""
+        """How many columns are stored and will not change, after a row has entered the block that begins at `low`."""
         return 0
 
 
@@ -138,9 +137,9 @@ class Dual(Cache):
 
 
 class Finished(Cache):
-    """What a finished block says never changes, so its one forward is shared with the next block's first.
+    """The cache `block`: a finished block never changes. It is stored in the same forward as the next block's first.
 
-    Nothing right of the block is ever read, so nothing there is computed.
+    Columns to the right of the block are never read, so they are not computed.
     """
 
     name = "block"
@@ -157,6 +156,6 @@ class Finished(Cache):
         return max(0, low - self.lead)
 
 
-# `auto` is the model's own exact choice.
+# `auto`: the model chooses an exact cache.
 AUTO = "auto"
 CACHES: dict[str, type[Cache]] = {policy.name: policy for policy in (Cache, Prefix, Dual, Finished)}

@@ -1,4 +1,4 @@
-"""Decoded rows as files, for models whose rows are no texts: a backbone says how, nothing else of mdmkit knows what."""
+"""Write decoded rows to files, for models whose rows are not texts. Only the backbone knows the format."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 
 class Files(Protocol):
-    """What `Backbone.files` is.
+    """The interface of `Backbone.files`.
 
     Attributes:
-        suffix: of a row's file, such as `.png`.
-        beside: suffixes of what `picture` writes beside its path.
+        suffix: the suffix of a row's file, such as `.png`.
+        beside: suffixes of the other files that `picture` writes beside its path.
     """
 
     suffix: str
     beside: Sequence[str]
 
     def save(self, item: Any, path: Path) -> None:
-        """Write one item of `Backbone.decode` to a file, whatever the path's own suffix."""
+        """Write one item of `Backbone.decode` to a file, whatever the suffix of the path is."""
 
     def sheet(self, items: Sequence[Any], path: Path) -> None:
         """Write several items to one file."""
 
     def picture(self, rows: Sequence[Row], path: Path) -> None:
-        """Show how rows were filled, in the file `path` and, with the suffixes of `beside`, next to it."""
+        """Show how rows were filled: write the file `path`, and files with the suffixes of `beside` next to it."""

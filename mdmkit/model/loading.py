@@ -1,4 +1,4 @@
-"""Load a model: find the backbone that reads a reference, and settle the device."""
+"""Load a model: find the backbone that reads a reference, and choose the device."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def load(
     """Load a model.
 
     Args:
-        ref: `NAME:rest` for the backbone NAME (`zoo:puzzles`, `text:./checkpoint`); else a directory or hub id, which
-            every installed backbone is asked for in order of name.
-        device: `auto` is cuda where there is one, else cpu.
-        dtype: auto, float32, bfloat16 or float16; `auto` is the backbone's choice.
-        registry: where to look backbones up; the installed ones where None.
-        options: the backbone's own.
+        ref: `NAME:rest` for the backbone NAME (`zoo:puzzles`, `text:./checkpoint`); or a directory or hub id. All
+            installed backbones, in order of name, are asked whether they accept it.
+        device: `auto` is cuda if there is a GPU, else cpu.
+        dtype: auto, float32, bfloat16 or float16; with `auto` the backbone chooses.
+        registry: the registry with the backbones; None: the registry of the process.
+        options: options of the backbone.
 
     Raises:
-        MdmkitError: no backbone reads the reference, the device or dtype is not there, or the model cannot be loaded.
+        MdmkitError: no backbone reads the reference, the device or dtype does not exist, or the model cannot be loaded.
     """
     if dtype not in DTYPES:
         raise MdmkitError(unknown("dtype", str(dtype).removeprefix("torch."), DTYPES))
@@ -57,11 +57,11 @@ def _device(name: str) -> str:
 
 
 def _backbone(ref: str, registry: Registry) -> tuple[type[Backbone], str]:
-    """The class that loads a reference, and what is left of the reference for it."""
+    """The class that loads a reference, and the reference without the backbone's name."""
     installed = registry.of_kind("backbone")
     name, colon, rest = ref.partition(":")
     if colon and name not in {part.name for part in installed}:
-        for part in installed:  # distribution:name:rest, where two distributions have one name
+        for part in installed:  # distribution:name:rest, if two distributions use one name
             prefix = f"{part.distribution}:{part.name}:"
             if ref.startswith(prefix):
                 return registry.load(part), ref.removeprefix(prefix)
@@ -78,7 +78,7 @@ def _backbone(ref: str, registry: Registry) -> tuple[type[Backbone], str]:
         if cls.accepts(ref):
             return cls, ref
     if colon and not Path(ref).exists():
-        registry.find("backbone", name)  # raises: nothing has that name
+        registry.find("backbone", name)  # raises: no part has this name
     raise MdmkitError(_nobody(ref, installed, faults))
 
 

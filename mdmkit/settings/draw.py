@@ -14,17 +14,17 @@ class Draw:
 
     Args:
         temperature: 0 takes the most probable token.
-        temperature_end: where the temperature ends that begins at `temperature` and goes on in proportion to the share
-            of the row's masks that are filled (as DiffusionGemma's from 0.8 to 0.4, and Halton-MaskGIT's,
-            arXiv:2503.17076, by steps there); null keeps it constant.
+        temperature_end: the temperature goes from `temperature` to this value, in proportion to the share of the row's
+            masks that are filled (as in DiffusionGemma, from 0.8 to 0.4, and, by steps, in Halton-MaskGIT,
+            arXiv:2503.17076); null keeps it constant.
         top_p: keep the smallest set of tokens with this probability mass; null keeps all.
         top_k: keep this many tokens; null keeps all.
         suppress: token ids that are never chosen.
-        penalty: token id -> amount taken off its logit, in base and lookahead logits alike.
-        end_penalty: the same amount for every end and padding token of the model, which pretraining made too likely
-            (arXiv:2602.18176 takes 4).
-        repetition_penalty: logits of tokens that the row holds already are divided by it where positive and multiplied
-            where negative (arXiv:1909.05858); 1 is off.
+        penalty: token id -> amount that is subtracted from its logit, in current and next states.
+        end_penalty: the same for every end and padding token of the model, because pretraining makes them too likely
+            (arXiv:2602.18176 uses 4).
+        repetition_penalty: for tokens that the row already holds: a positive logit is divided by it, a negative one
+            multiplied (arXiv:1909.05858); 1 is off.
     """
 
     temperature: float = 0.0
@@ -61,19 +61,19 @@ class Draw:
 
     @property
     def greedy(self) -> bool:
-        """Whether the most probable token is taken from beginning to end."""
+        """True if the most probable token is always taken."""
         return self.temperature == 0 and not self.temperature_end
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """Classifier-free guidance: how far the logits move from what the model says without the prompt (arXiv:2207.12598).
+    """Classifier-free guidance: how far logits are moved away from the logits without the prompt (arXiv:2207.12598).
 
     Args:
-        scale: logits become u + scale · (c − u), with c the ordinary ones and u those with every given token masked.
-            1 is off; any other scale runs both, two row-forwards per state. A reference's `cfg_scale` s is scale s + 1.
-        ramp: begin at 1 and grow in proportion to the share of the row that a state has filled; `scale` is where that
-            ends (as in Halton-MaskGIT's code, arXiv:2503.17076, by steps there).
+        scale: logits become u + scale · (c − u). c are the ordinary logits; u are those with every prompt token masked.
+            1 is off; any other scale costs two row-forwards per state. A `cfg_scale` of s in a reference is s + 1 here.
+        ramp: True: the scale grows from 1 to `scale`, in proportion to the share of the row that is filled (in
+            Halton-MaskGIT's code, arXiv:2503.17076, by steps).
     """
 
     scale: float = 1.0

@@ -1,4 +1,4 @@
-"""The plan: how long, in which blocks, in how many steps, and so how many tokens each step owes."""
+"""The plan: the length of a row, its blocks and steps, and so how many tokens each step should fill."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mdmkit.errors import MdmkitError, unknown
 
-# The longest row, in tokens: more is a slip of the keyboard.
+# The longest row, in tokens: a larger number is a typing mistake.
 LONGEST_ROW = 1 << 20
 
 # Dream's last moment: its steps run from time 1 to this one (arXiv:2508.15487, `eps` in its decoder).
@@ -22,19 +22,19 @@ def _linear(masks: int, steps: int) -> list[int]:
 
 
 def _shares(left: Callable[[float], float]) -> Callable[[int, int], list[int]]:
-    """Make a schedule of the share that is still masked after a share of the steps."""
+    """Make a schedule from a function: share of the steps that were made -> share of the masks that are left."""
     return lambda masks, steps: [math.floor(masks * left((i + 1) / steps) + 1e-9) for i in range(steps)]
 
 
 def _dwell(progress: float) -> float:
-    """ReMDM-loop's share (arXiv:2503.00307): to 10 % left at 45 % of the steps, there until 95 %, then to 0."""
+    """ReMDM-loop (arXiv:2503.00307): 10 % of the masks are left from 45 % to 95 % of the steps, 0 at the end."""
     return 1 - progress * 0.9 / 0.45 if progress < 0.45 else max(0.0, min(0.1, (1 - progress) * 0.1 / 0.05))
 
 
 def _dream(masks: int, steps: int) -> list[int]:
-    """Fill ⌊m · (1 − s/t)⌋ of the m left as time falls from t to s, and what is left in the last step.
+    """Dream's schedule: a step from time t to s fills ⌊m · (1 − s/t)⌋ of the m masks left, the last step all of them.
 
-    A step that would fill nothing leaves the belief as it is: it is left out, and costs no forward.
+    A step that would fill nothing is left out, so it costs no forward.
     """
     left, targets = masks, []
     for i in range(steps):
@@ -46,7 +46,7 @@ def _dream(masks: int, steps: int) -> list[int]:
     return targets
 
 
-# Masks that may remain of so many after each of so many steps.
+# (masks, steps) -> how many masks may be left after each step.
 SCHEDULES: dict[str, Callable[[int, int], list[int]]] = {
     "linear": _linear,
     "cosine": _shares(lambda progress: math.cos(progress * math.pi / 2)),
@@ -61,16 +61,16 @@ class Plan:
     """How a canvas is filled.
 
     Args:
-        length: masks appended after a prompt that holds none; None asks the model.
-        block: block length in tokens, blocks are filled left to right; None is one block.
-        steps: steps for the whole row, shared out over its blocks; None is one token a step.
-        tokens_per_step: the same said the other way: K tokens a step. Give at most one of the two.
-        schedule: `linear`; `cosine` (few tokens first, arXiv:2202.04200); `arccos` (evenly at first, most in the
-            last steps; Halton-MaskGIT, arXiv:2503.17076); `dwell` (half of the steps with 90 % filled, for ReMDM-loop,
-            arXiv:2503.00307); `dream` (Dream's floors, arXiv:2508.15487).
-        early_stop: a row is finished at the end of a block where an end token stands with nothing open before it; its
-            later blocks are not decoded.
-        room: places that a commit may bring into a row beyond those that it begins with (for a commit that `grows`).
+        length: masks appended to a prompt that holds none; None: the model's default.
+        block: block length in tokens; blocks are filled left to right; None: one block.
+        steps: steps for the whole row, divided among its blocks; None: one token a step.
+        tokens_per_step: K tokens a step. Set either `steps` or `tokens_per_step`, not both.
+        schedule: `linear`; `cosine` (few tokens in the first steps, arXiv:2202.04200); `arccos` (evenly at first, most
+            in the last steps; Halton-MaskGIT, arXiv:2503.17076); `dwell` (half of the steps at 90 % filled, for
+            ReMDM-loop, arXiv:2503.00307); `dream` (Dream's, arXiv:2508.15487).
+        early_stop: a row ends if its block is full and an end token stands with nothing open before it; its later
+            blocks are not decoded.
+        room: how many positions a commit may add to a row (for a commit that `grows`).
     """
 
     length: int | None = None
@@ -101,11 +101,11 @@ class Plan:
             )
 
     def targets(self, masks: list[int]) -> list[list[int]]:
-        """Masks still allowed after each step of each block of one row.
+        """How many masks may be left after each step of each block of one row.
 
-        `masks[j]` counts the row's masks in block j. The linear schedule splits evenly with the larger steps first
-        (LLaDA's rule); every block ends at 0 and has at least one step, so no mask survives, and there are more steps
-        than asked for only where there are more blocks with masks.
+        `masks[j]` is the number of masks in block j. The linear schedule splits evenly, with the larger steps first
+        (LLaDA's rule). Every block with masks has at least one step and ends at 0, so no mask is left. So there are
+        more steps than `plan.steps` only if there are more blocks with masks than steps.
         """
         total = sum(masks)
         if self.tokens_per_step is not None:

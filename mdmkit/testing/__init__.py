@@ -1,6 +1,6 @@
-"""What a plugin's author needs to test a plugin: contract suites to inherit, and a toy model to decode with.
+"""For the tests of plugins: contract suites to inherit, and a toy model to decode with.
 
-A contract is a class of tests, one per law of the design. Inherit it in a class named `Test…`:
+A contract suite is a class of tests; each test checks one promise. Inherit it in a class named `Test…`:
 
     from mdmkit.testing import ScoreContract
     from my_package.scores import Coldest
@@ -8,8 +8,8 @@ A contract is a class of tests, one per law of the design. Inherit it in a class
     class TestColdest(ScoreContract):
         component = Coldest
 
-Other parameters than the defaults go into a method `make(self)`. A test of a contract cannot be replaced; where a
-promise is known not to hold, override it with `@pytest.mark.xfail(reason="…")`. Needs pytest.
+To use other parameters than the defaults, define a method `make(self)`. A test of a suite cannot be replaced. If a
+promise does not hold for your part, override the test with `@pytest.mark.xfail(reason="…")`. Needs pytest.
 """
 
 import pytest

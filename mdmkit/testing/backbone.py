@@ -1,4 +1,4 @@
-"""The contract of a backbone: what the loop relies on, checked on a float32 model and the author's own prompts."""
+"""The contract of a backbone: what the loop relies on, checked with a float32 model and prompts of the author."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 
 class BackboneContract(Contract):
-    """Give `prompts` (two at least, of different lengths) and a fixture `backbone` that returns the model in float32.
+    """Set `prompts` (at least two, of different lengths) and define a fixture `backbone` with the model in float32.
 
-    `plan` is encoded and decoded with; keep it short. `tolerance` bounds what padding and neighbours may change in the
-    logits, absolutely and relatively: float32 rounding, which grows with depth and with the size of the logits.
+    `plan` is used to encode and decode; keep it short. `tolerance` is the largest change of the logits, absolute and
+    relative, that padding and other rows may cause. It allows for float32 rounding, which grows with the model's depth
+    and the size of the logits.
     """
 
     tolerance: ClassVar[float] = 1e-5

@@ -1,4 +1,4 @@
-"""The contract of a command: it explains itself, refuses what it does not know, and does not import torch to do so."""
+"""The contract of a command: it has help texts, refuses unknown options, and does both without importing torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mdmkit.installed.hookspecs import Component
 from mdmkit.installed.target import fetch
 from mdmkit.testing.contract import Contract
 
-# Import a module by its name, or run its file where no name leads to it; then list what was imported.
+# Import a module by its name, or, if it has no name, run its file; then list the imported modules.
 IMPORTING = """
 import importlib.util, json, runpy, sys
 name, file = sys.argv[1:]
@@ -35,9 +35,9 @@ print(json.dumps("torch" in sys.modules))
 
 
 class CommandContract(Contract):
-    """Set `component` to the `Component` that the plugin's hook `mdmkit_command` lists; the plugin is installed.
+    """Set `component` to the `Component` of the plugin's hook `mdmkit_command`. The plugin must be installed.
 
-    A group is tested with all its commands.
+    All commands of a group are tested.
     """
 
     component: ClassVar[Component | None] = None
@@ -110,7 +110,7 @@ class CommandContract(Contract):
             return pytest.fail(str(error))
 
     def _commands(self) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-        """Every command of a group, each with the words that call it."""
+        """Every command of a group, with the words that a user types to call it."""
         return _below((self.make().name,), self._command())
 
     def _invoke(self, path: tuple[str, ...], option: str) -> Result:

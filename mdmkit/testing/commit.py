@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class CommitContract(StageContract):
-    """Write the chosen action. Set `component`, or define `make`.
+    """Test a commit. Set `component`, or define `make`.
 
-    A commit whose result can differ from the plainly written action says so with `rewrites = True`; any other must
-    give exactly the tokens and the open places that `mdmkit.stage.write.Write` gives.
+    If the result can differ from the action as written, the commit must have `rewrites = True`. Any other commit must
+    return the same tokens and open positions as `mdmkit.stage.write.Write`.
     """
 
     kind = "commit"

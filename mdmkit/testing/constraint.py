@@ -21,16 +21,16 @@ TOLERANCE = 1e-5
 
 
 class ConstraintContract(StageContract):
-    """What a row's text must be like. Set `component`, or define `make`.
+    """Test a constraint. Set `component`, or define `make`. Define `holds` too, so that decoded rows are checked.
 
-    Define `holds` to have decoded rows checked. What a state is allowed must be a function of the state alone: states
-    come in any number and order, and their columns in parts.
+    Which tokens a state allows must depend on this state only, because states come in any number and order, and with
+    any part of their columns.
     """
 
     kind = "constraint"
 
     def holds(self, tokens: list[int]) -> bool:
-        """Say whether a decoded row, its given tokens included, keeps the constraint."""
+        """Return True if a decoded row, prompt tokens included, keeps the constraint."""
         return True
 
     def call(self, stage: Any, *inputs: Any) -> Any:
@@ -50,7 +50,7 @@ class ConstraintContract(StageContract):
         inside = moment.where(moment.canvas.valid) & moment.where.member
         each = logits.float().masked_fill(~inside[..., None], 0.0)
         return {
-            # −inf and −inf agree, and V is put before the columns.
+            # −inf must equal −inf; V goes before the columns.
             "logits": in_columns(moment, each.nan_to_num(neginf=-1e9).transpose(1, 2), 0.0),
             "place": in_columns(moment, place, False),
             "tokens": in_columns(moment, torch.where(place, actions.tokens, -1), -1),
@@ -96,7 +96,7 @@ class ConstraintContract(StageContract):
             many = States(tokens.flatten(0, 1), open_.flatten(0, 1), rows)
             together = stage.shape(logits[rows], many, columns[rows]).unflatten(0, (step.rows, n))
             for i in range(n):
-                # The loop counts rows anew when some leave, so their numbers say nothing.
+                # Indices of rows change when rows leave, so a constraint must not depend on them.
                 one = States(tokens[:, i], open_[:, i], states.rows + 100)
                 alone = stage.shape(logits, one, columns)
                 remain = step.where(open_[:, i]) & step.member

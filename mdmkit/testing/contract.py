@@ -1,4 +1,4 @@
-"""What makes a suite a contract: its tests cannot be removed or replaced, only marked as failing, with a reason."""
+"""Contract suites: their tests cannot be removed or replaced, only marked as failing, with a reason."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 class Contract:
     """Tests that a plugin author inherits in a class named `Test…`.
 
-    A subclass that defines one of the inherited tests must mark it `@pytest.mark.xfail(reason="…")`. The mark is all
-    that is taken over: the inherited test still runs, and has to fail (`strict`).
+    If a subclass defines an inherited test again, it must mark it `@pytest.mark.xfail(reason="…")`. Only the mark is
+    used: the inherited test still runs, and must fail (`strict`).
 
     Raises:
         TypeError: when a subclass replaces an inherited test in any other way.
@@ -27,7 +27,7 @@ class Contract:
 
 
 def _promised(cls: type) -> dict[str, FunctionType]:
-    """The tests that the contracts among a class's bases define, by name."""
+    """The tests that a class inherits from contracts, by name."""
     found: dict[str, FunctionType] = {}
     for owner in reversed(cls.__mro__):
         if owner.__module__.startswith("mdmkit.testing"):

@@ -62,9 +62,9 @@ def _named(what: str) -> Iterator[None]:
 
 
 def call_without_host(stage: Callable[..., Any], *inputs: Any, call: Callable[..., Any] | None = None) -> Any:
-    """Call a stage on tensors that have no values, so that whatever reads a value fails.
+    """Call a stage on tensors without values, so that reading a value fails.
 
-    `call(stage, *inputs)` calls it where it is not called itself.
+    `call(stage, *inputs)` replaces the plain call of the stage.
 
     Raises:
         HostSync: the stage reads a tensor on the host.
@@ -76,7 +76,7 @@ def call_without_host(stage: Callable[..., Any], *inputs: Any, call: Callable[..
 
 
 def swap_tensors(value: Any, swap: Callable[[Tensor], Tensor], seen: dict[int, Any] | None = None) -> Any:
-    """Copy a structure of containers and mdmkit objects with every tensor in it replaced; sharing is kept."""
+    """Copy a structure of containers and mdmkit objects, and replace every tensor in it; shared objects stay shared."""
     seen = {} if seen is None else seen
     if id(value) in seen:
         return seen[id(value)]
@@ -97,7 +97,7 @@ def swap_tensors(value: Any, swap: Callable[[Tensor], Tensor], seen: dict[int, A
 
 @contextmanager
 def unmutated(*inputs: Any) -> Iterator[None]:
-    """Check that nothing in the block writes into the inputs, shared statistics of the belief included."""
+    """Check that nothing in the `with` block writes into the inputs, also not into cached statistics of a belief."""
     for value in inputs:
         if isinstance(value, Step):
             _compute_shared(value)
@@ -117,7 +117,7 @@ def unmutated(*inputs: Any) -> Iterator[None]:
 
 
 def _compute_shared(step: Step) -> None:
-    """Fill the caches of a step, so that writing into a shared statistic shows."""
+    """Compute the cached statistics of a step, so that writing into one of them is detected."""
     belief: Belief = step.belief
     for name in ("stats", "top2", "confidence", "logp"):
         getattr(belief, name)
@@ -127,7 +127,7 @@ def _compute_shared(step: Step) -> None:
 
 @contextmanager
 def no_global_randomness() -> Iterator[None]:
-    """Check that nothing in the block draws from torch's global generator."""
+    """Check that nothing in the `with` block draws from torch's global generator."""
     before = torch.random.get_rng_state()
     yield
     assert torch.equal(before, torch.random.get_rng_state()), "torch's global generator was used: draw from step.noise"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LookaheadContract(StageContract):
-    """What each alternative's next state is worth. Set `component`, or define `make`."""
+    """Test a lookahead. Set `component`, or define `make`."""
 
     kind = "lookahead"
 
@@ -26,7 +26,7 @@ class LookaheadContract(StageContract):
         return moment.step(), moment.actions(), moment.look()
 
     def facts(self, moment: Moment, result: Tensor) -> dict[str, Tensor]:
-        # Only rows that compare alternatives are ever read.
+        # Values are read only for rows with several live alternatives.
         live = moment.actions().live
         return {"values": result.double().masked_fill(~live | (live.sum(1, keepdim=True) < 2), 0.0)}
 

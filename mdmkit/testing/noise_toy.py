@@ -1,4 +1,4 @@
-"""The toy without a mask: what is still open looks like any letter, another one at each step."""
+"""The toy model without a mask: an open position looks like a random letter, a different one at each step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mdmkit.testing.toy import PAD, ToyBackbone
 
 
 class NoiseToy(ToyBackbone):
-    """The network of `ToyBackbone` with the same weights, which sees uniform random letters at open places.
+    """The network of `ToyBackbone`, with the same weights, which sees uniform random letters at open positions.
 
-    Ids are the toy's, without its mask, which is one more that the model never uses; so no prompt can hold a mask.
+    The ids are those of `ToyBackbone`, but the mask's id is an unused id here. So no prompt can hold a mask.
     """
 
     samples = ("ab", "abc")

@@ -1,4 +1,4 @@
-"""The contract of an observer: it hears of every row and step, and changes nothing."""
+"""The contract of an observer: it gets every row and step, and changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mdmkit.testing.laws import no_global_randomness, unmutated
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota
 from mdmkit.testing.toy import ToyBackbone
 
-# Rows of many lengths, two with nothing to fill, an infill, more than one unit of prompts at a time.
+# Rows of many lengths, two with nothing to fill, an infill; more prompts than one unit holds.
 PROMPTS: list[Any] = [
     *({"prompt": "abcdefg"[: 1 + i % 7], "length": (5 * i) % 11, "seed": i} for i in range(12)),
     {"prompt": "a__b", "seed": 20},
@@ -31,7 +31,7 @@ HOOKS = {"on_start": 2, "on_admit": 3, "on_step": 3, "on_leave": 2}
 
 @dataclass(frozen=True)
 class Reopening(Commit):
-    """Write, and open the row's first place again once."""
+    """Write, and reopen the row's first filled position once."""
 
     rewrites = True
 
@@ -64,7 +64,7 @@ SAMPLERS = {
 
 
 class ObserverContract(Contract):
-    """Set `component` to the observer's class, or define `make`, which gives a new one each time."""
+    """Set `component` to the observer's class, or define `make`, which returns a new observer each time."""
 
     component: ClassVar[Any] = None
 
@@ -96,7 +96,7 @@ class ObserverContract(Contract):
 
     @pytest.mark.parametrize("name", SAMPLERS)
     def test_it_is_told_of_every_row_once(self, name: str) -> None:
-        """What it may rely on: a row is admitted, then takes steps, then leaves, and its id is nobody else's."""
+        """An observer may rely on this: a row is admitted, takes steps, then leaves; no other row has its id."""
         heard = Heard(self.make())
         rows = _decoded(SAMPLERS[name], heard).rows
         assert sorted(heard.prompts.values()) == list(range(len(PROMPTS))), "every prompt is admitted once"
@@ -124,7 +124,7 @@ class ObserverContract(Contract):
 
 @dataclass
 class Heard:
-    """Passes everything on, and notes what was said."""
+    """Pass every call on to the observer, and record it."""
 
     observer: Any
     prompts: dict[int, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The contract of a preset: it composes, decodes to the end, and says of itself what `mdmkit samplers` lists."""
+"""The contract of a preset: it composes, decodes to the end, and declares what `mdmkit samplers` lists."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SEEDS = range(3)
 class PresetContract(Contract):
     """Set `component` to the preset: a YAML file's path, a mapping, or a target `"my_package:presets/mine.yaml"`.
 
-    `length` masks are decoded without a cache, whatever the preset says of either. Where the toy model will not do,
-    define `backbone`, and give `prompts` that it takes.
+    The tests decode `length` masks without a cache, whatever the preset's own settings are. If the preset does not work
+    with the toy model, define `backbone`, and set `prompts` for it.
     """
 
     component: ClassVar[Mapping[str, Any] | str | Path | None] = None
@@ -44,7 +44,7 @@ class PresetContract(Contract):
         return read_yaml(package_file(str(self.component)) or self.component)
 
     def backbone(self) -> Backbone:
-        """Return the model that is decoded with."""
+        """Return the model to decode with."""
         toy = ToyBackbone(max_length=None)
         toy.endings = (1,)  # `draw.end_penalty` needs a token to make less likely
         return toy
@@ -101,7 +101,7 @@ class PresetContract(Contract):
             assert right, f'{number!r} is no arXiv number: write it in quotes, as in "2602.18176"'
 
     def _about(self) -> dict[str, Any]:
-        """What the preset says of itself, at the top or under `about`."""
+        """What the preset declares, at the top level or under `about`."""
         layer = self.make()
         return {key: value for key, value in layer.items() if key in ABOUT} | dict(layer.get("about") or {})
 

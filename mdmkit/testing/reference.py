@@ -1,4 +1,4 @@
-"""The plainest stage of each kind, to complete a sampler around the one under test."""
+"""The simplest stage of each kind, to complete a sampler around the stage under test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ByConfidence(Score):
 
 @dataclass(frozen=True)
 class TakeQuota(Select):
-    """Fill as many of the best positions as the plan owes."""
+    """Fill the best positions, as many as the quota."""
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
         return Actions.single(ops.top(scores, step.open, step.quota), step.tokens)
@@ -36,7 +36,7 @@ class TakeQuota(Select):
 
 @dataclass(frozen=True)
 class Spread(Select):
-    """Propose the best positions, and others around them; some rows propose one alternative only.
+    """Propose the best positions, and others drawn around them; some rows propose only one alternative.
 
     Args:
         candidates: N.
@@ -54,7 +54,7 @@ class Spread(Select):
         wants = torch.cat((scores[:, None].double(), drawn[:, 1:]), 1)
         place = ops.top(wants, step.open[:, None], step.quota[:, None])
         order = torch.arange(n, device=place.device)
-        # Which slots go unused follows the row's tick, so a batch holds rows with 1, 2, … live alternatives.
+        # The number of live alternatives depends on the row's tick, so a batch holds rows with 1, 2, … of them.
         live = place.any(-1) & ((order == 0) | (order <= step.tick[:, None] % (n + 1)))
         return Actions(place, step.draw(n, "spread_tokens").contiguous(), live)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ScoreContract(StageContract):
-    """How much to fill each open position now. Set `component`, or define `make`."""
+    """Test a score. Set `component`, or define `make`."""
 
     kind = "score"
 

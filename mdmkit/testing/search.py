@@ -27,7 +27,7 @@ PROMPTS = ("ab", "c__d_a", "_", "abcdefg")
 
 
 class SearchContract(Contract):
-    """Set `component`, or define `make`; `sampler` where the search wants other stages around it."""
+    """Test a search. Set `component`, or define `make`. If the search needs other stages, define `sampler`."""
 
     component: ClassVar[Any] = None
 
@@ -37,7 +37,7 @@ class SearchContract(Contract):
         return type(self).component()
 
     def sampler(self, search: Any, plan: Plan) -> Sampler:
-        """A whole sampler around the search."""
+        """Make a whole sampler with the search."""
         return Sampler(ByConfidence(), TakeQuota(), search=search, plan=plan, draw=Draw(temperature=0.8))
 
     def _decode(self, texts: tuple[str, ...], seeds: tuple[int, ...], plan: Plan) -> list[tuple[Any, ...]]:
@@ -100,7 +100,7 @@ class SearchContract(Contract):
                 search.move(step, actions, values, choice, look)
 
     def test_names_a_particle_of_each_row_from_what_is_there(self) -> None:
-        """Of several rows at once, and also where nothing was kept yet."""
+        """Test several rows at once, and an empty memory."""
         search = self.make()
         p = search.particles
         canvas = make_moment(rows=3 * p).canvas
@@ -118,7 +118,7 @@ class SearchContract(Contract):
         seen = []
 
         class Watched:
-            """The search, its moves written down."""
+            """The search, with its moves recorded."""
 
             def __getattr__(self, name: str) -> Any:
                 return getattr(search, name)

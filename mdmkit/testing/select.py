@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SelectContract(StageContract):
-    """Turn scores into alternative actions. Set `component`, or define `make`."""
+    """Test a select. Set `component`, or define `make`."""
 
     kind = "select"
 

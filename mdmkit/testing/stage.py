@@ -1,4 +1,4 @@
-"""The laws that hold for every stage, whichever hook it fills."""
+"""The laws that hold for every kind of stage."""
 
 from __future__ import annotations
 
@@ -48,24 +48,24 @@ class StageContract(Contract):
         return type(self).component()
 
     def moment(self, seed: int = 0, **options: Any) -> Moment:
-        """Draw a moment to call the stage in; override where a stage reads more than `make_moment` gives."""
+        """Draw a moment to call the stage in; override it if the stage reads more than `make_moment` gives."""
         return make_moment(seed, **options)
 
     def backbone(self) -> Backbone:
-        """The model to decode with; override for a stage that `reads` what only some models offer."""
+        """The model to decode with; override it if the stage `reads` an extra that the toy does not offer."""
         return ToyBackbone(dtype=torch.float64)
 
     @abstractmethod
     def inputs(self, moment: Moment) -> tuple[Any, ...]:
-        """What the stage is called with."""
+        """Return the arguments of the stage's call."""
 
     @abstractmethod
     def facts(self, moment: Moment, result: Any) -> dict[str, Tensor]:
-        """The result as tensors [B, …] or [B, …, T] that no longer depend on the window, to compare row by row."""
+        """Return the result as tensors [B, …] or [B, …, T] that do not depend on the window, to compare rows."""
 
     @abstractmethod
     def sampler(self, stage: Any, plan: Plan, draw: Draw) -> Sampler:
-        """A whole sampler around the stage."""
+        """Make a whole sampler with the stage."""
 
     def call(self, stage: Any, *inputs: Any) -> Any:
         """Call the stage as the loop does."""
@@ -176,7 +176,7 @@ class StageContract(Contract):
             _same(self._facts(later.rows(entered)), together, entered, "a row that has entered a block")
 
     def _history(self, moment: Moment) -> Memory:
-        """A memory in which each row has made two steps."""
+        """A memory after two steps of each row."""
         memory = Memory(rows=len(moment.ids))
         for steps in (0, 1):
             self._facts(moment.later(steps).remembering(memory))
@@ -257,7 +257,7 @@ class StageContract(Contract):
 def decode_with(
     sampler: Sampler, backbone: Backbone, prompts: Any, first_seed: int = 0
 ) -> tuple[Canvas, Canvas, Trace]:
-    """Decode texts: the canvas before and after, and the trace. A decode that does not end is an error."""
+    """Decode texts; return the canvas before and after, and the trace. A decode that does not end is an error."""
     rows = [Prompt(text=text, seed=first_seed + i, index=i) for i, text in enumerate(prompts)]
     canvas, conditioning = backbone.encode(rows, sampler.plan)
     patience = Patience(20 * canvas.tokens.numel())
@@ -265,7 +265,7 @@ def decode_with(
 
 
 def in_columns(moment: Moment, values: Tensor, fill: Any) -> Tensor:
-    """Spread what is of windows, [B, W] or [B, N, W], over the row's own block among all columns, [B, …, T]."""
+    """Put values of windows, [B, W] or [B, N, W], into the columns of each row's own block, [B, …, T]."""
     where = moment.where
     if values.dim() == 2:
         blank = torch.full((len(values), moment.columns), fill, dtype=values.dtype)
@@ -278,7 +278,7 @@ def _state(stage: Any) -> dict[str, Any]:
 
 
 def _same(got: dict[str, Tensor], expected: dict[str, Tensor], rows: list[int], what: str) -> None:
-    """Compare facts with those of some rows; columns that only one of them has are padding."""
+    """Compare facts with those of some rows; columns that only one of the two has are padding."""
     for name, value in got.items():
         wanted = expected[name][rows]
         if value.shape[-1] != wanted.shape[-1] and value.dim() > 1:

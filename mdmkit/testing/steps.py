@@ -1,5 +1,5 @@
-"""Moments of a decode to put a stage into: ragged rows at windows of their own, some idle, with traps where stages
-usually go wrong."""
+"""Moments of a decode to test a stage in: ragged rows, each with its own window, some idle. Columns that a stage must
+not read hold values that would change its result."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ _ROWS = ("open", "quota", "tick", "taken", "scores", "logits", "patience")
 
 
 class Counted(Look):
-    """A look that says which runner it is of, so that a test can see whether the model was run."""
+    """A look that knows its runner, so that a test can see whether the model was run."""
 
     runner: Runner
 
 
 @dataclass(frozen=True)
 class Moment:
-    """B rows of T columns in the middle of a decode: what `step`, `actions` and `look` are made of.
+    """B rows of T columns in the middle of a decode: the data of `step`, `actions` and `look`.
 
     Attributes:
-        spans: B; the columns [start, stop) of each row's active block.
-        open: bool [B, T]; open positions of each row's active block.
+        spans: B; the columns [start, stop) of each row's block.
+        open: bool [B, T]; open positions of each row's block.
         quota, tick, taken: int64 [B].
-        scores: float [B, T]; random, highest where nothing may be filled.
+        scores: float [B, T]; random, highest at positions that may not be filled.
         logits: float [B, T, V]; after the logit policy; NaN outside the row.
-        patience: int64 [B]; steps that a full block may still take; all 0 but for `lingering`.
+        patience: int64 [B]; steps that a full block may still take; 0 except after `lingering`.
         ids: B.
-        spare: columns that each window has beyond the widest block, as beside a row with a longer one.
-        memory: what the loop's rows remember; None: rows that have just joined.
-        among: int64 [B]; the rows' places in the memory; None: they are all there is.
-        extra: what a model gives beside its hidden states, by name: [B, T, …].
+        spare: columns that each window has in addition to the longest block, as beside a row with a longer block.
+        memory: the memory of the loop; None: the rows have just joined.
+        among: int64 [B]; the rows' indices in the memory; None: the memory has these rows only.
+        extra: extras of the model by name: [B, T, …].
     """
 
     backbone: ToyBackbone
@@ -113,7 +113,7 @@ class Moment:
         return Spread(4)(self.step(), self.where(self.scores))
 
     def choice(self) -> Tensor:
-        """An alternative per row, int64 [B]: the last live one."""
+        """One alternative per row, int64 [B]: the last live one."""
         live = self.actions().live
         return (live * torch.arange(live.shape[1])).argmax(1)
 
@@ -147,7 +147,7 @@ class Moment:
             states = tokens.flatten(0, 1), open_.flatten(0, 1)
             calls = runner.calls
             seen = self._forward(runner, *states, flat // tokens.shape[1])
-            runner.calls = calls  # it may be asked for; what is not allowed is to run the model past the look
+            runner.calls = calls  # do not count it: only forwards that do not go through the look are forbidden
             return self._look(runner, now, seen, flat, (tokens.shape[0], tokens.shape[1]))
 
         reach = Window.of([(0, length) for length in self.canvas.lengths.tolist()], self.open.device)
@@ -165,14 +165,14 @@ class Moment:
     # -- the same moment in another place ----------------------------------------------------------------------------
 
     def rows(self, index: list[int]) -> Moment:
-        """The same moment with these rows only, in this order."""
+        """The same moment with only these rows, in this order."""
         own: dict[str, Any] = {name: getattr(self, name)[index] for name in _ROWS}
         extra = None if self.extra is None else {name: x[index] for name, x in self.extra.items()}
         ids, spans = tuple(self.ids[row] for row in index), tuple(self.spans[row] for row in index)
         return replace(self, canvas=self.canvas.at(index), ids=ids, spans=spans, extra=extra, **own)
 
     def padded(self, columns: int) -> Moment:
-        """The same moment with more columns on the right, as beside a longer row."""
+        """The same moment with more columns on the right, as if a longer row were beside it."""
 
         def right(x: Tensor, value: Any) -> Tensor:
             return functional.pad(x, (*[0] * (2 * (x.dim() - 2)), 0, columns), value=value)
@@ -187,34 +187,35 @@ class Moment:
         )
 
     def wider(self, columns: int) -> Moment:
-        """The same moment with wider windows, as beside a row with a longer block."""
+        """The same moment with wider windows, as if a row with a longer block were beside it."""
         return replace(self, spare=self.spare + columns)
 
     def lingering(self, steps: int) -> Moment:
-        """The same moment under a commit that lingers: full blocks may take so many steps more, but for row 2's."""
+        """The same moment under a commit that lingers: full blocks may take `steps` more steps, except in row 2."""
         patience = torch.tensor([0 if id_ == 2 else steps for id_ in self.ids])
         return replace(self, patience=patience)
 
     def later(self, steps: int = 1) -> Moment:
-        """The same rows some steps on, at which the model says other things of them."""
+        """The same rows some steps later, with other logits."""
         v = torch.arange(self.logits.shape[2])
         column = torch.arange(self.columns)[:, None]
         change = (7.0 * column + 3.0 * v + steps).sin()
         return replace(self, logits=self.logits + change, tick=self.tick + steps, taken=self.taken + steps)
 
     def remembering(self, memory: Memory, among: Tensor | None = None) -> Moment:
-        """The same moment with a memory, of which these rows are all, or the ones at int64 [B]."""
+        """The same moment with a memory; its rows are these rows, or these are its rows `among`, int64 [B]."""
         return replace(self, memory=memory, among=among)
 
 
 def make_moment(
     seed: int = 0, *, rows: int = 7, temperature: float = 0.0, top_p: float | None = None, vocab: int = 13
 ) -> Moment:
-    """Draw a moment: random prompts, padding, given context, blocks, quotas and ticks.
+    """Draw a moment: random prompts, padding, prompt tokens inside blocks, blocks, quotas and ticks.
 
-    Blocks begin at columns of their own, unless `seed` is 2 modulo 3, and every third row's is shorter. Two rows are
-    idle (row 1 has nothing open, row 2 only outside its block). Every row's prompt, and given context inside some
-    blocks, holds the mask's id as data; places outside the block, and filled ones, score highest.
+    Rows have blocks with different first columns, unless `seed` is 2 modulo 3. Every third row has a shorter block. Two
+    rows are idle: row 1 has nothing open, row 2 nothing in its block. Every row's prompt, and prompt tokens inside some
+    blocks, have the mask's id as an ordinary token. Positions outside the block, and filled ones, have the highest
+    scores.
     """
     backbone = ToyBackbone(vocab=vocab, dtype=torch.float64)
     g = torch.Generator().manual_seed(seed)
@@ -267,7 +268,7 @@ def make_moment(
     runner = moment.runner()
     hidden, states = moment._forward(runner, tokens, open_, torch.arange(rows))
     logits = runner.beliefs(hidden.values, hidden.held, states, columns).logits.float()
-    # Nothing may be read off what is outside the row. A window more, as the loop has, so that every window has columns.
+    # NaN outside the row: it must not be read. Add the width of a window, as the loop does, so that no window is cut.
     return replace(moment, logits=logits.masked_fill(~valid[..., None], torch.nan)).padded(9)
 
 

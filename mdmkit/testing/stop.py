@@ -18,7 +18,7 @@ from mdmkit.testing.steps import Moment
 
 
 class StopContract(StageContract):
-    """When a row's text is final although something is still open. Set `component`, or define `make`."""
+    """Test a stop rule. Set `component`, or define `make`."""
 
     kind = "stop"
     ends_early = True

@@ -1,4 +1,4 @@
-"""The contract of a task: prompts that come from their seed, and a judge that reads any answer."""
+"""The contract of a task: the prompts depend on the seed only, and the judge can read any answer."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SEEDS = range(4)
 
 
 class TaskContract(Contract):
-    """Set `component` to the class and `options` to what it needs, or define `make`.
+    """Set `component` to the class and `options` to the options that it needs, or define `make`.
 
-    Define `right(prompt)` to have a right answer judged too. Define `solved(scores)` where 1 is not the score of a
-    right answer. `count` prompts are drawn at a time: choose fewer than the task has. `nonsense` holds wrong answers;
-    a task whose answers are images gives images.
+    Define `right(prompt)` so that a right answer is judged too. Define `solved(scores)` if a right answer does not
+    score 1. `count` prompts are drawn at a time: it must be smaller than the number of the task's prompts. `nonsense`
+    holds wrong answers; set images here if the task's answers are images.
     """
 
     component: ClassVar[Any] = None
@@ -47,7 +47,7 @@ class TaskContract(Contract):
         raise NotImplementedError
 
     def solved(self, scores: Mapping[str, float]) -> bool:
-        """Say whether an answer with these scores is right."""
+        """Return True if an answer with these scores is right."""
         return scores["score"] >= 1
 
     def test_gives_as_many_prompts_as_asked_for(self) -> None:
@@ -71,7 +71,7 @@ class TaskContract(Contract):
         try:
             more = _seen(self.make().prompts(2 * self.count, 0))
         except MdmkitError:
-            return  # there are no more prompts than these
+            return  # the task has no more prompts
         assert all(prompt in first for prompt in more), "every seed gives the same prompts, though there are others"
 
     def test_prompts_are_what_decode_takes(self) -> None:
@@ -159,7 +159,7 @@ class TaskContract(Contract):
         return type(self).right is not TaskContract.right
 
     def _answers(self, item: Any) -> list[Any]:
-        """Nonsense, the prompt handed back with and without its masks, and the right answer if the author has it."""
+        """Answers to judge: nonsense, the prompt with and without its masks, and the right answer if there is one."""
         (read,) = read_prompts([without_reference(item)], 0)
         echoes = [read.text, read.text.replace("_", "")] if isinstance(self.nonsense[0], str) and read.text else []
         return [*self.nonsense, *echoes, *([self.right(item)] if self._knows_right else [])]
@@ -197,7 +197,7 @@ def _under_two_global_seeds(call: Any) -> list[Any]:
 
 
 def _seen(items: Sequence[Any]) -> list[tuple[Prompt, str]]:
-    """The prompts as they are read, wherever they stand in the list, each with its reference."""
+    """The prompts as they are read, without seed and index, each with its reference."""
     read = [replace(prompt, seed=0, index=0) for prompt in read_prompts([without_reference(item) for item in items], 0)]
     return [
         (prompt, repr(item.get(REFERENCE)) if isinstance(item, Mapping) else "")
@@ -206,7 +206,7 @@ def _seen(items: Sequence[Any]) -> list[tuple[Prompt, str]]:
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value inside nested mappings and sequences, with the key that is nearest to it."""
+    """Every value inside nested mappings and sequences, with its innermost key."""
     yield key, value
     if isinstance(value, Mapping):
         for name, inner in value.items():

@@ -1,4 +1,4 @@
-"""A model small enough to compute by hand and real enough to decode: for tests of samplers, no weights to fetch."""
+"""A toy model for tests of samplers: small, and with random weights, so that nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class ToyBackbone(Backbone):
 
     Args:
         vocab: V; the mask is V−2.
-        seed: of the weights.
-        dtype: of the weights; float64 where rounding must not decide.
-        length: masks appended to a prompt that holds none.
-        max_length: positions it accepts; None is any number.
+        seed: seed of the weights.
+        dtype: type of the weights; use float64 if rounding must not change a result.
+        length: how many masks are appended to a prompt without masks.
+        max_length: the largest number of positions; None: no limit.
 
     Attributes:
         reads: the ids that a text may hold.
@@ -116,7 +116,7 @@ class ToyBackbone(Backbone):
             allowed = torch.cat((own, torch.cat((allowed & shadow.others(positions), shadow.among()), 2)), 1)
             tokens, positions = torch.cat((tokens, shadow.tokens), 1), torch.cat((positions, shadow.positions), 1)
         x = self.embedding[tokens] + self._places(positions)
-        # A finite bias: a row that is all padding must not turn into NaN.
+        # The bias is finite, so that a row of padding only does not become NaN.
         bias = torch.zeros(allowed.shape, dtype=x.dtype, device=x.device).masked_fill(~allowed, -1e9)
         for layer in self.layers:
             match = (x @ layer["q"]) @ (x @ layer["k"]).transpose(1, 2) / math.sqrt(x.shape[-1])
