@@ -58,12 +58,12 @@ def measure(name: str, steps: int, count: int, model: Any, judge: Any, real: Any
 def page(rows: list[dict[str, Any]], count: int) -> str:
     lines = [
         "# Images\n",
-        f"`zoo:digits`, {count} images of each sampler and number of steps, the ten classes in turn, one seed. Tokens",
-        "are drawn at temperature 1, without guidance; the schedule is cosine, arccos for `halton`.",
-        "`info_gain` is the paper's with τ_pos = 0.4, no bypass, its gain scaled by K (N = 8).\n",
-        "Accuracy is the share that the committed judge, a small classifier, takes for the class that was asked for;",
-        "of held-out real digits it recognises 96 %. The feature FID compares the judge's 64 features with those of",
-        "the 1500 training images: its size means something within this page only.\n",
+        f"`zoo:digits`, {count} images for each sampler and number of steps, the ten classes in turn, one seed. Tokens",
+        "are drawn at temperature 1, without guidance. The schedule is cosine, for `halton` arccos.",
+        "`info_gain` is the paper's with τ_pos = 0.4, no bypass, and the gain times K (N = 8).\n",
+        "Accuracy is the share of images in which a small classifier, the judge, recognises the right class. The judge",
+        "recognises 96 % of held-out real digits. The feature FID compares the judge's 64 features with those of the",
+        "1500 training images; compare it within this page only.\n",
         "| sampler | steps | accuracy | feature FID | H̃, nats | NFE per image |",
         "|---|---|---|---|---|---|",
     ]
@@ -75,10 +75,10 @@ def page(rows: list[dict[str, Any]], count: int) -> str:
     standard = 100 * (0.97 * 0.03 / count) ** 0.5
     lines.append(f"\nThe standard error of an accuracy near 97 % is {standard:.1f} points.")
     lines.append(
-        "\nWhat the model is sure of is a clear digit, and always much the same one: `confidence` and `info_gain` are "
-        "recognised most often and have the lowest H̃, and lie furthest from the spread of real digits by FID. `random` "
-        "and `halton` fill cells whatever the belief, keep the spread and miss more digits. At equal NFE a lookahead "
-        "does not pay here."
+        "\nImages with high confidence show clear digits, but they vary little. `confidence` and `info_gain` have the "
+        "highest accuracy and the lowest H̃, but their FID is the largest: they are furthest from the variety of real "
+        "digits. `random` and `halton` choose cells without reading the belief; their images vary more, and fewer are "
+        "recognised. At equal NFE a lookahead is not better here."
     )
     lines.append("\nEach sampler's first 20 images at 16 steps, digits 0 to 9 twice:\n")
     lines += [f"![{name}: 20 drawn digits](images/{name}.png)\n\n`{name}`\n" for name in SAMPLERS]

@@ -8,84 +8,89 @@ from typing import Any
 
 INTRODUCTION = """# Info-Gain beyond its paper
 
-What decides better at equal forwards: variants of [`branch` and `info_gain`](../plugins/info-gain.md), against the
-paper's and against best of N.
+This page compares variants of [`branch` and `info_gain`](../plugins/info-gain.md) with the paper's settings and with
+best of N, at equal forwards.
 
 * **Exact model**: `zoo:bigram` restricted to its 400 most frequent words, length 24, 6 words revealed, greedy tokens.
-  *Gap*: nats by which the decoded row is less likely, under the true joint distribution, than the most probable
-  completion (Viterbi); smaller is better.
+  *Gap*: the log-probability of the most probable completion (Viterbi) minus that of the decoded row, under the true
+  joint distribution, in nats; smaller is better.
 * **Puzzles**: `zoo:puzzles`, held-out Sudoku, Countdown (both greedy) and one-way products (temperature 1): solved,
   in %.
-* K is tokens per step, N alternatives per step; *rows* are row-forwards of one prompt, *calls* the calls of the model
-  for a batch. A sampler without a bypass makes as many calls as greedy decoding: rows are throughput, calls are
-  latency.
-* **Best of N**: N trajectories whose positions are drawn with Gumbel noise on the score at a temperature (tau); the
-  one with the lowest cumulative uncertainty H̃ is the answer. It is the honest rival: no lookahead, the same model
-  calls. It gets N = 6, at least as many rows as N = 8 alternatives cost.
+* K is the number of tokens per step, N the number of alternatives. *Rows* are row-forwards of one prompt (throughput),
+  *calls* the model calls for a batch (latency). A sampler without a bypass makes as many calls as greedy decoding.
+* **Best of N**: N trajectories whose positions are drawn with Gumbel noise on the score at a temperature (tau). The
+  answer is the one with the lowest cumulative uncertainty H̃. This is the fair comparison: no lookahead, the same
+  number of model calls. With N = 6 it costs at least as many rows as N = 8 alternatives.
 * ± is the standard error over prompts.
 
-200 prompts a task, seed 0; variants were chosen on 100 others, seed 99 (for Countdown, of whose held-out prompts
-there are few, on trained ones). All on a CPU, fp32, by `python benchmarks/info_gain.py development`, then `reported`,
-then `page`; the [numbers](info_gain.json) hold the reported prompts one by one. `zoo:antibody` is left out: no other
-author's
-model to score its sequences with is at hand offline.
+There are 200 prompts per task, with seed 0. Variants were chosen on 100 other prompts, with seed 99 (for Countdown on
+trained prompts, because there are few held-out ones). Everything ran on a CPU in fp32, with
+`python benchmarks/info_gain.py development`, then `reported`, then `page`. The [numbers](info_gain.json) hold every
+reported prompt. `zoo:antibody` is left out, because no model of other authors was available offline to score its
+sequences.
 
 ## All together
 
-Gap averaged over K = 1, 2, 4; solved averaged over the three puzzles and K = 2, 4. *Ahead*: the difference on the
-same prompts in standard errors, bold from two up, for N = 8 and for N = 6.
+The gap is averaged over K = 1, 2, 4, *solved* over the three puzzles and K = 2, 4. *Ahead* is the difference on the
+same prompts in standard errors, for N = 8 and for N = 6; two or more are bold.
 """
 
 DETAILS = """\
-`info_gain_plus` is the best of the variants below, named `total in surprisal, spacing=2, tau=0.4` there: no bypass,
-positions drawn at tau_pos = 0.4, no two neighbours in one step, and J = Σ over what stays masked of log max p after −
-before, less the surprisal of the tokens written. It is ahead of `info_gain`, with its bypass and without, and of
-every best of 6, on the exact model and on the puzzles, by more than two standard errors; so it ships. N = 6 costs as
-many rows as `info_gain` with N = 8 and without its bypass, and N = 4 fewer.
+`info_gain_plus` is the best of the variants below, where it is called `total in surprisal, spacing=2, tau=0.4`. It has
+no bypass, draws positions at tau_pos = 0.4, and fills no two neighbours in one step. Its J is the sum, over the
+positions that stay masked, of log max p after the step minus before, minus the surprisal of the tokens written. It is
+better than `info_gain`, with and without the bypass, and than every best of 6, by more than two standard errors, on
+the exact model and on the puzzles. For this reason it is a preset. With N = 6 it costs as many rows as `info_gain` with
+N = 8 and without the bypass; with N = 4 it costs fewer.
 
-`half total` (summed gain of half the weight, entropies, cost in surprisal, spacing 2, tau 0.4) is the other variant
-that went on from development, and `K-scaled` (matched reference, gain times K, cost in surprisal, no bypass) was the
-best before. Over the three puzzles both are ahead of `info_gain_plus`, by one-way products at K = 2; on the exact
-model both
-are behind it, and `half total` is no better there than best of 6 with spacing. On Sudoku and Countdown alone best of 6
-is as good as any. `info_gain_plus` looks for the likeliest completion, which is what the exact model rewards; at a
-temperature its answers vary less than was asked for.
+Two other variants were kept after development. `half total` has a summed gain with half the weight, entropies, the
+cost in surprisal, spacing 2 and tau 0.4. `K-scaled` (matched reference, gain times K, cost in surprisal, no bypass) was
+the best before. Over the three puzzles both are better than `info_gain_plus`, because of one-way products at K = 2. On
+the exact model both are worse, and `half total` is not better than best of 6 with spacing. On Sudoku and Countdown
+alone best of 6 is as good as any variant. `info_gain_plus` searches for the most probable completion, and the exact
+model rewards this. At a temperature its answers vary less than the temperature asks for.
 
 ## Task by task
 """
 
 DEVELOPMENT = """## Every variant
 
-On the development prompts; rows in parentheses, blank where it was not run. `paper` is the preset `info_gain`;
-`K-scaled` has the matched reference, the gain times K, the cost in surprisal and no bypass; `total` sums the gain;
-`in surprisal` measures uncertainty by −log max p; `likelihood` is that with the paper's reference, exactly the
-log-probability of the tokens written and of the most probable ones elsewhere. Other words are options. Solved in %,
-the exact model's gap in nats.
+Measured on the development prompts. Rows are in parentheses; an empty cell was not run. Solved is in %, the gap of the
+exact model in nats. The names mean:
+
+* `paper`: the preset `info_gain`.
+* `K-scaled`: matched reference, gain times K, cost in surprisal, no bypass.
+* `total`: the gain is summed.
+* `in surprisal`: uncertainty is −log max p.
+* `likelihood`: the same with the paper's reference. This is the log-probability of the tokens written, and of the most
+  probable tokens at all other positions.
+* Other words are options.
 """
 
 LOST = """## What was tried, and what came of it
 
-* **Bypass.** The authors' (up to K certain positions alone) is worst for K > 1. `certain=fixed`, the paper's text,
-  costs up to half as much again and keeps the plan: on Countdown at K = 4 it solves 76 % in place of 31 %, on one-way
-  products 79 % in place of 47 %. It is the cheap way to more than one token a step. `certain=all` saves rows on
-  Sudoku and is no better than the authors'. No bypass decides best where rows do not count.
-* **Scale of the gain.** K-scaled beats the mean nearly everywhere; summed is better on the exact model and worse on
-  one-way products.
-* **Cost in surprisal** in place of entropy: much on one-way products, where tokens are drawn, and on the exact model.
-* **Spacing 2** is the largest single step on the exact model for K > 1, at no cost, also for greedy decoding and best
-  of N. On the puzzles it is worth little, and best of N loses by it on one-way products at K = 4.
-* **More varied candidates** (tau 0.4 for 0.1) help on Sudoku and Countdown at K = 4, and on one-way products they
-  hurt; on the exact model they help the summed gain in surprisal at K = 1 and 2.
-* **Uncertainty in surprisal** helps the exact model much together with the spacing; without it only at K = 1, and it
-  hurts at K = 4. On one-way products at K = 2 it costs much. The pure likelihood is worse than counting the cost
-  twice, as the matched reference does.
-* **Adaptive N** (`gap=0.1`) saves 2 to 12 % of the rows and costs up to ten points on Countdown: the doubtful steps
-  are not the close ones.
-* **Few positions** (`positions=4`): as good on Sudoku and one-way products, worse on Countdown at K = 4 and on the
-  exact model. For large vocabularies only.
-* **Margin in place of confidence** for the proposals: better on the exact model, worse on every puzzle.
-* **Two steps ahead**: not tried. A step looks once; a second look needs a forward for each next state's own
-  proposals.
+* **Bypass.** The bypass of the authors' code (only certain positions, up to K) is the worst for K > 1. `certain=fixed`,
+  as in the paper's text, costs up to half as much again, and every step fills K tokens. On Countdown at K = 4 it solves
+  76 % instead of 31 %, on one-way products 79 % instead of 47 %. It is the cheapest good choice for K > 1.
+  `certain=all` saves rows on Sudoku, and is not better than the authors' bypass. If rows do not matter, no bypass is
+  best.
+* **Scale of the gain.** The gain times K is better than the mean nearly everywhere. The sum is better on the exact
+  model and worse on one-way products.
+* **Cost in surprisal** instead of entropy helps much on one-way products, where tokens are drawn, and on the exact
+  model.
+* **Spacing 2** is the largest single improvement on the exact model for K > 1. It costs nothing, and also improves
+  greedy decoding and best of N. On the puzzles it changes little; on one-way products at K = 4 it makes best of N worse.
+* **More varied alternatives** (tau 0.4 instead of 0.1) help on Sudoku and Countdown at K = 4, and make one-way products
+  worse. On the exact model they help the summed gain in surprisal at K = 1 and 2.
+* **Uncertainty in surprisal** together with spacing helps much on the exact model. Without spacing it helps only at
+  K = 1, and is worse at K = 4. On one-way products at K = 2 it is much worse. The pure likelihood is worse than the
+  matched reference, which counts the cost twice.
+* **Adaptive N** (`gap=0.1`) saves 2 to 12 % of the rows, and costs up to ten points on Countdown: the steps in which the
+  model is uncertain are not those with close scores.
+* **Few positions** (`positions=4`) are as good on Sudoku and one-way products, and worse on Countdown at K = 4 and on
+  the exact model. They are for large vocabularies only.
+* **Margin instead of confidence** to propose alternatives is better on the exact model, and worse on every puzzle.
+* **Two steps ahead** was not tried. A second look would need a forward for each alternative of each next state.
 """
 
 Cells = dict[tuple[str, str, int, str], dict[str, Any]]

@@ -67,38 +67,39 @@ CPU ({machine}), torch {torch}, transformers {transformers}.
 
 *Solved* is the mean over instances and seeds ± the standard error over instances, each averaged over its seeds.
 H̃ (cumulative uncertainty, nats) and NFE (row-forwards) are means per instance. Samplers that draw nothing give the same
-for every seed and were decoded once. Tokens/s were taken on a shared machine: compare them within a table only. The
-rows of one K take equally many steps, not equally many forwards: read *solved* together with NFE.
+result for every seed and were decoded once. Tokens/s were measured on a shared machine: compare them within a table
+only. At one K all samplers take the same number of steps, but not of forwards: read *solved* together with NFE.
 
-A Sudoku is held out as a masked puzzle: its solution, one of 288 grids, is known to the model under other masks. A
-Countdown is held out by its numbers and target. A one-way product starts from nothing, so there is no puzzle to hold
+A held-out Sudoku is a puzzle that the model was not trained on with these masks; its solution, one of 288 grids, was
+trained on with other masks. A held-out Countdown has numbers and a target that were not trained on together. A one-way
+product has the same prompt each time, so no puzzle can be held
 out; given both factors, greedy decoding gets {product:.1f} % of the 64 products right.
 """
 
 TASKS = {
     "sudoku4": """## Sudoku 4×4
 
-4 to 10 givens, solved greedily (temperature 0). Solved: the rules hold and the givens are kept.
+4 to 10 cells are given; temperature 0. Solved: the rules hold and the given cells are kept.
 """,
     "countdown": """## Countdown
 
-Three numbers and a target are given; two equations of + and − are filled in greedily. Solved: the equations are right,
-each number is used once, the target is reached.
+Three numbers and a target are given, and two equations of + and − are filled in at temperature 0. Solved: the equations
+are right, each number is used once, the target is reached.
 """,
     "one_way": """## One-way products
 
-Nothing is given but `*` and `=`: the model writes two factors from 2 to 9 and their product in seven bits, tokens drawn
-at temperature 1. Solved: the product is right. *Factors first*: the share of rows whose factors were written, on
-average, before the product's bits.
+Only `*` and `=` are given. The model writes two factors from 2 to 9 and their product in seven bits; tokens are drawn
+at temperature 1. Solved: the product is right. *Factors first* is the share of rows in which the factors were written
+before the product's bits, on average.
 """,
 }
 
 VARIANTS_ABOUT = """## Variants of the objective
 
-Solved % on {trial_count} other prompts (held-out ones; for Countdown, all of whose held-out prompts are judged, trained
-ones), one seed: how the second `info_gain` row of the tables was chosen (the best mean of those that are not the
-paper's). All with N = 8, τ_pos = 0.1, scope block, and γ = 0.8 unless *no bypass*. K-scaled and total have the matched
-reference; surprisal is the cost of the tokens written.
+Solved % on {trial_count} other prompts, with one seed. They are held-out prompts, except for Countdown, whose held-out
+prompts are all in the tables above; there they are trained ones. The second `info_gain` row of the tables above is the
+variant, apart from the paper's, with the best mean here. All have N = 8, τ_pos = 0.1, scope block, and γ = 0.8 unless
+*no bypass*. K-scaled and total have the matched reference; surprisal is the cost of the tokens written.
 """
 
 
