@@ -79,14 +79,15 @@ LOST = """## What was tried, and what came of it
 * **Cost in surprisal** instead of entropy helps much on one-way products, where tokens are drawn, and on the exact
   model.
 * **Spacing 2** is the largest single improvement on the exact model for K > 1. It costs nothing, and also improves
-  greedy decoding and best of N. On the puzzles it changes little; on one-way products at K = 4 it makes best of N worse.
+  greedy decoding and best of N. On the puzzles it changes little; on one-way products at K = 4 it makes best of N
+  worse.
 * **More varied alternatives** (tau 0.4 instead of 0.1) help on Sudoku and Countdown at K = 4, and make one-way products
   worse. On the exact model they help the summed gain in surprisal at K = 1 and 2.
 * **Uncertainty in surprisal** together with spacing helps much on the exact model. Without spacing it helps only at
   K = 1, and is worse at K = 4. On one-way products at K = 2 it is much worse. The pure likelihood is worse than the
   matched reference, which counts the cost twice.
-* **Adaptive N** (`gap=0.1`) saves 2 to 12 % of the rows, and costs up to ten points on Countdown: the steps in which the
-  model is uncertain are not those with close scores.
+* **Adaptive N** (`gap=0.1`) saves 2 to 12 % of the rows, and costs up to ten points on Countdown: the steps in which
+  the model is uncertain are not those with close scores.
 * **Few positions** (`positions=4`) are as good on Sudoku and one-way products, and worse on Countdown at K = 4 and on
   the exact model. They are for large vocabularies only.
 * **Margin instead of confidence** to propose alternatives is better on the exact model, and worse on every puzzle.
