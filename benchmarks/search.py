@@ -112,8 +112,8 @@ error over prompts; there is one seed. H̃ is the cumulative uncertainty, nats. 
 of steps, but not of forwards. "K = –" marks samplers that decide themselves how many tokens a step fills.
 
 The samplers are the presets, with the changes that the labels name. All except `confidence`, `threshold` and `lopa`
-draw positions at τ = 0.1 or from a pool. No parameter of a search was tuned. The K-scaled Info-Gain is the variant that was
-chosen on the [puzzles](puzzles.md) page, with other prompts.
+draw positions at τ = 0.1 or from a pool. No parameter of a search was tuned. The K-scaled Info-Gain is the variant that
+was chosen on the [puzzles](puzzles.md) page, with other prompts.
 """
 
 

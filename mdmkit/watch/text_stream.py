@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from mdmkit.stage.actions import Actions
     from mdmkit.stage.step import Step
 
-# What a tokenizer shows for a character of which the last bytes are still to come.
+# What a tokenizer shows for a character whose last bytes are not there yet.
 UNFINISHED = "\ufffd"
 
 Sink = Callable[[int, str, bool], Any]
 
 
 class TextStream(Observer):
-    """Hand on what is final of each row: the text of the tokens that are committed with nothing open before them.
+    """Pass on the final text of each row: the text of tokens that are committed with nothing open before them.
 
-    Under a commit that takes tokens back, a block's text is final once its row has left the block.
+    If the commit rewrites, a block's text is final when its row has left the block.
 
     Args:
-        sink: gets the row's index among the prompts, the piece of text that is new, and whether it is the row's last
-            (which may be empty). None prints to standard error: one row as it grows, several by whole lines, each
-            after its row's index.
+        sink: a function of three arguments: the row's index among the prompts, the new piece of text, and True for the
+            row's last piece (which may be empty). None prints to standard error: one row as it grows; of several rows,
+            whole lines, each after the index of its row.
     """
 
     terminal = True
