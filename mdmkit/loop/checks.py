@@ -30,12 +30,15 @@ PROMISES: tuple[tuple[str | None, str], ...] = (
     ("commit", "left something else than the action as written: a commit that does so needs `rewrites = True`"),
     ("commit", "wrote the mask's id as a token: to open a position again it calls canvas.reopened(place)"),
     ("search", "moved a particle to one of another row, or to an alternative that is not live"),
+    ("constraint", "left a row no alternative that fills a position, though the row has open ones"),
+    ("constraint", "filled a position that is not open"),
+    ("search", "filled a position that is not open"),
     ("commit", "still leaves positions open after more steps than any plan takes"),
 )
 # Steps that a block may take per column, in addition to its plan. A commit that reopens positions needs more than one;
 # a commit that never stops would go on forever.
 STEPS_PER_COLUMN = 20
-MODEL_ODD, LOOKAHEAD_ODD, ENDLESS = 1 << 0, 1 << 4, 1 << (len(PROMISES) - 1)
+MODEL_ODD, LOOKAHEAD_ODD, SEARCH_STRAYS, ENDLESS = 1 << 0, 1 << 4, 1 << 8, 1 << (len(PROMISES) - 1)
 
 
 def is_endless(steps: int, block: Block) -> bool:
@@ -64,13 +67,26 @@ def packed(flags: list[Tensor | None]) -> Tensor:
 
 def of_proposal(step: Step, scores: Tensor, actions: Actions) -> list[Tensor | None]:
     """Check the promises of model, score and select."""
-    open_ = step.open
+    odd = ((step.belief.entropy + scores).isnan() & step.open).any(1)
+    return [odd & (step.belief.entropy.isnan() & step.open).any(1), odd, *_filled(step, actions)]
+
+
+def of_settled(step: Step, actions: Actions) -> Tensor:
+    """Check the promises of a constraint's `settle`, packed."""
+    return packed([*[None] * 9, *_filled(step, actions)])
+
+
+def of_pruned(step: Step, actions: Actions) -> Tensor:
+    """Check the promises of a search's `prune`, packed. It may leave a particle nothing to do."""
+    return packed([*[None] * 11, _filled(step, actions)[1]])
+
+
+def _filled(step: Step, actions: Actions) -> tuple[Tensor, Tensor]:
+    """Flag rows that fill nothing though something is open, and rows that fill a position that is not open."""
     place = actions.place & actions.live[..., None]
-    fills = place & open_[:, None]
-    stuck = open_.any(1) & ~fills.flatten(1).any(1)
-    outside = (place & ~open_[:, None]).flatten(1).any(1)
-    odd = ((step.belief.entropy + scores).isnan() & open_).any(1)
-    return [odd & (step.belief.entropy.isnan() & open_).any(1), odd, stuck, outside]
+    fills = place & step.open[:, None]
+    stuck = step.open.any(1) & ~fills.flatten(1).any(1)
+    return stuck, (place & ~step.open[:, None]).flatten(1).any(1)
 
 
 def of_commit(sampler: Sampler, step: Step, actions: Actions, choice: Tensor, after: Canvas) -> list[Tensor | None]:
@@ -97,6 +113,8 @@ def broken(sampler: Sampler, code: int, tick: int, row: int) -> RowError:
     """Make the error of the first broken promise; it names the part, its plugin, the row and the step."""
     bit = next(bit for bit in range(len(PROMISES)) if code >> bit & 1)
     kind, reason = PROMISES[bit]
+    if 1 << bit == MODEL_ODD and sampler.constraint is not None:
+        reason = f"the model's logits, or what {named(sampler, 'constraint')} made of them, are not numbers (NaN)"
     return RowError(reason if kind is None else f"{named(sampler, kind)} {reason}", tick, row)
 
 
@@ -138,7 +156,7 @@ def check_shape(sampler: Sampler, kind: str, result: Any, shape: torch.Size) -> 
         )
 
 
-def check_actions(sampler: Sampler, actions: Any, step: Step) -> None:
+def check_actions(sampler: Sampler, actions: Any, step: Step, kind: str = "select") -> None:
     """Refuse actions of wrong shapes or types, or with more alternatives than the select declares."""
     most = trait("select", sampler.select, "alternatives")
     b, w = step.open.shape
@@ -149,14 +167,14 @@ def check_actions(sampler: Sampler, actions: Any, step: Step) -> None:
         if not isinstance(x, Tensor) or x.dtype != dtype or x.shape != ((b, n, w) if dims == 3 else (b, n)):
             shape = f"[{b}, N, {w}]" if dims == 3 else f"[{b}, N]"
             raise MdmkitError(
-                f"{named(sampler, 'select')} returned {_got(x)} as {name}; it must return mdmkit.Actions, with {name} "
+                f"{named(sampler, kind)} returned {_got(x)} as {name}; it must return mdmkit.Actions, with {name} "
                 f"{str(dtype).removeprefix('torch.')} {shape}."
             )
     n = actions.live.shape[1]
     if n > most:
         raise MdmkitError(
-            f"{named(sampler, 'select')} proposed {n} alternatives, and its trait `alternatives` is {most}: it is how "
-            "many it proposes at most."
+            f"{named(sampler, kind)} proposed {n} alternatives, and the trait `alternatives` of the select is {most}: "
+            "there may be no more than that."
         )
 
 

@@ -79,7 +79,7 @@ def _move(
     parents, moved = torch.where(busy, parents, rows), torch.where(busy, moved, choice)
     strange = (parents // p != rows // p) | (parents < 0)
     parents = torch.where(strange, rows, parents)
-    seen.code = seen.code[parents] | (strange.long() << 8)
+    seen.code = seen.code[parents] | strange.long() * checks.SEARCH_STRAYS
     if seen.several is not None:
         seen.several = seen.several[parents]
     state.follow(parents, view.kept)

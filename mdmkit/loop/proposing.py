@@ -46,9 +46,13 @@ def propose(state: State, step: Step) -> Proposal:
     if sampler.constraint is not None:
         with Guarded(sampler, "constraint", tick):
             actions = sampler.constraint.settle(step, actions)
-        checks.check_actions(sampler, actions, step)
+        checks.check_actions(sampler, actions, step, "constraint")
+        code = code | checks.of_settled(step, actions)
     prune = getattr(sampler.search, "prune", None)
     if prune is not None:
         with Guarded(sampler, "search", tick):
-            actions = prune(step, actions)
+            pruned = prune(step, actions)
+        if pruned is not actions:
+            checks.check_actions(sampler, pruned, step, "search")
+            actions, code = pruned, code | checks.of_pruned(step, pruned)
     return Proposal(actions, code)

@@ -15,6 +15,7 @@ from mdmkit.canvas.canvas import Canvas, joined
 from mdmkit.canvas.trace import Trace, stacked
 from mdmkit.canvas.window import Window
 from mdmkit.loop.beliefs import Beliefs
+from mdmkit.loop.checks import Guarded, check_shape
 from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
 from mdmkit.loop.place import RUNNING, Place, free_slots
@@ -61,7 +62,8 @@ class State:
         self.extras = sorted({name for part in sampler.stages().values() for name in getattr(part, "reads", ())})
         extras = [name for name in self.extras if name not in ("written", *SHADOWS)]
         shadow = next((name for name in self.extras if name in SHADOWS), None)
-        beliefs = Beliefs(backbone, sampler.draw, sampler.guidance, sampler.constraint)
+        shape = None if sampler.constraint is None else self._shape
+        beliefs = Beliefs(backbone, sampler.draw, sampler.guidance, shape)
         self.runner = Runner(beliefs, self.cache, slots * self.particles, extras, shadow)
         self.rewrites = trait("commit", sampler.commit, "rewrites")
         self.lingers = trait("commit", sampler.commit, "lingers")
@@ -197,6 +199,15 @@ class State:
             return None
         values = hidden.shadow[:, : where.width]
         return partial(self.runner.beliefs, values, hidden.held, states, where.columns)
+
+    def _shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
+        """Let the constraint change logits [m, S, V]."""
+        constraint = self.sampler.constraint
+        assert constraint is not None
+        with Guarded(self.sampler, "constraint", self.latest):
+            shaped = constraint.shape(logits, states, columns)
+        check_shape(self.sampler, "constraint", shaped, logits.shape)
+        return shaped
 
     @property
     def _cursor(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
