@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from mdmkit.cli import main
+from mdmkit.decoding.units import units
 from mdmkit.installed import registry
 
 PLUGIN = '''
@@ -35,13 +36,22 @@ class Counter(Observer):
         print("wrote", int(actions.take(choice)[0].sum()), file=sys.stderr)
 
 
+class Telling(ToyBackbone):
+    """Says on standard error which prompts it encodes."""
+
+    def encode(self, prompts, plan):
+        print(*(f"encode {prompt.index}" for prompt in prompts), sep="\\n", file=sys.stderr)
+        return super().encode(prompts, plan)
+
+
 class Mute(ToyBackbone):
     samples = ()
 
 
 @hookimpl
 def mdmkit_backbone():
-    return [Component("toy", ToyBackbone), Component("interrupted", Interrupted), Component("mute", Mute)]
+    return [Component("toy", ToyBackbone), Component("interrupted", Interrupted), Component("mute", Mute),
+            Component("telling", Telling)]
 
 
 @hookimpl
@@ -171,6 +181,25 @@ def test_output_holds_one_row_per_line_in_order_and_prompts_mix(decode, tmp_path
     assert [row["index"] for row in rows] == [0, 1, 2, 3, 4]
     assert [len(row["tokens"]) for row in rows] == [8, 8, 8, 3, 3]
     assert rows[3]["seed"] == 9 and rows[4]["stopped"] == "filled"
+
+
+def test_each_prompt_is_encoded_once_and_grouped_once(decode, tmp_path, monkeypatch):
+    grouped = []
+
+    def counted(prompts, *rest):
+        grouped.append(len(prompts))
+        return units(prompts, *rest)
+
+    monkeypatch.setattr("mdmkit.decoding.units.units", counted)
+    monkeypatch.setattr("mdmkit.decoding.run.units", counted)
+    file, out = tmp_path / "p.jsonl", tmp_path / "out.jsonl"
+    file.write_text("".join(json.dumps("abcdefghij"[: 1 + i % 7]) + "\n" for i in range(30)))
+    result = decode("--model", "telling:toy:0", "--prompts", file, "--output", out, "--batch", 2, "--seed", 1)
+    assert result.exit_code == 0, result.output
+    assert len(out.read_text().splitlines()) == 30
+    encoded = [int(line.split()[1]) for line in result.stderr.splitlines() if line.startswith("encode")]
+    assert encoded == list(range(30))
+    assert grouped == [30]
 
 
 def test_trace_holds_order_confidence_entropy_and_choices(decode, tmp_path):

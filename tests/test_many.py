@@ -13,6 +13,7 @@ import mdmkit
 from mdmkit import Observer, TextStream
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
+from mdmkit.decoding.encodings import Encodings
 from mdmkit.decoding.prompts import read_prompts
 from mdmkit.decoding.run import decode_batches
 from mdmkit.decoding.units import UNIT, WINDOW, InOrder, units
@@ -204,6 +205,66 @@ def test_no_row_outlives_its_window():
     for _ in mdmkit.stream(sampler(), ToyBackbone(), prompts, batch=2, observers=[living]):
         pass
     assert 1 <= living.most <= 2 * WINDOW
+
+
+# -- each prompt is encoded once -------------------------------------------------------------------------------------
+
+
+class Counting(ToyBackbone):
+    """Notes which prompts it encodes; `conditioned` gives each a conditioning too."""
+
+    conditioned = False
+
+    def __init__(self):
+        super().__init__()
+        self.encoded = []
+
+    def encode(self, prompts, plan):
+        canvas, _ = super().encode(prompts, plan)
+        self.encoded += [prompt.index for prompt in prompts]
+        return canvas, (canvas.lengths[:, None],) if self.conditioned else None
+
+    def select(self, conditioning, rows):
+        return None if conditioning is None else (conditioning[0][rows],)
+
+
+@pytest.mark.parametrize("batch", [1, 2, None])
+def test_each_prompt_is_encoded_once(batch):
+    backbone = Counting()
+    mdmkit.decode(sampler(), backbone, mixed(40), batch=batch)
+    assert sorted(backbone.encoded) == list(range(40))
+    if batch:
+        backbone.encoded = []
+        assert len(list(mdmkit.stream(sampler(), backbone, mixed(40), batch=batch))) == 40
+        assert sorted(backbone.encoded) == list(range(40))
+
+
+def test_what_was_encoded_is_let_go_with_its_unit():
+    encodings, prompts = Encodings(Counting(), sampler().plan), read_prompts(mixed(40), 0)
+    for prompt in prompts:
+        encodings.size(prompt)
+    left = []
+    for _ in decode_batches(sampler(), encodings.backbone, prompts, batch=2, encodings=encodings):
+        left.append((len(encodings._kept), len(encodings._sizes)))
+    assert left == [(number, number) for number in (32, 24, 16, 8, 0)]
+    assert sorted(encodings.backbone.encoded) == list(range(40))
+
+
+def test_of_prompts_with_a_conditioning_a_bounded_number_is_kept(monkeypatch):
+    monkeypatch.setattr("mdmkit.decoding.encodings.CONDITIONED", 5)
+    backbone = Counting()
+    backbone.conditioned = True
+    encodings, prompts = Encodings(backbone, sampler().plan), read_prompts(mixed(16), 0)
+    for prompt in prompts:
+        encodings.size(prompt)
+    assert backbone.encoded == list(range(16)) and len(encodings._kept) == 5
+    rows = [
+        row for rows, _ in decode_batches(sampler(), backbone, prompts, batch=2, encodings=encodings) for row in rows
+    ]
+    again = backbone.encoded[16:]
+    assert len(again) == 11 and not {*again} & {*range(5)}  # only those whose encoding was not kept
+    plain = {row.index: row.json() for row in mdmkit.decode(sampler(), ToyBackbone(), mixed(16), batch=2).rows}
+    assert {row.index: row.json() for row in rows} == plain
 
 
 # -- a row that fails ------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from mdmkit.installed import registry
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.canvas.row import Row
+    from mdmkit.decoding.encodings import Encodings
     from mdmkit.loop.observe import Observer
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
@@ -70,9 +71,9 @@ class Conversation:
         from mdmkit.decoding.run import decode_batches
 
         prompt = self._prompt((*self.messages, ("user", text)))
-        self._check(prompt)
+        encodings = self._check(prompt)
         self.asked += 1
-        done = decode_batches(self.sampler, self.backbone, [prompt], observers=observers)
+        done = decode_batches(self.sampler, self.backbone, [prompt], observers=observers, encodings=encodings)
         (row,) = [row for rows, _ in done for row in rows]
         self.messages = (*(prompt.messages or ()), ("assistant", str(row.text)))
         return row
@@ -102,10 +103,13 @@ class Conversation:
         """Encode next to nothing, so that a model without a template is found before anything is typed."""
         self.backbone.encode([self._prompt((("user", ""),), system=system, length=1)], self.sampler.plan)
 
-    def _check(self, prompt: Prompt) -> None:
+    def _check(self, prompt: Prompt) -> Encodings:
         """Encode a prompt; where only the turns before it make it too long, say how to forget them."""
+        from mdmkit.decoding.encodings import Encodings
+
+        encodings = Encodings(self.backbone, self.sampler.plan)
         try:
-            self.backbone.encode([prompt], self.sampler.plan)
+            encodings.of(prompt)
         except MdmkitError as error:
             alone = self._prompt((prompt.messages or ())[-1:])
             try:
@@ -115,6 +119,7 @@ class Conversation:
             raise MdmkitError(
                 f"{error} Without the turns before it, it fits: /clear forgets them all, /undo the last one."
             ) from error
+        return encodings
 
     # -- commands ----------------------------------------------------------------------------------------------------
 

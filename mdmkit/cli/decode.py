@@ -164,7 +164,7 @@ def decode(
     limit_threads(backbone)
     if not prompts:
         prompts = defaults(_samples(backbone, model, sampler.seed))
-    sizes = check_prompts(backbone, prompts, sampler.plan, lines)
+    encodings = check_prompts(backbone, prompts, sampler.plan, lines)
     filing = pictures = None
     if backbone.files is not None:
         filing = Filing(backbone.files, output, grid, len(prompts), resume, overwrite)
@@ -200,7 +200,9 @@ def decode(
     if as_json and output is not None:
         results.rows += rows_of(output, kept.rows) if kept.rows else ()
     slots = Slots(kept.slots, lambda now: _note(rows_file, run_of, kept, now))
-    calls, seconds = run(sampler, backbone, prompts, sizes, lines, batch, results, kept.done, live, listening, slots)
+    calls, seconds = run(
+        sampler, backbone, prompts, encodings, lines, batch, results, kept.done, live, listening, slots
+    )
 
     for part in (filing, pictures):
         if part is not None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mdmkit.canvas.prompt import Prompt
+    from mdmkit.decoding.encodings import Encodings
     from mdmkit.model.backbone import Backbone
     from mdmkit.settings.plan import Plan
 
@@ -40,24 +41,22 @@ def gather(
     return prompts, lines
 
 
-class Size(NamedTuple):
-    """How long a prompt is, in tokens: all of its row, and the masks in it."""
+def check_prompts(backbone: Backbone, prompts: Iterable[Prompt], plan: Plan, lines: dict[int, str]) -> Encodings:
+    """Encode every prompt, so that a bad one is found, and named by its line, before the first is decoded.
 
-    length: int
-    masks: int
+    Returns:
+        What `decode_batches` takes, so that no prompt is encoded twice.
+    """
+    from mdmkit.decoding.encodings import Encodings
 
-
-def check_prompts(backbone: Backbone, prompts: Sequence[Prompt], plan: Plan, lines: dict[int, str]) -> list[Size]:
-    """Encode every prompt once, so that a bad one is found, and named by its line, before the first is decoded."""
-    sizes = []
+    encodings = Encodings(backbone, plan)
     for prompt in prompts:
         try:
-            canvas, _ = backbone.encode([prompt], plan)
+            encodings.size(prompt)
         except MdmkitError as error:
             where = lines.get(prompt.index)
             raise MdmkitError(f"{where}: {error}" if where else str(error)) from error
-        sizes.append(Size(canvas.tokens.shape[1], int(canvas.open.sum())))
-    return sizes
+    return encodings
 
 
 def _numbers(text: str) -> list[int]:

@@ -15,8 +15,8 @@ from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
-    from mdmkit.cli.requests import Size
     from mdmkit.cli.results import Results
+    from mdmkit.decoding.encodings import Encodings
     from mdmkit.loop.observe import Observer
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
@@ -29,7 +29,7 @@ def run(
     sampler: Sampler,
     backbone: Backbone,
     prompts: list[Prompt],
-    sizes: list[Size],
+    encodings: Encodings,
     lines: dict[int, str],
     batch: int,
     results: Results,
@@ -43,29 +43,27 @@ def run(
     What is finished is in the files whatever happens: rows that wait for others are written before an error is raised.
 
     Args:
-        sizes: of each prompt.
+        encodings: of every prompt.
         lines: where a prompt came from, for messages.
         done: indices of the prompts whose rows the results have already.
         slots: from which unit on fewer rows than `batch` are decoded at once; written to when memory was too small.
     """
-    from mdmkit.decoding.run import decode_batches
+    from mdmkit.decoding.run import decode_units
     from mdmkit.decoding.units import units
     from mdmkit.errors import RowError
 
-    def length(prompt: Prompt) -> int:
-        return sizes[prompt.index].length
-
     calls, began = 0, time.perf_counter()
-    coming = [prompt.index for chunk in units(prompts, batch, length, done) for prompt in chunk]
+    grouped = list(units(prompts, batch, lambda prompt: encodings.size(prompt).length, done))
+    coming = [prompt for unit in grouped for prompt in unit]
     try:
-        with watching(live, len(coming), sum(sizes[index].masks for index in coming)) as views:
-            for rows, used in decode_batches(
+        with watching(live, len(coming), sum(encodings.size(prompt).masks for prompt in coming)) as views:
+            for rows, used in decode_units(
                 sampler,
                 backbone,
-                prompts,
-                batch=batch,
+                grouped,
+                encodings,
+                batch,
                 observers=[*views, *listening],
-                length=length,
                 done=done,
                 tell=lambda said: print(said, file=sys.stderr),
                 slots=slots,

@@ -12,11 +12,12 @@ import torch
 
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
+from mdmkit.decoding.encodings import Encodings
 from mdmkit.decoding.fitting import Fitting, does_not_fit
 from mdmkit.decoding.prompts import PromptLike, each_prompt, read_prompts
 from mdmkit.decoding.units import InOrder, units
 from mdmkit.errors import MdmkitError
-from mdmkit.loop.engine import Encoded, Engine
+from mdmkit.loop.engine import Engine
 from mdmkit.loop.observe import Observer, Watchers
 from mdmkit.loop.sampler import Sampler
 from mdmkit.model.backbone import Backbone, unwrapped
@@ -140,6 +141,7 @@ def decode_batches(
     done: Container[int] = frozenset(),
     tell: Callable[[str], None] = warnings.warn,
     slots: MutableMapping[int, int] | None = None,
+    encodings: Encodings | None = None,
 ) -> Iterator[tuple[list[Row], int]]:
     """Decode unit by unit; yield each unit's rows, in any order, and its number of model calls.
 
@@ -154,34 +156,48 @@ def decode_batches(
         tell: gets the sentence that says that the number of slots was halved.
         slots: index of a unit's first prompt -> the number of slots from this unit on, if it is not `batch`. It is
             read, and changed when memory is too small.
+        encodings: what `check_prompts` returned, so that no prompt is encoded twice; a unit's are deleted when it ends.
 
     Raises:
         RowError: a row cannot be decoded further; it names the prompt. The other rows of its unit are yielded first.
         MdmkitError: any other error; or the GPU's memory is too small for half a batch.
     """
     _check(sampler, backbone, batch)
+    known = encodings if encodings is not None else Encodings(backbone, sampler.plan)
+    if batch is None:
+        prompts = list(prompts)
+        batch = max(1, len(prompts))
+    grouped = units(prompts, batch, length or (lambda prompt: known.size(prompt).length), done)
+    return decode_units(
+        sampler, backbone, grouped, known, batch, observers=observers, done=done, tell=tell, slots=slots
+    )
+
+
+def decode_units(
+    sampler: Sampler,
+    backbone: Backbone,
+    grouped: Iterable[list[Prompt]],
+    encodings: Encodings,
+    batch: int,
+    *,
+    observers: Iterable[Observer] = (),
+    done: Container[int] = frozenset(),
+    tell: Callable[[str], None] = warnings.warn,
+    slots: MutableMapping[int, int] | None = None,
+) -> Iterator[tuple[list[Row], int]]:
+    """Decode units that `mdmkit.decoding.units.units` has made; otherwise like `decode_batches`."""
     watchers, admitted = Watchers(observers), 0
     watchers.start(sampler, backbone)
-    known: dict[int, Encoded] = {}
-
-    def encoded(prompt: Prompt) -> Encoded:
-        canvas, conditioning = backbone.encode([prompt], sampler.plan)
-        return Encoded(prompt, canvas.to("cpu"), conditioning)
-
-    def measure(prompt: Prompt) -> int:
-        if length is not None:
-            return length(prompt)
-        known[prompt.index] = encoded(prompt)
-        return known[prompt.index].columns
 
     def refuse(part: list[Prompt], at_once: int, halved: bool) -> MdmkitError:
-        return does_not_fit(sampler, backbone, at_once, max(encoded(prompt).columns for prompt in part), halved)
+        columns = max(encodings.size(prompt).length for prompt in part)
+        return does_not_fit(sampler, backbone, at_once, columns, halved)
 
     def attempt(part: list[Prompt], at_once: int) -> tuple[list[Row], list[MdmkitError], int]:
         nonlocal admitted
         engine = Engine(sampler, backbone, at_once, observers=watchers, first=admitted)
         admitted += len(part)
-        ready = [known.get(prompt.index) or encoded(prompt) for prompt in part]
+        ready = [encodings.of(prompt) for prompt in part]
         for one in sorted(ready, key=lambda one: -one.columns):  # stable: at equal length the earlier one first
             engine.admit(one)
         try:
@@ -192,14 +208,10 @@ def decode_batches(
         rows = [each.row for each in ended if each.row is not None]
         return rows, [each.error for each in ended if each.error is not None], engine.calls
 
-    if batch is None:
-        prompts = list(prompts)
-        batch = max(1, len(prompts))
     fitting = Fitting(batch, tell, refuse, slots)
-    for unit in units(prompts, batch, measure, done):
+    for unit in grouped:
         rows, errors, calls = fitting.run(unit, attempt)
-        for prompt in unit:
-            known.pop(prompt.index, None)
+        encodings.forget(unit)
         yield [row for row in rows if row.index not in done], calls
         if errors:
             raise errors[0]

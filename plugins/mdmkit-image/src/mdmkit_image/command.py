@@ -88,21 +88,23 @@ def geneval(
     if getattr(backbone.files, "suffix", None) != ".png":
         raise MdmkitError(f"GenEval judges images, and {model} draws none. Name a model that does, such as zoo:digits.")
     limit_threads(backbone)
-    places = dict(enumerate(folders.metadata.places))
-    sizes = check_prompts(backbone, read_prompts(folders.metadata.prompts, sampler.seed), sampler.plan, places)
+    prompts = read_prompts(folders.requests(sampler.seed), sampler.seed)
+    places = {number * samples: place for number, place in enumerate(folders.metadata.places)}
+    encodings = check_prompts(backbone, prompts[::samples], sampler.plan, places)
     settings = {"model-option": given, "device": backbone.device.type, "dtype": dtype}
     folders.open({"mdmkit": mdmkit.__version__, "model": model, "sampler": sampler.config} | settings)
-    kept, drawn = _draw(sampler, backbone, folders, sizes, batch)
+    kept, drawn = _draw(sampler, backbone, folders, prompts, encodings, batch)
     before = f"; {kept} were there before" if kept else ""
     click.echo(f"{drawn} images of {len(folders.metadata.lines)} prompts drawn{before}. All are in {output}.")
 
 
-def _draw(sampler: Any, backbone: Any, folders: Any, sizes: list[Any], batch: int) -> tuple[int, int]:
+def _draw(sampler: Any, backbone: Any, folders: Any, prompts: list[Any], encodings: Any, batch: int) -> tuple[int, int]:
     """Draw what is missing; the numbers of images kept and drawn."""
-    from mdmkit import read_prompts
     from mdmkit.cli.commands import decode_batches, watching
 
-    prompts, done, drawn = read_prompts(folders.requests(sampler.seed), sampler.seed), folders.done(), 0
+    done, drawn = folders.done(), 0
+    # A text is as long with every seed, and only its first sample has been encoded.
+    sizes = [encodings.size(prompt) for prompt in prompts[:: folders.samples]]
     coming = [sizes[row // folders.samples].masks for row in range(len(prompts)) if row not in done]
     try:
         with watching(False, len(coming), sum(coming)) as views:
@@ -114,6 +116,7 @@ def _draw(sampler: Any, backbone: Any, folders: Any, sizes: list[Any], batch: in
                 observers=views,
                 length=lambda prompt: sizes[prompt.index // folders.samples].length,
                 done=done,
+                encodings=encodings,
                 tell=lambda said: print(said, file=sys.stderr),
             ):
                 for row in rows:

@@ -76,9 +76,18 @@ def run_cell(
     if len(done) == len(prompts):
         return
     where = {i: f"task {asked.name!r}, prompt {i % count}, seed {seeds[i // count]}" for i in range(len(prompts))}
-    lengths = [size.length for size in check_prompts(backbone, prompts[:count], sampler.plan, where)]
+    # A prompt is as long with every seed: the first seed's rows are checked, and their encodings used.
+    encodings = check_prompts(backbone, prompts[:count], sampler.plan, where)
+    lengths = [encodings.size(prompt).length for prompt in prompts[:count]]
     batches = decode_batches(
-        sampler, backbone, prompts, batch=batch, done=done, tell=say, length=lambda p: lengths[p.index % count]
+        sampler,
+        backbone,
+        prompts,
+        batch=batch,
+        done=done,
+        tell=say,
+        length=lambda p: lengths[p.index % count],
+        encodings=encodings,
     )
     peak = Peak(backbone.device)
     while True:

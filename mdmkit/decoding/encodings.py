@@ -1,0 +1,75 @@
+"""Each prompt is encoded once: what came of it is kept until its unit has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from mdmkit.loop.engine import Encoded
+
+if TYPE_CHECKING:
+    from mdmkit.canvas.prompt import Prompt
+    from mdmkit.model.backbone import Backbone
+    from mdmkit.settings.plan import Plan
+
+# A conditioning may be on the model's device, as text embeddings of an image model are. That of thousands of prompts
+# would fill it, so no more than this number are kept; of a further prompt only the size is, and its unit encodes it
+# again.
+CONDITIONED = 256
+
+
+class Size(NamedTuple):
+    """How long a prompt is, in tokens: all of its row, and the masks in it."""
+
+    length: int
+    masks: int
+
+
+class Encodings:
+    """Encodes prompts, by their index, and keeps what came of each; canvases lie on the host.
+
+    Args:
+        keep: False keeps sizes only: the rows are decoded elsewhere.
+    """
+
+    def __init__(self, backbone: Backbone, plan: Plan, keep: bool = True):
+        self.backbone, self.plan, self.keep = backbone, plan, keep
+        self._kept: dict[int, Encoded] = {}
+        self._sizes: dict[int, Size] = {}
+        self._conditioned: set[int] = set()  # those kept that have a conditioning
+
+    def of(self, prompt: Prompt) -> Encoded:
+        """Return the prompt as the model has it.
+
+        Raises:
+            MdmkitError: it cannot be encoded.
+        """
+        known = self._kept.get(prompt.index)
+        return known if known is not None else self._encode(prompt)
+
+    def size(self, prompt: Prompt) -> Size:
+        """Return the prompt's size; it is encoded where that is not known.
+
+        Raises:
+            MdmkitError: it cannot be encoded.
+        """
+        if prompt.index not in self._sizes:
+            self._encode(prompt)
+        return self._sizes[prompt.index]
+
+    def forget(self, prompts: Iterable[Prompt]) -> None:
+        """Let go of prompts whose rows are there."""
+        for prompt in prompts:
+            self._kept.pop(prompt.index, None)
+            self._sizes.pop(prompt.index, None)
+            self._conditioned.discard(prompt.index)
+
+    def _encode(self, prompt: Prompt) -> Encoded:
+        canvas, conditioning = self.backbone.encode([prompt], self.plan)
+        encoded = Encoded(prompt, canvas.to("cpu"), conditioning)
+        self._sizes[prompt.index] = Size(encoded.columns, int(canvas.open.sum()))
+        if self.keep and (conditioning is None or len(self._conditioned) < CONDITIONED):
+            self._kept[prompt.index] = encoded
+            if conditioning is not None:
+                self._conditioned.add(prompt.index)
+        return encoded
