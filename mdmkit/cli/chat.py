@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit.cli.decode import DEFAULT_SAMPLER
-from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
+from mdmkit.cli.options import chat_option, composing, loading, names_sampler
 from mdmkit.cli.run import limit_threads
 from mdmkit.errors import MdmkitError
 
@@ -27,7 +27,7 @@ PROMPT = "> "
 
 
 @click.command()
-@click.option("--model", required=True, help="A directory, a hub id, zoo:NAME, or BACKBONE:any of these.")
+@loading()
 @click.option(
     "--sampler", "preset", help=f"Preset to answer with (default: the --config file's, else {DEFAULT_SAMPLER})."
 )
@@ -38,28 +38,7 @@ PROMPT = "> "
     type=click.IntRange(min=1),
     help="Masks of an answer, as plan.length (default: the config's, else the model's, else 128).",
 )
-@click.option(
-    "--model-option",
-    "model_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Passed to the backbone, e.g. mask_id=5.",
-)
 @click.option("--seed", type=int, help="Seed of the conversation (default: the config's, else 0).")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="Precision of the model.",
-)
 @click.option("--live/--no-live", default=None, help="Show the answer filling (default: on a terminal).")
 @composing
 def chat(
@@ -70,7 +49,7 @@ def chat(
     system: str | None,
     chat_options: dict[str, Any],
     length: int | None,
-    model_options: tuple[str, ...],
+    model_options: dict[str, Any],
     seed: int | None,
     device: str,
     dtype: str,
@@ -92,7 +71,7 @@ def chat(
     source = config if config is None or config.is_file() else config_layer(config)[1]
     recipe = Recipe(preset, source, (*overrides, *own))
     sampler = recipe.compose()
-    backbone = load(model, device=device, dtype=dtype, **pairs(model_options))
+    backbone = load(model, device=device, dtype=dtype, **model_options)
     limit_threads(backbone)
     talk(Conversation(backbone, recipe, sampler, system, chat_options), model, live)
 

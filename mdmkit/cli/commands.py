@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mdmkit.cli.live import LiveView
-    from mdmkit.cli.options import composing, names_sampler, pairs, plugin_option
+    from mdmkit.cli.options import composing, computing, loading, names_sampler, pairs, plugin_option
     from mdmkit.cli.output import RowFile, has_begun, record_of, write_json, write_text, write_whole
     from mdmkit.cli.requests import check_prompts
     from mdmkit.cli.resuming import differences, is_record, write_record
@@ -31,6 +31,7 @@ __all__ = [
     "RowFile",
     "check_prompts",
     "composing",
+    "computing",
     "config_layer",
     "decode_batches",
     "default_registry",
@@ -39,6 +40,7 @@ __all__ = [
     "has_begun",
     "is_record",
     "limit_threads",
+    "loading",
     "make_task",
     "names_sampler",
     "pairs",
@@ -60,6 +62,7 @@ _HOME = {
     "RowFile": "cli.output:RowFile",
     "check_prompts": "cli.requests:check_prompts",
     "composing": "cli.options:composing",
+    "computing": "cli.options:computing",
     "config_layer": "config.layers:config_layer",
     "decode_batches": "decoding.run:decode_batches",
     "default_registry": "installed.registry:default",
@@ -68,6 +71,7 @@ _HOME = {
     "has_begun": "cli.output:has_begun",
     "is_record": "cli.resuming:is_record",
     "limit_threads": "cli.run:limit_threads",
+    "loading": "cli.options:loading",
     "make_task": "task:make_task",
     "names_sampler": "cli.options:names_sampler",
     "pairs": "cli.options:pairs",

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdmkit.cli.filing import Filing, TracePictures
-from mdmkit.cli.options import chat_option, composing, names_sampler, pairs
-from mdmkit.cli.output import DocumentFile, can_resume, check_targets, is_stdout
+from mdmkit.cli.filing import settle
+from mdmkit.cli.options import chat_option, composing, loading, names_sampler
+from mdmkit.cli.output import check_targets
+from mdmkit.cli.record import open_record
 from mdmkit.cli.requests import check_prompts, gather
-from mdmkit.cli.results import Results, open_rows
-from mdmkit.cli.resuming import Kept, Slots, check_resume, identity, rows_of, write_record
+from mdmkit.cli.results import Results, Traces
+from mdmkit.cli.resuming import check_resume, identity
 from mdmkit.cli.run import limit_threads, run
+from mdmkit.cli.showing import show
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
+from mdmkit.version import __version__
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
-    from mdmkit.canvas.row import Row
-    from mdmkit.cli.output import RowFile
+    from mdmkit.loop.observe import Observer
+    from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
-    from mdmkit.watch.recording import Recording
 
 DEFAULT_MODEL = "zoo:puzzles"
 DEFAULT_SAMPLER = "info_gain"
@@ -35,19 +37,7 @@ DEFAULT_BATCH = 16
 @click.option(
     "--sampler", "preset", help=f"Preset to decode with (default: the --config file's, else {DEFAULT_SAMPLER})."
 )
-@click.option(
-    "--model",
-    default=DEFAULT_MODEL,
-    show_default=True,
-    help="zoo:NAME, a directory, a hub id, or BACKBONE:any of these.",
-)
-@click.option(
-    "--model-option",
-    "model_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Passed to the backbone, e.g. mask_id=5.",
-)
+@loading(DEFAULT_MODEL)
 @click.option("--prompt", "texts", multiple=True, help="A prompt; repeat for more.")
 @click.option("--prompt-ids", "ids", multiple=True, help="A prompt as token ids, e.g. '5 7 9'; repeat for more.")
 @click.option(
@@ -86,20 +76,6 @@ DEFAULT_BATCH = 16
 @click.option(
     "--batch", type=click.IntRange(min=1), default=DEFAULT_BATCH, show_default=True, help="Rows decoded together."
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="Precision of the model.",
-)
 @click.option("--live/--no-live", default=None, help="Show the canvas filling (default: on a terminal).")
 @click.option("--observer", "watchers", multiple=True, metavar="NAME", help="An installed observer to run along.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -109,7 +85,7 @@ def decode(
     config: Path | None,
     overrides: tuple[str, ...],
     model: str,
-    model_options: tuple[str, ...],
+    model_options: dict[str, Any],
     texts: tuple[str, ...],
     ids: tuple[str, ...],
     file: Path | None,
@@ -137,107 +113,64 @@ def decode(
 
     Without --prompt, --prompt-ids or --prompts, the model's own sample prompts are decoded.
     """
+    _check_files(output, trace, file, config, resume, overwrite)
+    from mdmkit.decoding.prompts import with_defaults
+    from mdmkit.model.loading import load
+
+    sampler = _sampler(preset, config, overrides, seed)
+    inputs = {"image": image, "mask": mask, "strength": strength}
+    inputs = {key: value for key, value in inputs.items() if value is not None}
+    defaults = partial(with_defaults, chat=chat, system=system, suffix=suffix, chat_options=chat_options, inputs=inputs)
+    prompts, lines = gather(texts, ids, file, sampler.seed)
+    prompts = defaults(prompts)
+    backbone = load(model, device=device, dtype=dtype, **model_options)
+    limit_threads(backbone)
+    prompts = prompts or defaults(_samples(backbone, model, sampler.seed))
+    encodings = check_prompts(backbone, prompts, sampler.plan, lines)
+    places = settle(backbone.files, model, output, trace, grid, len(prompts), resume, overwrite)
+    listening, live = _observers(watchers, live)
+    document = {"mdmkit": __version__, "model": model, "sampler": sampler.config}
+    settings = {"model-option": model_options, "device": backbone.device.type, "dtype": dtype}
+    record = open_record(places.rows, identity(document, prompts, **settings), resume, overwrite, len(prompts))
+    traces = Traces(places.trace, document, backbone) if places.trace is not None else None
+    results = Results(record, traces, collect=as_json or places.rows is None, told=places.told)
+    if as_json:
+        results.rows += record.earlier()
+    if traces is not None:
+        listening.append(traces.recording)
+    calls, seconds = run(sampler, backbone, prompts, encodings, lines, batch, results, live, listening)
+
+    places.finish()
+    record.finish()
+    if as_json:
+        nfe = {"rows": sum(row["nfe"] for row in results.rows), "calls": calls}
+        click.echo(json.dumps(document | {"rows": results.rows, "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
+    else:
+        show(results, calls, seconds)
+
+
+def _check_files(
+    output: Path | None, trace: Path | None, prompts: Path | None, config: Path | None, resume: bool, overwrite: bool
+) -> None:
+    """Refuse files that cannot be written, or that would be, before anything is loaded."""
     if resume:
         check_resume(output, trace, overwrite)
     check_targets(
         {"--output": output, "--trace": trace},
-        {"--prompts": file, "--config": config},
+        {"--prompts": prompts, "--config": config},
         overwrite,
         "--output" if resume else None,
     )
+
+
+def _sampler(preset: str | None, config: Path | None, overrides: tuple[str, ...], seed: int | None) -> Sampler:
     from mdmkit.config.compose import compose
-    from mdmkit.decoding.prompts import with_defaults
-    from mdmkit.model.loading import load
 
     if preset is None and not names_sampler(config):
         preset = DEFAULT_SAMPLER
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
-    sampler = compose(preset, config=config, overrides=overrides)
-    prompts, lines = gather(texts, ids, file, sampler.seed)
-    inputs = {"image": image, "mask": mask, "strength": strength}
-    inputs = {key: value for key, value in inputs.items() if value is not None}
-    defaults = partial(with_defaults, chat=chat, system=system, suffix=suffix, chat_options=chat_options, inputs=inputs)
-    prompts = defaults(prompts)
-    given = pairs(model_options)
-    backbone = load(model, device=device, dtype=dtype, **given)
-    limit_threads(backbone)
-    if not prompts:
-        prompts = defaults(_samples(backbone, model, sampler.seed))
-    encodings = check_prompts(backbone, prompts, sampler.plan, lines)
-    filing = pictures = None
-    if backbone.files is not None:
-        filing = Filing(backbone.files, output, grid, len(prompts), resume, overwrite)
-        output = filing.rows
-        if trace is not None and trace.suffix == backbone.files.suffix:
-            pictures, trace = TracePictures(backbone.files, trace, overwrite), None
-    elif grid:
-        raise MdmkitError(f"--grid is for models that draw images, and the rows of {model} are texts. Leave it out.")
-    found = registry.default()
-    listening = [found.load(found.find("observer", name))() for name in watchers]
-    if any(getattr(observer, "terminal", False) for observer in listening):
-        live = bool(live)
-    recording = None
-    if trace is not None:
-        from mdmkit.watch.recording import Recording
-
-        recording = Recording()
-        listening.append(recording)
-
-    document = {"mdmkit": _version(), "model": model, "sampler": sampler.config}
-    settings = {"model-option": given, "device": backbone.device.type, "dtype": dtype}
-    run_of = identity(document, prompts, **settings)
-    kept, rows_file = open_rows(output, run_of, resume, overwrite, len(prompts))
-    results = Results(
-        file=rows_file,
-        trace=DocumentFile("--trace", trace, document) if trace is not None else None,
-        traced=lambda row: _traced(row, backbone, recording),
-        collect=as_json or output is None,
-        kept=kept,
-        told=partial(_told, filing=filing, pictures=pictures),
-        held=lambda rows: _hold(rows_file, run_of, kept, rows),
-    )
-    if as_json and output is not None:
-        results.rows += rows_of(output, kept.rows) if kept.rows else ()
-    slots = Slots(kept.slots, lambda now: _note(rows_file, run_of, kept, now))
-    calls, seconds = run(
-        sampler, backbone, prompts, encodings, lines, batch, results, kept.done, live, listening, slots
-    )
-
-    for part in (filing, pictures):
-        if part is not None:
-            part.finish()
-    if output is not None and kept.waiting:  # they are in the output now
-        write_record(output, run_of, [], slots)
-    if as_json:
-        nfe = {"rows": sum(row["nfe"] for row in results.rows), "calls": calls}
-        click.echo(json.dumps(document | {"rows": results.rows, "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
-    else:
-        _show(results, calls, seconds)
-
-
-def _note(file: RowFile | None, run: dict[str, Any], kept: Kept, slots: dict[int, int]) -> None:
-    """Record that units have fewer slots, so that a run that is resumed decodes them as this one did.
-
-    Before the file has begun it is only kept in mind: the record is written, with it, when the first rows are.
-    """
-    kept.slots.update(slots)
-    if file is not None and file.begun and can_resume(file.path):
-        write_record(file.path, run, kept.waiting.values(), slots)
-
-
-def _hold(file: RowFile | None, run: dict[str, Any], kept: Kept, rows: list[dict[str, Any]]) -> None:
-    """Record the rows that wait for earlier ones: after a kill no more than the unit at work is decoded again."""
-    if file is not None and file.begun and can_resume(file.path):
-        kept.waiting.clear()
-        kept.waiting.update({row["index"]: row for row in rows})
-        write_record(file.path, run, rows, kept.slots)
-
-
-def _told(row: Row, filing: Filing | None, pictures: TracePictures | None) -> dict[str, Any]:
-    if pictures is not None:
-        pictures.keep(row)
-    return row.json() if filing is None else filing.told(row)
+    return compose(preset, config=config, overrides=overrides)
 
 
 def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
@@ -251,33 +184,10 @@ def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
     return read_prompts(backbone.samples, seed)
 
 
-def _traced(row: Row, backbone: Backbone, recording: Recording | None) -> dict[str, Any]:
-    pieces = [backbone.render(token) for token in row.trace["tokens"]]
-    steps = recording.take(row.index) if recording is not None else {}
-    return {"index": row.index, "seed": row.seed, **row.trace, "pieces": pieces, **steps}
-
-
-def _show(results: Results, calls: int, seconds: float) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    # Rows that are written to standard output stand there alone.
-    console = Console(highlight=False, soft_wrap=True, stderr=results.file is not None and is_stdout(results.file.path))
-    for row in results.rows:
-        asked = row["prompt"] if row["prompt"] is not None else " ".join(map(str, row["prompt_ids"]))
-        console.print(Text(asked, style="dim"))
-        console.print(Text(str(row.get("file") or row["text"]), style="bold"))
-        console.print(Text(f"H̃ {row['uncertainty']:.3f} nats · NFE {row['nfe']}\n", style="dim"))
-    before = f" {results.finished - results.new} rows were there before." if results.finished > results.new else ""
-    where = f" All are in {results.file.path}." if results.file is not None else ""
-    rate = results.tokens / max(seconds, 1e-9)
-    console.print(
-        f"{results.new} rows, {results.tokens} tokens in {seconds:.2f} s ({rate:.0f} tokens/s); "
-        f"NFE {results.nfe} rows in {calls} calls{'.' if before or where else ''}{before}{where}"
-    )
-
-
-def _version() -> str:
-    from mdmkit import version
-
-    return version.__version__
+def _observers(names: tuple[str, ...], live: bool | None) -> tuple[list[Observer], bool | None]:
+    """The observers of these names; and whether there is a live view, which stays away from one on the terminal."""
+    found = registry.default()
+    listening: list[Observer] = [found.load(found.find("observer", name))() for name in names]
+    if any(getattr(observer, "terminal", False) for observer in listening):
+        live = bool(live)
+    return listening, live

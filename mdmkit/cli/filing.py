@@ -1,7 +1,8 @@
-"""Rows that are files: where each goes, and the row that is written in its place."""
+"""Where rows and traces go; rows that are files, and the row that is written in the place of each."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +95,6 @@ class TracePictures:
         check_targets(beside, {}, overwrite)
 
     def keep(self, row: Row) -> None:
-        from dataclasses import replace
-
         self._rows.append(replace(row, text=None))
 
     def finish(self) -> None:
@@ -105,3 +104,59 @@ class TracePictures:
                 self.files.picture(rows, self.path)
             except OSError as error:
                 raise MdmkitError(f"--trace {self.path}: {error.strerror or error}.") from error
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of a run and its trace go.
+
+    Attributes:
+        rows: the file of JSON lines, or None.
+        trace: the trace's JSON file, or None.
+        filing: puts each row into a file of its own, where rows are no texts.
+        pictures: draws the trace instead.
+    """
+
+    rows: Path | None
+    trace: Path | None
+    filing: Filing | None = None
+    pictures: TracePictures | None = None
+
+    def told(self, row: Row) -> dict[str, Any]:
+        """Put a row into its file, where it has one; what to say of it in JSON."""
+        if self.pictures is not None:
+            self.pictures.keep(row)
+        return row.json() if self.filing is None else self.filing.told(row)
+
+    def finish(self) -> None:
+        """Write what is written once all rows are there."""
+        for part in (self.filing, self.pictures):
+            if part is not None:
+                part.finish()
+
+
+def settle(
+    files: Files | None,
+    model: str,
+    output: Path | None,
+    trace: Path | None,
+    grid: bool,
+    prompts: int,
+    resume: bool,
+    overwrite: bool,
+) -> Places:
+    """Settle where the rows of `prompts` prompts go, given what `--output` and `--trace` name.
+
+    Raises:
+        MdmkitError: the model's rows do not go there, or something is in the way.
+    """
+    if files is None:
+        if grid:
+            raise MdmkitError(
+                f"--grid is for models that draw images, and the rows of {model} are texts. Leave it out."
+            )
+        return Places(output, trace)
+    filing = Filing(files, output, grid, prompts, resume, overwrite)
+    if trace is not None and trace.suffix == files.suffix:
+        return Places(filing.rows, None, filing, TracePictures(files, trace, overwrite))
+    return Places(filing.rows, trace, filing)

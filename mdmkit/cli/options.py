@@ -51,6 +51,48 @@ def composing(command: Command) -> Command:
     )(command)
 
 
+def computing(command: Command) -> Command:
+    """Add `--device` and `--dtype`, as `mdmkit.load` takes them."""
+    command = click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        show_default=True,
+        help="Precision of the model.",
+    )(command)
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where to compute.",
+    )(command)
+
+
+def loading(default: str | None = None) -> Callable[[Command], Command]:
+    """Add `--model REF`, required where there is no default, `--model-option` (as `model_options`, a dict), and those
+    of `computing`."""
+
+    def add(command: Command) -> Command:
+        command = click.option(
+            "--model-option",
+            "model_options",
+            metavar="KEY=VALUE",
+            multiple=True,
+            callback=lambda ctx, param, given: pairs(given),
+            help="Passed to the backbone, e.g. mask_id=5; may be repeated.",
+        )(computing(command))
+        return click.option(
+            "--model",
+            required=default is None,
+            default=default,
+            show_default=True,
+            help="zoo:NAME, a directory, a hub id, or BACKBONE:any of these.",
+        )(command)
+
+    return add
+
+
 def chat_option(command: Command) -> Command:
     """Add `--chat-option KEY=VALUE` (as `chat_options`, a dict)."""
     return click.option(

@@ -33,10 +33,8 @@ def run(
     lines: dict[int, str],
     batch: int,
     results: Results,
-    done: set[int],
     live: bool | None,
     listening: list[Observer],
-    slots: dict[int, int] | None = None,
 ) -> tuple[int, float]:
     """Decode batch by batch; return model calls and seconds.
 
@@ -45,14 +43,14 @@ def run(
     Args:
         encodings: of every prompt.
         lines: where a prompt came from, for messages.
-        done: indices of the prompts whose rows the results have already.
-        slots: from which unit on fewer rows than `batch` are decoded at once; written to when memory was too small.
+        results: gets the rows, and says which it has already.
     """
     from mdmkit.decoding.run import decode_units
     from mdmkit.decoding.units import units
     from mdmkit.errors import RowError
 
-    calls, began = 0, time.perf_counter()
+    calls, began, record = 0, time.perf_counter(), results.record
+    done = record.kept.done
     grouped = list(units(prompts, batch, lambda prompt: encodings.size(prompt).length, done))
     coming = [prompt for unit in grouped for prompt in unit]
     try:
@@ -66,7 +64,7 @@ def run(
                 observers=[*views, *listening],
                 done=done,
                 tell=lambda said: print(said, file=sys.stderr),
-                slots=slots,
+                slots=record.slots,
             ):
                 results.add(rows)
                 calls += used
@@ -92,9 +90,10 @@ def run(
 
 def _kept(results: Results, prompts: int) -> str:
     finished = f"{results.finished} of {prompts} rows are finished"
-    if results.file is None or not results.finished:
+    file = results.record.file
+    if file is None or not results.finished:
         return f"{finished}."
-    return f"{finished} and in {results.file.path}. The same command with --resume goes on from there."
+    return f"{finished} and in {file.path}. The same command with --resume goes on from there."
 
 
 @contextlib.contextmanager

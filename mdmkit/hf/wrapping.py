@@ -20,6 +20,7 @@ from mdmkit.hf.keywords import drawing, refuse_foreign
 from mdmkit.installed.registry import Registry, default
 from mdmkit.loop.sampler import Sampler
 from mdmkit.model.backbone import Backbone, unwrapped
+from mdmkit.model.loading import ask_backbones
 
 if TYPE_CHECKING:
     from mdmkit.loop.observe import Observer
@@ -72,19 +73,12 @@ def wrap(model: Any, tokenizer: Any = None, *, registry: Registry | None = None,
                 "mdmkit.wrap(model) alone."
             )
         return Wrapped(model)
-    registry = registry or default()
-    installed, faults = registry.of_kind("backbone"), []
-    for part in installed:
-        try:
-            cls = registry.load(part)
-        except MdmkitError as error:
-            faults.append(str(error))
-            continue
-        if getattr(cls, "wraps", None) and cls.wraps(model):
-            return Wrapped(cls.wrap(model, tokenizer, **options))
-    asked = ", ".join(f"{part.name} ({part.origin})" for part in installed) or "none is installed"
-    said = f"no backbone wraps a {type(model).__name__}. Installed backbones: {asked}. mdmkit-text wraps callables."
-    raise MdmkitError(" ".join((said, *faults)))
+    cls, asked = ask_backbones(
+        lambda cls: bool(getattr(cls, "wraps", None)) and cls.wraps(model), registry or default()
+    )
+    if cls is None:
+        raise MdmkitError(f"no backbone wraps a {type(model).__name__}. {asked} mdmkit-text wraps callables.")
+    return Wrapped(cls.wrap(model, tokenizer, **options))
 
 
 @dataclass(frozen=True)

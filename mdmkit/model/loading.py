@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mdmkit.errors import MdmkitError, unknown
-from mdmkit.installed.part import Part
 from mdmkit.installed.registry import Registry, default, first_party
 
 if TYPE_CHECKING:
@@ -68,26 +68,32 @@ def _backbone(ref: str, registry: Registry) -> tuple[type[Backbone], str]:
     elif colon:
         return registry.load(registry.find("backbone", name)), rest
 
-    faults = []
+    cls, asked = ask_backbones(lambda cls: cls.accepts(ref), registry)
+    if cls is not None:
+        return cls, ref
+    if colon and not Path(ref).exists():
+        registry.find("backbone", name)  # raises: nothing has that name
+    kind = "a directory" if Path(ref).is_dir() else "a file" if Path(ref).is_file() else "no file or directory here"
+    present = {part.distribution for part in installed}
+    absent = [name for name, kinds in first_party().items() if "backbone" in kinds and name not in present]
+    more = f" More come with: pip install {' '.join(absent)}." if absent else ""
+    raise MdmkitError(f"no backbone reads model {ref!r} ({kind}). {asked}{more}")
+
+
+def ask_backbones(answers: Callable[[type[Backbone]], bool], registry: Registry) -> tuple[type[Backbone] | None, str]:
+    """Ask every installed backbone, in order of name; one that cannot be imported is passed over.
+
+    Returns:
+        The first that says yes, or None; and for an error, who was asked, and why some could not be.
+    """
+    installed, faults = registry.of_kind("backbone"), []
     for part in installed:
         try:
             cls = registry.load(part)
         except MdmkitError as error:
             faults.append(str(error))
             continue
-        if cls.accepts(ref):
-            return cls, ref
-    if colon and not Path(ref).exists():
-        registry.find("backbone", name)  # raises: no part has this name
-    raise MdmkitError(_nobody(ref, installed, faults))
-
-
-def _nobody(ref: str, installed: tuple[Part, ...], faults: list[str]) -> str:
-    kind = "a directory" if Path(ref).is_dir() else "a file" if Path(ref).is_file() else "no file or directory here"
-    asked = ", ".join(f"{part.name} ({part.origin})" for part in installed) or "none is installed"
-    message = f"no backbone reads model {ref!r} ({kind}). Installed backbones: {asked}."
-    present = {part.distribution for part in installed}
-    absent = [name for name, kinds in first_party().items() if "backbone" in kinds and name not in present]
-    if absent:
-        message += f" More come with: pip install {' '.join(absent)}."
-    return " ".join((message, *faults))
+        if answers(cls):
+            return cls, ""
+    named = ", ".join(f"{part.name} ({part.origin})" for part in installed) or "none is installed"
+    return None, " ".join((f"Installed backbones: {named}.", *faults))

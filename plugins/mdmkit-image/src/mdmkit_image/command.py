@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import composing, names_sampler, pairs
+from mdmkit.cli.commands import composing, loading, names_sampler
 
 DEFAULT_SAMPLER = "info_gain"
 
@@ -20,14 +20,7 @@ def image() -> None:
 
 
 @image.command("geneval")
-@click.option("--model", required=True, help="zoo:NAME, a directory, a hub id, or BACKBONE:any of these.")
-@click.option(
-    "--model-option",
-    "model_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Passed to the backbone; may be repeated.",
-)
+@loading()
 @click.option("--metadata", required=True, type=click.Path(path_type=Path), help="GenEval's evaluation_metadata.jsonl.")
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path), help="The directory that GenEval's judge is to read."
@@ -38,24 +31,10 @@ def image() -> None:
 )
 @click.option("--seed", type=int, help="Seed of the run (default: the config's, else 0).")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images decoded together.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="Precision of the model.",
-)
 @composing
 def geneval(
     model: str,
-    model_options: tuple[str, ...],
+    model_options: dict[str, Any],
     metadata: Path,
     output: Path,
     samples: int,
@@ -83,15 +62,14 @@ def geneval(
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
     sampler = mdmkit.compose(preset, config=config, overrides=overrides)
-    given = pairs(model_options)
-    backbone = mdmkit.load(model, device=device, dtype=dtype, **given)
+    backbone = mdmkit.load(model, device=device, dtype=dtype, **model_options)
     if getattr(backbone.files, "suffix", None) != ".png":
         raise MdmkitError(f"GenEval judges images, and {model} draws none. Name a model that does, such as zoo:digits.")
     limit_threads(backbone)
     prompts = read_prompts(folders.requests(sampler.seed), sampler.seed)
     places = {number * samples: place for number, place in enumerate(folders.metadata.places)}
     encodings = check_prompts(backbone, prompts[::samples], sampler.plan, places)
-    settings = {"model-option": given, "device": backbone.device.type, "dtype": dtype}
+    settings = {"model-option": model_options, "device": backbone.device.type, "dtype": dtype}
     folders.open({"mdmkit": mdmkit.__version__, "model": model, "sampler": sampler.config} | settings)
     kept, drawn = _draw(sampler, backbone, folders, prompts, encodings, batch)
     before = f"; {kept} were there before" if kept else ""

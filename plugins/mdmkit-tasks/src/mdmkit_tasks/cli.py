@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import pairs, plugin_option
+from mdmkit.cli.commands import loading, plugin_option
 
 if TYPE_CHECKING:
     from mdmkit_tasks.evaluation import Evaluation
@@ -25,14 +25,7 @@ def _shared(command: Command) -> Command:
     """Add the options that both commands have."""
     for option in reversed(
         (
-            click.option(
-                "--model", default=DEFAULT_MODEL, show_default=True,
-                help="zoo:NAME, a directory, a hub id, or BACKBONE:any of these.",
-            ),
-            click.option(
-                "--model-option", "model_options", multiple=True, metavar="KEY=VALUE",
-                help="Passed to the backbone, e.g. mask_id=5; may be repeated.",
-            ),
+            loading(DEFAULT_MODEL),
             click.option("--limit", type=click.IntRange(min=1), help="Prompts per task.  [default: the task's]"),
             click.option(
                 "--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Decodes per prompt."
@@ -61,14 +54,6 @@ def _shared(command: Command) -> Command:
             click.option("--overwrite", is_flag=True, help="Start again where the directory holds rows."),
             click.option(
                 "--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Rows decoded together."
-            ),
-            click.option(
-                "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-                help="Where to compute.",
-            ),
-            click.option(
-                "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
-                show_default=True, help="Precision of the model.",
             ),
             plugin_option,
         )
@@ -127,7 +112,7 @@ def _run(
     samplers: list[str],
     tasks: list[str],
     model: str,
-    model_options: tuple[str, ...],
+    model_options: dict[str, Any],
     limit: int | None,
     seeds: int,
     seed: int,
@@ -159,10 +144,9 @@ def _run(
             raise MdmkitError("--data is one task's: with several, give --task-option TASK.data=FILE.")
         given[tasks[0]]["data"] = str(data)
     asked = [ask(name, given[name], limit, prompt_seed) for name in tasks]
-    passed = pairs(model_options)
-    backbone = load(model, device=device, dtype=dtype, **passed)
+    backbone = load(model, device=device, dtype=dtype, **model_options)
     limit_threads(backbone)
-    settings = Settings(model, passed, dtype, range(seed, seed + seeds), overrides, batch, overwrite)
+    settings = Settings(model, model_options, dtype, range(seed, seed + seeds), overrides, batch, overwrite)
     evaluation = Evaluation(folder, asked, samplers, backbone, settings)
     watched(evaluation)
     _show(evaluation.finish(f"mdmkit {command}"), folder)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdmkit import MdmkitError, unknown
-from mdmkit.cli.commands import plugin_option
+from mdmkit.cli.commands import computing, plugin_option
 from mdmkit_tasks.reproduction.running import Request
 
 if TYPE_CHECKING:
@@ -40,15 +40,7 @@ INCOMPLETE = 3
               help="Directory for rows and tables.  [default: results/ and the names]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Start again where the directory holds rows.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Rows decoded together.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute.",
-)
-@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
-              show_default=True, help="Precision of the model.")  # fmt: skip
+@computing
 @plugin_option
 def reproduce(
     paper: str,

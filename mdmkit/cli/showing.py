@@ -1,0 +1,32 @@
+"""What `mdmkit decode` prints: its rows, and how many there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mdmkit.cli.output import is_stdout
+
+if TYPE_CHECKING:
+    from mdmkit.cli.results import Results
+
+
+def show(results: Results, calls: int, seconds: float) -> None:
+    """Print the rows that were collected, and one line about all of them."""
+    from rich.console import Console
+    from rich.text import Text
+
+    file = results.record.file
+    # Rows that are written to standard output stand there alone.
+    console = Console(highlight=False, soft_wrap=True, stderr=file is not None and is_stdout(file.path))
+    for row in results.rows:
+        asked = row["prompt"] if row["prompt"] is not None else " ".join(map(str, row["prompt_ids"]))
+        console.print(Text(asked, style="dim"))
+        console.print(Text(str(row.get("file") or row["text"]), style="bold"))
+        console.print(Text(f"H̃ {row['uncertainty']:.3f} nats · NFE {row['nfe']}\n", style="dim"))
+    before = f" {results.finished - results.new} rows were there before." if results.finished > results.new else ""
+    where = f" All are in {file.path}." if file is not None else ""
+    rate = results.tokens / max(seconds, 1e-9)
+    console.print(
+        f"{results.new} rows, {results.tokens} tokens in {seconds:.2f} s ({rate:.0f} tokens/s); "
+        f"NFE {results.nfe} rows in {calls} calls{'.' if before or where else ''}{before}{where}"
+    )
