@@ -330,7 +330,7 @@ def test_what_is_replaced_loses_its_record_before_its_rows(decode, place, whole,
         states.append((path.read_bytes(), (place / "whole.jsonl.run.json").exists()))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mdmkit.cli.results.write_record", kill)
+    monkeypatch.setattr("mdmkit.cli.record.write_record", kill)
     assert decode("--output", "whole.jsonl", "--overwrite", "--seed", 3).exit_code == 130
     assert states == [(b"", False)]
 
