@@ -54,6 +54,18 @@ def test_no_imports_go_in_a_circle(graph: dict[str, set[str]]) -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
+def test_the_loop_fits_on_a_screen() -> None:
+    """The algorithm box in 80 lines, and no function of the loop over 30."""
+    assert len((ROOT / "mdmkit/loop/loop.py").read_text().splitlines()) <= 80
+    long = [
+        f"{path.name}: {node.name}"
+        for path in sorted((ROOT / "mdmkit/loop").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= 30
+    ]
+    assert long == []
+
+
 def test_a_circle_would_be_found() -> None:
     with pytest.raises(CycleError):
         TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()

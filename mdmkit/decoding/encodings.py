@@ -26,14 +26,10 @@ class Size(NamedTuple):
 
 
 class Encodings:
-    """Encodes prompts, by their index, and keeps what came of each; canvases lie on the host.
+    """Encode prompts, and keep the result of each by the prompt's index; canvases are on the host."""
 
-    Args:
-        keep: False keeps sizes only: the rows are decoded elsewhere.
-    """
-
-    def __init__(self, backbone: Backbone, plan: Plan, keep: bool = True):
-        self.backbone, self.plan, self.keep = backbone, plan, keep
+    def __init__(self, backbone: Backbone, plan: Plan):
+        self.backbone, self.plan = backbone, plan
         self._kept: dict[int, Encoded] = {}
         self._sizes: dict[int, Size] = {}
         self._conditioned: set[int] = set()  # those kept that have a conditioning
@@ -65,11 +61,10 @@ class Encodings:
             self._conditioned.discard(prompt.index)
 
     def _encode(self, prompt: Prompt) -> Encoded:
-        canvas, conditioning = self.backbone.encode([prompt], self.plan)
-        encoded = Encoded(prompt, canvas.to("cpu"), conditioning)
-        self._sizes[prompt.index] = Size(encoded.columns, int(canvas.open.sum()))
-        if self.keep and (conditioning is None or len(self._conditioned) < CONDITIONED):
+        encoded = Encoded.of(prompt, self.backbone, self.plan)
+        self._sizes[prompt.index] = Size(encoded.columns, int(encoded.canvas.open.sum()))
+        if encoded.conditioning is None or len(self._conditioned) < CONDITIONED:
             self._kept[prompt.index] = encoded
-            if conditioning is not None:
+            if encoded.conditioning is not None:
                 self._conditioned.add(prompt.index)
         return encoded

@@ -37,7 +37,7 @@ def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
     """Store the result of a step: canvas, trace, cursors and beliefs of its rows; rows that ended leave."""
     step, actions, choice = chosen.step, chosen.actions, chosen.choice
     flags = checks.of_commit(state.sampler, step, actions, choice, canvas)
-    code = seen.code | (checks.packed([*[None] * 5, *flags]) if any(f is not None for f in flags) else 0)
+    code = seen.code | (checks.packed(flags, checks.OF_COMMIT) if any(f is not None for f in flags) else 0)
     _record(state, chosen, canvas)
     if state.sampler.search is None:
         state.watchers.step(step, actions, choice)

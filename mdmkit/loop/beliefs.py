@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,14 +38,14 @@ class Beliefs:
         """Put the hidden states of both branches, [2·M, L, D], side by side, [M, L, 2·D]; one branch stays as it is."""
         return hidden if self.branches == 1 else torch.cat(hidden.chunk(2), -1)
 
-    def ramped(self, states: States, canvas: Canvas, hidden: Sequence[Tensor]) -> list[Tensor]:
+    def ramped(self, states: States, canvas: Canvas, hidden: Tensor) -> Tensor:
         """Append the guidance scale of each state to its hidden states, [M, L, 2·D + 1], if guidance is ramped."""
         if not self.ramp or self.branches == 1:
-            return list(hidden)
+            return hidden
         own = canvas.editable[states.rows]
         share = (own & ~states.open).sum(1) / own.sum(1).clamp_min(1)
         scale = (1 + (self.scale - 1) * share)[:, None, None]
-        return [torch.cat((x, scale.expand(-1, x.shape[1], 1).to(x)), -1) for x in hidden]
+        return torch.cat((hidden, scale.expand(-1, hidden.shape[1], 1).to(hidden)), -1)
 
     def __call__(self, hidden: Tensor, held: Tensor | None, states: States, columns: Tensor) -> Belief:
         """Project hidden [m, S, D], mix in guidance, apply the logit policy and the constraint.

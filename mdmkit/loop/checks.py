@@ -12,6 +12,8 @@ from mdmkit.stage.traits import trait
 from mdmkit.stage.write import Write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mdmkit.canvas.blocks import Block
     from mdmkit.canvas.canvas import Canvas
     from mdmkit.loop.sampler import Sampler
@@ -38,6 +40,8 @@ PROMISES: tuple[tuple[str | None, str], ...] = (
 # Steps that a block may take per column, in addition to its plan. A commit that reopens positions needs more than one;
 # a commit that never stops would go on forever.
 STEPS_PER_COLUMN = 20
+# The first bit of what is checked of each.
+OF_PROPOSAL, OF_COMMIT, OF_SETTLED, OF_PRUNED = 0, 5, 9, 11
 MODEL_ODD, LOOKAHEAD_ODD, SEARCH_STRAYS, ENDLESS = 1 << 0, 1 << 4, 1 << 8, 1 << (len(PROMISES) - 1)
 
 
@@ -54,10 +58,10 @@ def model_is_odd(look: Look | None, rows: slice) -> bool:
     return bool(odd[rows].any())
 
 
-def packed(flags: list[Tensor | None]) -> Tensor:
-    """Pack flags bool [B], one per promise, into one number per row: int64 [B]. None: the promise is not checked."""
+def packed(flags: Sequence[Tensor | None], first: int) -> Tensor:
+    """Pack flags bool [B], one a promise from bit `first` on, into one number per row, int64 [B]; None: not checked."""
     code: Tensor | None = None
-    for bit, flag in enumerate(flags):
+    for bit, flag in enumerate(flags, first):
         if flag is not None:
             part = flag.long() << bit if bit else flag.long()
             code = part if code is None else code | part
@@ -73,12 +77,12 @@ def of_proposal(step: Step, scores: Tensor, actions: Actions) -> list[Tensor | N
 
 def of_settled(step: Step, actions: Actions) -> Tensor:
     """Check the promises of a constraint's `settle`, packed."""
-    return packed([*[None] * 9, *_filled(step, actions)])
+    return packed(_filled(step, actions), OF_SETTLED)
 
 
 def of_pruned(step: Step, actions: Actions) -> Tensor:
     """Check the promises of a search's `prune`, packed. It may leave a particle nothing to do."""
-    return packed([*[None] * 11, _filled(step, actions)[1]])
+    return packed([_filled(step, actions)[1]], OF_PRUNED)
 
 
 def _filled(step: Step, actions: Actions) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,7 @@ from mdmkit.loop.state import State
 if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
+    from mdmkit.settings.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class Encoded:
     prompt: Prompt
     canvas: Canvas
     conditioning: Any
+
+    @classmethod
+    def of(cls, prompt: Prompt, backbone: Backbone, plan: Plan) -> Encoded:
+        """Encode one prompt.
+
+        Raises:
+            MdmkitError: it cannot be encoded.
+        """
+        canvas, conditioning = backbone.encode([prompt], plan)
+        return cls(prompt, canvas.to("cpu"), conditioning)
 
     @property
     def columns(self) -> int:
@@ -120,8 +131,7 @@ class Engine:
         Raises:
             MdmkitError: it cannot be encoded.
         """
-        canvas, conditioning = self.backbone.encode([prompt], self.sampler.plan)
-        return Encoded(prompt, canvas.to("cpu"), conditioning)
+        return Encoded.of(prompt, self.backbone, self.sampler.plan)
 
     def admit(self, prompt: Prompt | Encoded, timeout: float | None = None) -> int:
         """Queue one prompt; its row joins as soon as a slot is free.

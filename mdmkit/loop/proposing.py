@@ -42,7 +42,7 @@ def propose(state: State, step: Step) -> Proposal:
     with Guarded(sampler, "select", tick):
         actions = sampler.select(step, scores)
     checks.check_actions(sampler, actions, step)
-    code = checks.packed(checks.of_proposal(step, scores, actions))
+    code = checks.packed(checks.of_proposal(step, scores, actions), checks.OF_PROPOSAL)
     if sampler.constraint is not None:
         with Guarded(sampler, "constraint", tick):
             actions = sampler.constraint.settle(step, actions)

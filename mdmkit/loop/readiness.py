@@ -32,6 +32,11 @@ def make_cache(sampler: Sampler, backbone: Backbone) -> Cache:
     return CACHES[name](backbone.lead, sampler.refresh_every)
 
 
+def reads_of(sampler: Sampler) -> list[str]:
+    """Return the names of all extras that the sampler's parts read, sorted."""
+    return sorted({name for part in sampler.stages().values() for name in getattr(part, "reads", ())})
+
+
 def _check_reads(sampler: Sampler, kind: str, reads: Sequence[str], backbone: Backbone) -> None:
     """Refuse a part that reads what the model does not offer."""
     offers = {*backbone.offers, *ALWAYS, *(SHADOWS if backbone.shadows and backbone.mask_id is not None else ())}
@@ -54,7 +59,7 @@ def check_parts(sampler: Sampler, backbone: Backbone) -> None:
         if callable(fits := getattr(part, "fits", None)):
             fits(backbone)
         _check_reads(sampler, kind, getattr(part, "reads", ()), backbone)
-    both = [name for name in SHADOWS if any(name in getattr(part, "reads", ()) for part in sampler.stages().values())]
+    both = [name for name in reads_of(sampler) if name in SHADOWS]
     if len(both) > 1:
         raise MdmkitError(
             f"two parts of this sampler read {both[0]!r} and {both[1]!r}, and a forward holds shadow columns of one "

@@ -129,17 +129,15 @@ class Runner:
         groups = share_out(asked.reaches, self.backbone.pads)
         parts = [self._run(tokens, group, asked, canvas, slots, times, before) for group in groups]
         out = _gathered(parts, groups)
-        shadow = [] if out.shadow is None else [out.shadow]
-        values, *shadow = self.beliefs.ramped(asked.states, canvas, [out.hidden, *shadow])
         starts = [start for start, _ in asked.shown]
         return Hidden(
-            values=values,
+            values=self.beliefs.ramped(asked.states, canvas, out.hidden),
             start=torch.tensor(starts, device=tokens.device),
             same=starts[0] if len(set(starts)) == 1 else None,
             held=self.beliefs.policy.held(asked.states.tokens, canvas, asked.states),
             extra=out.extra or None,
             whole=frozenset(name for name in out.extra if self.backbone.offers[name] == "row"),
-            shadow=shadow[0] if shadow else None,
+            shadow=None if out.shadow is None else self.beliefs.ramped(asked.states, canvas, out.shadow),
         )
 
     def _as_seen(self, asked: Asked, canvas: Canvas) -> Tensor:
@@ -173,14 +171,7 @@ class Runner:
         view = self._view(call, valid, canvas, slots[rows], rows) if self.cache.keeps else None
         more = self._more(before, rows) | self._shadowed(asked, group, canvas, tokens.device)
         out = self._both(whole, call, valid, canvas, rows, times, view, more)
-        for i, reach in zip(group, reaches, strict=True):
-            row = asked.owners[i]
-            self.rows[row] += self.branches
-            self.row_tokens[row] += self.branches * (reach.stop - reach.start)
-            self.columns[row] += self.branches * call.length
-        if "shadow" in more:
-            self._count_shadows(asked, group, more["shadow"])
-        self.calls += 1
+        self._count(asked, group, call.length, more.get("shadow"))
         width = max(stop - start for start, stop in asked.shown)
         return self._cut(out, reaches, [asked.shown[i] for i in group], width, tokens.device)
 
@@ -237,12 +228,18 @@ class Runner:
         tokens, positions, live = (self._twice(x) for x in (tokens, positions, live))
         return {"shadow": Shadow(tokens, positions, live, SHADOWS[self.shadow])}
 
-    def _count_shadows(self, asked: Asked, group: list[int], shadow: Shadow) -> None:
-        assert asked.blocks is not None
+    def _count(self, asked: Asked, group: list[int], length: int, shadow: Shadow | None) -> None:
+        """Count one call of `length` columns for some states, and its shadow columns."""
+        self.calls += 1
         for i in group:
-            row, (start, stop) = asked.owners[i], asked.blocks[i]
-            self.row_tokens[row] += self.branches * (stop - start)
-            self.columns[row] += self.branches * shadow.tokens.shape[1]
+            row, reach = asked.owners[i], asked.reaches[i]
+            needed, computed = reach.stop - reach.start, length
+            if shadow is not None and asked.blocks is not None:
+                start, stop = asked.blocks[i]
+                needed, computed = needed + stop - start, computed + shadow.tokens.shape[1]
+            self.rows[row] += self.branches
+            self.row_tokens[row] += self.branches * needed
+            self.columns[row] += self.branches * computed
 
     def _both(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from mdmkit.loop.checks import Guarded, check_shape
 from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
 from mdmkit.loop.place import RUNNING, Place, free_slots
-from mdmkit.loop.readiness import check_parts, make_cache
+from mdmkit.loop.readiness import ALWAYS, check_parts, make_cache, reads_of
 from mdmkit.loop.runner import Runner
 from mdmkit.model.shadow import SHADOWS
 from mdmkit.stage.look import States
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from mdmkit.loop.left import Left
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
-    from mdmkit.stage.belief import Belief
     from mdmkit.stage.hidden import Hidden
 
 
@@ -59,9 +58,9 @@ class State:
         self.watchers = watchers or Watchers(())
         self.particles = 1 if sampler.search is None else trait("search", sampler.search, "particles")
         self.cache = make_cache(sampler, backbone)
-        self.extras = sorted({name for part in sampler.stages().values() for name in getattr(part, "reads", ())})
-        extras = [name for name in self.extras if name not in ("written", *SHADOWS)]
-        shadow = next((name for name in self.extras if name in SHADOWS), None)
+        reads = reads_of(sampler)
+        extras = [name for name in reads if name not in (*ALWAYS, *SHADOWS)]
+        shadow = next((name for name in reads if name in SHADOWS), None)
         shape = None if sampler.constraint is None else self._shape
         beliefs = Beliefs(backbone, sampler.draw, sampler.guidance, shape)
         self.runner = Runner(beliefs, self.cache, slots * self.particles, extras, shadow)
@@ -163,21 +162,20 @@ class State:
 
     def step(self) -> Step:
         """Make the step of the rows that have a belief."""
-        self.rows_of_step = [row for row, place in enumerate(self.places) if place.believed]
         self._place_step()
         every, index, where = self.partial_index is None, self.index_of_step, self._where
         canvas = self.canvas if every else self.canvas.at(index)
         tick, taken, patience, done = (x if every else x[index] for x in self._cursor)
         open_, active = self._open(canvas, where, patience, done)
-        assert self.hidden is not None
-        hidden = self.hidden_of_step = self.hidden if every else self.hidden.at(index)
+        hidden = self.hidden_of_step = self._known()
         states = States(canvas.tokens, canvas.open, index)
+        say = partial(self.runner.beliefs, held=hidden.held, states=states, columns=where.columns)
         # The old step is freed only now, so that the allocator can reuse its memory for the new logits. If the memory
         # went back to the system in between, it would have to be fetched again, page by page.
         self.step_now = Step(
             canvas=canvas,
             where=where,
-            belief=self.runner.beliefs(hidden.window(where), hidden.held, states, where.columns),
+            belief=say(hidden.window(where)),
             open=open_,
             quota=_quota(self._targets, open_, taken, self.sampler.plan.tokens_per_step or 0),
             active=active,
@@ -188,17 +186,15 @@ class State:
             memory_view=Recall(self.memory, self.partial_index, where, canvas.tokens.shape[1]),
             ids=[self.places[row].id for row in self.rows_of_step for _ in range(self.particles)],
             extra=hidden.extras(where),
-            shadows=self._shadows(hidden, states, where),
+            shadows=None if hidden.shadow is None else partial(say, hidden.shadow[:, : where.width]),
             patience=patience if self.lingers else None,
         )
         return self.step_now
 
-    def _shadows(self, hidden: Hidden, states: States, where: Window) -> Callable[[], Belief] | None:
-        """What the model says at the shadow columns of the step, once somebody asks."""
-        if hidden.shadow is None:
-            return None
-        values = hidden.shadow[:, : where.width]
-        return partial(self.runner.beliefs, values, hidden.held, states, where.columns)
+    def _known(self) -> Hidden:
+        """The hidden states of the rows that take the step."""
+        assert self.hidden is not None
+        return self.hidden if self.partial_index is None else self.hidden.at(self.index_of_step)
 
     def _shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
         """Let the constraint change logits [m, S, V]."""
@@ -263,6 +259,7 @@ class State:
 
     def _place_step(self) -> None:
         """Compute windows, targets and indices of the step's rows, if a row has entered a block, joined or left."""
+        self.rows_of_step = [row for row, place in enumerate(self.places) if place.believed]
         key = (self._epoch, tuple(self.rows_of_step))
         if self._key == key:
             return

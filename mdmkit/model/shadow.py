@@ -36,6 +36,26 @@ class Shadow:
         """bool [M, E, K]: whether each of K columns, int64 positions [M, K], is another one than the shadow's own."""
         return keys[:, None] != self.positions[:, :, None]
 
+    def behind(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Put the shadows behind the row's own columns: tokens, valid and positions, all [M, L + E]."""
+        return (
+            torch.cat((tokens, self.tokens), 1),
+            torch.cat((valid, self.live), 1),
+            torch.cat((positions, self.positions), 1),
+        )
+
+    def mask(self, own: Tensor, theirs: Tensor, keys: Tensor) -> Tensor:
+        """bool [M, L + E, K + E]: which columns attend to which, with the shadows behind the row's own.
+
+        Args:
+            own: bool [M, L, K]; what the row's own columns attend to.
+            theirs: bool [M, E, K], or [M, 1, K] for all alike; what the columns at the shadows' positions attend to.
+            keys: int64 [M, K]; positions of the K keys.
+        """
+        unseen = self.live.new_zeros(*own.shape[:2], self.live.shape[1])
+        shadows = torch.cat((theirs & self.others(keys), self.among()), 2)
+        return torch.cat((torch.cat((own, unseen), 2), shadows), 1)
+
     def among(self) -> Tensor:
         """bool [M, E, E]: which shadows each of them sees."""
         itself = torch.eye(self.tokens.shape[1], dtype=torch.bool, device=self.tokens.device)

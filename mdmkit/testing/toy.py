@@ -111,10 +111,8 @@ class ToyBackbone(Backbone):
         shadow: Shadow | None = more.get("shadow")
         allowed, length = valid[:, None], tokens.shape[1]
         if shadow is not None:
-            hidden_from = shadow.live.new_zeros(len(tokens), length, shadow.live.shape[1])
-            own = torch.cat((allowed.expand(-1, length, -1), hidden_from), 2)
-            allowed = torch.cat((own, torch.cat((allowed & shadow.others(positions), shadow.among()), 2)), 1)
-            tokens, positions = torch.cat((tokens, shadow.tokens), 1), torch.cat((positions, shadow.positions), 1)
+            allowed = shadow.mask(allowed.expand(-1, length, -1), allowed, positions)
+            tokens, _, positions = shadow.behind(tokens, valid, positions)
         x = self.embedding[tokens] + self._places(positions)
         # The bias is finite, so that a row of padding only does not become NaN.
         bias = torch.zeros(allowed.shape, dtype=x.dtype, device=x.device).masked_fill(~allowed, -1e9)

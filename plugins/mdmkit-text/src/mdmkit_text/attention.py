@@ -28,19 +28,13 @@ def attention_mask(
     columns = positions
     if readable is not None:
         columns = torch.arange(readable.shape[1], device=valid.device).expand_as(readable)
-    keys, queries = valid if readable is None else readable, positions
+    keys = (valid if readable is None else readable)[:, None]
+
+    def seen(live: Tensor, queries: Tensor) -> Tensor:
+        mask = keys if block is None else keys & (columns[:, None] // block <= queries[:, :, None] // block)
+        return mask | ~live[:, :, None]
+
+    mask = seen(valid, positions)
     if shadow is not None:
-        queries, valid = torch.cat((positions, shadow.positions), 1), torch.cat((valid, shadow.live), 1)
-    mask = keys[:, None].expand(-1, queries.shape[1], -1) if shadow is not None else keys[:, None]
-    if block is not None:
-        mask = mask & (columns[:, None] // block <= queries[:, :, None] // block)
-    mask = mask | ~valid[:, :, None]
-    return (mask if shadow is None else _with_shadows(mask, columns, shadow))[:, None]
-
-
-def _with_shadows(mask: Tensor, columns: Tensor, shadow: Shadow) -> Tensor:
-    """Add the shadows as keys, which only shadows see; no shadow sees the column that it stands for."""
-    length = mask.shape[1] - shadow.live.shape[1]
-    own, theirs = mask[:, :length], mask[:, length:] & shadow.others(columns)
-    unseen = own.new_zeros(*own.shape[:2], shadow.live.shape[1])
-    return torch.cat((torch.cat((own, unseen), 2), torch.cat((theirs, shadow.among()), 2)), 1)
+        mask = shadow.mask(mask, seen(shadow.live, shadow.positions), columns)
+    return mask[:, None]

@@ -104,8 +104,7 @@ class Network:
             given[str(self._cache_name)] = frozen_cache(view, self.model.config.num_hidden_layers, extra)
             given["use_cache"] = True
         if shadow is not None:
-            tokens, positions = torch.cat((tokens, shadow.tokens), 1), torch.cat((positions, shadow.positions), 1)
-            valid = torch.cat((valid, shadow.live), 1)
+            tokens, valid, positions = shadow.behind(tokens, valid, positions)
         return self._call(given, tokens, valid, positions)
 
     def _call(self, given: dict[str, Any], tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
