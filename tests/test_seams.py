@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
@@ -12,7 +12,6 @@ import mdmkit
 from mdmkit import (
     Actions,
     Commit,
-    Constraint,
     Draw,
     Lookahead,
     MdmkitError,
@@ -410,80 +409,3 @@ def test_a_given_token_with_the_masks_id_is_data():
     prompt = {"prompt_ids": [1, backbone.mask_id, 2], "length": 4, "infill": False}
     (row,) = tokens_of(Sampler(ByConfidence(), TakeQuota()), backbone, [prompt]).rows
     assert row.trace["tokens"][1] == backbone.mask_id and len(row.tokens) == 4
-
-
-# -- a constraint and a search that break their promise ---------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Allows(Constraint):
-    """Change nothing."""
-
-    def shape(self, logits, states, columns):
-        return logits
-
-
-@dataclass(frozen=True)
-class Overwrites(Allows):
-    """Fill every column of the window, open or not."""
-
-    def settle(self, step, actions):
-        return replace(actions, place=actions.live[..., None] & step.member[:, None])
-
-
-@dataclass(frozen=True)
-class Forbids(Allows):
-    """Take every alternative away."""
-
-    def settle(self, step, actions):
-        return replace(actions, place=torch.zeros_like(actions.place))
-
-
-@dataclass(frozen=True)
-class Fails(Constraint):
-    """Ask for what is not there."""
-
-    def shape(self, logits, states, columns):
-        return states.confidance
-
-
-@dataclass(frozen=True)
-class Halves(Constraint):
-    """Lose half of the vocabulary."""
-
-    def shape(self, logits, states, columns):
-        return logits[..., ::2]
-
-
-@dataclass(frozen=True)
-class NoNumbers(Constraint):
-    def shape(self, logits, states, columns):
-        return logits * torch.nan
-
-
-@dataclass(frozen=True)
-class Strays(Lopsided):
-    """Fill every column of the window, open or not."""
-
-    def prune(self, step, actions):
-        return replace(actions, place=actions.live[..., None] & step.member[:, None])
-
-
-@pytest.mark.parametrize(
-    ("parts", "said"),
-    [
-        ({"constraint": Overwrites()}, "constraint Overwrites filled a position that is not open at tick 0 in row 0"),
-        ({"constraint": Forbids()}, "constraint Forbids left a row no alternative that fills a position"),
-        ({"constraint": Fails()}, "constraint Fails failed at tick 0 .*confidance"),
-        (
-            {"constraint": Halves()},
-            r"constraint Halves returned .*, 7\]; it must return a float tensor",
-        ),
-        ({"constraint": NoNumbers()}, "logits, or what constraint NoNumbers made of them, are not numbers"),
-        ({"search": Strays()}, "search Strays filled a position that is not open at tick 0 in row 0"),
-    ],
-)
-def test_what_changes_the_actions_afterwards_is_held_to_the_same_promises(parts, said):
-    sampler = Sampler(ByConfidence(), Spread(2), LeastEntropyLeft(), plan=Plan(length=4), **parts)
-    with pytest.raises(MdmkitError, match=said):
-        mdmkit.decode(sampler, ToyBackbone(), ["a_c_d_", "ab"])

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mdmkit.canvas.trace import Written
-from mdmkit.loop import checks, stopping
-from mdmkit.loop.checks import Guarded
+from mdmkit.loop import checks, guard, stopping
+from mdmkit.loop.guard import Guarded
 from mdmkit.loop.leaving import leave
 from mdmkit.loop.looking import leftmost
 
@@ -29,15 +29,14 @@ def commit(state: State, chosen: Choice) -> Canvas:
     """
     with Guarded(state.sampler, "commit", state.latest):
         canvas = state.sampler.commit(chosen.step, chosen.actions, chosen.choice)
-    checks.check_canvas(state.sampler, canvas, chosen.step)
-    return canvas
+        return guard.canvas_of(canvas, chosen.step.canvas)
 
 
 def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
     """Store the result of a step: canvas, trace, cursors and beliefs of its rows; rows that ended leave."""
     step, actions, choice = chosen.step, chosen.actions, chosen.choice
-    flags = checks.of_commit(state.sampler, step, actions, choice, canvas)
-    code = seen.code | (checks.packed(flags, checks.OF_COMMIT) if any(f is not None for f in flags) else 0)
+    broken = checks.of_commit(state.sampler, step, actions, choice, canvas)
+    code = seen.code if broken is None else seen.code | broken
     _record(state, chosen, canvas)
     if state.sampler.search is None:
         state.watchers.step(step, actions, choice)
@@ -55,9 +54,10 @@ def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
     for row in rows:
         state.places[row].steps += 1
         state.places[row].ticks += 1
+    # Without a comparison, all that is to be told was known before the forward, unless the commit was checked now.
     decided = state.compares and not (seen.compared or state.rewrites or state.sampler.search is not None)
-    facts = _by_plan(state, seen) if decided else _ask(state, after, code, seen)
-    _go_on(state, rows, facts, decided, seen)
+    facts = _by_plan(state, seen) if decided and broken is None else _ask(state, after, code, seen)
+    _go_on(state, rows, facts, seen)
 
 
 def _record(state: State, chosen: Choice, canvas: Canvas) -> None:
@@ -67,7 +67,7 @@ def _record(state: State, chosen: Choice, canvas: Canvas) -> None:
     place = chosen.actions.take(chosen.choice)[0]
     fact = Written(
         written=written,
-        confidence=step.belief.logp_of(now[..., None])[..., 0].exp(),
+        confidence=step.belief.logp_of(now.clamp(0, step.belief.logits.shape[-1] - 1)[..., None])[..., 0].exp(),
         entropy=step.belief.entropy,
         cost=torch.where(place, step.belief.entropy.double(), 0.0).sum(1),
     )
@@ -126,7 +126,7 @@ def _by_plan(state: State, seen: Seen) -> list[list[int]]:
     return out
 
 
-def _go_on(state: State, rows: list[int], facts: list[list[int]], decided: bool, seen: Seen) -> None:
+def _go_on(state: State, rows: list[int], facts: list[list[int]], seen: Seen) -> None:
     """Let each row stay in its block, enter its next one, or leave."""
     p, width = state.particles, state.canvas.tokens.shape[1]
     gone: list[tuple[int, int, int]] = []

@@ -63,5 +63,6 @@ class Beliefs:
             logits = free + scale * (guided - free)
         logits = self.policy(logits, None if held is None else held[:, None])
         if self.shape is not None:
-            logits = self.shape(logits, states, columns)
+            # A constraint only forbids: what the policy forbids stays forbidden, such as the mask.
+            logits = self.shape(logits, states, columns).masked_fill(self.policy.never, -torch.inf)
         return Belief(logits)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError, RowError
+from mdmkit.errors import RowError
+from mdmkit.loop.guard import named
 from mdmkit.stage.traits import trait
 from mdmkit.stage.write import Write
 
@@ -21,28 +22,61 @@ if TYPE_CHECKING:
     from mdmkit.stage.look import Look
     from mdmkit.stage.step import Step
 
+_OPEN = "filled a position that is not open"
+_MASK = "wrote the mask's id as a token: to leave a position open, do not fill it"
+_VOCAB = "wrote a token id that the model does not have"
+_STEPS = "counted an alternative as fewer than 0 steps of the plan"
 # For each bit: the kind of part that broke the promise, and the error text. The lowest bit that is set is reported.
 PROMISES: tuple[tuple[str | None, str], ...] = (
     (None, "the model's logits are not numbers (NaN)"),
     ("score", "gave scores that are not numbers (NaN)"),
     ("select", "filled no position, though the row has open ones"),
-    ("select", "filled a position that is not open"),
+    ("select", _OPEN),
+    ("select", _MASK),
+    ("select", _VOCAB),
+    ("select", _STEPS),
+    ("constraint", "left a row no alternative that fills a position, though the row has open ones"),
+    ("constraint", _OPEN),
+    ("constraint", _MASK),
+    ("constraint", _VOCAB),
+    ("constraint", _STEPS),
+    ("search", "left no particle of a row an alternative, though the row has open positions"),
+    ("search", _OPEN),
+    ("search", _MASK),
+    ("search", _VOCAB),
+    ("search", _STEPS),
     ("lookahead", "gave values that are not numbers (NaN)"),
-    ("commit", "changed a position outside the row's own block, or one that is not to be filled"),
+    ("search", "moved a particle to one of another row, or to an alternative that is not live"),
+    ("search", "chose as the row's answer a particle that the row does not have"),
+    (
+        "commit",
+        "changed a position outside the row's own block, one that is not to be filled, or a row that takes no step",
+    ),
     ("commit", "left something else than the action as written: a commit that does so needs `rewrites = True`"),
     ("commit", "wrote the mask's id as a token: to open a position again it calls canvas.reopened(place)"),
-    ("search", "moved a particle to one of another row, or to an alternative that is not live"),
-    ("constraint", "left a row no alternative that fills a position, though the row has open ones"),
-    ("constraint", "filled a position that is not open"),
-    ("search", "filled a position that is not open"),
+    ("commit", _VOCAB),
+    ("commit", "left a token at a position that it opened: to open a position it calls canvas.reopened(place)"),
     ("commit", "still leaves positions open after more steps than any plan takes"),
 )
 # Steps that a block may take per column, in addition to its plan. A commit that reopens positions needs more than one;
 # a commit that never stops would go on forever.
 STEPS_PER_COLUMN = 20
+
+
+def _bit(kind: str, text: str) -> int:
+    return next(bit for bit, (owner, said) in enumerate(PROMISES) if owner == kind and text in said)
+
+
 # The first bit of what is checked of each.
-OF_PROPOSAL, OF_COMMIT, OF_SETTLED, OF_PRUNED = 0, 5, 9, 11
-MODEL_ODD, LOOKAHEAD_ODD, SEARCH_STRAYS, ENDLESS = 1 << 0, 1 << 4, 1 << 8, 1 << (len(PROMISES) - 1)
+OF_PROPOSAL, OF_SETTLED, OF_PRUNED, OF_COMMIT = (
+    0,
+    _bit("constraint", "left"),
+    _bit("search", "left"),
+    _bit("commit", ""),
+)
+MODEL_ODD, LOOKAHEAD_ODD = 1 << 0, 1 << _bit("lookahead", "NaN")
+SEARCH_STRAYS, BEST_STRAYS = 1 << _bit("search", "moved"), 1 << _bit("search", "answer")
+ENDLESS = 1 << _bit("commit", "still")
 
 
 def is_endless(steps: int, block: Block) -> bool:
@@ -69,48 +103,92 @@ def packed(flags: Sequence[Tensor | None], first: int) -> Tensor:
     return code
 
 
-def of_proposal(step: Step, scores: Tensor, actions: Actions) -> list[Tensor | None]:
-    """Check the promises of model, score and select."""
+def of_proposal(step: Step, scores: Tensor, actions: Actions) -> Tensor:
+    """Check the promises of model, score and select, packed."""
     odd = ((step.belief.entropy + scores).isnan() & step.open).any(1)
-    return [odd & (step.belief.entropy.isnan() & step.open).any(1), odd, *_filled(step, actions)]
+    model = odd & (step.belief.entropy.isnan() & step.open).any(1)
+    return packed([model, odd, _idle(step, actions), *_of_actions(step, actions)], OF_PROPOSAL)
 
 
 def of_settled(step: Step, actions: Actions) -> Tensor:
     """Check the promises of a constraint's `settle`, packed."""
-    return packed(_filled(step, actions), OF_SETTLED)
+    return packed([_idle(step, actions), *_of_actions(step, actions)], OF_SETTLED)
 
 
-def of_pruned(step: Step, actions: Actions) -> Tensor:
-    """Check the promises of a search's `prune`, packed. It may leave a particle nothing to do."""
-    return packed([_filled(step, actions)[1]], OF_PRUNED)
+def of_pruned(step: Step, actions: Actions, particles: int) -> Tensor:
+    """Check the promises of a search's `prune`, packed. It may leave a particle nothing to do, but not a row."""
+    idle, fills = (x.view(-1, particles) for x in (_idle(step, actions), step.open.any(1)))
+    none = (idle | ~fills).all(1, keepdim=True) & fills
+    return packed([none.flatten(), *_of_actions(step, actions)], OF_PRUNED)
 
 
-def _filled(step: Step, actions: Actions) -> tuple[Tensor, Tensor]:
-    """Flag rows that fill nothing though something is open, and rows that fill a position that is not open."""
-    place = actions.place & actions.live[..., None]
-    fills = place & step.open[:, None]
-    stuck = step.open.any(1) & ~fills.flatten(1).any(1)
-    return stuck, (place & ~step.open[:, None]).flatten(1).any(1)
+def _idle(step: Step, actions: Actions) -> Tensor:
+    """Flag rows that fill nothing though something is open."""
+    fills = actions.place & actions.live[..., None] & step.open[:, None]
+    return step.open.any(1) & ~fills.flatten(1).any(1)
 
 
-def of_commit(sampler: Sampler, step: Step, actions: Actions, choice: Tensor, after: Canvas) -> list[Tensor | None]:
-    """Check the promises of the commit."""
-    before, commit = step.canvas, sampler.commit
-    own, mask = step.member & step.window(before.editable | after.editable), before.mask_id
-    now = step.window(after.tokens)
-    content = None
-    if mask is not None:
-        changed = (now != step.window(before.tokens)) & ~step.window(after.open) & own
-        content = (changed & (now == mask)).any(1)
-    if type(commit) is Write:
-        return [None, None, content]
-    if not trait("commit", commit, "rewrites"):
+def _of_actions(step: Step, actions: Actions) -> list[Tensor | None]:
+    """Flag rows that fill positions that are not open, or with the mask or unknown tokens, or count negative steps."""
+    place, tokens, mask = actions.place & actions.live[..., None], actions.tokens, step.canvas.mask_id
+    unknown = (tokens < 0) | (tokens >= step.belief.logits.shape[-1])
+    return [
+        _any(place & ~step.open[:, None]),
+        None if mask is None else _any(place & (tokens == mask)),
+        _any(place & unknown),
+        None if actions.steps is None else _any(actions.live & (actions.steps < 0)),
+    ]
+
+
+def _any(flags: Tensor) -> Tensor:
+    return flags.flatten(1).any(1)
+
+
+def of_commit(sampler: Sampler, step: Step, actions: Actions, choice: Tensor, after: Canvas) -> Tensor | None:
+    """Check the promises of the commit, packed; None if the commit can break none."""
+    if type(sampler.commit) is Write:
+        return None
+    if not trait("commit", sampler.commit, "rewrites"):
         plain = Write()(step, actions, choice)
-        other = ((after.tokens != plain.tokens) | (after.open != plain.open)).any(1)
-        return [None, other, content]
-    kept = ~step.spread(own)
-    strange = (((after.tokens != before.tokens) | (after.open != before.open)) & kept).any(1)
-    return [strange, None, content]
+        return packed([_elsewhere(sampler, step, after), _differs(plain, after, ("tokens", "open")).any(1)], OF_COMMIT)
+    before, mask = step.canvas, step.canvas.mask_id
+    now, open_ = step.window(after.tokens), step.window(after.open)
+    changed = step.member & ((now != step.window(before.tokens)) | (open_ != step.window(before.open)))
+    unknown = (now < 0) | (now >= step.belief.logits.shape[-1])
+    return packed(
+        [
+            _elsewhere(sampler, step, after),
+            None,
+            None if mask is None else (changed & ~open_ & (now == mask)).any(1),
+            (changed & ~open_ & unknown).any(1),
+            (step.member & open_ & (now != before.blank_id)).any(1),
+        ],
+        OF_COMMIT,
+    )
+
+
+def _elsewhere(sampler: Sampler, step: Step, after: Canvas) -> Tensor:
+    """Flag rows with a change that is not the commit's to make.
+
+    It may change the block of a row that takes the step: positions that are to be filled, and those that it adds.
+    """
+    before, own = step.canvas, step.canvas.editable
+    grows = trait("commit", sampler.commit, "grows")
+    if grows:
+        own = own | (after.editable & ~before.valid)
+    own = step.spread(step.member & step.active[:, None] & step.window(own))
+    shape = _differs(before, after, ("editable", "valid"))
+    return ((_differs(before, after, ("tokens", "open")) & ~own) | (shape & ~own if grows else shape)).any(1)
+
+
+def _differs(before: Canvas, after: Canvas, names: Sequence[str]) -> Tensor:
+    """bool [B, T]: positions at which two canvases differ."""
+    pairs = [(getattr(before, name), getattr(after, name)) for name in names]
+    out = torch.zeros_like(before.open)
+    for then, now in pairs:
+        if then is not now:
+            out = out | (then != now)
+    return out
 
 
 def broken(sampler: Sampler, code: int, tick: int, row: int) -> RowError:
@@ -120,79 +198,3 @@ def broken(sampler: Sampler, code: int, tick: int, row: int) -> RowError:
     if 1 << bit == MODEL_ODD and sampler.constraint is not None:
         reason = f"the model's logits, or what {named(sampler, 'constraint')} made of them, are not numbers (NaN)"
     return RowError(reason if kind is None else f"{named(sampler, kind)} {reason}", tick, row)
-
-
-def named(sampler: Sampler, kind: str) -> str:
-    """Name a part for an error: its kind, its class, and its plugin."""
-    part = sampler.config.get("parts", {}).get(kind)
-    origin = f" (of {part['distribution']} {part['version']})" if part else ""
-    return f"{kind} {type(getattr(sampler, kind)).__name__}{origin}"
-
-
-class Guarded:
-    """Turn an exception in a part's code into one that names the part, its plugin and the step.
-
-    with Guarded(sampler, "score", ticks): scores = sampler.score(step)
-    """
-
-    def __init__(self, sampler: Sampler, kind: str, tick: int):
-        self.sampler, self.kind, self.tick = sampler, kind, tick
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, MdmkitError | AssertionError | torch.OutOfMemoryError):
-            return
-        if isinstance(error, Exception):
-            said = " ".join(str(error).split())
-            raise MdmkitError(
-                f"{named(self.sampler, self.kind)} failed at tick {self.tick} (a row's step, from 0): "
-                f"{type(error).__name__}: {said}. See the part's own code, or run with --debug."
-            ) from error
-
-
-def check_shape(sampler: Sampler, kind: str, result: Any, shape: torch.Size) -> None:
-    """Refuse a stage's result if it is not a float tensor of the given shape."""
-    if not isinstance(result, Tensor) or result.shape != shape or not result.is_floating_point():
-        raise MdmkitError(
-            f"{named(sampler, kind)} returned {_got(result)}; it must return a float tensor of shape {list(shape)}."
-        )
-
-
-def check_actions(sampler: Sampler, actions: Any, step: Step, kind: str = "select") -> None:
-    """Refuse actions of wrong shapes or types, or with more alternatives than the select declares."""
-    most = trait("select", sampler.select, "alternatives")
-    b, w = step.open.shape
-    parts = {"place": (torch.bool, 3), "tokens": (torch.int64, 3), "live": (torch.bool, 2)}
-    for name, (dtype, dims) in parts.items():
-        x = getattr(actions, name, None)
-        n = x.shape[1] if isinstance(x, Tensor) and x.dim() == dims else 0
-        if not isinstance(x, Tensor) or x.dtype != dtype or x.shape != ((b, n, w) if dims == 3 else (b, n)):
-            shape = f"[{b}, N, {w}]" if dims == 3 else f"[{b}, N]"
-            raise MdmkitError(
-                f"{named(sampler, kind)} returned {_got(x)} as {name}; it must return mdmkit.Actions, with {name} "
-                f"{str(dtype).removeprefix('torch.')} {shape}."
-            )
-    n = actions.live.shape[1]
-    if n > most:
-        raise MdmkitError(
-            f"{named(sampler, kind)} proposed {n} alternatives, and the trait `alternatives` of the select is {most}: "
-            "there may be no more than that."
-        )
-
-
-def check_canvas(sampler: Sampler, canvas: Any, step: Step) -> None:
-    """Refuse a result that is not a Canvas of the step's rows."""
-    tokens = getattr(canvas, "tokens", None)
-    if not isinstance(tokens, Tensor) or tokens.shape != step.canvas.tokens.shape or tokens.dtype != torch.int64:
-        raise MdmkitError(
-            f"{named(sampler, 'commit')} returned {_got(canvas)}; it must return a Canvas of {step.rows} rows, such as "
-            "step.canvas.filled(place, tokens)."
-        )
-
-
-def _got(result: Any) -> str:
-    if isinstance(result, Tensor):
-        return f"{str(result.dtype).removeprefix('torch.')} {list(result.shape)}"
-    return f"a {type(result).__name__}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mdmkit.loop import checks
-from mdmkit.loop.checks import Guarded
+from mdmkit.loop import checks, guard
+from mdmkit.loop.guard import Guarded
 
 if TYPE_CHECKING:
     from mdmkit.loop.looking import Seen
@@ -49,8 +49,7 @@ def choose(state: State, step: Step, actions: Actions, seen: Seen) -> Choice:
     rows = torch.arange(len(choice), device=choice.device) * n
     if sampler.lookahead is not None and seen.look is not None and seen.compared:
         with Guarded(sampler, "lookahead", state.latest):
-            values = sampler.lookahead(step, actions, seen.look)
-        checks.check_shape(sampler, "lookahead", values, actions.live.shape)
+            values = guard.floats(sampler.lookahead(step, actions, seen.look), actions.live.shape)
         # Only rows with two or more live alternatives were looked at: values of other rows have no meaning.
         rivals = actions.live & (actions.live.sum(1, keepdim=True) > 1)
         seen.code = seen.code | ((values.isnan() & rivals).any(1).long() * checks.LOOKAHEAD_ODD)
@@ -72,15 +71,25 @@ def _move(
     assert search is not None
     view = replace(step.memory_view, kept=set())
     with Guarded(state.sampler, "search", state.latest):
-        parents, moved = search.move(replace(step, memory_view=view), actions, values, choice, seen.look)
+        asked = replace(step, memory_view=view)
+        parents, moved = guard.moves(search.move(asked, actions, values, choice, seen.look), len(choice))
     rows = torch.arange(len(choice), device=choice.device)
     # If no particle of a row takes the step, the particles stay as they are.
     busy = step.active.view(-1, p).any(1).repeat_interleave(p)
     parents, moved = torch.where(busy, parents, rows), torch.where(busy, moved, choice)
-    strange = (parents // p != rows // p) | (parents < 0)
-    parents = torch.where(strange, rows, parents)
-    seen.code = seen.code[parents] | strange.long() * checks.SEARCH_STRAYS
+    parents, moved, strange = _within(step, actions, parents, moved, p)
+    # Codes stay with the particle that broke the promise: its row fails, even if no particle goes on from there.
+    seen.code = seen.code | strange.long() * checks.SEARCH_STRAYS
     if seen.several is not None:
         seen.several = seen.several[parents]
     state.follow(parents, view.kept)
     return parents, moved
+
+
+def _within(step: Step, actions: Actions, parents: Tensor, moved: Tensor, p: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Replace moves that a search may not make, and flag them, bool [B·P]."""
+    rows, n = torch.arange(len(parents), device=parents.device), actions.live.shape[1]
+    strange = (parents // p != rows // p) | (parents < 0) | (moved < 0) | (moved >= n)
+    parents, moved = torch.where(strange, rows, parents), torch.where(strange, 0, moved)
+    dead = ~actions.live[parents, moved] & step.open.any(1)[parents]
+    return parents, moved, strange | dead

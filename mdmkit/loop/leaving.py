@@ -11,7 +11,7 @@ from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.trace import Trace, Written
 from mdmkit.canvas.window import Window
 from mdmkit.loop import checks
-from mdmkit.loop.checks import Guarded
+from mdmkit.loop.guard import Guarded, indices
 from mdmkit.loop.left import Left
 from mdmkit.loop.place import BY_END, BY_RULE
 from mdmkit.loop.runner import Asked
@@ -44,10 +44,11 @@ def _fill(state: State) -> str:
 def _left(state: State, row: int, code: int, rule: int) -> Left:
     place, p = state.places[row], state.particles
     index = list(range(row * p, (row + 1) * p))
-    error = None
-    if code:
-        error = checks.broken(state.sampler, code, max(0, place.ticks - 1), row)
-    answer = index[0] if p == 1 or error else index[_best(state, index)]
+    answer = 0 if p == 1 or code else _best(state, index)
+    if not 0 <= answer < p:
+        answer, code = 0, checks.BEST_STRAYS
+    error = checks.broken(state.sampler, code, max(0, place.ticks - 1), row) if code else None
+    answer = index[answer]
     canvas, trace = state.canvas.at([answer]), state.trace.at([answer])
     costs = state.runner.rows, state.runner.row_tokens, state.runner.columns
     trace.rows, trace.row_tokens, trace.columns = (torch.tensor([sum(cost[i] for i in index)]) for cost in costs)
@@ -69,7 +70,7 @@ def _best(state: State, index: list[int]) -> int:
     search = state.sampler.search
     assert search is not None
     with Guarded(state.sampler, "search", state.latest):
-        return int(search.best(state.canvas.at(rows), trace, state.memory.of(rows))[0])
+        return int(indices(search.best(state.canvas.at(rows), trace, state.memory.of(rows)), 1)[0])
 
 
 def _fill_best(state: State, rows: list[int]) -> None:

@@ -46,7 +46,7 @@ class Policy:
         for token, amount in penalty.items():
             bias[token] -= amount
         bias[never] = -torch.inf
-        self.bias, self.repetition = bias, draws.repetition_penalty
+        self.bias, self.never, self.repetition = bias, bias == -torch.inf, draws.repetition_penalty
 
     def held(self, tokens: Tensor, canvas: Canvas, states: States) -> Tensor | None:
         """bool [M, V]: the tokens that each state int64 [M, T] holds; None without a repetition penalty."""

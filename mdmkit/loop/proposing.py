@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mdmkit.loop import checks
-from mdmkit.loop.checks import Guarded
-from mdmkit.stage.actions import Actions
+from mdmkit.loop import checks, guard
+from mdmkit.loop.guard import Guarded
 
 if TYPE_CHECKING:
     from mdmkit.loop.state import State
+    from mdmkit.stage.actions import Actions
     from mdmkit.stage.step import Step
 
 
@@ -37,22 +37,24 @@ def propose(state: State, step: Step) -> Proposal:
     """
     sampler, tick = state.sampler, state.latest
     with Guarded(sampler, "score", tick):
-        scores = sampler.score(step)
-    checks.check_shape(sampler, "score", scores, step.open.shape)
+        scores = guard.floats(sampler.score(step), step.open.shape)
     with Guarded(sampler, "select", tick):
-        actions = sampler.select(step, scores)
-    checks.check_actions(sampler, actions, step)
-    code = checks.packed(checks.of_proposal(step, scores, actions), checks.OF_PROPOSAL)
+        actions = guard.proposed(sampler, sampler.select(step, scores), step)
+    code = checks.of_proposal(step, scores, actions)
     if sampler.constraint is not None:
         with Guarded(sampler, "constraint", tick):
-            actions = sampler.constraint.settle(step, actions)
-        checks.check_actions(sampler, actions, step, "constraint")
+            actions = guard.proposed(sampler, sampler.constraint.settle(step, actions), step)
         code = code | checks.of_settled(step, actions)
     prune = getattr(sampler.search, "prune", None)
     if prune is not None:
         with Guarded(sampler, "search", tick):
-            pruned = prune(step, actions)
+            pruned = guard.proposed(sampler, prune(step, actions), step)
         if pruned is not actions:
-            checks.check_actions(sampler, pruned, step, "search")
-            actions, code = pruned, code | checks.of_pruned(step, pruned)
-    return Proposal(actions, code)
+            actions, code = pruned, code | checks.of_pruned(step, pruned, state.particles)
+    return Proposal(_readable(actions, step.belief.logits.shape[-1]), code)
+
+
+def _readable(actions: Actions, vocab: int) -> Actions:
+    """Replace numbers that would fail as indices. A row with one ends after this step, with an error."""
+    steps = None if actions.steps is None else actions.steps.clamp_min(0)
+    return replace(actions, tokens=actions.tokens.clamp(0, vocab - 1), steps=steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mdmkit.errors import MdmkitError
-from mdmkit.loop.checks import named
+from mdmkit.loop.guard import named
 from mdmkit.model.backbone import require_cache
 from mdmkit.model.cache import AUTO, CACHES, Cache
 from mdmkit.model.shadow import SHADOWS

@@ -15,7 +15,7 @@ from mdmkit.canvas.canvas import Canvas, joined
 from mdmkit.canvas.trace import Trace, stacked
 from mdmkit.canvas.window import Window
 from mdmkit.loop.beliefs import Beliefs
-from mdmkit.loop.checks import Guarded, check_shape
+from mdmkit.loop.guard import Guarded, floats
 from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
 from mdmkit.loop.place import RUNNING, Place, free_slots
@@ -201,9 +201,7 @@ class State:
         constraint = self.sampler.constraint
         assert constraint is not None
         with Guarded(self.sampler, "constraint", self.latest):
-            shaped = constraint.shape(logits, states, columns)
-        check_shape(self.sampler, "constraint", shaped, logits.shape)
-        return shaped
+            return floats(constraint.shape(logits, states, columns), logits.shape)
 
     @property
     def _cursor(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

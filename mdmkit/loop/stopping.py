@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
-from mdmkit.loop.checks import Guarded, named
+from mdmkit.loop import guard
+from mdmkit.loop.guard import Guarded
 from mdmkit.loop.place import BY_END, BY_RULE, RUNNING
 from mdmkit.stage.stop import EndToken
 
@@ -33,11 +33,7 @@ def ask(state: State, after: Step, only: Tensor | None = None) -> Tensor | None:
     if rule is not None:
         seen = after if only is None else replace(after, memory_view=replace(after.memory_view, only=only))
         with Guarded(state.sampler, "stop", state.latest):
-            stops = rule(seen)
-        if not isinstance(stops, Tensor) or stops.dtype != torch.bool or stops.shape != after.tick.shape:
-            raise MdmkitError(
-                f"{named(state.sampler, 'stop')} returned {stops!r}; it must return a bool tensor [{after.rows}]."
-            )
+            stops = guard.flags(rule(seen), after.rows)
         by_rule = stops.long() * BY_RULE
         over = by_rule if over is None else torch.where(over > 0, over, by_rule)
     return over if only is None or over is None else over.masked_fill(~only, RUNNING)

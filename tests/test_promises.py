@@ -1,0 +1,369 @@
+"""Law 9: whatever part breaks a promise, and however, one error names the part, the row and the step; others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+import mdmkit
+from mdmkit import Actions, Commit, Constraint, Lookahead, MdmkitError, RowError, Sampler, Score, Search, Select
+from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone
+
+PROMPTS = [{"prompt": "ab", "length": 3}, {"prompt": "abc", "length": 9}, {"prompt": "a", "length": 6}]
+MASK, VOCAB = ToyBackbone().mask_id, ToyBackbone().vocab
+
+
+def now(step):
+    """bool [B]: the second prompt's row, at its third step."""
+    return (step.canvas.lengths == 12) & (step.tick == 2)
+
+
+def written(step):
+    """bool [B, T]: the first place of its block, at that moment."""
+    place = torch.zeros_like(step.open)
+    place[:, 0] = now(step)
+    return step.spread(place)
+
+
+@dataclass(frozen=True)
+class Scores(Score):
+    make: Callable[..., Any]
+
+    def __call__(self, step):
+        return self.make(step, step.confidence)
+
+
+@dataclass(frozen=True)
+class Selects(Select):
+    make: Callable[..., Any]
+
+    def __call__(self, step, scores):
+        return self.make(step, TakeQuota()(step, scores))
+
+
+@dataclass(frozen=True)
+class Looks(Lookahead):
+    make: Callable[..., Any]
+
+    def __call__(self, step, actions, look):
+        return self.make(step, LeastEntropyLeft()(step, actions, look))
+
+
+@dataclass(frozen=True)
+class Commits(Commit):
+    make: Callable[..., Any]
+
+    def __call__(self, step, actions, choice):
+        return self.make(step, step.written(*actions.take(choice)))
+
+
+@dataclass(frozen=True)
+class Rewrites(Commits):
+    rewrites: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Grows(Rewrites):
+    grows: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Settles(Constraint):
+    make: Callable[..., Any]
+
+    def shape(self, logits, states, columns):
+        return logits
+
+    def settle(self, step, actions):
+        return self.make(step, actions)
+
+
+@dataclass(frozen=True)
+class Shapes(Constraint):
+    make: Callable[..., Any]
+
+    def shape(self, logits, states, columns):
+        return self.make(logits)
+
+
+def stay(step, choice):
+    return torch.arange(step.rows, device=choice.device), choice
+
+
+@dataclass(frozen=True)
+class Searches(Search):
+    particles: ClassVar[int] = 2
+    moves: Callable[..., Any] = stay
+    cut: Callable[..., Any] = lambda step, actions: actions
+    answer: Callable[..., Any] = lambda canvas: torch.zeros(1, dtype=torch.long)
+
+    def prune(self, step, actions):
+        return self.cut(step, actions)
+
+    def move(self, step, actions, values, choice, look):
+        return self.moves(step, choice)
+
+    def best(self, canvas, trace, kept):
+        return self.answer(canvas)
+
+
+def rows_of(sampler):
+    """The prompts whose rows are yielded, and the error."""
+    rows = []
+    try:
+        rows.extend(row.index for row in mdmkit.stream(sampler, ToyBackbone(), PROMPTS, seed=5))
+    except MdmkitError as error:
+        return rows, error
+    raise AssertionError("no error")
+
+
+def of_row(flags, x, value):
+    """x [B, …] with a value in the flagged rows."""
+    return torch.where(flags.view(-1, *[1] * (x.dim() - 1)), value, x)
+
+
+def first(flags, x, value):
+    """x [B, …] with a value in the flagged rows, at index 0 of each other axis."""
+    out = x.clone()
+    out[(flags, *[0] * (x.dim() - 1))] = value
+    return out
+
+
+def tokens(value):
+    return lambda step, actions: replace(actions, tokens=of_row(now(step), actions.tokens, value))
+
+
+def at(value):
+    return lambda step, actions: replace(actions, place=of_row(now(step), actions.place, value))
+
+
+def steps(value):
+    return lambda step, actions: replace(actions, steps=of_row(now(step), torch.ones_like(actions.live).long(), value))
+
+
+NOT_OPEN = "filled a position that is not open"
+AS_TEXT = "wrote the mask's id as a token"
+NO_TOKEN = "wrote a token id that the model does not have"
+NEGATIVE = "counted an alternative as fewer than 0 steps"
+ELSEWHERE = "changed a position outside the row's own block"
+COMPARES = {"select": Spread(3), "lookahead": LeastEntropyLeft()}
+# A sampler that can compare alternatives, and never does.
+ONE_OF_MANY = {"select": Spread(1), "lookahead": LeastEntropyLeft()}
+
+
+def prompt_changed(step, canvas):
+    return replace(canvas, tokens=first(now(step), canvas.tokens, 5))
+
+
+OF_ONE_ROW = {
+    "a score of NaN": ({"score": Scores(lambda s, x: of_row(now(s), x, torch.nan))}, "score Scores gave scores"),
+    "nothing is filled": ({"select": Selects(at(False))}, "select Selects filled no position"),
+    "a place that is not open": ({"select": Selects(at(True))}, f"select Selects {NOT_OPEN}"),
+    "the mask as text": ({"select": Selects(tokens(MASK))}, f"select Selects {AS_TEXT}"),
+    "a token beyond the vocabulary": ({"select": Selects(tokens(VOCAB))}, f"select Selects {NO_TOKEN}"),
+    "a negative token": ({"select": Selects(tokens(-1))}, f"select Selects {NO_TOKEN}"),
+    "negative steps": ({"select": Selects(steps(-5))}, f"select Selects {NEGATIVE}"),
+    "a value of NaN": (
+        COMPARES | {"lookahead": Looks(lambda s, x: of_row(now(s), x, torch.nan))},
+        "lookahead Looks gave values",
+    ),
+    "settle: outside open": ({"constraint": Settles(at(True))}, f"constraint Settles {NOT_OPEN}"),
+    "settle: nothing left": ({"constraint": Settles(at(False))}, "constraint Settles left a row no alternative"),
+    "settle: the mask as text": ({"constraint": Settles(tokens(MASK))}, f"constraint Settles {AS_TEXT}"),
+    "settle: a token beyond": ({"constraint": Settles(tokens(99))}, f"constraint Settles {NO_TOKEN}"),
+    "settle: negative steps": ({"constraint": Settles(steps(-1))}, f"constraint Settles {NEGATIVE}"),
+    "prune: outside open": ({"search": Searches(cut=at(True))}, f"search Searches {NOT_OPEN}"),
+    "prune: the mask as text": ({"search": Searches(cut=tokens(MASK))}, f"search Searches {AS_TEXT}"),
+    "prune: a token beyond": ({"search": Searches(cut=tokens(99))}, f"search Searches {NO_TOKEN}"),
+    "prune: negative steps": ({"search": Searches(cut=steps(-1))}, f"search Searches {NEGATIVE}"),
+    "prune: a row loses everything": (
+        {"search": Searches(cut=lambda s, a: a.without(now(s)[:, None]))},
+        "search Searches left no particle of a row an alternative",
+    ),
+    "prune: a particle without any stays": (
+        {"search": Searches(cut=lambda s, a: a.without((now(s) & (torch.arange(s.rows) % 2 == 0))[:, None]))},
+        "search Searches moved a particle to one of another row, or to an alternative that is not live",
+    ),
+    "move: another row": (
+        {"search": Searches(lambda s, c: (torch.arange(s.rows) - 2 * now(s), c))},
+        "search Searches moved a particle to one of another row",
+    ),
+    "move: a negative choice": (
+        {"search": Searches(lambda s, c: (torch.arange(s.rows), of_row(now(s), c, -1)))},
+        "search Searches moved a particle",
+    ),
+    "move: a choice beyond N": (
+        {"search": Searches(lambda s, c: (torch.arange(s.rows), of_row(now(s), c, 7)))},
+        "search Searches moved a particle",
+    ),
+    "a NaN of a particle that is given up": (
+        {
+            "score": Scores(lambda s, x: of_row(now(s) & (torch.arange(s.rows) % 2 == 1), x, torch.nan)),
+            "search": Searches(lambda s, c: (torch.arange(s.rows) // 2 * 2, c[torch.arange(s.rows) // 2 * 2])),
+        },
+        "score Scores gave scores",
+    ),
+    "commit: the prompt, without rewrites": ({"commit": Commits(prompt_changed)}, f"commit Commits {ELSEWHERE}"),
+    "commit: the prompt": ({"commit": Rewrites(prompt_changed)}, f"commit Rewrites {ELSEWHERE}"),
+    "commit: the prompt, nothing compared": (
+        ONE_OF_MANY | {"commit": Commits(prompt_changed)},
+        f"commit Commits {ELSEWHERE}",
+    ),
+    "commit: another token, nothing compared": (
+        ONE_OF_MANY | {"commit": Commits(lambda s, c: c.filled(written(s), torch.full_like(c.tokens, 5)))},
+        "commit Commits left something else than the action",
+    ),
+    "commit: the mask at a place just filled": (
+        {
+            "commit": Rewrites(
+                lambda s, c: c.filled(s.spread(now(s)[:, None] & s.open), torch.full_like(c.tokens, MASK))
+            )
+        },
+        f"commit Rewrites {AS_TEXT}",
+    ),
+    "commit: a token beyond": (
+        {"commit": Rewrites(lambda s, c: c.filled(written(s), torch.full_like(c.tokens, VOCAB)))},
+        f"commit Rewrites {NO_TOKEN}",
+    ),
+    "commit: opened, and the token left": (
+        {"commit": Rewrites(lambda s, c: replace(c, open=c.open | s.spread(now(s)[:, None] & s.member)))},
+        "commit Rewrites left a token at a position that it opened",
+    ),
+    "commit: the prompt made editable": (
+        {"commit": Rewrites(lambda s, c: replace(c, editable=c.editable | (c.valid & now(s)[:, None])))},
+        f"commit Rewrites {ELSEWHERE}",
+    ),
+    "commit: the row cut short": (
+        {"commit": Rewrites(lambda s, c: replace(c, valid=c.valid & ~(now(s)[:, None] & (c.positions == 11))))},
+        f"commit Rewrites {ELSEWHERE}",
+    ),
+    "commit: the prompt made editable by one that grows": (
+        {"commit": Grows(lambda s, c: replace(c, editable=c.editable | (c.valid & now(s)[:, None])))},
+        f"commit Grows {ELSEWHERE}",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OF_ONE_ROW)
+def test_a_row_in_which_a_promise_is_broken_fails_alone(what):
+    parts, said = OF_ONE_ROW[what]
+    rows, error = rows_of(Sampler(**{"score": ByConfidence(), "select": TakeQuota()} | parts))
+    assert isinstance(error, RowError) and said in str(error)
+    assert error.prompt == 1 and error.tick == 2, str(error)
+    assert rows == [0, 2]
+
+
+def test_an_answer_that_is_no_particle_of_the_row_fails_the_row_alone():
+    for answer in (2, -1):
+        search = Searches(answer=lambda canvas, a=answer: torch.where(canvas.lengths[:1] == 12, a, 0))
+        rows, error = rows_of(Sampler(ByConfidence(), TakeQuota(), search=search))
+        assert isinstance(error, RowError) and "search Searches chose as the row's answer" in str(error)
+        assert rows == [0, 2]
+
+
+def test_a_constraint_cannot_allow_the_mask_again():
+    every = Sampler(ByConfidence(), TakeQuota(), constraint=Shapes(torch.zeros_like))
+    for row in mdmkit.decode(every, ToyBackbone(), PROMPTS).rows:
+        assert not {MASK, *ToyBackbone().forbidden} & set(row.tokens)
+
+
+def fails(*_):
+    raise AssertionError("no such table")
+
+
+def gone(step, _):
+    return step.span
+
+
+STEP = r"at tick \d+ \(a row's step, from 0\)"
+ALL_ROWS = {
+    "score: shape": ({"score": Scores(lambda s, x: x[:, :-1])}, r"score Scores returned float32 \[\d, \d\]; it must"),
+    "score: type": ({"score": Scores(lambda s, x: s.tokens)}, "score Scores returned int64"),
+    "score: an exception": ({"score": Scores(fails)}, f"score Scores failed {STEP}: AssertionError: no such table"),
+    "score: of the first edition": ({"score": Scores(gone)}, f"score Scores failed {STEP}: step.span is of the first"),
+    "select: nothing at all": (
+        {"select": Selects(lambda s, a: Actions(a.place[:, :0], a.tokens[:, :0], a.live[:, :0]))},
+        "select Selects returned no alternative",
+    ),
+    "select: too many": (
+        {"select": Selects(lambda s, a: Actions(*(torch.cat([x, x], 1) for x in (a.place, a.tokens, a.live))))},
+        "select Selects returned 2 alternatives, and the trait `alternatives` of the select is 1",
+    ),
+    "select: None": ({"select": Selects(lambda s, a: None)}, "select Selects returned a NoneType as place"),
+    "select: steps of another shape": (
+        {"select": Selects(lambda s, a: replace(a, steps=s.quota))},
+        r"select Selects returned int64 \[\d\] as steps; it must return mdmkit.Actions, with steps int64",
+    ),
+    "select: steps of another type": (
+        {"select": Selects(lambda s, a: replace(a, steps=[1]))},
+        "select Selects returned a list as steps",
+    ),
+    "lookahead: shape": (
+        COMPARES | {"lookahead": Looks(lambda s, x: x[:, :1])},
+        r"lookahead Looks returned float32 \[\d, 1\]",
+    ),
+    "lookahead: another scope": (
+        COMPARES | {"lookahead": Looks(lambda s, x: s.belief.nonsense)},
+        "lookahead Looks failed .*nonsense",
+    ),
+    "constraint: an exception": (
+        {"constraint": Shapes(lambda x: 1 / 0)},
+        "constraint Shapes failed .*ZeroDivisionError",
+    ),
+    "constraint: shape": (
+        {"constraint": Shapes(lambda x: x[..., ::2])},
+        r"constraint Shapes returned .*, 7\]; it must return a float tensor",
+    ),
+    "settle: None": ({"constraint": Settles(lambda s, a: None)}, "constraint Settles returned a NoneType"),
+    "prune: None": ({"search": Searches(cut=lambda s, a: None)}, "search Searches returned a NoneType"),
+    "move: None": (
+        {"search": Searches(lambda s, c: None)},
+        "search Searches returned a NoneType; it must return parents",
+    ),
+    "move: floats": (
+        {"search": Searches(lambda s, c: (c.double(), c))},
+        r"search Searches returned float64 \[\d\] as parents; it must return an int64 tensor",
+    ),
+    "move: a shape that could be broadcast": (
+        {"search": Searches(lambda s, c: (c[:1], c))},
+        r"search Searches returned int64 \[1\] as parents",
+    ),
+    "best: a number": ({"search": Searches(answer=lambda canvas: 0)}, "search Searches returned a int; it must"),
+    "best: a float": (
+        {"search": Searches(answer=lambda canvas: torch.tensor([0.5]))},
+        r"search Searches returned float32 \[1\]; it must return an int64 tensor",
+    ),
+    "commit: None": (
+        {"commit": Commits(lambda s, c: None)},
+        "commit Commits returned a NoneType; it must return a Canvas",
+    ),
+    "commit: open of another type": (
+        {"commit": Commits(lambda s, c: replace(c, open=c.open.long()))},
+        "commit Commits returned a canvas with int64 .* as open",
+    ),
+    "commit: open of another shape": (
+        {"commit": Commits(lambda s, c: replace(c, open=c.open[:, :-1]))},
+        "commit Commits returned a canvas with bool .* as open",
+    ),
+    "commit: another seed": (
+        {"commit": Commits(lambda s, c: replace(c, seed=c.seed + 1))},
+        "commit Commits returned a canvas with another `seed`",
+    ),
+    "commit: another mask": (
+        {"commit": Commits(lambda s, c: replace(c, mask_id=3))},
+        "commit Commits returned a canvas with another `mask_id`",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ALL_ROWS)
+def test_an_exception_or_a_wrong_shape_or_type_is_one_error_that_names_the_part_and_the_step(what):
+    parts, said = ALL_ROWS[what]
+    sampler = Sampler(**{"score": ByConfidence(), "select": TakeQuota()} | parts)
+    with pytest.raises(MdmkitError, match=said) as caught:
+        mdmkit.decode(sampler, ToyBackbone(), PROMPTS)
+    assert "at tick " in str(caught.value)
