@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -75,6 +75,41 @@ def test_a_lookahead_may_look_twice_and_every_look_is_counted():
     twice = tokens_of(Sampler(ByConfidence(), Spread(3), TwoDeep(), plan=Plan(length=6)), ToyBackbone(), RAGGED)
     assert twice.calls > once.calls
     assert all(row.nfe > len(set(row.order)) for row in twice.rows if row.stopped == "length")
+
+
+def test_a_second_look_costs_a_row_the_same_whatever_the_rows_beside_it_do():
+    sampler = Sampler(ByConfidence(), Spread(3), TwoDeep())
+    one, two = mdmkit.read_prompts([{"prompt": "ab", "length": 7}, {"prompt": "abc", "length": 9}], 3)
+    alone = {prompt.index: mdmkit.decode(sampler, ToyBackbone(), [prompt]).rows[0] for prompt in (one, two)}
+    for late in range(6):
+        engine = mdmkit.Engine(sampler, ToyBackbone(), 2)
+        engine.admit(one)
+        ended = [each for _ in range(late) for each in engine.step()]
+        engine.admit(two)
+        for each in [*ended, *engine.drain()]:
+            own = alone[each.row.index]
+            assert (each.row.tokens, each.row.order, each.row.nfe) == (own.tokens, own.order, own.nfe)
+
+
+def test_a_second_look_at_something_else_than_states_says_what_it_takes():
+    @dataclass(frozen=True)
+    class Wrong(TwoDeep):
+        def __call__(self, step, actions, look):
+            return look.again(step.tokens, step.open)
+
+    @dataclass(frozen=True)
+    class Misspelt(TwoDeep):
+        def __call__(self, step, actions, look):
+            return look(lambda belief: belief.entropy, "blok").sum(-1)
+
+    for lookahead, said in (
+        (Wrong(), r"Wrong failed at tick 1 .*look.again takes tokens int64 and open bool, both \[2, N, \d+\]"),
+        (Misspelt(), "Misspelt failed at tick 1 .*unknown scope 'blok'. Did you mean 'block'"),
+    ):
+        with pytest.raises(MdmkitError, match=said):
+            mdmkit.decode(
+                Sampler(ByConfidence(), Spread(3), lookahead, plan=Plan(length=4)), ToyBackbone(), ["ab", "a"]
+            )
 
 
 # -- looks that are shared unevenly, and equal states that count once -------------------------------------------------
@@ -215,6 +250,60 @@ def test_the_shadow_of_an_open_place_says_what_the_place_says_and_costs_its_colu
     blocks = [[min(4, 6 - start) for start in (0, 4)], [4, 4, 3]]  # of "ab", and of "a" with 11 masks: a forward a step
     for row, more, own in zip(plain.rows, found.rows, blocks, strict=False):
         assert more.row_tokens - row.row_tokens == sum(n * n for n in own) * (1 if guidance == 1.0 else 2)
+
+
+@dataclass(frozen=True)
+class Swaps(Search):
+    """Two particles that change places at every step."""
+
+    particles: int = 2
+
+    def move(self, step, actions, values, choice, look):
+        other = torch.arange(step.rows) ^ 1
+        return other, choice[other]
+
+    def best(self, canvas, trace, kept):
+        return torch.zeros(len(trace.uncertainty) // 2, dtype=torch.long)
+
+
+@dataclass(frozen=True)
+class Agrees(Commit):
+    """Write; what the model says of a row, and the shadow of an open place, must be the row's own."""
+
+    rewrites: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("shadow", "norm")
+
+    def __call__(self, step, actions, choice):
+        both = torch.stack((step.shadow.confidence, step.belief.confidence))[:, step.open]
+        assert torch.allclose(both[0], both[1], atol=1e-6)
+        assert torch.allclose(step.extra["norm"][step.open], step.belief.confidence[step.open], atol=1e-6)
+        return step.written(*actions.take(choice))
+
+
+class Confident(ToyBackbone):
+    """Says how confident it is."""
+
+    offers: ClassVar = {"norm": "column"}
+
+    def forward(self, tokens, valid, conditioning, *, positions, cache=None, extras=(), **more):
+        out = super().forward(tokens, valid, conditioning, positions=positions, **more)
+        logits = self.project(out.hidden)
+        logits[..., [0, self.mask_id, self.vocab - 1]] = -torch.inf
+        return replace(out, extra={**(out.extra or {}), "norm": logits.softmax(-1).amax(-1)})
+
+
+def test_what_is_known_of_a_particle_follows_it():
+    sampler = Sampler(ByConfidence(), TakeQuota(), commit=Agrees(), search=Swaps(), draw=Draw(temperature=1.0))
+    decoded = mdmkit.decode(sampler, Confident(dtype=torch.float64), RAGGED)
+    assert len({tuple(row.tokens) for row in decoded.rows}) == len(RAGGED)
+
+
+def test_an_extra_that_the_model_forgot_to_offer_is_named():
+    class Forgets(Confident):
+        offers: ClassVar = {}
+
+    with pytest.raises(MdmkitError, match="returned the extra 'norm', which its `offers` do not name"):
+        mdmkit.decode(Sampler(ByConfidence(), TakeQuota()), Forgets(), ["ab"])
 
 
 def test_shadow_columns_are_refused_where_the_model_has_none_or_parts_want_two_kinds():

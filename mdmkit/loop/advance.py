@@ -79,22 +79,24 @@ def _record(state: State, chosen: Choice, canvas: Canvas) -> None:
 def _carry_beliefs(state: State, chosen: Choice, seen: Seen) -> None:
     """Keep the hidden states of the chosen next states, and of rows that had no belief, for the next step."""
     if not state.compares:
-        if not state.backbone.feeds_back:  # with feeds_back the next forward reads the extras of this one
-            state.hidden = None
+        state.hidden = None
         return
     if seen.hidden is None or seen.flat is None:
         return
     total, n = len(state.tick), chosen.actions.place.shape[1]
     device = chosen.choice.device
-    slot = torch.zeros(chosen.step.rows * n, dtype=torch.long, device=device)
+    # −1: this state was not forwarded.
+    slot = torch.full((chosen.step.rows * n,), -1, device=device)
     slot[seen.flat] = torch.arange(len(seen.flat), device=device)
-    source = torch.zeros(total, dtype=torch.long, device=device)
+    source = torch.full((total,), -1, device=device)
     source[state.index_of_step] = slot[chosen.source]
     if seen.others:
         p = state.particles
         rows = [row * p + k for row in seen.others for k in range(p)]
         source[torch.tensor(rows, device=device)] = torch.arange(len(rows), device=device) + len(seen.flat)
-    state.hidden = seen.hidden.at(source)
+    if state.previous is not None:
+        state.previous.put(seen.hidden, source, state.canvas.tokens.shape[1])
+    state.hidden = seen.hidden.at(source.clamp_min(0))
 
 
 def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]:

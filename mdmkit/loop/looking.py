@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from mdmkit.canvas.window import Window
 from mdmkit.loop import stopping
 from mdmkit.loop.runner import Asked
+from mdmkit.loop.views import look_at
 from mdmkit.stage.look import Look, States
 from mdmkit.stage.traits import trait
 
@@ -54,9 +53,10 @@ class Seen:
 
 @dataclass
 class _List:
-    """A list, on the host, of the states to forward."""
+    """A list, on the host, of the states to forward. `rivals`: those of rows with several live alternatives."""
 
     flat: list[int] = field(default_factory=list)
+    rivals: list[int] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
     reaches: list[Reach] = field(default_factory=list)
     shown: list[tuple[int, int]] = field(default_factory=list)
@@ -91,7 +91,9 @@ def believe(state: State) -> None:
     rows = torch.arange(len(state.tick), device=state.tick.device)
     states = States(state.canvas.tokens, state.canvas.open, rows)
     wanted = asked.wanted(states, state.tick)
-    state.hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.hidden)
+    state.hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.previous)
+    if state.previous is not None:
+        state.previous.put(state.hidden, rows, state.canvas.tokens.shape[1])
 
 
 def look(state: State, step: Step, proposal: Proposal) -> Seen:
@@ -113,6 +115,7 @@ def look(state: State, step: Step, proposal: Proposal) -> Seen:
         if several:
             seen.compared = True
             for n in (n for n, is_live in enumerate(live) if is_live):
+                asked.rivals.append(len(asked.flat))
                 asked.add(state, owner, place, place.block, first=False, flat=b * len(live) + n)
         elif active and (any(live) or state.sampler.search is None):  # `prune` may leave a particle without any
             flat = b * len(live) + (live.index(1) if 1 in live else 0)
@@ -204,62 +207,7 @@ def _forward(state: State, step: Step, seen: Seen, asked: _List, tokens: Tensor,
     )
     tick = torch.cat((step.tick[seen.flat // n] + 1, state.tick[rest]))
     wanted = asked.wanted(states, tick)
-    seen.hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.hidden)
-    seen.look = _look(state, step, seen, states, n)
-
-
-def _look(state: State, step: Step, seen: Seen, states: States, n: int) -> Look | None:
-    """Build the look. Without a search it shows only rows with several live alternatives."""
-    assert seen.hidden is not None and seen.flat is not None and seen.several is not None
-    where, some = seen.flat, torch.arange(len(seen.flat), device=seen.flat.device)
-    if state.sampler.search is None:
-        if not seen.compared:
-            return None
-        if len(seen.lone) or seen.others:
-            some = seen.several[where // n].nonzero()[:, 0]
-            where = where[some]
-    if not len(where):
-        return None
-    ahead = (seen.hidden.at(some), states.at(some)) if len(some) < len(states.rows) else (seen.hidden, states)
-    now = (state.hidden_of_step, States(step.canvas.tokens, step.canvas.open, state.index_of_step))
-    reach = _reach(state, tokens_device=where.device)
-
-    def again(tokens: Tensor, open_: Tensor) -> Look:
-        return _again(state, step, tokens, open_, now, reach)
-
-    shape = (step.rows, n)
-    vocab = state.backbone.vocab
-    return Look(state.runner.beliefs, vocab, now, ahead, where, shape, step.where, reach, again)
-
-
-def _reach(state: State, tokens_device: torch.device) -> Window:
-    """The columns that a step of each row computes."""
-    spans: Sequence[tuple[int, int]] = [
-        (place.block.low if state.cache.keeps else 0, place.step_reach(state.cache).stop)
-        for row in state.rows_of_step
-        for place in [state.places[row]] * state.particles
-    ]
-    return Window.of(spans, tokens_device)
-
-
-def _again(state: State, step: Step, tokens: Tensor, open_: Tensor, now: tuple[Hidden, States], reach: Window) -> Look:
-    """Forward other states, which a stage has chosen, [B, N, T]."""
-    b, n, _ = tokens.shape
-    asked, p = _List(), state.particles
-    for i in range(b):
-        row = state.rows_of_step[i // p]
-        for j in range(n):
-            asked.add(state, row * p + i % p, state.places[row], state.places[row].block, first=False, flat=i * n + j)
-    owners = torch.tensor(asked.owners, device=tokens.device)
-    states = States(tokens.flatten(0, 1), open_.flatten(0, 1), owners)
-    tick = step.tick.repeat_interleave(n) + 1
-    wanted = Asked(states, asked.owners, asked.reaches, asked.shown, tick)
-    hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.hidden)
-    where = torch.arange(b * n, device=tokens.device)
-
-    def more(tokens: Tensor, open_: Tensor) -> Look:
-        return _again(state, step, tokens, open_, now, reach)
-
-    return Look(
-        state.runner.beliefs, state.backbone.vocab, now, (hidden, states), where, (b, n), step.where, reach, more
-    )
+    seen.hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.previous)
+    shown = range(len(asked.flat)) if state.sampler.search is not None else asked.rivals
+    if len(shown):
+        seen.look = look_at(state, step, seen.hidden, states, [asked.flat[i] for i in shown], list(shown), n)

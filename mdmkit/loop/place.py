@@ -41,10 +41,6 @@ class Place:
     believed: bool = False
     afresh: bool = True
 
-    @property
-    def span(self) -> tuple[int, int]:
-        return self.block.start, self.block.stop
-
     def step_reach(self, cache: Cache, block: Block | None = None) -> Reach:
         """The columns that a step computes, in its block or in the given one."""
         block = block or self.block

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from mdmkit import noise
-from mdmkit.errors import MdmkitError
 from mdmkit.loop.calls import Call, share_out
-from mdmkit.model.backbone import Output
+from mdmkit.loop.part import Part, gathered, part_of
 from mdmkit.model.cache import Cache, Reach, View
 from mdmkit.model.shadow import SHADOWS, Shadow
 from mdmkit.stage.hidden import Hidden
@@ -21,7 +20,7 @@ from mdmkit.stage.look import States
 if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
     from mdmkit.loop.beliefs import Beliefs
-    from mdmkit.model.backbone import Backbone
+    from mdmkit.loop.previous import Previous
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,9 @@ class Runner:
 
     # -- forwards ------------------------------------------------------------------------------------------------------
 
-    def forward(self, asked: Asked, canvas: Canvas, slots: Tensor, times: int, before: Hidden | None = None) -> Hidden:
+    def forward(
+        self, asked: Asked, canvas: Canvas, slots: Tensor, times: int, before: Previous | None = None
+    ) -> Hidden:
         """Run states, in as many calls as `share_out` makes; each state counts as one row-forward.
 
         Under guidance each state is also run without its prompt, in the same call, and counts twice. The prompt is
@@ -123,20 +124,20 @@ class Runner:
             canvas: all rows of the loop.
             slots: int64 [R]; each row's index in the store.
             times: particles per row.
-            before: hidden states and extras of all rows; a model with `feeds_back` gets these extras.
+            before: what a model with `feeds_back` said of all rows; None for other models.
         """
         tokens = self._as_seen(asked, canvas)
         groups = share_out(asked.reaches, self.backbone.pads)
         parts = [self._run(tokens, group, asked, canvas, slots, times, before) for group in groups]
-        out = _gathered(parts, groups)
-        starts = [start for start, _ in asked.shown]
+        out, starts = gathered(parts, groups), [start for start, _ in asked.shown]
         return Hidden(
             values=self.beliefs.ramped(asked.states, canvas, out.hidden),
             start=torch.tensor(starts, device=tokens.device),
+            stop=torch.tensor([stop for _, stop in asked.shown], device=tokens.device),
             same=starts[0] if len(set(starts)) == 1 else None,
             held=self.beliefs.policy.held(asked.states.tokens, canvas, asked.states),
             extra=out.extra or None,
-            whole=frozenset(name for name in out.extra if self.backbone.offers[name] == "row"),
+            kinds=self.backbone.offers,
             shadow=None if out.shadow is None else self.beliefs.ramped(asked.states, canvas, out.shadow),
         )
 
@@ -159,8 +160,8 @@ class Runner:
         canvas: Canvas,
         slots: Tensor,
         times: int,
-        before: Hidden | None,
-    ) -> _Part:
+        before: Previous | None,
+    ) -> Part:
         """Forward one group of states; return the shown columns of each, and of the extras."""
         every = len(group) == len(asked.owners)
         index = None if every else torch.tensor(group, device=tokens.device)
@@ -169,11 +170,12 @@ class Runner:
         call = self._call(reaches, tokens.shape[1], tokens.device)
         valid = call.inside & call.take(canvas.valid[rows]) if canvas.room else call.inside
         view = self._view(call, valid, canvas, slots[rows], rows) if self.cache.keeps else None
-        more = self._more(before, rows) | self._shadowed(asked, group, canvas, tokens.device)
+        more = self._more(before, rows, call) | self._shadowed(asked, group, canvas, tokens.device)
         out = self._both(whole, call, valid, canvas, rows, times, view, more)
         self._count(asked, group, call.length, more.get("shadow"))
         width = max(stop - start for start, stop in asked.shown)
-        return self._cut(out, reaches, [asked.shown[i] for i in group], width, tokens.device)
+        offsets = [asked.shown[i][0] - asked.reaches[i].start for i in group]
+        return out.cut(offsets, width, self.backbone.offers)
 
     def _call(self, reaches: list[Reach], width: int, device: torch.device) -> Call:
         """Make the call's columns. The last few are stored, because steps of one block repeat them."""
@@ -207,14 +209,13 @@ class Runner:
     def _twice(self, x: Tensor) -> Tensor:
         return x if self.branches == 1 else torch.cat((x, x))
 
-    def _more(self, before: Hidden | None, rows: Tensor) -> dict[str, Any]:
+    def _more(self, before: Previous | None, rows: Tensor, call: Call) -> dict[str, Any]:
         """Keywords of `forward` for models that offer extras or feed back."""
         more: dict[str, Any] = {}
         if self.extras:
             more["extras"] = self.extras
-        if self.backbone.feeds_back:
-            known = None if before is None or before.extra is None else before.extra
-            more["previous"] = None if known is None else {name: self._twice(x[rows]) for name, x in known.items()}
+        if before is not None:
+            more["previous"] = before.of(rows, call, self.branches)
         return more
 
     def _shadowed(self, asked: Asked, group: list[int], canvas: Canvas, device: torch.device) -> dict[str, Any]:
@@ -251,7 +252,7 @@ class Runner:
         times: int,
         view: View | None,
         more: dict[str, Any],
-    ) -> _Part:
+    ) -> Part:
         """Call the model once; under guidance with both branches, and their hidden states side by side."""
         given, prompts = call.take(whole), rows // times if times > 1 else rows
         conditioning = self._conditioning(prompts)
@@ -264,13 +265,8 @@ class Runner:
         out = self.backbone.forward(
             given, self._twice(valid), conditioning, positions=self._twice(call.columns), cache=view, **more
         )
-        _check_output(self.backbone, out, more)
-        extra = dict(out.extra or {})
-        shadow = extra.pop("shadow", None)
-        if self.branches == 2:
-            extra = {name: x.chunk(2)[0] for name, x in extra.items()}
-        beside = self.beliefs.side_by_side
-        return _Part(beside(out.hidden), extra, None if shadow is None else beside(shadow))
+        beside, columns = self.beliefs.side_by_side, whole.shape[1]
+        return part_of(self.backbone, out, "shadow" in more, self.branches, beside, columns)
 
     def _conditioning(self, prompts: Tensor) -> Any:
         """The conditioning of rows int64 [m]; under guidance of both branches."""
@@ -280,71 +276,3 @@ class Runner:
         if self.backbone.guided:
             return self.backbone.join([select(self._given, prompts), select(self._without, prompts)])
         return select(self._given, prompts.repeat(2))
-
-    def _cut(
-        self, out: _Part, reaches: list[Reach], shown: list[tuple[int, int]], width: int, device: torch.device
-    ) -> _Part:
-        """Cut the shown columns out of the computed ones: `width` columns from each state's first shown one."""
-        offsets = [start - reach.start for reach, (start, _) in zip(reaches, shown, strict=True)]
-        columns = [name for name in out.extra if self.backbone.offers[name] == "column"]
-        have = out.hidden.shape[1]
-        if len(set(offsets)) == 1 and offsets[0] + width <= have:
-            if offsets[0] == 0 and width == have:
-                return out
-            some = slice(offsets[0], offsets[0] + width)
-            cut = {name: out.extra[name][:, some] for name in columns}
-            return _Part(out.hidden[:, some], out.extra | cut, out.shadow)
-        index = torch.tensor(offsets, device=device)[:, None] + torch.arange(width, device=device)
-        index = index.clamp_max(have - 1)
-
-        def pick(x: Tensor) -> Tensor:
-            return x.gather(1, index.view(*index.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
-
-        return _Part(pick(out.hidden), out.extra | {name: pick(out.extra[name]) for name in columns}, out.shadow)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The result of one call.
-
-    Attributes:
-        hidden: [m, L, D].
-        extra: by name, [m, L, …] or [m, …].
-        shadow: [m, E, D], the hidden states of shadow columns.
-    """
-
-    hidden: Tensor
-    extra: dict[str, Tensor]
-    shadow: Tensor | None
-
-
-def _gathered(parts: list[_Part], groups: list[list[int]]) -> _Part:
-    """Put the results of several calls in the order of the states."""
-    if len(parts) == 1:
-        return parts[0]
-    device = parts[0].hidden.device
-    order = torch.tensor([i for group in groups for i in group], device=device).argsort()
-
-    def together(each: list[Tensor]) -> Tensor:
-        return torch.cat(each)[order]
-
-    shadows = [part.shadow for part in parts if part.shadow is not None]
-    return _Part(
-        together([part.hidden for part in parts]),
-        {name: together([part.extra[name] for part in parts]) for name in parts[0].extra},
-        together(shadows) if shadows else None,
-    )
-
-
-def _check_output(backbone: Backbone, out: Any, more: dict[str, Any]) -> None:
-    if not isinstance(out, Output):
-        raise MdmkitError(
-            f"backbone {type(backbone).__name__!r} returned {type(out).__name__} from forward, as in the first "
-            "edition: it must return mdmkit.Output(hidden), or Output(hidden, extra={…}) with more. Its `valid` is "
-            "[M, L] now, that of the columns it is given, and rows are padded on the right."
-        )
-    if "shadow" in more and "shadow" not in (out.extra or {}):
-        raise MdmkitError(
-            f"backbone {type(backbone).__name__!r} says that it forwards shadow columns (`shadows = True`), and "
-            'forward returned no extra["shadow"]: their hidden states, [M, E, D].'
-        )

@@ -19,6 +19,7 @@ from mdmkit.loop.guard import Guarded, floats
 from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
 from mdmkit.loop.place import RUNNING, Place, free_slots
+from mdmkit.loop.previous import Previous
 from mdmkit.loop.readiness import ALWAYS, check_parts, make_cache, reads_of
 from mdmkit.loop.runner import Runner
 from mdmkit.model.shadow import SHADOWS
@@ -45,6 +46,7 @@ class State:
             block may still take; why the row has ended (`RUNNING`, `BY_END`, `BY_RULE`).
         trace: [R·P].
         memory: values that stages remember.
+        previous: what the model said of each row's last state, if it has `feeds_back`.
         hidden: hidden states of the rows that have a belief.
         rows_of_step: the rows that take the current step, as indices into `places`.
         index_of_step: the same rows as indices into the tensors, int64 [B].
@@ -73,6 +75,7 @@ class State:
         self.ends = tuple(sorted(backbone.ends)) if sampler.plan.early_stop else ()
         self.places: list[Place] = []
         self.memory = Memory()
+        self.previous = Previous(backbone.offers) if backbone.feeds_back else None
         self.hidden: Hidden | None = None
         self.left: list[Left] = []
         self.rows_of_step: list[int] = []
@@ -138,6 +141,8 @@ class State:
             self.hidden = None if self.hidden is None else self.hidden.joined(count)
         self.tick, self.taken, self.patience, self.done = cursor.values()
         self.memory.join(count)
+        if self.previous is not None:
+            self.previous.join(count)
 
     def drop(self, rows: Sequence[int]) -> None:
         """Remove these rows (indices into the rows at work)."""
@@ -150,6 +155,8 @@ class State:
         for name in ("tick", "taken", "patience", "done"):
             setattr(self, name, getattr(self, name)[index])
         self.memory.take(index)
+        if self.previous is not None:
+            self.previous.take(index)
         self.hidden = None if self.hidden is None or not stay else self.hidden.at(index)
         self._epoch += 1
 
@@ -185,7 +192,7 @@ class State:
             draws=self.sampler.draw,
             memory_view=Recall(self.memory, self.partial_index, where, canvas.tokens.shape[1]),
             ids=[self.places[row].id for row in self.rows_of_step for _ in range(self.particles)],
-            extra=hidden.extras(where),
+            extra=hidden.extras(where, canvas.tokens.shape[1]),
             shadows=None if hidden.shadow is None else partial(say, hidden.shadow[:, : where.width]),
             patience=patience if self.lingers else None,
         )
@@ -240,6 +247,8 @@ class State:
         for name in ("tick", "taken", "patience", "done"):
             setattr(self, name, getattr(self, name)[every])
         self.memory.follow(every, kept)
+        if self.previous is not None:
+            self.previous.take(every)
         self.runner.follow(self.store_slots, every)
 
     def set_done(self, over: Tensor) -> None:

@@ -45,8 +45,8 @@ class Backbone(ABC):
         caches: names of the caches that the model supports.
         cache: the cache that `auto` chooses; it must be exact.
         pads: True if rows of different lengths may share a forward. If False, the model runs once per length.
-        offers: extras of `forward` that stages may read, by name: `column` for [M, L, …], which is cut to the window,
-            `row` for [M, …].
+        offers: extras of `forward` that stages may read, by name: `row` for [M, …]; `column` for [M, L, …], which is
+            cut to the window; `key` for [M, L, …, K], such as attention: its last axis is the row's columns from 0 on.
         shadows: True if `forward` takes `shadow`, a `Shadow`: extra columns that the row's own columns do not see.
         feeds_back: True if `forward` takes `previous`: the extras of the state that each state was made from.
         lead: how many columns to the left of a window its logits need: 1 for a model with shifted logits.
@@ -72,7 +72,7 @@ class Backbone(ABC):
     cache: str = "none"
     lead: int = 0
     pads: bool = True
-    offers: Mapping[str, Literal["row", "column"]] = {}
+    offers: Mapping[str, Literal["row", "column", "key"]] = {}
     shadows: bool = False
     feeds_back: bool = False
     ends: Sequence[int] = ()
@@ -125,8 +125,9 @@ class Backbone(ABC):
         states (see `select`). Columns that are not valid must not influence a row.
 
         `more` has `extras=`, the names of the extras that are read, if the sampler reads any; and `previous=` for a
-        model with `feeds_back`: extras by name, or None at the first forward. A model with `shadows` may get `shadow=`:
-        it then returns the hidden states of those columns as `extra["shadow"]`, [M, E, D]. Otherwise `more` is empty.
+        model with `feeds_back`: by name the extras of the state before, at the columns of this forward; 0 where nothing
+        was said yet. None means 0 everywhere. A model with `shadows` may get `shadow=`: it then returns the hidden
+        states of those columns as `extra["shadow"]`, [M, E, D]. Otherwise `more` is empty.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mdmkit.canvas.window import Window
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, unknown
 from mdmkit.stage.belief import Belief
 from mdmkit.stage.hidden import Hidden
 
@@ -84,23 +84,23 @@ class Look:
         """
         hidden, states = self._ahead
         rows = self._where // self._shape[1]
-        where = self._windows[scope].at(rows)
+        where = self._columns(scope).at(rows)
         values = self._reduced(reduce, hidden, states, where, None if at is None else at[rows])
         out = values.new_zeros(self._shape[0] * self._shape[1], *values.shape[1:])
         return out.index_copy(0, self._where, values).unflatten(0, self._shape)
 
     def now(self, reduce: Callable[[Belief], Tensor], scope: Scope = "block") -> Tensor:
         """Reduce the current state's belief in the same way: [B, S]."""
-        return self._reduced(reduce, *self._now, self._windows[scope], None)
+        return self._reduced(reduce, *self._now, self._columns(scope), None)
 
     def open(self, scope: Scope = "block") -> Tensor:
         """bool [B, S]: positions that are open in the current state."""
-        where = self._windows[scope]
+        where = self._columns(scope)
         return where(self._now[1].open) & where.member
 
     def remaining(self, scope: Scope = "block") -> Tensor:
         """bool [B, N, S]: positions that are still open in each next state."""
-        where = self._windows[scope].at(self._where // self._shape[1])
+        where = self._columns(scope).at(self._where // self._shape[1])
         open_ = where(self._ahead[1].open) & where.member
         out = open_.new_zeros(self._shape[0] * self._shape[1], open_.shape[1])
         return out.index_copy(0, self._where, open_).unflatten(0, self._shape)
@@ -108,12 +108,31 @@ class Look:
     def again(self, tokens: Tensor, open_: Tensor) -> Look:
         """Look at other states, with one more row-forward each: tokens int64 and open bool, both [B, N, T].
 
+        Rows that this look does not show are not forwarded. If N is that of this look, alternatives that it does not
+        show are not forwarded either.
+
         Returns:
             The look at these states. The belief of the next step is still that of the chosen alternative.
+
+        Raises:
+            MdmkitError: a wrong shape or type.
         """
         if self._again is None:
             raise RuntimeError("this look belongs to no running loop")
+        wide = self._now[1].tokens.shape
+        for name, x, dtype in (("tokens", tokens, torch.int64), ("open", open_, torch.bool)):
+            fits = isinstance(x, Tensor) and x.dtype == dtype and x.dim() == 3 and (len(x), x.shape[2]) == tuple(wide)
+            if not fits or x.shape != tokens.shape:
+                raise MdmkitError(
+                    f"look.again takes tokens int64 and open bool, both [{wide[0]}, N, {wide[1]}], such as the two "
+                    f"results of step.states(actions); {name} is something else."
+                )
         return self._again(tokens, open_)
+
+    def _columns(self, scope: Scope) -> Window:
+        if scope not in self._windows:
+            raise MdmkitError(unknown("scope", scope, self._windows))
+        return self._windows[scope]
 
     def __getattr__(self, name: str) -> Any:
         if name in _GONE:

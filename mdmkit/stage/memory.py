@@ -151,13 +151,13 @@ class Recall:
             value = self.window.put(own, value)
         if each.like != "row":
             width = max(stored.shape[1], value.shape[1])
-            stored, value = _sized(stored, width, each.fill), self._widened(stored, value, width, each.fill)
+            stored, value = _sized(stored, width, each.fill), self._widened(stored, value, width)
         if self.rows is not None:
             value = stored.index_copy(0, self.rows, value)
         self.memory.kept[name] = replace(each, value=value)
         self.kept.add(name)
 
-    def _widened(self, stored: Tensor, value: Tensor, width: int, fill: Any) -> Tensor:
+    def _widened(self, stored: Tensor, value: Tensor, width: int) -> Tensor:
         """Widen `value` to `width` columns; the added columns keep the stored values."""
         if value.shape[1] == width:
             return value

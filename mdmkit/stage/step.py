@@ -228,7 +228,10 @@ class Step:
         if self.patience is not None:
             own["patience"] = self.patience[rows]
         canvas = replace(self.canvas.at(rows), seed=self.canvas.seed)
-        return replace(self, canvas=canvas, where=self.where.at(rows), belief=Belief(self.belief.logits[rows]), **own)
+        extra = None if self.extra is None else {name: x[rows] for name, x in self.extra.items()}
+        shadows = None if self.shadows is None else lambda: Belief(self.shadow.logits[rows])
+        belief, where = Belief(self.belief.logits[rows]), self.where.at(rows)
+        return replace(self, canvas=canvas, where=where, belief=belief, extra=extra, shadows=shadows, **own)
 
     def __getattr__(self, name: str) -> Any:
         if name in _GONE:

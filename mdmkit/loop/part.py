@@ -1,0 +1,124 @@
+"""The result of one call, cut to the columns that are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mdmkit.errors import MdmkitError
+from mdmkit.model.backbone import Output
+from mdmkit.stage.hidden import FREE
+
+if TYPE_CHECKING:
+    from mdmkit.model.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Part:
+    """The result of one call.
+
+    Attributes:
+        hidden: [m, L, D]; under guidance that of both branches side by side, [m, L, 2·D].
+        extra: by name, [m, …] or [m, L, …].
+        shadow: [m, E, D], the hidden states of shadow columns.
+    """
+
+    hidden: Tensor
+    extra: dict[str, Tensor]
+    shadow: Tensor | None
+
+    def cut(self, offsets: list[int], width: int, kinds: Mapping[str, str]) -> Part:
+        """Cut out `width` columns of each state, from its offset on. Columns beyond the last have arbitrary values."""
+        have, device = self.hidden.shape[1], self.hidden.device
+        columns = [name for name in self.extra if kinds[name.removeprefix(FREE)] != "row"]
+        if len(set(offsets)) == 1 and offsets[0] + width <= have:
+            if offsets[0] == 0 and width == have:
+                return self
+            some = slice(offsets[0], offsets[0] + width)
+            own = {name: self.extra[name][:, some] for name in columns}
+            return Part(self.hidden[:, some], self.extra | own, self.shadow)
+        index = torch.tensor(offsets, device=device)[:, None] + torch.arange(width, device=device)
+        index = index.clamp_max(have - 1)
+
+        def pick(x: Tensor) -> Tensor:
+            return x.gather(1, index.view(*index.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
+
+        return Part(pick(self.hidden), self.extra | {name: pick(self.extra[name]) for name in columns}, self.shadow)
+
+
+def part_of(
+    backbone: Backbone,
+    out: Any,
+    shadowed: bool,
+    branches: int,
+    side_by_side: Callable[[Tensor], Tensor],
+    columns: int,
+) -> Part:
+    """Check the result of `forward`, and put the branches of guidance side by side.
+
+    Args:
+        shadowed: True if `forward` was given shadow columns.
+        branches: 2 under guidance, otherwise 1.
+        side_by_side: does so with hidden states.
+        columns: T; extras of the kind `key` get this many.
+
+    Raises:
+        MdmkitError: it is no `Output`, or lacks the shadows, or has an extra that the model does not offer.
+    """
+    extra = _checked(backbone, out, shadowed)
+    shadow = extra.pop("shadow", None)
+    for name, x in extra.items():
+        if backbone.offers[name] == "key":
+            extra[name] = functional.pad(x, (0, columns - x.shape[-1]))
+    if branches == 2:
+        halves = {name: x.chunk(2) for name, x in extra.items()}
+        extra = {name: guided for name, (guided, _) in halves.items()}
+        if backbone.feeds_back:
+            extra |= {FREE + name: free for name, (_, free) in halves.items()}
+    return Part(side_by_side(out.hidden), extra, None if shadow is None else side_by_side(shadow))
+
+
+def gathered(parts: Sequence[Part], groups: Sequence[list[int]]) -> Part:
+    """Put the results of several calls in the order of the states."""
+    if len(parts) == 1:
+        return parts[0]
+    device = parts[0].hidden.device
+    order = torch.tensor([i for group in groups for i in group], device=device).argsort()
+
+    def together(each: list[Tensor]) -> Tensor:
+        return torch.cat(each)[order]
+
+    shadows = [part.shadow for part in parts if part.shadow is not None]
+    return Part(
+        together([part.hidden for part in parts]),
+        {name: together([part.extra[name] for part in parts]) for name in parts[0].extra},
+        together(shadows) if shadows else None,
+    )
+
+
+def _checked(backbone: Backbone, out: Any, shadowed: bool) -> dict[str, Tensor]:
+    """The extras of a result of `forward`."""
+    name = type(backbone).__name__
+    if not isinstance(out, Output):
+        raise MdmkitError(
+            f"backbone {name!r} returned {type(out).__name__} from forward, as in the first edition: it must return "
+            "mdmkit.Output(hidden), or Output(hidden, extra={…}) with more. Its `valid` is [M, L] now, that of the "
+            "columns it is given, and rows are padded on the right."
+        )
+    extra = dict(out.extra or {})
+    if shadowed and "shadow" not in extra:
+        raise MdmkitError(
+            f"backbone {name!r} says that it forwards shadow columns (`shadows = True`), and forward returned no "
+            'extra["shadow"]: their hidden states, [M, E, D].'
+        )
+    if strange := sorted(extra.keys() - backbone.offers.keys() - {"shadow"}):
+        raise MdmkitError(
+            f"backbone {name!r} returned the extra {strange[0]!r}, which its `offers` do not name "
+            f"({', '.join(sorted(backbone.offers)) or 'none'}). Add it there, with its kind: row, column or key."
+        )
+    return extra
