@@ -14,14 +14,17 @@ from mdmkit.model.cache import Reach
 FORWARD_TOKENS = 1 << 16
 # A shared forward may compute at most this many times the columns that are needed; otherwise there are two forwards.
 SHARING = 1.25
+# Rows that stand at the same column share a forward nevertheless, if fewer columns than this are computed for nothing:
+# so few cost less than a second forward.
+SPARE = 512
 
 
 def share_out(reaches: Sequence[Reach], pads: bool) -> list[list[int]]:
-    """Divide states into forwards: one; or two, if some compute only a window and others more columns.
+    """Divide states into forwards: one; or two, if one would compute many columns only to fill up its rows.
 
     Two forwards are cut by width, at the place where the fewest columns are computed.
 
-    A model that cannot pad runs once per length. A forward of more than `FORWARD_TOKENS` is split.
+    A model that cannot pad runs once per length. A forward of more than `FORWARD_TOKENS` is split, by width too.
     """
     everyone = list(range(len(reaches)))
     if not pads:
@@ -30,17 +33,23 @@ def share_out(reaches: Sequence[Reach], pads: bool) -> list[list[int]]:
         groups = _in_two(reaches, everyone)
     out = []
     for group in groups:
-        size = max(1, FORWARD_TOKENS // max(1, *(reaches[i].stop - reaches[i].start for i in group)))
+        size = max(1, FORWARD_TOKENS // max(1, *(_width(reaches[i]) for i in group)))
+        if len(group) > size:
+            group = sorted(group, key=lambda i: _width(reaches[i]))
         out += [group[start : start + size] for start in range(0, len(group), size)]
     return out
 
 
+def _width(reach: Reach) -> int:
+    return reach.stop - reach.start
+
+
 def _in_two(reaches: Sequence[Reach], everyone: list[int]) -> list[list[int]]:
     wide = [i for i in everyone if reaches[i].keep]
-    if not wide or len(wide) == len(everyone):
-        return [everyone]
-    sizes = [reach.stop - reach.start for reach in reaches]
-    if len(sizes) * max(sizes) <= SHARING * sum(sizes):
+    sizes = [_width(reach) for reach in reaches]
+    spare = len(sizes) * max(sizes) - sum(sizes)
+    in_step = len({reach.start for reach in reaches}) == 1 and (not wide or len(wide) == len(everyone))
+    if spare <= (SHARING - 1) * sum(sizes) or (in_step and spare < SPARE):
         return [everyone]
     order = sorted(everyone, key=lambda i: sizes[i])
     cut = min(range(1, len(order)), key=lambda n: n * sizes[order[n - 1]] + (len(order) - n) * sizes[order[-1]])
