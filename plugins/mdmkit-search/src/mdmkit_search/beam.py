@@ -9,6 +9,7 @@ import torch
 
 from mdmkit import Actions, MdmkitError
 from mdmkit_search.entropy import entropy_ahead
+from mdmkit_search.least import first_least
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +80,7 @@ class Beam:
         return (places[:, :1] + order // n).flatten(), (order % n).flatten()
 
     def best(self, canvas: Canvas, trace: Trace, kept: Mapping[str, Tensor]) -> Tensor:
-        return trace.uncertainty.view(-1, self.particles).argmin(1)
+        return first_least(trace.uncertainty.view(-1, self.particles))
 
     def _cost(self, step: Step, actions: Actions) -> Tensor:
         """What each candidate's path costs, float64 [B·P, N]."""

@@ -9,6 +9,7 @@ import torch
 
 from mdmkit import MdmkitError
 from mdmkit_search.entropy import extend_paths, path_entropy
+from mdmkit_search.least import first_least
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,4 +59,4 @@ class BestOfN:
         each = trace.uncertainty
         if self.by == "entropy":
             each = path_entropy(kept, len(each), each.device)
-        return each.view(-1, self.particles).argmin(1)
+        return first_least(each.view(-1, self.particles))

@@ -10,6 +10,7 @@ import torch
 
 from mdmkit import MdmkitError
 from mdmkit_search.entropy import entropy_ahead, extend_paths, path_entropy
+from mdmkit_search.least import first_least
 from mdmkit_search.resampling import METHODS, resample
 
 if TYPE_CHECKING:
@@ -78,4 +79,4 @@ class EntropySMC:
 
     def best(self, canvas: Canvas, trace: Trace, kept: Mapping[str, Tensor]) -> Tensor:
         paths = path_entropy(kept, len(canvas.tokens), canvas.tokens.device)
-        return paths.view(-1, self.particles).argmin(1)
+        return first_least(paths.view(-1, self.particles))
