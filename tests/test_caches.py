@@ -118,6 +118,27 @@ def test_rarer_refreshes_cost_less(load, name):
     assert costs[0] > costs[1] > costs[2]
 
 
+@pytest.mark.parametrize("every", [2, 3])
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+def test_a_row_with_one_next_state_is_refreshed_at_the_same_steps_before_the_commit_as_after_it(load, cache, every):
+    """A sampler that might compare looks before the commit; with one alternative in each step it must cost the same."""
+    from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota
+
+    class Lone(Spread):
+        def __call__(self, step, scores):
+            actions = super().__call__(step, scores)
+            return actions.without((torch.arange(self.candidates) > 0).expand_as(actions.live))
+
+    plan = mdmkit.Plan(block=8)
+    after, before = (
+        mdmkit.decode(mdmkit.Sampler(*stages, plan=plan, cache=cache, refresh_every=every), load("llada"), PROMPTS)
+        for stages in ((ByConfidence(), TakeQuota()), (ByConfidence(), Lone(2), LeastEntropyLeft()))
+    )
+    assert before.tokens == after.tokens
+    assert [row.nfe for row in before.rows] == [row.nfe for row in after.rows]
+    assert [row.row_tokens for row in before.rows] == [row.row_tokens for row in after.rows]
+
+
 @pytest.mark.parametrize("name", ["llada", "dream"])
 @pytest.mark.parametrize("cache", ["prefix", "dual"])
 def test_what_is_frozen_unchanged_is_read_back_exactly(load, name, cache):

@@ -78,6 +78,7 @@ def widths(*sizes, keep=()):
 def test_two_calls_are_cut_where_the_fewest_columns_are_computed():
     assert share_out(widths(8, 9, 8, 10), pads=True) == [[0, 1, 2, 3]]
     assert share_out(widths(8, 40, 8, 38), pads=True) == [[0, 1, 2, 3]]  # of one kind: one call, however ragged
+    assert share_out(widths(8, 40, 8, 38, keep={0, 1, 2, 3}), pads=True) == [[0, 1, 2, 3]]
     assert share_out(widths(8, 40, 8, 38, keep={1}), pads=True) == [[0, 2], [1, 3]]
     assert share_out(widths(38, 40, 39, 38, keep={1}), pads=True) == [[0, 1, 2, 3]]  # two would save too little
     many = widths(*[80, 400] * 4)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import mdmkit
+from mdmkit import ops
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.observe import Observer
 from mdmkit.loop.sampler import Sampler
@@ -77,6 +78,23 @@ def test_the_same_seed_repeats_and_another_differs():
     assert once.tokens != other.tokens
     assert once.tokens[0] != once.tokens[1]  # equal prompts, each with a stream of its own
     assert run(replace(sampler, seed=1), ["ab", "ab"]).tokens == once.tokens
+
+
+def test_tokens_per_step_is_the_least_that_a_step_fills_also_if_an_earlier_one_filled_more():
+    quotas = []
+
+    @dataclass(frozen=True)
+    class Eager:
+        """Fills four positions in the first step."""
+
+        def __call__(self, step, scores):
+            quotas.append(int(step.quota))
+            count = torch.where(step.tick == 0, 4, step.quota)
+            return Actions.single(ops.top(scores, step.open, count), step.tokens)
+
+    row = run(Sampler(ByConfidence(), Eager(), plan=Plan(length=9, tokens_per_step=2)), ["ab"]).rows[0]
+    assert quotas == [2, 2, 2, 1]
+    assert row.nfe == 4
 
 
 def test_masks_in_the_prompt_are_filled_and_the_rest_is_kept():

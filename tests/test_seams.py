@@ -391,6 +391,39 @@ def test_a_draft_of_two_steps_uses_up_two_steps_of_the_schedule():
             assert len({tick for tick in row.order if tick >= 0}) <= 4
 
 
+@dataclass(frozen=True)
+class Overtaken(Search):
+    """Particle 0 takes drafts of one step and particle 1 of two, until particle 0 becomes a copy of the other."""
+
+    particles: int = 2
+    chooses: ClassVar[bool] = True
+
+    def move(self, step, actions, values, choice, look):
+        own = torch.arange(step.rows)
+        parents = torch.where(step.tick == 1, own // 2 * 2 + 1, own)
+        wanted = own % 2
+        return parents, torch.where(actions.live[parents].gather(1, wanted[:, None])[:, 0], wanted, 0)
+
+    def best(self, canvas, trace, kept):
+        return torch.zeros(len(canvas.tokens) // 2, dtype=torch.long)
+
+
+def test_a_copy_has_used_the_steps_of_the_plan_that_its_parent_used():
+    """With a token a step, a particle has used as many steps of the plan as it has filled positions."""
+    used = []
+
+    class ByTaken(ByConfidence):
+        def __call__(self, step):
+            filled = (step.member & ~step.open).sum(1)
+            used.append(torch.stack((step.taken, filled), 1)[step.open.any(1)].tolist())
+            return super().__call__(step)
+
+    sampler = Sampler(ByTaken(), Nested(), search=Overtaken(), plan=Plan(length=8))
+    mdmkit.decode(sampler, ToyBackbone(), ["ab"])
+    assert used[:3] == [[[0, 0], [0, 0]], [[1, 1], [2, 2]], [[3, 3], [4, 4]]]
+    assert all(taken == filled for step in used for taken, filled in step)
+
+
 # -- what a model gives beside its hidden states ----------------------------------------------------------------------
 
 
@@ -471,6 +504,32 @@ def test_a_rule_that_ends_rows_is_asked_once_a_step_and_costs_no_forward_that_no
     else:
         assert sorted(set(written)) == [0, 1, 2, 3] and len(written) == 11
         assert several or row.nfe == 4
+
+
+@dataclass(frozen=True)
+class AllAfter(Select):
+    """Fill a position in each of some steps, and then everything."""
+
+    ticks: int = 3
+
+    def __call__(self, step, scores):
+        count = torch.where(step.tick < self.ticks, step.quota, step.open.sum(1))
+        return Actions.single(ops.top(scores, step.open, count), step.tokens)
+
+
+@pytest.mark.parametrize("draw", [{}, {"repetition_penalty": 4.0}, {"penalty": {2: 3.0}, "suppress": (5,)}])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_what_fills_a_row_that_a_rule_ended_is_what_one_more_step_would_write(draw, guidance):
+    shared = {"plan": Plan(length=9), "draw": Draw(**draw), "guidance": mdmkit.Guidance(guidance)}
+    asked, backbone = ["ab", "hgfe", {"prompt": "c", "length": 6}], ToyBackbone(dtype=torch.float64)
+    ended = mdmkit.decode(Sampler(ByConfidence(), TakeQuota(), stop=AfterTicksFill(), **shared), backbone, asked)
+    stepped = mdmkit.decode(Sampler(ByConfidence(), AllAfter(), **shared), backbone, asked)
+    assert ended.tokens == stepped.tokens
+    assert [row.nfe for row in ended.rows] == [row.nfe for row in stepped.rows]
+    for one, other in zip(ended.rows, stepped.rows, strict=True):
+        assert one.order == other.order
+        assert one.trace["confidence"] == pytest.approx(other.trace["confidence"])
+        assert one.uncertainty == pytest.approx(other.uncertainty)
 
 
 # -- a model without a mask -------------------------------------------------------------------------------------------

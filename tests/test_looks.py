@@ -1,0 +1,80 @@
+"""A look shows the very states, columns and random numbers that it was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+import mdmkit
+from mdmkit import Constraint, Lookahead, Plan, Sampler
+from mdmkit.testing import ByConfidence, LeastEntropyLeft, NoiseToy, Spread, TakeQuota, ToyBackbone
+
+PROMPTS = [{"prompt": "ab", "length": 6, "seed": 1}, {"prompt": "abc", "length": 9, "seed": 2}]
+
+
+@dataclass(frozen=True)
+class OneOfFour(Spread):
+    """Might propose four alternatives, and proposes the best one only."""
+
+    def __call__(self, step, scores):
+        actions = super().__call__(step, scores)
+        return replace(actions, live=actions.live & (torch.arange(self.candidates) == 0))
+
+
+@pytest.mark.parametrize("block", [None, 4])
+def test_a_lone_next_state_has_the_noise_of_the_step_that_reads_its_belief(block):
+    """So a sampler that looks before the commit decodes like one that looks after it, also without a mask."""
+    plan, backbone = Plan(block=block), NoiseToy(dtype=torch.float64)
+    after = mdmkit.decode(Sampler(ByConfidence(), TakeQuota(), plan=plan), backbone, PROMPTS)
+    before = mdmkit.decode(Sampler(ByConfidence(), OneOfFour(), LeastEntropyLeft(), plan=plan), backbone, PROMPTS)
+    assert before.tokens == after.tokens
+    assert [row.order for row in before.rows] == [row.order for row in after.rows]
+    assert [row.uncertainty for row in before.rows] == pytest.approx([row.uncertainty for row in after.rows])
+    assert [row.nfe for row in before.rows] == [row.nfe for row in after.rows]
+
+
+@pytest.mark.parametrize("toy", [ToyBackbone, NoiseToy])
+def test_looking_again_at_the_next_states_shows_the_same(toy):
+    compared = []
+
+    class Twice(LeastEntropyLeft):
+        def __call__(self, step, actions, look):
+            rivals = actions.live & (actions.live.sum(1, keepdim=True) > 1)
+            first = look(lambda belief: belief.entropy)[rivals]
+            second = look.again(*step.states(actions))(lambda belief: belief.entropy)[rivals]
+            torch.testing.assert_close(second, first)
+            compared.append(len(first))
+            return super().__call__(step, actions, look)
+
+    sampler = Sampler(ByConfidence(), Spread(3), Twice(), plan=Plan(block=4))
+    mdmkit.decode(sampler, toy(dtype=torch.float64), PROMPTS)
+    assert sum(compared) > 10
+
+
+@dataclass(frozen=True)
+class ByColumn(Constraint):
+    """Make one letter likelier, another one in each column."""
+
+    def shape(self, logits, states, columns):
+        return logits + 3.0 * (torch.arange(logits.shape[-1]) == 1 + columns[..., None] % 10)
+
+
+@pytest.mark.parametrize("scope", ["block", "sequence"])
+def test_columns_that_are_read_alone_are_shaped_like_among_the_others(scope):
+    read = []
+
+    class Some(Lookahead):
+        def __call__(self, step, actions, look):
+            all_ = look(lambda belief: belief.confidence, scope)
+            last = all_.shape[-1] - 1
+            at = torch.tensor([last, 0, 2]).expand(step.rows, -1)
+            some = look(lambda belief: belief.confidence, scope, at=at)
+            torch.testing.assert_close(some, all_[..., [last, 0, 2]])
+            read.append(some.shape)
+            return all_.sum(-1)
+
+    sampler = Sampler(ByConfidence(), Spread(3), Some(), constraint=ByColumn(), plan=Plan(block=4))
+    mdmkit.decode(sampler, ToyBackbone(dtype=torch.float64), PROMPTS)
+    assert len(read) >= 5 and {shape[-1] for shape in read} == {3}
