@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import Draw, MdmkitError, Plan, Sampler
+from mdmkit import Draw, Guidance, MdmkitError, Plan, Sampler, Stop
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.stage.write import Write
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, SearchContract, Spread, TakeQuota, ToyBackbone
@@ -98,8 +98,9 @@ def test_a_particle_that_moved_has_the_past_of_its_parents(backbone):
 GOLDEN = Path(__file__).parent / "golden"
 
 
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
 @pytest.mark.parametrize(("name", "caches"), [("llada", ("none", "prefix", "dual")), ("sdar", ("none", "block"))])
-def test_frozen_columns_follow_their_particles(name, caches):
+def test_frozen_columns_follow_their_particles(name, caches, guidance):
     """Particles with different texts change places; under a cache that is exact, or always fresh, nothing changes."""
     model = mdmkit.load(str(GOLDEN / name), device="cpu")
     prompts = [
@@ -116,6 +117,7 @@ def test_frozen_columns_follow_their_particles(name, caches):
             search=Restless(),
             plan=plan,
             draw=Draw(temperature=1.0),
+            guidance=Guidance(guidance),
             cache=cache,
             refresh_every=every,
         )
@@ -198,6 +200,39 @@ def test_a_search_that_looks_sees_every_state_also_beside_a_commit_that_rewrites
     mdmkit.decode(replace(sampler(Watchful(looks=looks)), commit=Anew()), backbone, ["ab"])
     assert {saw for left, saw in seen if left} == {looks}
     assert {saw for left, saw in seen if not left} == {False}
+
+
+@dataclass(frozen=True)
+class Second(Calmest):
+    """Two particles that never move; the second one is the answer."""
+
+    particles: int = 2
+
+    def best(self, canvas, trace, kept):
+        return torch.ones(len(canvas.tokens) // 2, dtype=torch.long)
+
+
+@dataclass(frozen=True)
+class EndsTheSecond(Stop):
+    """End the second particle of a row after its third step."""
+
+    fill: str = "best"
+
+    def __call__(self, step):
+        return (torch.arange(step.rows) % 2 == 1) & (step.tick >= 3)
+
+
+@pytest.mark.parametrize("fill", ["leave", "best"])
+def test_a_particle_that_a_rule_ended_waits_for_the_others_and_is_the_answer_as_it_stood(backbone, fill):
+    (row,) = mdmkit.decode(replace(sampler(Second()), stop=EndsTheSecond(fill)), backbone, ["ab"]).rows
+    (plain,) = mdmkit.decode(sampler(None), backbone, ["ab"]).rows
+    assert row.stopped == "EndsTheSecond"
+    written = [tick for tick in row.order if tick >= 0]
+    assert sorted(written) == ([0, 1, 2] if fill == "leave" else [0, 1, 2] + [3] * 5)
+    # At temperature 0 the first particle goes the plain sampler's way, and the second one its first three steps.
+    assert [token for token, tick in zip(row.tokens, row.order, strict=True) if tick < 3] == [
+        token for token, tick in zip(plain.tokens, plain.order, strict=True) if tick < 3
+    ]
 
 
 @dataclass(frozen=True)
