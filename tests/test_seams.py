@@ -351,6 +351,32 @@ def test_a_row_may_grow_up_to_the_room_it_was_admitted_with():
     assert all(tick >= 0 for row in decoded.rows for tick in row.order)
 
 
+@dataclass(frozen=True)
+class Shorten(Commit):
+    """Write, and in its first two steps remove the row's last position, which is open."""
+
+    rewrites: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
+
+    def __call__(self, step, actions, choice):
+        canvas = step.written(*actions.take(choice))
+        last = torch.arange(canvas.valid.shape[1]) == canvas.lengths[:, None] - 1
+        return canvas.without(last & canvas.open & (step.tick < 2)[:, None])
+
+
+def test_positions_that_a_commit_removes_are_neither_filled_nor_shown():
+    class FromTheLeft(ByConfidence):
+        def __call__(self, step):
+            return -step.position.float()
+
+    sampler = Sampler(FromTheLeft(), TakeQuota(), commit=Shorten(), plan=Plan(length=5))
+    decoded = tokens_of(sampler, ToyBackbone(), ["ab", {"prompt": "abc", "length": 7}])
+    assert [len(row.tokens) for row in decoded.rows] == [3, 5]
+    assert [row.order for row in decoded.rows] == [[0, 1, 2], [0, 1, 2, 3, 4]]
+    assert [len(row.text) for row in decoded.rows] == [3, 5]
+    assert [len(row.trace["tokens"]) for row in decoded.rows] == [2 + 3, 3 + 5]
+
+
 def test_room_that_no_commit_uses_is_refused():
     with pytest.raises(MdmkitError, match=r"plan\.room=3 lets a row grow, and commit Write never brings a place"):
         mdmkit.decode(Sampler(ByConfidence(), TakeQuota(), plan=Plan(length=4, room=3)), ToyBackbone(), ["ab"])

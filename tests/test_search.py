@@ -235,6 +235,39 @@ def test_a_particle_that_a_rule_ended_waits_for_the_others_and_is_the_answer_as_
     ]
 
 
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_the_trace_of_a_particle_that_ended_has_its_own_steps_only(backbone, lookahead):
+    """Also beside rows that have just joined, which do not take the step."""
+    asked = [{"prompt": "ab", "length": n} for n in (8, 5, 7, 6, 8)]
+    ending = replace(sampler(Second(), lookahead, temperature=0.8), stop=EndsTheSecond("leave"))
+    for row in mdmkit.decode(ending, backbone, asked, batch=2).rows:
+        assert row.stopped == "EndsTheSecond"
+        assert sorted(tick for tick in row.order if tick >= 0) == [0, 1, 2]
+        assert len(row.trace["choices"]) == 3
+
+
+@dataclass(frozen=True)
+class GivesUp(Calmest):
+    """The first particle becomes a copy of the second one in its fifth step, and is the answer."""
+
+    particles: int = 2
+
+    def move(self, step, actions, values, choice, look):
+        own = torch.arange(step.rows)
+        parents = torch.where((own % 2 == 0) & (step.tick == 4), own + 1, own)
+        return parents, choice[parents]
+
+    def best(self, canvas, trace, kept):
+        return torch.zeros(len(canvas.tokens) // 2, dtype=torch.long)
+
+
+def test_a_particle_that_copies_a_finished_one_is_finished(backbone):
+    (row,) = mdmkit.decode(replace(sampler(GivesUp()), stop=EndsTheSecond("leave")), backbone, ["ab"]).rows
+    assert row.stopped == "EndsTheSecond"
+    assert sorted(tick for tick in row.order if tick >= 0) == [0, 1, 2]
+    assert row.nfe == 2 * 5  # the row has left after five steps of two particles each
+
+
 @dataclass(frozen=True)
 class Stubborn(TakeQuota):
     """Fills nothing in rows that begin with `c`."""
