@@ -3,14 +3,16 @@
 import functools
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import mdmkit
-from mdmkit import MdmkitError
+from mdmkit import Commit, MdmkitError
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL, BLOCK = ("none", "prefix", "dual"), ("none", "block")
@@ -200,6 +202,43 @@ def test_auto_is_the_models_own_exact_cache(load):
         auto = mdmkit.decode(mdmkit.compose("confidence"), load(name), PROMPTS)
         named = mdmkit.decode(mdmkit.compose("confidence", cache=cache), load(name), PROMPTS)
         assert [r.json() for r in auto.rows] == [r.json() for r in named.rows]
+
+
+@dataclass(frozen=True)
+class Lengthen(Commit):
+    """Write; as long as there is room, add a position to each row that has just filled its last one."""
+
+    rewrites: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
+
+    def __call__(self, step, actions, choice):
+        canvas = step.written(*actions.take(choice))
+        grown = step.recall("lengthen", fill=0)
+        wants = ~canvas.open.any(1) & (grown < step.plan.room) & step.active
+        step.keep("lengthen", grown + wants)
+        next_ = torch.arange(canvas.valid.shape[1]) == canvas.lengths[:, None]
+        return canvas.grown(next_ & wants[:, None])
+
+
+@pytest.mark.parametrize("name", ["llada", "sdar"])
+def test_a_row_that_grows_is_the_same_under_a_cache(load, name):
+    """Columns that it may grow to are stored with the others, and are not read before they are in the row."""
+    from mdmkit.testing import ByConfidence, TakeQuota
+
+    infills = [{"prompt_ids": [125, 40, 125, 9, 31, 77, 125, 2, 3, 4, 5, 125][:n], "seed": n} for n in (9, 12, 5)]
+    infills = [{**row, "prompt_ids": [*row["prompt_ids"], 125]} for row in infills]
+    stages = {"score": ByConfidence(), "select": TakeQuota(), "commit": Lengthen()}
+    plan = mdmkit.Plan(block=4 if name == "sdar" else None, room=2)
+    nodes = [("none", None), ("block", None)] if name == "sdar" else [("none", None), ("prefix", 1), ("dual", 1)]
+    exact, *cached = (
+        mdmkit.decode(mdmkit.Sampler(**stages, plan=plan, cache=cache, refresh_every=every), load(name), infills).rows
+        for cache, every in nodes
+    )
+    assert [len(row.trace["tokens"]) for row in exact] == [12, 15, 8]
+    for rows in cached:
+        assert [row.trace["tokens"] for row in rows] == [row.trace["tokens"] for row in exact]
+        for ours, truth in zip(rows, exact, strict=True):
+            assert ours.uncertainty == pytest.approx(truth.uncertainty, abs=2e-4)
 
 
 @pytest.mark.parametrize(("name", "cache"), [("sdar", "dual"), ("llada", "block")])

@@ -1,10 +1,12 @@
 """Early stop, and penalties on ends and repetition: the logit policy of base and lookahead logits alike."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import mdmkit
-from mdmkit import Draw, Guidance, MdmkitError, Plan, Sampler
+from mdmkit import Draw, Guidance, MdmkitError, Plan, Sampler, Stop
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.stage.stop import ended
@@ -56,6 +58,23 @@ def test_rows_that_stop_early_leave_their_neighbours_alone(backbone, lookahead):
     for prompt, row in zip(PROMPTS, together, strict=True):
         alone = mdmkit.decode(sampler(lookahead, penalty=BIAS), backbone, [prompt]).rows[0]
         assert (alone.tokens, alone.nfe, alone.text) == (row.tokens, row.nfe, row.text)
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_an_end_token_ends_rows_beside_a_stop_rule_too_and_is_what_ended_them(backbone, lookahead):
+    class WithTheEnd(Stop):
+        """End what has just ended."""
+
+        def __call__(self, step):
+            return ended(step.canvas, [END]) & step.full
+
+    plain = mdmkit.decode(sampler(lookahead, penalty=BIAS), backbone, PROMPTS).rows
+    assert {row.stopped for row in plain} == {"end", "length"}
+    for stop in (WithTheEnd(), lambda step: step.full & False):
+        rows = mdmkit.decode(replace(sampler(lookahead, penalty=BIAS), stop=stop), backbone, PROMPTS).rows
+        assert [(row.tokens, row.nfe, row.stopped) for row in rows] == [
+            (row.tokens, row.nfe, row.stopped) for row in plain
+        ]
 
 
 def test_what_was_never_decoded_holds_the_end_and_no_mask(backbone):
