@@ -532,6 +532,18 @@ def test_a_rule_that_ends_rows_is_asked_once_a_step_and_costs_no_forward_that_no
         assert several or row.nfe == 4
 
 
+def test_a_rule_is_asked_once_about_a_row_with_one_next_state_beside_rows_that_compare():
+    """A row that joins late has one next state at first, and the rule about it is asked before the forward."""
+    sampler = Sampler(ByConfidence(), Spread(3), LeastEntropyLeft(), stop=AfterTicks(), plan=Plan(length=8))
+    engine = mdmkit.Engine(sampler, ToyBackbone(), 3)
+    ended = []
+    for text in ("ab", "cd", "ef"):
+        engine.admit(mdmkit.Prompt(text=text))
+        ended += engine.step()
+    ended += engine.drain()
+    assert [sorted(tick for tick in each.row.order if tick >= 0) for each in ended] == [[0, 1, 2]] * 3
+
+
 @dataclass(frozen=True)
 class AllAfter(Select):
     """Fill a position in each of some steps, and then everything."""
@@ -544,10 +556,10 @@ class AllAfter(Select):
 
 
 @pytest.mark.parametrize("draw", [{}, {"repetition_penalty": 4.0}, {"penalty": {2: 3.0}, "suppress": (5,)}])
-@pytest.mark.parametrize("guidance", [1.0, 2.0])
-def test_what_fills_a_row_that_a_rule_ended_is_what_one_more_step_would_write(draw, guidance):
+@pytest.mark.parametrize(("toy", "guidance"), [(ToyBackbone, 1.0), (ToyBackbone, 2.0), (NoiseToy, 1.0)])
+def test_what_fills_a_row_that_a_rule_ended_is_what_one_more_step_would_write(draw, toy, guidance):
     shared = {"plan": Plan(length=9), "draw": Draw(**draw), "guidance": mdmkit.Guidance(guidance)}
-    asked, backbone = ["ab", "hgfe", {"prompt": "c", "length": 6}], ToyBackbone(dtype=torch.float64)
+    asked, backbone = ["ab", "hgfe", {"prompt": "c", "length": 6}], toy(dtype=torch.float64)
     ended = mdmkit.decode(Sampler(ByConfidence(), TakeQuota(), stop=AfterTicksFill(), **shared), backbone, asked)
     stepped = mdmkit.decode(Sampler(ByConfidence(), AllAfter(), **shared), backbone, asked)
     assert ended.tokens == stepped.tokens

@@ -95,6 +95,30 @@ def test_a_particle_that_moved_has_the_past_of_its_parents(backbone):
     assert row.nfe == 3 * plain.nfe
 
 
+def test_the_values_of_a_trace_are_those_of_the_particles_that_the_answer_was_copied_from(backbone):
+    moves = []
+
+    class Noted(Restless):
+        def move(self, step, actions, values, choice, look):
+            parents, moved = super().move(step, actions, values, choice, look)
+            moves.append((parents.tolist(), values))
+            return parents, moved
+
+    (row,) = mdmkit.decode(sampler(Noted(), lookahead=True, temperature=1.0), backbone, ["ab"]).rows
+    particle, line = 0, []
+    for parents, values in reversed(moves):
+        particle = parents[particle]
+        line.insert(0, None if values is None else values[particle].tolist())
+    compared = 0
+    for found, wanted in zip(row.trace["values"], line, strict=True):
+        if found is not None:
+            compared += 1
+            assert [value for value in found if value is not None] == pytest.approx(
+                [value for value in wanted if value > -float("inf")], abs=1e-5
+            )
+    assert compared >= 3
+
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
