@@ -192,6 +192,10 @@ OF_ONE_ROW = {
         {"search": Searches(lambda s, c: (torch.arange(s.rows) - 2 * now(s), c))},
         "search Searches moved a particle to one of another row",
     ),
+    "move: a row before the first": (
+        {"search": Searches(lambda s, c: (of_row(now(s), torch.arange(s.rows), -1), c))},
+        "search Searches moved a particle to one of another row",
+    ),
     "move: a negative choice": (
         {"search": Searches(lambda s, c: (torch.arange(s.rows), of_row(now(s), c, -1)))},
         "search Searches moved a particle",
@@ -224,6 +228,25 @@ OF_ONE_ROW = {
             )
         },
         f"commit Rewrites {AS_TEXT}",
+    ),
+    "commit: the mask over a token written before": (
+        {
+            "commit": Rewrites(
+                lambda s, c: c.filled(
+                    s.spread(now(s)[:, None] & s.window(c.editable) & ~s.open & s.member),
+                    torch.full_like(c.tokens, MASK),
+                )
+            )
+        },
+        f"commit Rewrites {AS_TEXT}",
+    ),
+    "commit: one place more than the action": (
+        {
+            "commit": Commits(
+                lambda s, c: c.filled(s.spread(s.window(c.open) & s.member & now(s)[:, None]), c.tokens * 0 + 4)
+            )
+        },
+        "commit Commits left something else than the action",
     ),
     "commit: a token beyond": (
         {"commit": Rewrites(lambda s, c: c.filled(written(s), torch.full_like(c.tokens, VOCAB)))},

@@ -89,7 +89,7 @@ def _move(
 def _within(step: Step, actions: Actions, parents: Tensor, moved: Tensor, p: int) -> tuple[Tensor, Tensor, Tensor]:
     """Replace moves that a search may not make, and flag them, bool [B·P]."""
     rows, n = torch.arange(len(parents), device=parents.device), actions.live.shape[1]
-    strange = (parents // p != rows // p) | (parents < 0) | (moved < 0) | (moved >= n)
+    strange = (parents // p != rows // p) | (moved < 0) | (moved >= n)
     parents, moved = torch.where(strange, rows, parents), torch.where(strange, 0, moved)
     dead = ~actions.live[parents, moved] & step.open.any(1)[parents]
     return parents, moved, strange | dead
