@@ -344,8 +344,9 @@ class Expand(Commit):
         return canvas.grown(next_ & wants[:, None])
 
 
-def test_a_row_may_grow_up_to_the_room_it_was_admitted_with():
-    sampler = Sampler(ByConfidence(), TakeQuota(), commit=Expand(), plan=Plan(length=4, room=3))
+@pytest.mark.parametrize("block", [None, 4, 3])
+def test_a_row_may_grow_up_to_the_room_it_was_admitted_with(block):
+    sampler = Sampler(ByConfidence(), TakeQuota(), commit=Expand(), plan=Plan(length=4, room=3, block=block))
     decoded = tokens_of(sampler, ToyBackbone(), ["ab", {"prompt": "abc", "length": 6}])
     assert [len(row.tokens) for row in decoded.rows] == [7, 9]
     assert all(tick >= 0 for row in decoded.rows for tick in row.order)

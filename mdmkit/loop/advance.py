@@ -35,7 +35,7 @@ def commit(state: State, chosen: Choice) -> Canvas:
 def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
     """Store the result of a step: canvas, trace, cursors and beliefs of its rows; rows that ended leave."""
     step, actions, choice = chosen.step, chosen.actions, chosen.choice
-    broken = checks.of_commit(state.sampler, step, actions, choice, canvas)
+    broken = checks.of_commit(state.sampler, step, actions, choice, canvas, state.limits)
     code = seen.code if broken is None else seen.code | broken
     _record(state, chosen, canvas)
     if state.sampler.search is None:

@@ -144,39 +144,48 @@ def _any(flags: Tensor) -> Tensor:
     return flags.flatten(1).any(1)
 
 
-def of_commit(sampler: Sampler, step: Step, actions: Actions, choice: Tensor, after: Canvas) -> Tensor | None:
-    """Check the promises of the commit, packed; None if the commit can break none."""
+def of_commit(
+    sampler: Sampler, step: Step, actions: Actions, choice: Tensor, after: Canvas, limits: Tensor
+) -> Tensor | None:
+    """Check the promises of the commit, packed; None if the commit can break none.
+
+    `limits` int64 [B]: the columns that each row may grow to.
+    """
     if type(sampler.commit) is Write:
         return None
     if not trait("commit", sampler.commit, "rewrites"):
         plain = Write()(step, actions, choice)
-        return packed([_elsewhere(sampler, step, after), _differs(plain, after, ("tokens", "open")).any(1)], OF_COMMIT)
+        return packed(
+            [_elsewhere(sampler, step, after, limits), _differs(plain, after, ("tokens", "open")).any(1)], OF_COMMIT
+        )
     before, mask = step.canvas, step.canvas.mask_id
     now, open_ = step.window(after.tokens), step.window(after.open)
-    changed = step.member & ((now != step.window(before.tokens)) | (open_ != step.window(before.open)))
+    changed = (now != step.window(before.tokens)) | (open_ != step.window(before.open))
+    written = changed & ~open_ & step.member & step.window(after.valid)
     unknown = (now < 0) | (now >= step.belief.logits.shape[-1])
     return packed(
         [
-            _elsewhere(sampler, step, after),
+            _elsewhere(sampler, step, after, limits),
             None,
-            None if mask is None else (changed & ~open_ & (now == mask)).any(1),
-            (changed & ~open_ & unknown).any(1),
+            None if mask is None else (written & (now == mask)).any(1),
+            (written & unknown).any(1),
             (step.member & open_ & (now != before.blank_id)).any(1),
         ],
         OF_COMMIT,
     )
 
 
-def _elsewhere(sampler: Sampler, step: Step, after: Canvas) -> Tensor:
+def _elsewhere(sampler: Sampler, step: Step, after: Canvas, limits: Tensor) -> Tensor:
     """Flag rows with a change that is not the commit's to make.
 
-    It may change the block of a row that takes the step: positions that are to be filled, and those that it adds.
+    Of a row that takes the step it may change the positions of the block that are to be filled. One that grows may also
+    add positions to the row, in this block or behind it.
     """
-    before, own = step.canvas, step.canvas.editable
-    grows = trait("commit", sampler.commit, "grows")
+    before, grows = step.canvas, trait("commit", sampler.commit, "grows")
+    own = step.spread(step.member & step.active[:, None] & step.window(before.editable))
     if grows:
-        own = own | (after.editable & ~before.valid)
-    own = step.spread(step.member & step.active[:, None] & step.window(own))
+        room = (before.positions < limits[:, None]) & step.active[:, None]
+        own = own | (after.editable & ~before.valid & room)
     shape = _differs(before, after, ("editable", "valid"))
     return ((_differs(before, after, ("tokens", "open")) & ~own) | (shape & ~own if grows else shape)).any(1)
 

@@ -50,6 +50,7 @@ class State:
         hidden: hidden states of the rows that have a belief.
         rows_of_step: the rows that take the current step, as indices into `places`.
         index_of_step: the same rows as indices into the tensors, int64 [B].
+        limits: int64 [B]; the columns that each row of the step may grow to.
         partial_index: `index_of_step` if some rows do not take the step, else None.
         left: rows that have left; `take_left` returns them.
     """
@@ -276,6 +277,8 @@ class State:
         self._where = Window.of([(block.start, block.stop) for block in blocks], device)
         table = [[*block.targets, *[0] * (steps + 1 - len(block.targets))] for block in blocks]
         self._targets = torch.tensor(table, device=device)
+        lengths = [self.places[row].length for row in self.rows_of_step for _ in range(self.particles)]
+        self.limits = torch.tensor(lengths, device=device)
         self.index_of_step = self._index(self.rows_of_step)
         self.partial_index = None if len(self.rows_of_step) == len(self.places) else self.index_of_step
 
