@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
+import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
 
 import mdmkit
-from mdmkit import Engine, Observer
+from mdmkit import Engine, Observer, Write
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.decoding.prompts import read_prompts
 from mdmkit.errors import MdmkitError, RowError
 from mdmkit.loop import engine as engine_module
-from mdmkit.loop.front import AsyncEngine
 from mdmkit.testing import ToyBackbone
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread, TakeQuota
 
@@ -99,8 +99,42 @@ def test_what_cannot_be_encoded_is_refused_and_others_go_on():
     with pytest.raises(MdmkitError, match="the toy reads"):
         engine.admit(Prompt(text="AB", length=2))
     assert [ended.id for ended in engine.drain()] == [good]
-    with pytest.raises(MdmkitError, match="slots=0: an engine decodes at least 1 row"):
-        Engine(sampler(), ToyBackbone(), 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"slots": 0}, r"slots=0: it is how many rows are decoded together, a whole number from 1\."),
+        ({"slots": 2.5}, r"slots=2\.5: it is how many rows"),
+        ({"slots": "2"}, "slots='2': it is how many rows"),
+        ({"slots": True}, "slots=True: it is how many rows"),
+        ({"columns": 0}, r"columns=0: it is the number of columns of all rows together, .* or None for no limit\."),
+        ({"columns": "x"}, "columns='x': it is the number of columns"),
+        ({"columns": 8.0}, r"columns=8\.0: it is the number of columns"),
+    ],
+)
+def test_sizes_that_are_no_whole_numbers_from_one_are_refused(options, words):
+    with pytest.raises(MdmkitError, match=words):
+        Engine(sampler(), ToyBackbone(), **{"slots": 2, **options})
+
+
+@pytest.mark.parametrize("timeout", [0, 0.0, -1, "2", True, float("nan")])
+def test_a_timeout_that_is_no_number_of_seconds_above_zero_is_refused(timeout):
+    engine = Engine(sampler(), ToyBackbone(), 2)
+    with pytest.raises(MdmkitError, match=rf"timeout={timeout!r}: it is a number of seconds above 0, or None"):
+        engine.admit(Prompt(text="ab", length=2), timeout)
+    assert not engine.busy
+
+
+@pytest.mark.parametrize("given", ["ab", [1, 2], {"prompt": "ab"}, None])
+def test_what_is_no_prompt_is_refused_with_the_way_to_make_one(given):
+    engine = Engine(sampler(), ToyBackbone(), 2)
+    for takes in (engine.admit, engine.encode):
+        with pytest.raises(
+            MdmkitError, match=r"the engine takes a prompt, not .*: wrap a text as mdmkit\.Prompt\(text="
+        ):
+            takes(given)
+    assert not engine.busy
 
 
 def test_encoding_beforehand_and_observing_change_nothing():
@@ -190,6 +224,49 @@ def test_a_prompt_that_would_never_fit_is_refused():
     assert not engine.busy
     engine.admit(Prompt(text="ab", length=4))
     assert len(engine.drain()) == 1
+
+
+@dataclass(frozen=True)
+class MayGrow(Write):
+    """Writes as any commit does; its rows may grow."""
+
+    grows: ClassVar[bool] = True
+    rewrites: ClassVar[bool] = True
+
+
+# Of a row of 10 columns: what it takes, and how the error says so.
+TAKES = {
+    "length": ({}, 10, ""),
+    "room": ({"commit": MayGrow(), "plan": {"room": 50}}, 60, " ((10 + 50 of plan.room) × 1 particles × 1 "),
+    "particles": ({"search": {"name": "esmc", "particles": 3}}, 30, " ((10 + 0 of plan.room) × 3 particles × 1 "),
+    "guidance": ({"guidance": {"scale": 2.0}}, 20, " ((10 + 0 of plan.room) × 1 particles × 2 branches of guidance)"),
+    "all": (
+        {
+            "commit": MayGrow(),
+            "plan": {"room": 50},
+            "search": {"name": "esmc", "particles": 3},
+            "guidance": {"scale": 2.0},
+        },
+        360,
+        " ((10 + 50 of plan.room) × 3 particles × 2 branches of guidance)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKES)
+def test_a_row_takes_its_room_its_particles_and_both_branches_of_guidance(name):
+    parts, takes, reckoned = TAKES[name]
+    many = sampler(**parts)
+    engine = Engine(many, ToyBackbone(), 8, columns=takes - 1)
+    with pytest.raises(MdmkitError, match=re.escape(f"prompt 0 needs {takes} columns{reckoned}")):
+        engine.admit(Prompt(text="ab", length=8))
+    for columns, together in ((2 * takes - 1, 1), (2 * takes, 2), (3 * takes + 1, 3)):
+        engine = Engine(many, ToyBackbone(), 8, columns=columns)
+        for _ in range(4):
+            engine.admit(Prompt(text="ab", length=8))
+        engine.step()
+        assert len(engine.state.places) == together
+        assert len(engine.drain()) == 4
 
 
 # -- a row that fails ------------------------------------------------------------------------------------------------
@@ -326,61 +403,3 @@ def test_the_slot_of_a_row_that_left_or_was_cancelled_keeps_nothing_of_it():
     for index, got in rows.items():
         alone = mdmkit.decode(choosing, backbone, [prompts[index]]).rows[0]
         assert (got.tokens, got.order, got.nfe) == (alone.tokens, alone.order, alone.nfe)
-
-
-# -- the front for those who wait for one row each -------------------------------------------------------------------
-
-
-def test_tasks_that_wait_for_one_row_each_share_the_engine():
-    asked = prompts_of(5, 2, 9, 1, 4, 7)
-    alone = {prompt.index: mdmkit.decode(sampler(), ToyBackbone(), [prompt]).tokens[0] for prompt in asked}
-
-    async def all_of_them(front):
-        return await asyncio.gather(*(front.generate(prompt) for prompt in asked))
-
-    engine = Engine(sampler(), ToyBackbone(), 3)
-    with AsyncEngine(engine) as front:
-        rows = asyncio.run(all_of_them(front))
-    assert {row.index: row.tokens for row in rows} == alone
-    assert engine.calls < sum(len(tokens) for tokens in alone.values())
-
-
-def test_a_bad_prompt_and_a_cancelled_task_are_their_own_affair_alone():
-    async def some(front):
-        good = asyncio.ensure_future(front.generate(prompts_of(6)[0]))
-        gone = asyncio.ensure_future(front.generate(prompts_of(3, 200)[1]))
-        await asyncio.sleep(0.05)
-        gone.cancel()
-        with pytest.raises(MdmkitError, match="the toy reads"):
-            await front.generate(Prompt(text="XYZ", length=3))
-        with pytest.raises(asyncio.CancelledError):
-            await gone
-        with pytest.raises(MdmkitError, match="ran out of time"):
-            await front.generate(prompts_of(3, 200)[1], timeout=0.0)
-        return await good
-
-    engine = Engine(sampler(), ToyBackbone(), 2)
-    with AsyncEngine(engine) as front:
-        assert len(asyncio.run(some(front)).tokens) == 6
-    assert not engine.busy and not engine.state.places
-    with pytest.raises(MdmkitError, match="closed"):
-        asyncio.run(front.generate(prompts_of(1)[0]))
-
-
-def test_a_part_that_fails_fails_the_rows_at_work_and_the_engine_goes_on():
-    @dataclass(frozen=True)
-    class Once:
-        def __call__(self, step):
-            if not step.shared.get("failed"):
-                step.shared["failed"] = True
-                raise ValueError("no such table")
-            return step.confidence
-
-    async def twice(front):
-        with pytest.raises(MdmkitError, match=r"score Once .*failed at tick 0 .*ValueError: no such table"):
-            await front.generate(prompts_of(3)[0])
-        return await front.generate(prompts_of(3)[0])
-
-    with AsyncEngine(Engine(sampler(score=Once()), ToyBackbone(), 2)) as front:
-        row = asyncio.run(twice(front))
-    assert (len(row.tokens), row.nfe) == (3, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from mdmkit.loop.engine import Encoded
+from mdmkit.loop.encoded import Encoded
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt

@@ -15,6 +15,7 @@ from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
 from mdmkit.canvas.trace import Trace
 from mdmkit.errors import MdmkitError
+from mdmkit.loop.encoded import Encoded
 from mdmkit.loop.finished import row_of
 from mdmkit.loop.left import Left
 from mdmkit.loop.loop import take_step
@@ -24,35 +25,6 @@ from mdmkit.loop.state import State
 if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
-    from mdmkit.settings.plan import Plan
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One prompt after `Backbone.encode`, so that it is encoded only once.
-
-    Attributes:
-        canvas: [1, T], on the host.
-        conditioning: what `forward` needs beside the canvas, for this row.
-    """
-
-    prompt: Prompt
-    canvas: Canvas
-    conditioning: Any
-
-    @classmethod
-    def of(cls, prompt: Prompt, backbone: Backbone, plan: Plan) -> Encoded:
-        """Encode one prompt.
-
-        Raises:
-            MdmkitError: it cannot be encoded.
-        """
-        canvas, conditioning = backbone.encode([prompt], plan)
-        return cls(prompt, canvas.to("cpu"), conditioning)
-
-    @property
-    def columns(self) -> int:
-        return self.canvas.tokens.shape[1]
 
 
 @dataclass(frozen=True)
@@ -85,12 +57,13 @@ class Engine:
         backbone: a loaded model.
         slots: the largest number of rows that are decoded together.
         columns: the largest number of columns of all rows at work together, because the store of frozen columns grows
-            with it. A prompt waits until it fits. None: no limit.
+            with it. A row takes its length and `plan.room`, once for each particle of a search and each of guidance's
+            two branches. A prompt waits until it fits. None: no limit.
         observers: observers of every row and step. For `Watchers`, `on_start` has already been called.
         first: the first row's id.
 
     Raises:
-        MdmkitError: the model lacks what the sampler needs.
+        MdmkitError: `slots` or `columns` is no whole number from 1, or the model lacks what the sampler needs.
     """
 
     def __init__(
@@ -102,8 +75,13 @@ class Engine:
         observers: Iterable[Observer] | Watchers = (),
         first: int = 0,
     ):
-        if slots < 1:
-            raise MdmkitError(f"slots={slots}: an engine decodes at least 1 row at a time.")
+        if not _is_count(slots):
+            raise MdmkitError(f"slots={slots!r}: it is how many rows are decoded together, a whole number from 1.")
+        if columns is not None and not _is_count(columns):
+            raise MdmkitError(
+                f"columns={columns!r}: it is the number of columns of all rows together, a whole number from 1, or "
+                "None for no limit."
+            )
         self.sampler, self.backbone, self.columns = sampler, backbone, columns
         started = isinstance(observers, Watchers)
         self.watchers = observers if isinstance(observers, Watchers) else Watchers(observers)
@@ -138,18 +116,22 @@ class Engine:
 
         Args:
             prompt: the prompt, or the result of `encode`.
-            timeout: seconds from now after which the row is given up.
+            timeout: seconds from now after which the row is given up; None: never.
 
         Returns:
             The row's id. Ids count from `first`.
 
         Raises:
-            MdmkitError: it cannot be encoded, or would never fit into `columns`.
+            MdmkitError: it cannot be encoded, it would never fit into `columns`, or `timeout` is no number above 0.
         """
+        if timeout is not None and not (_is_number(timeout) and timeout > 0):
+            raise MdmkitError(f"timeout={timeout!r}: it is a number of seconds above 0, or None for no limit.")
         encoded = prompt if isinstance(prompt, Encoded) else self.encode(prompt)
-        if self.columns is not None and encoded.columns > self.columns:
+        takes = self._takes(encoded)
+        if self.columns is not None and takes > self.columns:
+            reckoned = "" if takes == encoded.columns else f" ({self._reckoned(encoded)})"
             raise MdmkitError(
-                f"prompt {encoded.prompt.index} needs {encoded.columns} columns, and the engine has {self.columns} for "
+                f"prompt {encoded.prompt.index} needs {takes} columns{reckoned}, and the engine has {self.columns} for "
                 "all rows together. Shorten it, or give the engine more columns."
             )
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -184,26 +166,36 @@ class Engine:
 
     def abandon(self) -> None:
         """Give up every row without a result, so that its prompt can begin again in another engine."""
-        for id_ in self._working:
-            self.watchers.leave(id_, None)
-        self._working, self._waiting, self._ended = {}, deque(), []
+        gone, self._working, self._waiting, self._ended = list(self._working), {}, deque(), []
         if self.state.places:
             self.state.drop(range(len(self.state.places)))
         self.state.left.clear()
+        # Last, because an observer may raise, and the engine is to be empty then too.
+        for id_ in gone:
+            self.watchers.leave(id_, None)
+
+    def _takes(self, encoded: Encoded) -> int:
+        """How many columns of the store a row takes, see `columns`."""
+        state = self.state
+        return (encoded.columns + self.sampler.plan.room) * state.particles * state.runner.branches
+
+    def _reckoned(self, encoded: Encoded) -> str:
+        room, particles, branches = self.sampler.plan.room, self.state.particles, self.state.runner.branches
+        return f"({encoded.columns} + {room} of plan.room) × {particles} particles × {branches} branches of guidance"
 
     def _join_waiting(self) -> None:
         joining: list[_Waiting] = []
-        used = sum(place.length for place in self.state.places)
+        used = sum(self._takes(self._working[place.id].encoded) for place in self.state.places)
         while self._waiting and len(joining) < self.state.free:
             wants = self._waiting[0].encoded
-            if self.columns is not None and used + wants.columns > self.columns:
+            if self.columns is not None and used + self._takes(wants) > self.columns:
                 break
             one = self._waiting.popleft()
             self.watchers.admit(one.id, wants.prompt, wants.canvas)
             self._working[one.id] = one
             if bool(wants.canvas.open.any()):
                 joining.append(one)
-                used += wants.columns
+                used += self._takes(wants)
             else:  # nothing to fill
                 self._ended.append(self._full(one))
         if joining:
@@ -248,6 +240,14 @@ class Engine:
             error = MdmkitError(f"prompt {one.encoded.prompt.index} {why}.")
             self._ended.append(Ended(one.id, error=error))
         return bool(gone or joined)
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool)
+
+
+def _is_count(given: Any) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and given >= 1
 
 
 def _together(backbone: Backbone, waiting: list[_Waiting]) -> tuple[Canvas, Any]:

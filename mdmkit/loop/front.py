@@ -5,32 +5,49 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
 
 from mdmkit.errors import MdmkitError
-from mdmkit.loop.engine import Encoded, Ended, Engine
+from mdmkit.loop.engine import Engine
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.canvas.row import Row
+    from mdmkit.loop.encoded import Encoded
+
+CLOSED = "the engine is closed: no prompt can be admitted any more."
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a task asks of the thread: to decode a prompt, or to give its row up."""
+
+    future: Future[Row]
+    given: tuple[Prompt | Encoded, float | None] | None
 
 
 class AsyncEngine:
     """Run an engine in its own thread; any number of tasks may wait for rows.
 
-    If a task is cancelled, its row is given up, and its slot is free at the next step. If a part of the sampler raises
-    an exception, all rows at work and all waiting prompts fail. The engine then goes on with later prompts.
+    If a task is cancelled, its row is given up, and its slot is free at the next step. If a part of the sampler or an
+    observer raises an exception, or the GPU is out of memory, all rows at work and all waiting prompts fail. The engine
+    then goes on with later prompts. If the thread itself ends, every task that waits gets an error that says why, and
+    so does every later one.
 
     Use it as a context manager, or call `close`.
     """
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        self._asked: deque[tuple[str, Any, Any]] = deque()
+        self._asked: deque[_Asked] = deque()
         self._futures: dict[int, Future[Row]] = {}
-        self._wake, self._closed = threading.Event(), False
+        # Guards `_asked` and `_refusal` together: what is appended while nothing is refused will be taken.
+        self._lock, self._wake = threading.Lock(), threading.Event()
+        self._refusal: str | None = None
         self._thread = threading.Thread(target=self._run, name="mdmkit-engine", daemon=True)
         self._thread.start()
 
@@ -39,28 +56,28 @@ class AsyncEngine:
 
         Args:
             prompt: the prompt, or the result of `Engine.encode`.
-            timeout: seconds from the admission after which the row is given up.
+            timeout: seconds from the admission after which the row is given up; None: never.
 
         Raises:
             MdmkitError: the prompt cannot be encoded or decoded, it ran out of time, or the engine is closed.
         """
-        from concurrent.futures import Future
-
-        if self._closed:
-            raise MdmkitError("the engine is closed: no prompt can be admitted any more.")
         future: Future[Row] = Future()
-        self._asked.append(("admit", (prompt, timeout), future))
+        with self._lock:
+            if self._refusal is not None:
+                raise MdmkitError(self._refusal)
+            self._asked.append(_Asked(future, (prompt, timeout)))
         self._wake.set()
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            self._asked.append(("cancel", None, future))
+            with self._lock:
+                self._asked.append(_Asked(future, None))
             self._wake.set()
             raise
 
     def close(self) -> None:
         """Wait until all admitted rows have ended, then stop the thread."""
-        self._closed = True
+        self._refuse(CLOSED)
         self._wake.set()
         self._thread.join()
 
@@ -70,51 +87,103 @@ class AsyncEngine:
     def __exit__(self, *problem: object) -> None:
         self.close()
 
+    def _refuse(self, why: str) -> None:
+        with self._lock:
+            self._refusal = self._refusal or why
+
     def _run(self) -> None:
-        while True:
+        why = "the engine has ended."
+        try:
+            while self._turn():
+                pass
+            why = CLOSED
+        except BaseException as error:  # also SystemExit: otherwise every task would wait for ever
+            why = f"the engine has ended: {_said(error)}. Make a new one."
+        finally:
+            self._refuse(why)
+            with self._lock:
+                left = [*self._futures.values(), *(asked.future for asked in self._asked if asked.given)]
+            for future in left:
+                _answer(future, MdmkitError(why))
+
+    def _turn(self) -> bool:
+        """Do what was asked, then take a step; wait if there is nothing to do. False: it is closed and all is done."""
+        try:
             self._take_asked()
             if self.engine.busy:
-                self._step()
-            elif self._closed and not self._asked:
-                return
-            elif not self._asked:
-                self._wake.wait()
-                self._wake.clear()
+                for ended in self.engine.step():
+                    future, out = self._futures.pop(ended.id, None), ended.error if ended.row is None else ended.row
+                    if future is not None and out is not None:
+                        _answer(future, out)
+                return True
+        except Exception as error:
+            self._fail(error)
+            return True
+        with self._lock:
+            if self._asked or self._refusal is not None:
+                return bool(self._asked)
+            self._wake.clear()
+        self._wake.wait()
+        return True
 
     def _take_asked(self) -> None:
         while self._asked:
-            what, given, future = self._asked.popleft()
-            if what == "admit":
-                self._admit(given[0], given[1], future)
-            else:
-                for id_ in [id_ for id_, known in self._futures.items() if known is future]:
-                    self.engine.cancel(id_)
+            asked = self._asked.popleft()
+            if asked.given is not None:
+                self._admit(asked.future, *asked.given)
+                continue
+            for id_ in [id_ for id_, known in self._futures.items() if known is asked.future]:
+                self.engine.cancel(id_)
 
-    def _admit(self, prompt: Prompt | Encoded, timeout: float | None, future: Future[Row]) -> None:
+    def _admit(self, future: Future[Row], prompt: Prompt | Encoded, timeout: float | None) -> None:
         if future.cancelled():
             return
         try:
             self._futures[self.engine.admit(prompt, timeout)] = future
-        except Exception as error:
-            future.set_exception(error)
+        except MdmkitError as error:
+            _answer(future, error)
+        except BaseException as error:
+            own = MdmkitError(f"the prompt cannot be encoded: {_said(error)}")
+            own.__cause__ = error
+            _answer(future, own)
+            if not isinstance(error, Exception):
+                raise
 
-    def _step(self) -> None:
+    def _fail(self, error: Exception) -> None:
+        """Give up all rows because of an error, and leave the engine empty for later prompts."""
+        places = self.engine.state.places
+        own = _as_own(error, len(places), max((place.length for place in places), default=0))
+        failed, self._futures = self._futures, {}
+        for future in failed.values():
+            _answer(future, own)
         try:
-            ended = self.engine.step()
-        except Exception as error:
             self.engine.abandon()
-            ended = [Ended(id_, error=_as_own(error)) for id_ in self._futures]
-        for each in ended:
-            future = self._futures.pop(each.id, None)
-            if future is None or not future.set_running_or_notify_cancel():
-                continue
-            if each.row is not None:
-                future.set_result(each.row)
-            else:
-                future.set_exception(each.error or MdmkitError("the row was given up."))
+        except Exception:
+            # An observer that raises once more leaves the engine empty all the same; anything else ends the thread.
+            if self.engine.state.places:
+                raise
 
 
-def _as_own(error: Exception) -> MdmkitError:
+def _answer(future: Future[Row], what: Row | MdmkitError) -> None:
+    """Give a task its row or its error, unless it was cancelled."""
+    if not future.set_running_or_notify_cancel():
+        return
+    if isinstance(what, MdmkitError):
+        future.set_exception(what)
+    else:
+        future.set_result(what)
+
+
+def _as_own(error: Exception, rows: int, columns: int) -> MdmkitError:
     if isinstance(error, MdmkitError):
         return error
-    return MdmkitError(f"the engine failed: {type(error).__name__}: {' '.join(str(error).split())}")
+    if isinstance(error, torch.OutOfMemoryError):
+        return MdmkitError(
+            f"the engine is out of GPU memory with {rows} rows at work, the longest of {columns} columns. Make it with "
+            f"fewer slots, or limit the columns of all rows together: Engine(…, slots=…, columns=…). {_said(error)}"
+        )
+    return MdmkitError(f"the engine failed: {_said(error)}")
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
