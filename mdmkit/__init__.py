@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from mdmkit.canvas.trace import Trace
     from mdmkit.canvas.window import Window
     from mdmkit.config.compose import compose
+    from mdmkit.decoding.engine import UnitEngine
     from mdmkit.decoding.prompts import PromptLike, read_prompts
+    from mdmkit.decoding.recipe import Recipe, decode_unit
     from mdmkit.decoding.run import Decoded, decode, stream
+    from mdmkit.decoding.unit import Outcome, Unit
+    from mdmkit.decoding.work import Work
     from mdmkit.errors import MdmkitError, RowError, unknown
     from mdmkit.hf.wrapping import generate, wrap
     from mdmkit.installed.hookspecs import Component, hookimpl
@@ -73,11 +77,13 @@ __all__ = [
     "Lookahead",
     "MdmkitError",
     "Observer",
+    "Outcome",
     "Output",
     "Plan",
     "Prompt",
     "PromptLike",
     "Reach",
+    "Recipe",
     "Recording",
     "Row",
     "RowError",
@@ -93,12 +99,16 @@ __all__ = [
     "Task",
     "TextStream",
     "Trace",
+    "Unit",
+    "UnitEngine",
     "Verdict",
     "View",
     "Window",
+    "Work",
     "Write",
     "compose",
     "decode",
+    "decode_unit",
     "generate",
     "hookimpl",
     "lay_out",
@@ -130,11 +140,13 @@ _HOME = {
     "Lookahead": "stage.protocols",
     "MdmkitError": "errors",
     "Observer": "loop.observe",
+    "Outcome": "decoding.unit",
     "Output": "model.backbone",
     "Plan": "settings.plan",
     "Prompt": "canvas.prompt",
     "PromptLike": "decoding.prompts",
     "Reach": "model.cache",
+    "Recipe": "decoding.recipe",
     "Recording": "watch.recording",
     "Row": "canvas.row",
     "RowError": "errors",
@@ -150,12 +162,16 @@ _HOME = {
     "Task": "task",
     "TextStream": "watch.text_stream",
     "Trace": "canvas.trace",
+    "Unit": "decoding.unit",
+    "UnitEngine": "decoding.engine",
     "Verdict": "task",
     "View": "model.cache",
     "Window": "canvas.window",
+    "Work": "decoding.work",
     "Write": "stage.write",
     "compose": "config.compose",
     "decode": "decoding.run",
+    "decode_unit": "decoding.recipe",
     "generate": "hf.wrapping",
     "hookimpl": "installed.hookspecs",
     "lay_out": "canvas.layout",

@@ -29,6 +29,10 @@ class RowError(MdmkitError):
                 f"{reason} at tick {tick} in row {prompt} (the row's step, the prompt's place; both from 0)."
             )
 
+    def __reduce__(self) -> tuple[type[RowError], tuple[str, int, int, int | None]]:
+        # Without this, pickle would make the error from its message alone.
+        return RowError, (self.reason, self.tick, self.row, self.prompt)
+
     def of_prompt(self, prompt: int) -> RowError:
         """The same, named as whoever gave the prompts counts."""
         return RowError(self.reason, self.tick, self.row, prompt)

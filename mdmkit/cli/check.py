@@ -54,7 +54,7 @@ def try_part(part: Part, found: Registry) -> str:
 
         compose(f"{part.distribution}:{part.name}", registry=found)
         return ""
-    if part.kind in STAGES:
+    if part.kind in (*STAGES, "engine"):
         from mdmkit.config.compose import instantiate
 
         cls = found.load(part)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit.cli.filing import settle
-from mdmkit.cli.options import chat_option, composing, loading, names_sampler
+from mdmkit.cli.options import chat_option, composing, engine_option, loading, names_sampler
 from mdmkit.cli.output import check_targets
 from mdmkit.cli.record import open_record
 from mdmkit.cli.requests import check_prompts, gather
@@ -24,6 +24,7 @@ from mdmkit.version import __version__
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
+    from mdmkit.decoding.engine import UnitEngine
     from mdmkit.loop.observe import Observer
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
@@ -76,6 +77,7 @@ DEFAULT_BATCH = 16
 @click.option(
     "--batch", type=click.IntRange(min=1), default=DEFAULT_BATCH, show_default=True, help="Rows decoded together."
 )
+@engine_option
 @click.option("--live/--no-live", default=None, help="Show the canvas filling (default: on a terminal).")
 @click.option("--observer", "watchers", multiple=True, metavar="NAME", help="An installed observer to run along.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -105,6 +107,8 @@ def decode(
     batch: int,
     device: str,
     dtype: str,
+    engine: str,
+    engine_options: dict[str, Any],
     live: bool | None,
     watchers: tuple[str, ...],
     as_json: bool,
@@ -114,9 +118,11 @@ def decode(
     Without --prompt, --prompt-ids or --prompts, the model's own sample prompts are decoded.
     """
     _check_files(output, trace, file, config, resume, overwrite)
+    from mdmkit.decoding.engine import as_engine
     from mdmkit.decoding.prompts import with_defaults
     from mdmkit.model.loading import load
 
+    runs = as_engine({"name": engine, **engine_options})
     sampler = _sampler(preset, config, overrides, seed)
     inputs = {"image": image, "mask": mask, "strength": strength}
     inputs = {key: value for key, value in inputs.items() if value is not None}
@@ -128,6 +134,7 @@ def decode(
     prompts = prompts or defaults(_samples(backbone, model, sampler.seed))
     encodings = check_prompts(backbone, prompts, sampler.plan, lines)
     places = settle(backbone.files, model, output, trace, grid, len(prompts), resume, overwrite)
+    _check_watching(runs, watchers, places.trace, live)
     listening, live = _observers(watchers, live)
     document = {"mdmkit": __version__, "model": model, "sampler": sampler.config}
     settings = {"model-option": model_options, "device": backbone.device.type, "dtype": dtype}
@@ -138,7 +145,7 @@ def decode(
         results.rows += record.earlier()
     if traces is not None:
         listening.append(traces.recording)
-    calls, seconds = run(sampler, backbone, prompts, encodings, lines, batch, results, live, listening)
+    calls, seconds = run(sampler, backbone, prompts, encodings, lines, batch, results, live, listening, runs)
 
     places.finish()
     record.finish()
@@ -182,6 +189,19 @@ def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
         )
     click.echo(f"No prompt given: decoding the {len(backbone.samples)} sample prompts of {model}.", err=True)
     return read_prompts(backbone.samples, seed)
+
+
+def _check_watching(engine: UnitEngine, watchers: tuple[str, ...], trace: Path | None, live: bool | None) -> None:
+    """Refuse options that must see every step, if other processes make the steps."""
+    from mdmkit.decoding.engine import is_remote, named
+
+    given = {"--observer": watchers, "--trace (as JSON)": trace, "--live": live}
+    asked = [option for option, value in given.items() if value]
+    if asked and is_remote(engine):
+        raise MdmkitError(
+            f"{named(engine)} decodes in other processes, and {' and '.join(asked)} must see every step. Leave it out, "
+            "or decode with --engine here."
+        )
 
 
 def _observers(names: tuple[str, ...], live: bool | None) -> tuple[list[Observer], bool | None]:

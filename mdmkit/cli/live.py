@@ -15,6 +15,8 @@ from rich.text import Text
 from mdmkit.loop.observe import Observer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from mdmkit.canvas.canvas import Canvas
@@ -78,6 +80,13 @@ class Meter(Observer):
             self.tokens += count
             self.nfe += row.nfe
         self._show(self.tokens + sum(self._open[i] - count for i, count in self._left.items()), self.nfe)
+
+    def count(self, rows: Sequence[Row], tokens: int) -> None:
+        """Count rows that have ended in another process, and the masks that were filled in them."""
+        self.done += len(rows)
+        self.tokens += tokens
+        self.nfe += sum(row.nfe for row in rows)
+        self._show(self.tokens, self.nfe)
 
     def _show(self, tokens: int, nfe: int) -> None:
         rate = tokens / max(1e-9, time.perf_counter() - self.began)

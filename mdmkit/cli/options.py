@@ -105,6 +105,32 @@ def chat_option(command: Command) -> Command:
     )(command)
 
 
+def engine_option(command: Command) -> Command:
+    """Add `--engine NAME` and `--engine-option KEY=VALUE` (as `engine_options`, a dict)."""
+
+    def read(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+        options = pairs(given, "--engine-option", "workers=2")
+        if "name" in options:
+            raise MdmkitError(f"--engine-option name={options['name']}: name the engine with --engine.")
+        return options
+
+    command = click.option(
+        "--engine-option",
+        "engine_options",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=read,
+        help="Passed to the engine, e.g. workers=2; may be repeated.",
+    )(command)
+    return click.option(
+        "--engine",
+        metavar="NAME",
+        default="here",
+        show_default=True,
+        help="The installed engine that decodes: this process, or others.",
+    )(command)
+
+
 def names_sampler(config: Path | None) -> bool:
     """Say whether a config file says which sampler it is about, or builds one itself."""
     from mdmkit.config.layers import config_layer

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.cli.results import Results
     from mdmkit.decoding.encodings import Encodings
+    from mdmkit.decoding.engine import UnitEngine
     from mdmkit.loop.observe import Observer
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
@@ -35,6 +36,7 @@ def run(
     results: Results,
     live: bool | None,
     listening: list[Observer],
+    engine: UnitEngine,
 ) -> tuple[int, float]:
     """Decode batch by batch; return model calls and seconds.
 
@@ -44,7 +46,9 @@ def run(
         encodings: of every prompt.
         lines: where a prompt came from, for messages.
         results: gets the rows, and says which it has already.
+        engine: decodes the units. If it is remote, nobody may be listening.
     """
+    from mdmkit.decoding.engine import is_remote
     from mdmkit.decoding.run import decode_units
     from mdmkit.decoding.units import units
     from mdmkit.errors import RowError
@@ -52,22 +56,27 @@ def run(
     calls, began, record = 0, time.perf_counter(), results.record
     done = record.kept.done
     grouped = list(units(prompts, batch, lambda prompt: encodings.size(prompt).length, done))
-    coming = [prompt for unit in grouped for prompt in unit]
+    remote = is_remote(engine)
+    coming = [prompt for unit in grouped for prompt in unit if not (remote and prompt.index in done)]
+    masks = {prompt.index: encodings.size(prompt).masks for prompt in coming}
     try:
-        with watching(live, len(coming), sum(encodings.size(prompt).masks for prompt in coming)) as views:
+        with watching(False if remote else live, len(masks), sum(masks.values())) as views:
             for rows, used in decode_units(
                 sampler,
                 backbone,
                 grouped,
                 encodings,
                 batch,
-                observers=[*views, *listening],
+                observers=listening if remote else [*views, *listening],
                 done=done,
                 tell=lambda said: print(said, file=sys.stderr),
                 slots=record.slots,
+                engine=engine,
             ):
                 results.add(rows)
                 calls += used
+                for view in views if remote else ():  # it sees no steps, only rows
+                    view.count(rows, sum(masks[row.index] for row in rows))
         results.end()
     except KeyboardInterrupt:
         results.end()
@@ -97,7 +106,7 @@ def _kept(results: Results, prompts: int) -> str:
 
 
 @contextlib.contextmanager
-def watching(live: bool | None, prompts: int, tokens: int) -> Iterator[list[Observer]]:
+def watching(live: bool | None, prompts: int, tokens: int) -> Iterator[list[Any]]:
     """Draw the live view or the progress bar on the terminal, if there is one, over so many rows and masks."""
     from rich.console import Console
 

@@ -183,7 +183,7 @@ def _finish(
             config[kind] = {"name": node["name"], **_complete(read(part.target), values, f"{kind} {part.name!r}", kind)}
         else:
             given[kind] = node
-            part = parts[kind] = _part_of(kind, node, registry)
+            part = parts[kind] = part_of(kind, node, registry)
             config[kind] = {"name": part.name, **parameters(node)}
     config["plan"] = parameters(build(Plan, tree["plan"], "plan", "plan"))
     config["draw"] = _complete(read("mdmkit.settings.draw:Draw"), tree["draw"], "draw", "draw")
@@ -208,8 +208,8 @@ def _lacking(kind: str, registry: Registry) -> str:
     )
 
 
-def _part_of(kind: str, stage: Any, registry: Registry) -> Part:
-    """The registered part that an instance is of, or what to say where there is none."""
+def part_of(kind: str, stage: Any, registry: Registry) -> Part:
+    """Return the registered part that an instance is of; without one, a part of the distribution `python:MODULE`."""
     cls = type(stage)
     for part in registry.of_kind(kind):
         if part.target is cls or part.target == f"{cls.__module__}:{cls.__qualname__}":

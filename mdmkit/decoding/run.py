@@ -1,23 +1,22 @@
-"""Decode prompts: each unit of prompts runs through its own engine."""
+"""Decode prompts: they are divided into units, and an engine decodes the units."""
 
 from __future__ import annotations
 
 import time
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, MutableMapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
 from mdmkit.decoding.encodings import Encodings
-from mdmkit.decoding.fitting import Fitting, does_not_fit
+from mdmkit.decoding.engine import HERE, EngineLike, as_engine, is_remote, named
 from mdmkit.decoding.prompts import PromptLike, each_prompt, read_prompts
 from mdmkit.decoding.units import InOrder, units
+from mdmkit.decoding.work import Work
 from mdmkit.errors import MdmkitError
-from mdmkit.loop.engine import Engine
 from mdmkit.loop.observe import Observer, Watchers
 from mdmkit.loop.sampler import Sampler
 from mdmkit.model.backbone import Backbone, unwrapped
@@ -62,6 +61,7 @@ def decode(
     seed: int | None = None,
     batch: int | None = None,
     observers: Iterable[Observer] = (),
+    engine: EngineLike = HERE,
 ) -> Decoded:
     """Decode prompts, `batch` rows at a time (None: all at once).
 
@@ -70,6 +70,9 @@ def decode(
     `chat`, `system` and `suffix` (see `mdmkit.Prompt`). If a prompt has no seed, its row's seed is computed from `seed`
     (None: the sampler's) and the row's index.
 
+    `engine` decodes the units: a name, a mapping with `name` and options, or an instance. The rows do not depend on it.
+    An engine that decodes in other processes takes no observers.
+
     Raises:
         MdmkitError: a prompt cannot be encoded, or the decode fails; the message says which prompt and why.
     """
@@ -77,7 +80,7 @@ def decode(
     _check(sampler, backbone, batch)
     began, rows, calls = time.perf_counter(), [], 0
     asked = read_prompts(prompts, sampler.seed if seed is None else seed)
-    for finished, used in decode_batches(sampler, backbone, asked, batch=batch, observers=observers):
+    for finished, used in decode_batches(sampler, backbone, asked, batch=batch, observers=observers, engine=engine):
         rows += finished
         calls += used
     return Decoded(sorted(rows, key=lambda row: row.index), calls, time.perf_counter() - began)
@@ -91,6 +94,7 @@ def stream(
     seed: int | None = None,
     batch: int = 16,
     observers: Iterable[Observer] = (),
+    engine: EngineLike = HERE,
 ) -> Iterator[Row]:
     """Decode prompts as `decode` does, and yield each row as soon as it and all rows before it are finished.
 
@@ -104,7 +108,7 @@ def stream(
     backbone = unwrapped(backbone)
     _check(sampler, backbone, batch)
     asked = each_prompt(prompts, sampler.seed if seed is None else seed)
-    return _in_order(decode_batches(sampler, backbone, asked, batch=batch, observers=observers))
+    return _in_order(decode_batches(sampler, backbone, asked, batch=batch, observers=observers, engine=engine))
 
 
 def _in_order(batches: Iterator[tuple[list[Row], int]]) -> Iterator[Row]:
@@ -142,6 +146,7 @@ def decode_batches(
     tell: Callable[[str], None] = warnings.warn,
     slots: MutableMapping[int, int] | None = None,
     encodings: Encodings | None = None,
+    engine: EngineLike = HERE,
 ) -> Iterator[tuple[list[Row], int]]:
     """Decode unit by unit; yield each unit's rows, in any order, and its number of model calls.
 
@@ -157,6 +162,7 @@ def decode_batches(
         slots: index of a unit's first prompt -> the number of slots from this unit on, if it is not `batch`. It is
             read, and changed when memory is too small.
         encodings: what `check_prompts` returned, so that no prompt is encoded twice; a unit's are deleted when it ends.
+        engine: decodes the units, see `decode`.
 
     Raises:
         RowError: a row cannot be decoded further; it names the prompt. The other rows of its unit are yielded first.
@@ -169,7 +175,7 @@ def decode_batches(
         batch = max(1, len(prompts))
     grouped = units(prompts, batch, length or (lambda prompt: known.size(prompt).length), done)
     return decode_units(
-        sampler, backbone, grouped, known, batch, observers=observers, done=done, tell=tell, slots=slots
+        sampler, backbone, grouped, known, batch, observers=observers, done=done, tell=tell, slots=slots, engine=engine
     )
 
 
@@ -184,34 +190,21 @@ def decode_units(
     done: Container[int] = frozenset(),
     tell: Callable[[str], None] = warnings.warn,
     slots: MutableMapping[int, int] | None = None,
+    engine: EngineLike = HERE,
 ) -> Iterator[tuple[list[Row], int]]:
     """Decode units that `mdmkit.decoding.units.units` has made; otherwise like `decode_batches`."""
-    watchers, admitted = Watchers(observers), 0
+    runs, observers = as_engine(engine), tuple(observers)
+    if observers and is_remote(runs):
+        names = ", ".join(type(observer).__name__ for observer in observers)
+        raise MdmkitError(
+            f"{named(runs)} decodes in other processes, and observers of this process see no steps there. Leave out "
+            f"{names}, or decode with engine 'here'."
+        )
+    watchers = Watchers(observers)
     watchers.start(sampler, backbone)
-
-    def refuse(part: list[Prompt], at_once: int, halved: bool) -> MdmkitError:
-        columns = max(encodings.size(prompt).length for prompt in part)
-        return does_not_fit(sampler, backbone, at_once, columns, halved)
-
-    def attempt(part: list[Prompt], at_once: int) -> tuple[list[Row], list[MdmkitError], int]:
-        nonlocal admitted
-        engine = Engine(sampler, backbone, at_once, observers=watchers, first=admitted)
-        admitted += len(part)
-        ready = [encodings.of(prompt) for prompt in part]
-        for one in sorted(ready, key=lambda one: -one.columns):  # stable: at equal length the earlier one first
-            engine.admit(one)
-        try:
-            ended = engine.drain()
-        except torch.OutOfMemoryError:
-            engine.abandon()
-            raise
-        rows = [each.row for each in ended if each.row is not None]
-        return rows, [each.error for each in ended if each.error is not None], engine.calls
-
-    fitting = Fitting(batch, tell, refuse, slots)
-    for unit in grouped:
-        rows, errors, calls = fitting.run(unit, attempt)
-        encodings.forget(unit)
-        yield [row for row in rows if row.index not in done], calls
-        if errors:
-            raise errors[0]
+    work = Work(sampler, grouped, encodings, batch, watchers, tell, slots)
+    with closing(work.outcomes(runs, named(runs))) as outcomes:
+        for outcome in outcomes:
+            yield [row for row in outcome.rows if row.index not in done], outcome.calls
+            if outcome.errors:
+                raise outcome.errors[0]

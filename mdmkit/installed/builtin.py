@@ -16,6 +16,11 @@ def mdmkit_observer() -> list[Component]:
 
 
 @hookimpl
+def mdmkit_engine() -> list[Component]:
+    return [Component("here", "mdmkit.decoding.engine:Here", "decode one unit after the other in this process")]
+
+
+@hookimpl
 def mdmkit_command() -> list[Component]:
     return [
         Component("decode", "mdmkit.cli.decode:decode", "fill prompts with a sampler and a model"),

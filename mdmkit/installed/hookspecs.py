@@ -88,6 +88,11 @@ def mdmkit_observer() -> Iterable[Component]:  # type: ignore[empty-body]
 
 
 @hookspec
+def mdmkit_engine() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Who decodes the units of a decode: a frozen dataclass, `(work) -> Iterator[Outcome]`."""
+
+
+@hookspec
 def mdmkit_task() -> Iterable[Component]:  # type: ignore[empty-body]
     """Prompts and a judge: a `Task`, or any class with its `prompts(count, seed)` and `judge(prompt, answer)`."""
 

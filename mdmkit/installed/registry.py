@@ -33,6 +33,10 @@ class NotInstalled(MdmkitError):
         super().__init__(message)
         self.distribution = distribution
 
+    def __reduce__(self) -> tuple[type[NotInstalled], tuple[str, str]]:
+        # Without this, pickle would make the error from its message alone.
+        return NotInstalled, (str(self), self.distribution)
+
 
 class Registry:
     """The parts of the installed distributions, of files added by hand, and of the core.
@@ -62,6 +66,11 @@ class Registry:
         """The plugins that were set aside."""
         self._walk()
         return tuple(self._broken)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The plugin files that were added, as absolute paths."""
+        return tuple(self._files.values())
 
     def of_kind(self, kind: str) -> tuple[Part, ...]:
         self._walk()

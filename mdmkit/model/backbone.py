@@ -33,6 +33,16 @@ class Output:
     extra: Mapping[str, Tensor] | None = None
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a model was loaded from: the arguments of `mdmkit.load`, with which another process loads the same model."""
+
+    ref: str
+    device: str
+    dtype: str
+    options: Mapping[str, Any]
+
+
 class Backbone(ABC):
     """A model that predicts, for every position of a partly masked sequence, which token stands there.
 
@@ -61,6 +71,7 @@ class Backbone(ABC):
         samples: example prompts.
         weights: number of parameters, 0 if unknown.
         device: the device of the model.
+        source: what the model was loaded from; None if `mdmkit.load` did not load it.
     """
 
     mask_id: int | None
@@ -83,6 +94,7 @@ class Backbone(ABC):
     samples: Sequence[str] = ()
     weights: int = 0
     device: torch.device = torch.device("cpu")
+    source: Source | None = None
 
     @classmethod
     def accepts(cls, ref: str) -> bool:

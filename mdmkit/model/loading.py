@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit.installed.registry import Registry, default, first_party
-
-if TYPE_CHECKING:
-    from mdmkit.model.backbone import Backbone
+from mdmkit.model.backbone import Backbone, Source
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -37,7 +35,11 @@ def load(
         raise MdmkitError(unknown("dtype", str(dtype).removeprefix("torch."), DTYPES))
     device = _device(device)
     cls, rest = _backbone(str(ref), registry or default())
-    return cls.load(rest, device=device, dtype=dtype, **options)
+    backbone = cls.load(rest, device=device, dtype=dtype, **options)
+    if isinstance(backbone, Backbone):
+        # Not by plain assignment, because a backbone may be a frozen dataclass.
+        object.__setattr__(backbone, "source", Source(str(ref), device, dtype, options))
+    return backbone
 
 
 def _device(name: str) -> str:

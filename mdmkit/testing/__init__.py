@@ -19,7 +19,7 @@ pytest.register_assert_rewrite(
         f"{__name__}.{module}"
         for module in (
             *("backbone", "command", "commit", "constraint", "laws", "lookahead", "observer", "preset", "score"),
-            *("search", "select", "stage", "stop", "task"),
+            *("engine", "search", "select", "stage", "stop", "task"),
         )
     )
 )
@@ -28,6 +28,7 @@ from mdmkit.testing.backbone import BackboneContract  # noqa: E402
 from mdmkit.testing.command import CommandContract  # noqa: E402
 from mdmkit.testing.commit import CommitContract  # noqa: E402
 from mdmkit.testing.constraint import ConstraintContract  # noqa: E402
+from mdmkit.testing.engine import EngineContract  # noqa: E402
 from mdmkit.testing.laws import HostSync, call_without_host, unmutated  # noqa: E402
 from mdmkit.testing.lookahead import LookaheadContract  # noqa: E402
 from mdmkit.testing.noise_toy import NoiseToy  # noqa: E402
@@ -48,6 +49,7 @@ __all__ = [
     "CommandContract",
     "CommitContract",
     "ConstraintContract",
+    "EngineContract",
     "HostSync",
     "LeastEntropyLeft",
     "LookaheadContract",

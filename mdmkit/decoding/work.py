@@ -1,0 +1,160 @@
+"""The units of a decode: each is handed out once, and its outcome is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping
+from typing import TYPE_CHECKING
+
+from mdmkit.decoding.recipe import Recipe, recipe_of
+from mdmkit.decoding.unit import Outcome, Unit, UnitDecoder
+from mdmkit.errors import MdmkitError
+
+if TYPE_CHECKING:
+    from mdmkit.canvas.prompt import Prompt
+    from mdmkit.decoding.encodings import Encodings
+    from mdmkit.loop.observe import Watchers
+    from mdmkit.loop.sampler import Sampler
+
+# An error names at most this many prompts.
+NAMED = 8
+
+
+class Work:
+    """The units that an engine decodes. Iterate over it to take them: each is handed out once, in order.
+
+    Args:
+        grouped: the prompts of each unit.
+        encodings: the prompts as the model has them; a unit's are deleted when its outcome is there.
+        batch: the number of slots, if memory is large enough.
+        watchers: the observers of the units that this process decodes.
+        tell: gets the sentence that says that the number of slots was halved.
+        slots: index of a unit's first prompt -> the number of slots from this unit on, if it is not `batch`. It is
+            read when a unit is taken, and changed when memory is too small.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        grouped: Iterable[list[Prompt]],
+        encodings: Encodings,
+        batch: int,
+        watchers: Watchers,
+        tell: Callable[[str], None],
+        slots: MutableMapping[int, int] | None = None,
+    ):
+        self.sampler, self.encodings, self.batch, self.tell = sampler, encodings, batch, tell
+        self.slots = {} if slots is None else slots
+        self._decoder = UnitDecoder(sampler, encodings, watchers, self._note)
+        self._units = self._hand_out(grouped)
+        self._taken: dict[int, Unit] = {}  # those without an outcome
+        self._count = 0
+        self._recipe: Recipe | None = None
+        self._failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[Unit]:
+        return self._units
+
+    @property
+    def recipe(self) -> Recipe:
+        """What another process needs to decode the units, with `mdmkit.decode_unit`.
+
+        Raises:
+            MdmkitError: another process cannot make the sampler or the model.
+        """
+        if self._recipe is None:
+            self._recipe = recipe_of(self.sampler, self.encodings.backbone)
+        return self._recipe
+
+    def decode(self, unit: Unit) -> Outcome:
+        """Decode a unit in this process.
+
+        Raises:
+            MdmkitError: the whole unit fails. If one row fails, its error is among the errors of the outcome.
+        """
+        try:
+            return self._decoder(unit)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def outcomes(self, run: Callable[[Work], Iterable[Outcome]], named: str) -> Generator[Outcome, None, None]:
+        """Let an engine decode all units; yield each unit's outcome. If this is closed, the engine is closed too.
+
+        Args:
+            run: the engine.
+            named: the engine and its plugin, for errors.
+
+        Raises:
+            MdmkitError: a unit fails, the engine fails or loses a unit, or yields what is no outcome of a unit.
+        """
+        running = iter(run(self))
+        try:
+            while (outcome := self._next(running, named)) is not None:
+                self._take_in(outcome, named)
+                yield outcome
+        finally:
+            close = getattr(running, "close", None)
+            if close is not None:
+                close()
+        next(self._units, None)  # one that the engine has not taken is lost too
+        if self._taken:
+            raise MdmkitError(f"{named} has lost {_prompts(self._taken.values())}: it must yield each unit once.")
+
+    def _hand_out(self, grouped: Iterable[list[Prompt]]) -> Iterator[Unit]:
+        try:
+            for prompts in grouped:
+                slots = self._slots_of(prompts)
+                unit = Unit(self._count, tuple(prompts), slots, slots < self.batch)
+                self._count += 1
+                self._taken[unit.number] = unit
+                yield unit
+        except Exception as error:  # of the function that makes the prompts, not of the engine
+            self._failure = error
+            raise
+
+    def _slots_of(self, prompts: Iterable[Prompt]) -> int:
+        # Read the notes of all earlier units: the number that one of them noted holds for all later units.
+        first = min(prompt.index for prompt in prompts)
+        return min((self.batch, *(number for index, number in self.slots.items() if index <= first)))
+
+    def _note(self, unit: Unit, slots: int) -> None:
+        first = min(prompt.index for prompt in unit.prompts)
+        if self.slots.get(first, self.batch) > slots:
+            self.slots[first] = slots
+            rows = min(unit.slots, len(unit.prompts))
+            self.tell(f"Out of GPU memory with {rows} rows: decoding {slots} at a time from here on.")
+
+    def _next(self, running: Iterator[Outcome], named: str) -> Outcome | None:
+        try:
+            return next(running, None)
+        except MdmkitError:
+            raise
+        except Exception as error:
+            if error is self._failure:  # as it would be without the engine
+                raise
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": .")
+            missing = f" No rows came of {_prompts(self._taken.values())}." if self._taken else ""
+            raise MdmkitError(f"{named} failed: {said}.{missing}") from error
+
+    def _take_in(self, outcome: Outcome, named: str) -> None:
+        if not isinstance(outcome, Outcome):
+            raise MdmkitError(f"{named} yielded {outcome!r}: it must yield the outcomes of decoding units.")
+        unit = self._taken.pop(outcome.number, None)
+        if unit is None:
+            what = " twice" if outcome.number in range(self._count) else ", and no such unit was handed out"
+            raise MdmkitError(f"{named} yielded unit {outcome.number}{what}: it must yield each unit once.")
+        rows, asked = [row.index for row in outcome.rows], {prompt.index for prompt in unit.prompts}
+        if not asked.issuperset(rows) or len({*rows}) + len(outcome.errors) != len(asked) or len({*rows}) < len(rows):
+            raise MdmkitError(
+                f"{named} yielded {len(rows)} rows and {len(outcome.errors)} errors for {_prompts([unit])}: each "
+                "prompt must have one row or one error."
+            )
+        if outcome.slots < unit.slots:
+            self._note(unit, outcome.slots)
+        self.encodings.forget(unit.prompts)
+
+
+def _prompts(units: Iterable[Unit]) -> str:
+    numbers = sorted(prompt.index for unit in units for prompt in unit.prompts)
+    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
+    return f"{'prompts' if len(numbers) > 1 else 'prompt'} {', '.join(map(str, numbers[:NAMED]))}{more}"
