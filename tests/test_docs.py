@@ -110,6 +110,7 @@ CLASSES = {
     "sampler": ("mdmkit/loop/sampler.py", "Sampler"),
     "backbone": ("mdmkit/model/backbone.py", "Backbone"),
     "observer": ("mdmkit/loop/observe.py", "Observer"),
+    "engine": ("mdmkit/decoding/engine.py", "UnitEngine"),
     "task": ("mdmkit/task.py", "Task"),
 }
 

@@ -35,12 +35,14 @@ def test_no_token_stands_beside_itself_under_the_constraint():
     assert twins(CONSTRAINT()) == 0
 
 
-@pytest.mark.parametrize("name", ["score", "selecting", "stop", "constraint"])
-def test_a_part_takes_twenty_lines(name):
+@pytest.mark.parametrize(
+    ("name", "most"), {"score": 20, "selecting": 20, "stop": 20, "constraint": 20, "engine": 27}.items()
+)
+def test_a_part_takes_some_twenty_lines(name, most):
     source = (HOOKS / f"{name}.py").read_text()
     said = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
             said |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
     lines = [line for number, line in enumerate(source.splitlines(), 1) if line.strip() and number not in said]
-    assert sum(not line.lstrip().startswith("#") for line in lines) <= 20
+    assert sum(not line.lstrip().startswith("#") for line in lines) <= most

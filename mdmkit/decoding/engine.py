@@ -43,7 +43,7 @@ class Here(UnitEngine):
 
 
 EngineLike = str | Mapping[str, Any] | UnitEngine
-HERE = "here"
+HERE = Here()
 
 
 def as_engine(engine: EngineLike) -> UnitEngine:

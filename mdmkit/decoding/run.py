@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, MutableMapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mdmkit.canvas.prompt import Prompt
@@ -203,7 +204,7 @@ def decode_units(
     watchers = Watchers(observers)
     watchers.start(sampler, backbone)
     work = Work(sampler, grouped, encodings, batch, watchers, tell, slots)
-    with closing(work.outcomes(runs, named(runs))) as outcomes:
+    with closing(work.outcomes(runs, partial(named, runs))) as outcomes:
         for outcome in outcomes:
             yield [row for row in outcome.rows if row.index not in done], outcome.calls
             if outcome.errors:

@@ -77,12 +77,14 @@ class Work:
             self._failure = error
             raise
 
-    def outcomes(self, run: Callable[[Work], Iterable[Outcome]], named: str) -> Generator[Outcome, None, None]:
+    def outcomes(
+        self, run: Callable[[Work], Iterable[Outcome]], named: Callable[[], str]
+    ) -> Generator[Outcome, None, None]:
         """Let an engine decode all units; yield each unit's outcome. If this is closed, the engine is closed too.
 
         Args:
             run: the engine.
-            named: the engine and its plugin, for errors.
+            named: returns the engine's name and its plugin, for errors.
 
         Raises:
             MdmkitError: a unit fails, the engine fails or loses a unit, or yields what is no outcome of a unit.
@@ -98,7 +100,7 @@ class Work:
                 close()
         next(self._units, None)  # one that the engine has not taken is lost too
         if self._taken:
-            raise MdmkitError(f"{named} has lost {_prompts(self._taken.values())}: it must yield each unit once.")
+            raise MdmkitError(f"{named()} has lost {_prompts(self._taken.values())}: it must yield each unit once.")
 
     def _hand_out(self, grouped: Iterable[list[Prompt]]) -> Iterator[Unit]:
         try:
@@ -124,7 +126,7 @@ class Work:
             rows = min(unit.slots, len(unit.prompts))
             self.tell(f"Out of GPU memory with {rows} rows: decoding {slots} at a time from here on.")
 
-    def _next(self, running: Iterator[Outcome], named: str) -> Outcome | None:
+    def _next(self, running: Iterator[Outcome], named: Callable[[], str]) -> Outcome | None:
         try:
             return next(running, None)
         except MdmkitError:
@@ -134,19 +136,19 @@ class Work:
                 raise
             said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": .")
             missing = f" No rows came of {_prompts(self._taken.values())}." if self._taken else ""
-            raise MdmkitError(f"{named} failed: {said}.{missing}") from error
+            raise MdmkitError(f"{named()} failed: {said}.{missing}") from error
 
-    def _take_in(self, outcome: Outcome, named: str) -> None:
+    def _take_in(self, outcome: Outcome, named: Callable[[], str]) -> None:
         if not isinstance(outcome, Outcome):
-            raise MdmkitError(f"{named} yielded {outcome!r}: it must yield the outcomes of decoding units.")
+            raise MdmkitError(f"{named()} yielded {outcome!r}: it must yield the outcomes of decoding units.")
         unit = self._taken.pop(outcome.number, None)
         if unit is None:
             what = " twice" if outcome.number in range(self._count) else ", and no such unit was handed out"
-            raise MdmkitError(f"{named} yielded unit {outcome.number}{what}: it must yield each unit once.")
+            raise MdmkitError(f"{named()} yielded unit {outcome.number}{what}: it must yield each unit once.")
         rows, asked = [row.index for row in outcome.rows], {prompt.index for prompt in unit.prompts}
         if not asked.issuperset(rows) or len({*rows}) + len(outcome.errors) != len(asked) or len({*rows}) < len(rows):
             raise MdmkitError(
-                f"{named} yielded {len(rows)} rows and {len(outcome.errors)} errors for {_prompts([unit])}: each "
+                f"{named()} yielded {len(rows)} rows and {len(outcome.errors)} errors for {_prompts([unit])}: each "
                 "prompt must have one row or one error."
             )
         if outcome.slots < unit.slots:
