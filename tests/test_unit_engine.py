@@ -343,6 +343,7 @@ WRONG = {
         lambda work, outcomes: changed(outcomes, lambda rows: [*rows[1:], dataclasses.replace(rows[0], index=99)]),
         "yielded 8 rows and 0 errors",
     ),
+    "no iterator": (lambda *_: None, "failed: TypeError: 'NoneType' object is not iterable"),
     "an exception": (fails, "failed: ConnectionError: the other machine is gone. No rows came of prompts "),
 }
 
@@ -607,6 +608,70 @@ def test_a_wrong_engine_is_refused_before_anything_is_loaded(
     result = run(*options)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
+
+
+PRETENDS = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mdmkit import Component, UnitEngine, hookimpl
+
+@dataclass(frozen=True)
+class Pretends(UnitEngine):
+    remote: ClassVar[bool] = True
+
+    def __call__(self, work):
+        yield from map(work.decode, work)
+
+class NoDataclass:
+    def __call__(self, work):
+        yield from map(work.decode, work)
+
+@hookimpl
+def mdmkit_engine():
+    return [Component("pretends", Pretends), Component("no_dataclass", NoDataclass)]
+"""
+
+
+def test_the_progress_bar_gets_the_rows_of_a_remote_engine_and_those_alone(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pretends.py").write_text(PRETENDS)
+    asked, counted = [], []
+
+    class View(mdmkit.Observer):
+        def count(self, rows, tokens):
+            counted.append((len(rows), tokens))
+
+        def on_step(self, *given):
+            pytest.fail("it sees a step")
+
+    def watching(live, prompts, tokens):
+        asked.append((live, prompts, tokens))
+        return contextlib.nullcontext([View()])
+
+    monkeypatch.setattr("mdmkit.cli.run.watching", watching)
+    output = tmp_path / "out.jsonl"
+    words = ["--plugin", tmp_path / "pretends.py", "--engine", "pretends", "--output", output]
+    assert run(*words).exit_code == 0
+    assert asked == [(False, 24, 12 * 4 + 12 * 7)]
+    assert [sum(each) for each in zip(*counted, strict=True)] == [24, 12 * 4 + 12 * 7]
+    # Rows that are there already are decoded again with their unit, but they are not counted.
+    output.write_bytes(b"".join(output.read_bytes().splitlines(keepends=True)[:6]))
+    asked.clear()
+    counted.clear()
+    assert run(*words, "--resume").exit_code == 0
+    assert asked == [(False, 18, 9 * 4 + 9 * 7)]
+    assert [sum(each) for each in zip(*counted, strict=True)] == [18, 9 * 4 + 9 * 7]
+
+
+def test_check_tries_engines_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_default", registry.Registry([]))
+    (tmp_path / "pretends.py").write_text(PRETENDS)
+    result = CliRunner().invoke(main, ["check", "--plugin", str(tmp_path / "pretends.py")])
+    lines = {line.split(" of ")[0]: line for line in result.stdout.splitlines()}
+    assert "ok   engine 'here'" in lines and "ok   engine 'pretends'" in lines
+    assert "an engine must be a dataclass" in lines["FAIL engine 'no_dataclass'"]
 
 
 def test_the_progress_bar_counts_rows_that_end_in_other_processes() -> None:

@@ -91,7 +91,7 @@ def instantiate(part: Part, values: Mapping[str, Any], registry: Registry) -> An
     """Import a stage's class and make it with the given parameters."""
     cls = registry.load(part)
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
-        raise MdmkitError(f"{part} is {cls!r}, and a {part.kind} must be a dataclass: its fields are its parameters.")
+        raise MdmkitError(f"{part} is {cls!r}, and {_a(part.kind)} must be a dataclass: its fields are its parameters.")
     stage = build(cls, values, f"{part.kind} {part.name!r}", part.kind)
     if part.kind in METHODS:
         lacks = [name for name in METHODS[part.kind] if not hasattr(stage, name)]
@@ -101,8 +101,14 @@ def instantiate(part: Part, values: Mapping[str, Any], registry: Registry) -> An
                 f"{', '.join(METHODS[part.kind])}."
             )
     elif not callable(stage):
-        raise MdmkitError(f"{part} is the class {cls.__name__}, which has no __call__: a {part.kind} must be callable.")
+        raise MdmkitError(
+            f"{part} is the class {cls.__name__}, which has no __call__: {_a(part.kind)} must be callable."
+        )
     return stage
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _check_pairing(config: Mapping[str, Any], stages: Mapping[str, Any], registry: Registry) -> None:

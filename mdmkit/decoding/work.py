@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mdmkit.decoding.recipe import Recipe, recipe_of
 from mdmkit.decoding.unit import Outcome, Unit, UnitDecoder
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mdmkit.decoding.encodings import Encodings
     from mdmkit.loop.observe import Watchers
     from mdmkit.loop.sampler import Sampler
+
+T = TypeVar("T")
 
 # An error names at most this many prompts.
 NAMED = 8
@@ -89,9 +91,9 @@ class Work:
         Raises:
             MdmkitError: a unit fails, the engine fails or loses a unit, or yields what is no outcome of a unit.
         """
-        running = iter(run(self))
+        running = self._guarded(lambda: iter(run(self)), named)
         try:
-            while (outcome := self._next(running, named)) is not None:
+            while (outcome := self._guarded(lambda: next(running, None), named)) is not None:
                 self._take_in(outcome, named)
                 yield outcome
         finally:
@@ -126,9 +128,10 @@ class Work:
             rows = min(unit.slots, len(unit.prompts))
             self.tell(f"Out of GPU memory with {rows} rows: decoding {slots} at a time from here on.")
 
-    def _next(self, running: Iterator[Outcome], named: Callable[[], str]) -> Outcome | None:
+    def _guarded(self, ask: Callable[[], T], named: Callable[[], str]) -> T:
+        """Ask the engine for something; an exception of its own becomes an error that names it."""
         try:
-            return next(running, None)
+            return ask()
         except MdmkitError:
             raise
         except Exception as error:
