@@ -176,7 +176,8 @@ async def together(front, prompts):
 def test_an_observer_that_raises_again_and_again_fails_the_rows_there_and_no_later_ones():
     with AsyncEngine(Engine(sampler(), ToyBackbone(), 2, observers=[Breaks(ValueError("bad observer"))])) as front:
         got = asyncio.run(together(front, prompts_of(5, 7, 5, 5)))
-        assert [str(each) for each in got] == ["the engine failed: ValueError: bad observer"] * 4
+        assert [str(each) for each in got[:2]] == ["the engine failed: ValueError: bad observer"] * 2
+        assert [len(row.tokens) for row in got[2:]] == [5, 5]
         assert len(answer(front, prompts_of(3)[0]).tokens) == 3
     assert not front.engine.busy and not front.engine.state.places
 
@@ -208,19 +209,39 @@ def test_an_engine_that_cannot_be_emptied_ends_with_an_answer(monkeypatch):
         answer(front, prompts_of(3)[0])
 
 
-def test_out_of_memory_fails_the_rows_at_work_says_what_to_change_and_goes_on():
-    class Small(ToyBackbone):
-        def forward(self, tokens, *rest, **options):
-            if len(tokens) > 2:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-            return super().forward(tokens, *rest, **options)
+class Small(ToyBackbone):
+    """Memory for so many tokens in a forward."""
 
-    with AsyncEngine(Engine(sampler(), Small(), 4)) as front:
-        got = asyncio.run(together(front, prompts_of(5, 4, 3)))
-        for each in got:
-            assert isinstance(each, MdmkitError)
-            assert "the engine is out of GPU memory with 3 rows at work, the longest of 6 columns." in str(each)
-            assert "Engine(…, slots=…, columns=…)" in str(each) and "Tried to allocate 2.00 GiB." in str(each)
+    def __init__(self, tokens):
+        super().__init__()
+        self.most = tokens
+
+    def forward(self, tokens, *rest, **options):
+        if tokens.numel() > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().forward(tokens, *rest, **options)
+
+
+@pytest.mark.parametrize("name", ["confidence", "info_gain", "best_of_n"])
+def test_out_of_memory_lets_the_rows_begin_again_half_as_many_at_a_time(name):
+    asked, composed = prompts_of(5, 4, 6, 3, 5, 2), mdmkit.compose(name, draw={"temperature": 0.7})
+    alone = {prompt.index: mdmkit.decode(composed, ToyBackbone(), [prompt]).rows[0] for prompt in asked}
+    most = {"confidence": 14, "info_gain": 70, "best_of_n": 112}[name]
+    said = "Out of GPU memory with 4 rows: decoding 2 at a time from here on"
+    with pytest.warns(UserWarning, match=said), AsyncEngine(Engine(composed, Small(most), 4)) as front:
+        rows = asyncio.run(together(front, asked))
+    assert front.engine.slots == 2
+    for row in rows:
+        own = alone[row.index]
+        assert (row.tokens, row.order, row.nfe) == (own.tokens, own.order, own.nfe)
+
+
+def test_out_of_memory_with_one_slot_fails_its_row_says_what_to_change_and_goes_on():
+    with AsyncEngine(Engine(sampler(), Small(5), 1)) as front:
+        bad, good = asyncio.run(together(front, prompts_of(5, 3)))
+        assert len(good.tokens) == 3  # it only waited
+        assert "the engine is out of GPU memory with 1 row at work, the longest of 6 columns." in str(bad)
+        assert "Engine(…, columns=…)" in str(bad) and "Tried to allocate 2.00 GiB." in str(bad)
         assert len(answer(front, prompts_of(3)[0]).tokens) == 3
 
 

@@ -383,6 +383,16 @@ ALL_ROWS = {
 }
 
 
+def test_rows_that_had_ended_when_a_part_failed_stay():
+    def late(step, scores):
+        if int(step.tick.max()) == 7:
+            raise ValueError("too late")
+        return scores
+
+    rows, error = rows_of(Sampler(Scores(late), TakeQuota()))
+    assert rows == [0, 2] and "score Scores failed at tick 7" in str(error)
+
+
 @pytest.mark.parametrize("what", ALL_ROWS)
 def test_an_exception_or_a_wrong_shape_or_type_is_one_error_that_names_the_part_and_the_step(what):
     parts, said = ALL_ROWS[what]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from mdmkit.errors import MdmkitError
+from mdmkit.loop.engine import free_memory
 
 if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
@@ -51,9 +51,7 @@ def fitted(
                 raise refuse(at_once, halved) from error
         # Outside of the handler, because the traceback keeps the step's tensors alive.
         halved, slots = True, at_once // 2
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
         halving(slots)
 
 

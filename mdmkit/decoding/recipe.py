@@ -85,8 +85,8 @@ def decode_unit(recipe: Recipe, unit: Unit) -> Outcome:
     """Decode one unit in this process. The sampler and the model are made by the first call, and kept for later ones.
 
     Raises:
-        MdmkitError: they cannot be made, a part has another version here, or the whole unit fails. If one row fails,
-            its error is among the errors of the outcome.
+        MdmkitError: they cannot be made, a part has another version here, or memory is too small. If a row fails, its
+            error is among the errors of the outcome.
     """
     sampler, backbone = _made(recipe)
     return UnitDecoder(sampler, Encodings(backbone, sampler.plan))(unit)

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit.decoding.fitting import does_not_fit, fitted
-from mdmkit.loop.engine import Engine
+from mdmkit.errors import MdmkitError
+from mdmkit.loop.engine import Ended, Engine
 from mdmkit.loop.observe import Watchers
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.canvas.row import Row
     from mdmkit.decoding.encodings import Encodings
-    from mdmkit.errors import MdmkitError
-    from mdmkit.loop.engine import Ended
     from mdmkit.loop.sampler import Sampler
 
 
@@ -80,8 +79,10 @@ class UnitDecoder:
     def __call__(self, unit: Unit) -> Outcome:
         """Decode a unit. Its prompts are admitted longest first, and all of them end.
 
+        If a part fails for all rows at once, the rows that have ended are kept, and each other row has this error.
+
         Raises:
-            MdmkitError: a part fails for all rows at once, or the GPU's memory is too small for half the slots.
+            MdmkitError: the GPU's memory is too small for half the slots.
         """
         (ended, calls), slots = fitted(
             unit.slots,
@@ -99,13 +100,20 @@ class UnitDecoder:
         engine = Engine(self.sampler, self.encodings.backbone, at_once, observers=self.watchers, first=self._admitted)
         self._admitted += len(unit.prompts)
         ready = [self.encodings.of(prompt) for prompt in unit.prompts]
-        for one in sorted(ready, key=lambda one: -one.columns):  # stable: at equal length the earlier one first
-            engine.admit(one)
+        ready.sort(key=lambda one: -one.columns)  # stable: at equal length the earlier one first
+        ids = [engine.admit(one) for one in ready]
+        ended: list[Ended] = []
         try:
-            return engine.drain(), engine.calls
+            while engine.busy:
+                ended += engine.step()
         except torch.OutOfMemoryError:
             engine.abandon()
             raise
+        except MdmkitError as error:  # no row can go on; those that have ended stay
+            engine.abandon()
+            known = {each.id for each in ended}
+            ended += [Ended(id_, error=error) for id_ in ids if id_ not in known]
+        return ended, engine.calls
 
     def _refuse(self, unit: Unit, at_once: int, halved: bool) -> MdmkitError:
         columns = max(self.encodings.size(prompt).length for prompt in unit.prompts)

@@ -71,7 +71,7 @@ class Work:
         """Decode a unit in this process.
 
         Raises:
-            MdmkitError: the whole unit fails. If one row fails, its error is among the errors of the outcome.
+            MdmkitError: memory is too small. If a row fails, its error is among the errors of the outcome.
         """
         try:
             return self._decoder(unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -86,6 +87,7 @@ class Engine:
         started = isinstance(observers, Watchers)
         self.watchers = observers if isinstance(observers, Watchers) else Watchers(observers)
         self.state = State(sampler, backbone, slots, self.watchers)
+        self._calls = 0
         self._waiting: deque[_Waiting] = deque()
         self._working: dict[int, _Waiting] = {}
         self._ended: list[Ended] = []
@@ -96,7 +98,12 @@ class Engine:
     @property
     def calls(self) -> int:
         """The number of model calls so far."""
-        return self.state.runner.calls
+        return self._calls + self.state.runner.calls
+
+    @property
+    def slots(self) -> int:
+        """The largest number of rows that are decoded together."""
+        return self.state.slots
 
     @property
     def busy(self) -> bool:
@@ -164,15 +171,42 @@ class Engine:
             out += self.step()
         return out
 
-    def abandon(self) -> None:
-        """Give up every row without a result, so that its prompt can begin again in another engine."""
-        gone, self._working, self._waiting, self._ended = list(self._working), {}, deque(), []
+    @property
+    def at_work(self) -> list[int]:
+        """The ids of the rows at work."""
+        return list(self._working)
+
+    def abandon(self, waiting: bool = True) -> None:
+        """Give up the rows at work, and those that wait, without a result.
+
+        Their prompts can begin again in another engine. With `waiting` False, rows that wait stay.
+        """
+        gone, self._working = list(self._working), {}
+        if waiting:
+            self._waiting, self._ended = deque(), []
         if self.state.places:
             self.state.drop(range(len(self.state.places)))
         self.state.left.clear()
         # Last, because an observer may raise, and the engine is to be empty then too.
         for id_ in gone:
             self.watchers.leave(id_, None)
+
+    def halve(self) -> bool:
+        """Halve the number of slots, after running out of memory; rows at work begin again. False: there is only one.
+
+        A failed step may have changed some rows and not others, so none of them goes on. A row that begins again under
+        the same id has the same result.
+        """
+        if self.slots == 1:
+            return False
+        again, self._working = list(self._working.values()), {}
+        self._waiting.extendleft(reversed(again))
+        self._calls += self.state.runner.calls
+        self.state = State(self.sampler, self.backbone, self.slots // 2, self.watchers)
+        free_memory()
+        for one in again:
+            self.watchers.leave(one.id, None)
+        return True
 
     def _takes(self, encoded: Encoded) -> int:
         """How many columns of the store a row takes, see `columns`."""
@@ -191,8 +225,8 @@ class Engine:
             if self.columns is not None and used + self._takes(wants) > self.columns:
                 break
             one = self._waiting.popleft()
-            self.watchers.admit(one.id, wants.prompt, wants.canvas)
             self._working[one.id] = one
+            self.watchers.admit(one.id, wants.prompt, wants.canvas)
             if bool(wants.canvas.open.any()):
                 joining.append(one)
                 used += self._takes(wants)
@@ -240,6 +274,13 @@ class Engine:
             error = MdmkitError(f"prompt {one.encoded.prompt.index} {why}.")
             self._ended.append(Ended(one.id, error=error))
         return bool(gone or joined)
+
+
+def free_memory() -> None:
+    """Give the memory of tensors that nobody holds any more back to the GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _is_number(given: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import warnings
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -34,9 +35,9 @@ class AsyncEngine:
     """Run an engine in its own thread; any number of tasks may wait for rows.
 
     If a task is cancelled, its row is given up, and its slot is free at the next step. If a part of the sampler or an
-    observer raises an exception, or the GPU is out of memory, all rows at work and all waiting prompts fail. The engine
-    then goes on with later prompts. If the thread itself ends, every task that waits gets an error that says why, and
-    so does every later one.
+    observer raises an exception, the rows at work fail, and the engine goes on with the prompts that wait. If the GPU
+    is out of memory, the rows at work begin again, half as many at a time; if there is only one slot, its row fails.
+    If the thread itself ends, every task that waits gets an error that says why, and so does every later one.
 
     Use it as a context manager, or call `close`.
     """
@@ -116,15 +117,34 @@ class AsyncEngine:
                     if future is not None and out is not None:
                         _answer(future, out)
                 return True
+        except torch.OutOfMemoryError as error:
+            trouble: Exception = error.with_traceback(None)  # which keeps the step's tensors alive
         except Exception as error:
-            self._fail(error)
-            return True
+            trouble = error
+        else:
+            return self._rest()
+        if not (isinstance(trouble, torch.OutOfMemoryError) and self._halved()):
+            self._fail(trouble)
+        return True
+
+    def _rest(self) -> bool:
+        """Wait until something is asked. False: the engine is closed, and nothing was asked before."""
         with self._lock:
             if self._asked or self._refusal is not None:
                 return bool(self._asked)
             self._wake.clear()
         self._wake.wait()
         return True
+
+    def _halved(self) -> bool:
+        rows = len(self.engine.state.places)
+        halved = self.engine.halve()
+        if halved:
+            warnings.warn(
+                f"Out of GPU memory with {rows} rows: decoding {self.engine.slots} at a time from here on.",
+                stacklevel=2,
+            )
+        return halved
 
     def _take_asked(self) -> None:
         while self._asked:
@@ -150,14 +170,14 @@ class AsyncEngine:
                 raise
 
     def _fail(self, error: Exception) -> None:
-        """Give up all rows because of an error, and leave the engine empty for later prompts."""
+        """Give up the rows at work because of an error. Those that wait can still be decoded."""
         places = self.engine.state.places
         own = _as_own(error, len(places), max((place.length for place in places), default=0))
-        failed, self._futures = self._futures, {}
-        for future in failed.values():
-            _answer(future, own)
+        for id_ in self.engine.at_work:
+            if (future := self._futures.pop(id_, None)) is not None:
+                _answer(future, own)
         try:
-            self.engine.abandon()
+            self.engine.abandon(waiting=False)
         except Exception:
             # An observer that raises once more leaves the engine empty all the same; anything else ends the thread.
             if self.engine.state.places:
@@ -179,8 +199,9 @@ def _as_own(error: Exception, rows: int, columns: int) -> MdmkitError:
         return error
     if isinstance(error, torch.OutOfMemoryError):
         return MdmkitError(
-            f"the engine is out of GPU memory with {rows} rows at work, the longest of {columns} columns. Make it with "
-            f"fewer slots, or limit the columns of all rows together: Engine(…, slots=…, columns=…). {_said(error)}"
+            f"the engine is out of GPU memory with {rows} row{'s' * (rows != 1)} at work, the longest of {columns} "
+            "columns. Shorten the rows, or limit the columns of all rows together: Engine(…, columns=…). "
+            f"{_said(error)}"
         )
     return MdmkitError(f"the engine failed: {_said(error)}")
 

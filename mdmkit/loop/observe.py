@@ -43,7 +43,7 @@ class Observer:
         """
 
     def on_leave(self, id: int, row: Row | None) -> None:
-        """A row has left. None: it failed, was given up, or will begin again under another id."""
+        """A row has left. None: it failed, was given up, or will begin again."""
 
 
 class Watchers:
