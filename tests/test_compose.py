@@ -136,7 +136,10 @@ class TestCompose:
     [
         ("def Score(): pass", "a score must be a dataclass"),
         ("class Score: pass", "a score must be a dataclass"),
-        ("@dataclass(frozen=True)\nclass Score:\n    x: int = 1", "the class Score, which has no __call__"),
+        (
+            "@dataclass(frozen=True)\nclass Score:\n    x: int = 1",
+            "(class Score) has no method __call__",
+        ),
         ("class Score(Exception): pass\nraise OSError('no')", "cannot be imported: OSError: no"),
     ],
 )

@@ -13,9 +13,8 @@ from mdmkit.installed.registry import Registry, default
 from mdmkit.loop.sampler import Sampler
 from mdmkit.settings.draw import Draw, Guidance
 from mdmkit.settings.plan import Plan
-
-# What parts have that are not called themselves.
-METHODS = {"search": ("particles", "move", "best"), "constraint": ("shape", "settle")}
+from mdmkit.stage.checking import check_part
+from mdmkit.stage.traits import HOMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,6 +58,8 @@ def compose(
         node = resolved[kind]
         if kind in found.given or node is None:
             stages[kind] = found.given.get(kind)
+            if stages[kind] is not None:
+                check_part(kind, stages[kind])
         else:
             values = {key: value for key, value in node.items() if key != "name"}
             stages[kind] = instantiate(found.parts[kind], values, registry)
@@ -93,13 +94,8 @@ def instantiate(part: Part, values: Mapping[str, Any], registry: Registry) -> An
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
         raise MdmkitError(f"{part} is {cls!r}, and {_a(part.kind)} must be a dataclass: its fields are its parameters.")
     stage = build(cls, values, f"{part.kind} {part.name!r}", part.kind)
-    if part.kind in METHODS:
-        lacks = [name for name in METHODS[part.kind] if not hasattr(stage, name)]
-        if lacks:
-            raise MdmkitError(
-                f"{part} is the class {cls.__name__}, which has no {lacks[0]}: a {part.kind} has "
-                f"{', '.join(METHODS[part.kind])}."
-            )
+    if part.kind in HOMES:
+        check_part(part.kind, stage, f"{part} (class {cls.__name__})")
     elif not callable(stage):
         raise MdmkitError(
             f"{part} is the class {cls.__name__}, which has no __call__: {_a(part.kind)} must be callable."

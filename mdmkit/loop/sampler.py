@@ -9,9 +9,10 @@ from mdmkit.errors import MdmkitError, unknown
 from mdmkit.model.cache import AUTO, CACHES
 from mdmkit.settings.draw import Draw, Guidance
 from mdmkit.settings.plan import Plan
+from mdmkit.stage.checking import check_part
 from mdmkit.stage.protocols import Commit, Constraint, Lookahead, Score, Select, Stop
 from mdmkit.stage.search import Search
-from mdmkit.stage.traits import HOMES, check_traits, trait
+from mdmkit.stage.traits import HOMES, trait
 from mdmkit.stage.write import Write
 
 
@@ -52,7 +53,7 @@ class Sampler:
             if self.refresh_every < 1:
                 raise MdmkitError(f"cache.refresh_every={self.refresh_every}: it is a number of steps, at least 1.")
         for kind, part in self.stages().items():
-            check_traits(kind, part)
+            check_part(kind, part)
         alternatives = trait("select", self.select, "alternatives")
         chooses = self.search is not None and trait("search", self.search, "chooses")
         if alternatives > 1 and self.lookahead is None and not chooses:

@@ -15,8 +15,8 @@ from mdmkit.loop.sampler import Sampler
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.settings.draw import Draw
 from mdmkit.settings.plan import Plan
+from mdmkit.stage.checking import check_part
 from mdmkit.stage.memory import Memory
-from mdmkit.stage.traits import check_traits
 from mdmkit.testing.contract import Contract
 from mdmkit.testing.laws import call_without_host, unmutated
 from mdmkit.testing.reference import ByConfidence, TakeQuota
@@ -63,7 +63,7 @@ class SearchContract(Contract):
 
     def test_its_constants_are_traits_of_its_kind(self) -> None:
         try:
-            check_traits("search", self.make())
+            check_part("search", self.make())
         except MdmkitError as error:
             pytest.fail(str(error))
 

@@ -17,8 +17,8 @@ from mdmkit.errors import MdmkitError
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.settings.draw import Draw
 from mdmkit.settings.plan import Plan
+from mdmkit.stage.checking import check_part
 from mdmkit.stage.memory import Memory
-from mdmkit.stage.traits import check_traits
 from mdmkit.testing.contract import Contract
 from mdmkit.testing.laws import Patience, call_without_host, no_global_randomness, unmutated
 from mdmkit.testing.steps import Moment, make_moment
@@ -92,7 +92,7 @@ class StageContract(Contract):
 
     def test_its_constants_are_traits_of_its_kind(self) -> None:
         try:
-            check_traits(self.kind, self.make())
+            check_part(self.kind, self.make())
         except MdmkitError as error:
             pytest.fail(str(error))
 
