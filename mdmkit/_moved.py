@@ -16,6 +16,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from mdmkit._gone import GONE, refuse
+
 # Old path -> where each name went; "" stands for every name that is not listed.
 MOVED: dict[str, dict[str, str]] = {
     "belief": {"": "stage.belief"},
@@ -66,6 +68,7 @@ def names_of(old: str) -> Callable[[str], Any]:
     warned: list[str] = []
 
     def find(name: str) -> Any:
+        refuse(old, name)
         if name.startswith("__") or not (new := where.get(name, where.get(""))):
             raise AttributeError(f"module {path!r} has no attribute {name!r}")
         try:
@@ -96,11 +99,24 @@ class _Old(Loader):
         module.__getattr__ = names_of(self._old)  # type: ignore[method-assign]
 
 
+class _Gone(Loader):
+    """Refuses a module that has no successor."""
+
+    def __init__(self, old: str):
+        self._old = old
+
+    def exec_module(self, module: ModuleType) -> None:
+        text = f"{module.__name__} is of the first edition of mdmkit: {GONE[self._old]['']}."
+        raise ModuleNotFoundError(text, name=module.__name__)
+
+
 class _Finder(MetaPathFinder):
     """Asked last, so that nothing that exists is ever hidden by it."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         package, _, old = fullname.partition(".")
+        if package == "mdmkit" and "" in GONE.get(old, {}):
+            return ModuleSpec(fullname, _Gone(old))
         if package != "mdmkit" or old not in MOVED:
             return None
         return ModuleSpec(fullname, _Old(old), is_package=f"{old}.reading" in MOVED)

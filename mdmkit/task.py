@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mdmkit._gone import names_gone
 from mdmkit.errors import MdmkitError, unknown
 
 if TYPE_CHECKING:
@@ -102,3 +103,6 @@ def read_verdict(verdict: Verdict) -> dict[str, float]:
     if isinstance(verdict, bool | int | float):
         return {"score": float(verdict)}
     raise MdmkitError(f"a judge says True, False, a number or {{'score': …}}, and this one said {verdict!r}.")
+
+
+__getattr__ = names_gone("task")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib
+import json
+import pickle
+import re
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import pytest
+import torch
 
 import mdmkit
 from mdmkit import MdmkitError, Plan, Sampler
-from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone
+from mdmkit._gone import GONE
+from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone, make_step
 
 
 @dataclass(frozen=True)
@@ -62,3 +70,107 @@ def test_a_bare_tensor_from_forward_and_batches_to_hear_of():
         mdmkit.decode(sampler, Bare(), ["ab"])
     with pytest.raises(MdmkitError, match=r"observer Batches has on_batch.*Write on_admit"):
         mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[Batches()])
+
+
+# -- modules and their names ------------------------------------------------------------------------------------------
+
+# Every module of the first edition, with its public names.
+NAMES = json.loads((Path(__file__).parent / "first_edition_names.json").read_text())
+
+
+def is_told(error: BaseException) -> bool:
+    text = str(error)
+    return "is of the first edition of mdmkit: " in text and "\n" not in text and text.endswith(".")
+
+
+@pytest.mark.filterwarnings("ignore:.*has moved:DeprecationWarning")
+@pytest.mark.parametrize("module", NAMES)
+def test_every_public_name_of_a_module_works_or_the_error_says_what_to_write_instead(module):
+    if module in ("mdmkit.agenda", "mdmkit.ending"):
+        with pytest.raises(ModuleNotFoundError) as told:
+            importlib.import_module(module)
+        assert is_told(told.value)
+        return
+    where = importlib.import_module(module)
+    gone = {}
+    for name in NAMES[module]:
+        try:
+            getattr(where, name)
+        except ImportError as error:
+            gone[name] = error
+    for name, error in gone.items():
+        assert is_told(error)
+        assert str(error).startswith(f"{module}.{name} ")
+
+
+@pytest.mark.filterwarnings("ignore:.*has moved:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("from mdmkit.loop import Loop", r"mdmkit\.Engine"),
+        ("from mdmkit.loop import STEPS_PER_COLUMN", r"mdmkit\.loop\.checks"),
+        ("from mdmkit.blocks import blocks", r"mdmkit\.canvas\.blocks\.cut"),
+        ("from mdmkit.cache import Windowed", r"mdmkit\.model\.cache\.Cache"),
+        ("from mdmkit.grouping import grouped", r"mdmkit\.decoding\.units\.units"),
+        ("from mdmkit.plan import LONGEST", r"from mdmkit import LONGEST_ROW"),
+        ("from mdmkit.runner import FORWARD_TOKENS", r"mdmkit\.loop\.calls"),
+        ("from mdmkit.search import settle", r"fill_canvas"),
+        ("from mdmkit.task import make", r"make_task"),
+        ("from mdmkit.task import bare", r"without_reference"),
+        ("from mdmkit.task import scored", r"read_verdict"),
+        ("from mdmkit.cli.requests import check", r"check_prompts"),
+        ("from mdmkit.cli.requests import Size", r"Encodings"),
+        ("from mdmkit.cli.results import open_rows", r"open_record"),
+        ("import mdmkit.agenda", r"mdmkit\.loop\.checks"),
+        ("from mdmkit.ending import finished", r"mdmkit\.stage\.stop\.ended"),
+    ],
+)
+def test_a_name_that_is_gone_is_told_by_import(line, instead):
+    with pytest.raises(ImportError, match=instead) as told:
+        exec(line)
+    assert is_told(told.value)
+
+
+def test_what_replaces_a_gone_name_exists():
+    for told in (text for names in GONE.values() for text in names.values()):
+        for path in re.findall(r"mdmkit(?:\.\w+)+", told):
+            module, _, name = path.rpartition(".")
+            assert name in ("mdmkit", "") or hasattr(importlib.import_module(module), name), path
+
+
+# -- objects that plugins hold ----------------------------------------------------------------------------------------
+
+
+def test_methods_that_are_gone():
+    step = make_step()
+    actions = TakeQuota()(step, step.confidence)
+    with pytest.raises(MdmkitError, match=r"actions\.written is of the first edition of mdmkit: .*step\.states"):
+        actions.written(step.canvas, slice(0, 1))
+    with pytest.raises(MdmkitError, match=r"sampler\.run is of the first edition of mdmkit: .*mdmkit\.decode"):
+        Sampler(ByConfidence(), TakeQuota()).run(ToyBackbone(), step.canvas)
+    for thing in (actions, Sampler(ByConfidence(), TakeQuota())):
+        with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+            thing.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("form", ["six", "nine", "names"])
+def test_a_canvas_of_the_first_edition(form):
+    new = make_step().canvas
+    old = {name: getattr(new, name) for name in ("tokens", "editable", "valid", "seed", "infill", "mask_id")}
+    old |= {"grid": None, "block": None, "surplus": new.surplus}
+    values = list(old.values())
+    with pytest.raises(MdmkitError, match=r"Canvas was called as in the first edition of mdmkit: .*mdmkit\.lay_out"):
+        {
+            "six": lambda: mdmkit.Canvas(*values[:6]),
+            "nine": lambda: mdmkit.Canvas(*values),
+            "names": lambda: mdmkit.Canvas(**old),
+        }[form]()
+
+
+def test_a_canvas_of_today_is_built_copied_and_pickled():
+    new = make_step().canvas
+    values = [getattr(new, field.name) for field in fields(new)]
+    for canvas in (mdmkit.Canvas(*values), mdmkit.Canvas(*values[:8]), pickle.loads(pickle.dumps(new)), deepcopy(new)):
+        assert torch.equal(canvas.tokens, new.tokens) and canvas.mask_id == new.mask_id
+    with pytest.raises(TypeError):
+        mdmkit.Canvas()

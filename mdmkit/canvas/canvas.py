@@ -52,6 +52,11 @@ class Canvas:
     block: int | None = None
     room: int = 0
 
+    def __new__(cls, *values: Any, **named: Any) -> Canvas:
+        if "open" not in named and (values or named):  # `replace`, the hot path, names every field
+            _refuse_old(values, named)
+        return super().__new__(cls)
+
     @property
     def blank_id(self) -> int:
         """The token at open positions."""
@@ -130,6 +135,22 @@ class Canvas:
                 "are to be filled again; both take [B, T], and step.spread(place) makes that of a window's [B, W]."
             )
         raise AttributeError(f"a Canvas has no attribute {name!r}")
+
+
+def _refuse_old(values: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """Refuse the first edition's signature: (tokens, editable, valid, seed, infill, mask_id, grid, block, surplus).
+
+    It had no `open`, and the mask's id stood where today `infill`, a tensor, stands.
+    """
+    whole = (
+        len(values) + sum(name in named for name in ("editable", "valid", "seed", "infill", "surplus", "mask_id")) >= 8
+    )
+    if not whole or (len(values) > 5 and not isinstance(values[5], Tensor)):
+        raise MdmkitError(
+            "Canvas was called as in the first edition of mdmkit: now `open` [B, T] says which positions are open, a "
+            "row begins at column 0, and the fields are tokens, open, editable, valid, seed, infill, surplus, mask_id. "
+            "A backbone makes a canvas with mdmkit.lay_out."
+        )
 
 
 def joined(parts: Sequence[Canvas]) -> Canvas:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdmkit._gone import names_gone
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
@@ -90,3 +91,6 @@ def _parsed(line: str) -> Any:
     if not isinstance(value, str | list | dict):
         raise MdmkitError(f"{value!r} is not a prompt; {form}.")
     return value
+
+
+__getattr__ = names_gone("cli.requests")

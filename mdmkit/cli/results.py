@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdmkit._gone import names_gone
 from mdmkit.cli.output import DocumentFile
 from mdmkit.cli.record import Record
 
@@ -104,3 +105,6 @@ class Results:
                 self.rows.append(row)
         self.finished += len(due)
         self._broken = False
+
+
+__getattr__ = names_gone("cli.results")

@@ -70,3 +70,11 @@ class Sampler:
         """The name of a part in the configuration; without one, the name of its class."""
         node = self.config.get(kind)
         return node["name"] if isinstance(node, dict) and "name" in node else type(getattr(self, kind)).__name__
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "run":
+            raise MdmkitError(
+                "sampler.run is of the first edition of mdmkit: write mdmkit.decode(sampler, backbone, prompts), or "
+                "mdmkit.loop.whole.fill_canvas(sampler, backbone, canvas, conditioning) for a canvas."
+            )
+        raise AttributeError(f"a Sampler has no attribute {name!r}")

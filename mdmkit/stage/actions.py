@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
+
+from mdmkit.errors import MdmkitError
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,11 @@ class Actions:
         """The actions of rows int64 [B], in this order."""
         steps = None if self.steps is None else self.steps[rows]
         return Actions(self.place[rows], self.tokens[rows], self.live[rows], steps)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "written":
+            raise MdmkitError(
+                "actions.written is of the first edition of mdmkit: write step.states(actions), which returns tokens "
+                "and open positions of every next state, both [B, N, T]."
+            )
+        raise AttributeError(f"Actions has no attribute {name!r}")
