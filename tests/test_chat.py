@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -177,7 +178,7 @@ def test_a_mistake_is_one_line_and_changes_nothing(line: str, said: str, chat: C
 def test_a_conversation_that_grew_too_long_says_how_to_forget(chat: Callable[..., Any]) -> None:
     result = chat("c" * 15, "defg", "/clear", "defg")
     assert len(answers(result)) == 2
-    assert re.search(r"Error: .*needs 25 positions.*Without the turns before it, it fits: /clear", result.stderr)
+    assert re.search(r"Error: .*needs 25 positions.*It fits without the earlier turns: /clear", result.stderr)
     assert result.seen == ["c" * 15, "defg"]
 
 
@@ -290,6 +291,8 @@ class Terminal:
 
 def _own_terminal() -> None:
     os.setsid()
+    # A test run in the background of a shell ignores SIGINT, and its children would too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -151,7 +151,8 @@ def test_a_config_file_may_name_its_preset(config, error, tmp_path):
     assert config(None, file)["select"] == {"name": "best", "temperature": 0.25}
     assert config("plain", file)["sampler"] == "plain"
     assert (
-        error("forked", file) == f"sampler 'forked' was asked for, but {file} says sampler: plain. Drop one of the two."
+        error("forked", file)
+        == f"sampler 'forked' was asked for, but {file} says sampler: plain. Remove one of the two."
     )
 
 
@@ -255,7 +256,7 @@ def test_a_preset_with_an_unknown_key_names_its_distribution(toy, error):
 
 def test_a_preset_without_its_file_names_its_distribution(toy, error):
     toy.path.joinpath("toy_parts/presets/plain.yaml").unlink()
-    assert "sampler 'plain' of toy 1.0: its preset is 'toy_parts:presets/plain.yaml', which is no file" in error(
+    assert "sampler 'plain' of toy 1.0: its preset is 'toy_parts:presets/plain.yaml', which is not a file" in error(
         "plain"
     )
 

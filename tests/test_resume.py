@@ -285,7 +285,7 @@ def test_rows_that_waited_when_ctrl_c_came_are_kept_and_not_decoded_again(decode
     assert result.exit_code == 130
     kept = indices(place / "out.jsonl") if (place / "out.jsonl").exists() else []
     assert f"Stopped: {len(kept)} of 60 rows are finished" in result.stderr
-    assert ("--resume goes on" in result.stderr) == bool(kept)
+    assert ("--resume continues" in result.stderr) == bool(kept)
     assert kept == sorted(kept) and (stop == 1 or kept != list(range(len(kept))))  # there are gaps
     # A second run is cut short before it finishes anything; what waits is still there afterwards.
     assert decode("--output", "out.jsonl", "--resume", STOP_AT=1).exit_code == 130
@@ -367,7 +367,7 @@ def test_json_after_a_resume_holds_all_rows(decode, place, whole):
         (["--model-option", "vocab=20"], ["model-option.vocab (nothing then, 20 now)"]),
         (["--dtype", "float32"], ["dtype (auto then, float32 now)"]),
         (["--prompt", "a"], ["prompts (60 then, 61 now)."]),
-        (["--prompts", "q.jsonl"], ["prompts (as many, but not the same)."]),
+        (["--prompts", "q.jsonl"], ["prompts (the same number, but other prompts)."]),
     ],
 )
 def test_another_run_is_refused_by_what_differs(decode, place, options, words):
@@ -384,13 +384,13 @@ def test_a_file_of_another_kind_is_refused(decode, place):
     refused(decode("--output", "out.jsonl"), "the file exists", "--overwrite", "--resume")
     refused(decode("--output", "out.jsonl", "--resume"), "out.jsonl.run.json", "cannot be read", "--overwrite")
     (place / "out.jsonl.run.json").write_text("[1]")
-    refused(decode("--output", "out.jsonl", "--resume"), "does not say what run out.jsonl is of")
+    refused(decode("--output", "out.jsonl", "--resume"), "does not record the run of out.jsonl")
     (place / "out.jsonl").unlink()
     refused(decode("--output", "out.jsonl"), "the run is recorded in out.jsonl.run.json, and that file exists")
     assert (place / "out.jsonl.run.json").read_text() == "[1]"
     assert decode("--output", "out.jsonl", "--overwrite").exit_code == 0
     (place / "out.jsonl").write_text('{"index": 0}\nprecious\n')
-    refused(decode("--output", "out.jsonl", "--resume"), "line 2 of out.jsonl is no row of this run")
+    refused(decode("--output", "out.jsonl", "--resume"), "line 2 of out.jsonl is not a row of this run")
     assert (place / "out.jsonl").read_text() == '{"index": 0}\nprecious\n'
 
 
@@ -399,7 +399,7 @@ def test_a_file_of_another_kind_is_refused(decode, place):
     [
         ([], ["give --output"]),
         (["--output", "out.jsonl", "--overwrite"], ["--overwrite", "one of the two"]),
-        (["--output", "out.jsonl", "--trace", "t.json"], ["--trace", "leave no trace"]),
+        (["--output", "out.jsonl", "--trace", "t.json"], ["--trace", "have no trace"]),
         (["--output", "/dev/null"], ["keeps no rows"]),
     ],
 )
@@ -418,7 +418,7 @@ def test_logits_that_are_no_numbers_are_named_by_line_and_what_is_finished_is_ke
         result,
         "p.jsonl, line ",
         "the model's logits are not numbers (NaN) at tick ",
-        f"{len(kept)} of 60 rows are finished and in out.jsonl. The same command with --resume goes on from there.",
+        f"{len(kept)} of 60 rows are finished and in out.jsonl. The same command with --resume continues from there.",
     )
     line = int(result.stderr.split("line ")[1].split(":")[0])
     assert f" in row {line - 1} " in " ".join(result.stderr.split()) and line - 1 not in kept
@@ -513,12 +513,12 @@ def test_a_record_that_says_nothing_usable_is_refused(decode, place, whole):
     for waiting in ([{"index": "a"}], [{"index": 99}], [{}], [5], 5):
         (place / "out.jsonl").write_bytes(lines[0])
         (place / "out.jsonl.run.json").write_text(json.dumps(record | {"waiting": waiting}))
-        refused(decode("--output", "out.jsonl", "--resume"), "does not say what run out.jsonl is of")
+        refused(decode("--output", "out.jsonl", "--resume"), "does not record the run of out.jsonl")
         assert (place / "out.jsonl").read_bytes() == lines[0]
     (place / "out.jsonl.run.json").write_text(json.dumps(record))
     for index in ("1.0", "true", '"1"', "60", "-1"):
         (place / "out.jsonl").write_bytes(lines[0] + b'{"index": %s}\n' % index.encode())
-        refused(decode("--output", "out.jsonl", "--resume"), "line 2 of out.jsonl is no row of this run")
+        refused(decode("--output", "out.jsonl", "--resume"), "line 2 of out.jsonl is not a row of this run")
 
 
 def test_the_record_replaces_no_file_that_is_asked_for(decode, place):
@@ -534,7 +534,7 @@ def test_the_record_replaces_no_file_that_is_asked_for(decode, place):
 def test_a_record_that_cannot_be_written_is_found_before_an_output_is_touched(decode, place, way):
     (place / "out.jsonl").write_text("precious\n")
     (place / "out.jsonl.run.json").mkdir()
-    refused(decode("--output", "out.jsonl", way), "out.jsonl.run.json, and that is no file")
+    refused(decode("--output", "out.jsonl", way), "out.jsonl.run.json, and that is not a file")
     assert (place / "out.jsonl").read_text() == "precious\n"
     long = "x" * 250  # a name by itself, and none with .run.json behind it
     refused(decode("--output", long, way), f"--output {long}: File name too long")

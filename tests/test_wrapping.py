@@ -146,7 +146,7 @@ def test_wrong_input_is_explained() -> None:
     refused("eos_token_id='x': it is a token id or a list", eos_token_id="x", max_new_tokens=2)
     refused("pad_token_id='x': it is one token id", pad_token_id="x", max_new_tokens=2)
     refused("composed already, and plan, score, select", sampler=mdmkit.compose(**PARTS), plan={"steps": 1})
-    refused("beside them draw must be a mapping", draw=mdmkit.Draw(), top_k=3)
+    refused("if you give them, draw must be a mapping", draw=mdmkit.Draw(), top_k=3)
 
 
 class Asked(ToyBackbone):

@@ -1,4 +1,4 @@
-"""`mdmkit chat`: a conversation in the terminal, the answers filling before one's eyes."""
+"""`mdmkit chat`: a conversation in the terminal, which shows how each answer fills."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def chat(
 ) -> None:
     """Talk with a masked diffusion model, through its chat template.
 
-    Every line is a message, or a command such as /help. Ctrl-C stops an answer, Ctrl-D ends.
+    Every line is a message, or a command such as /help. Ctrl-C stops an answer, Ctrl-D ends the conversation.
     """
     from mdmkit.cli.conversation import Conversation, Recipe
     from mdmkit.config.layers import config_layer
@@ -67,7 +67,7 @@ def chat(
         preset = DEFAULT_SAMPLER
     own = [f"plan.length={length}"] if length is not None else []
     own += [f"seed={seed}"] if seed is not None else []
-    # What is no file, such as a pipe, can be read once only.
+    # A pipe, or anything else that is not a file, can be read only once.
     source = config if config is None or config.is_file() else config_layer(config)[1]
     recipe = Recipe(preset, source, (*overrides, *own))
     sampler = recipe.compose()
@@ -77,15 +77,15 @@ def chat(
 
 
 def talk(conversation: Conversation, model: str, live: bool | None) -> None:
-    """Read lines until there are no more; answers go to standard output, everything else to standard error."""
+    """Read lines until there are no more. Answers go to standard output, everything else to standard error."""
     from rich.console import Console
 
     answers, notes = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
     typed = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")  # a byte that is no text spoils its line, not the conversation
+        sys.stdin.reconfigure(errors="replace")  # a byte that is not text only spoils its line
     if typed:
-        with contextlib.suppress(ImportError):  # where there is no readline, lines are edited by the terminal alone
+        with contextlib.suppress(ImportError):  # without readline, only the terminal edits lines
             import readline  # noqa: F401
         sampler, length = conversation.sampler.name, conversation.length
         _note(notes, f"{model} · {sampler} · {length} masks an answer · /help lists the commands, Ctrl-D ends")

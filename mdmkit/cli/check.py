@@ -1,4 +1,4 @@
-"""`mdmkit check`: try every installed part, and if asked a model."""
+"""`mdmkit check`: try every installed part, and a model if one is named."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check(ref: str | None) -> None:
 
 
 def try_part(part: Part, found: Registry) -> str:
-    """Use one part as far as it goes without a model; return what there is to say about it."""
+    """Use one part as far as possible without a model; return a remark about it."""
     if part.kind == "sampler":
         from mdmkit.config.compose import compose
 
@@ -60,7 +60,7 @@ def try_part(part: Part, found: Registry) -> str:
         cls = found.load(part)
         required = _required(cls)
         if required and isinstance(cls, type):
-            return f"imported; {', '.join(required)} must be given"
+            return f"imported; it needs values for {', '.join(required)}"
         instantiate(part, {}, found)
         return ""
     target = found.load(part)
@@ -77,7 +77,7 @@ def try_model(ref: str, found: Registry) -> str:
     """Load a model and decode one of its samples with a minimal sampler.
 
     Raises:
-        MdmkitError: it cannot be loaded, no score or select is installed, or a mask survives.
+        MdmkitError: it cannot be loaded, no score or select is installed, or a mask is left at the end.
     """
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.loop.whole import fill_canvas

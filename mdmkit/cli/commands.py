@@ -1,9 +1,9 @@
-"""The door for plugins that bring a command: what `mdmkit`'s own commands are made of.
+"""The public names for plugins that bring a command: `mdmkit`'s own commands use them too.
 
     from mdmkit.cli.commands import composing, limit_threads, write_json
 
 Everything else that a plugin needs is in `mdmkit` itself. Importing this module imports no torch: each name is fetched
-when it is first asked for. Only `decode_batches` brings torch: import it inside the command's function.
+when it is first asked for. Only `decode_batches` imports torch: import it inside the command's function.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A conversation with a model: what was said, the sampler that answers, and the commands that change either."""
+"""A conversation with a model: its messages, the sampler that answers, and the commands that change them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT_LENGTH = 128
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a sampler is composed from, so that one word of it can be changed."""
+    """The arguments that a sampler is composed from, so that one of them can be changed."""
 
     preset: str | None
     config: Path | Mapping[str, Any] | None = None
@@ -37,7 +37,7 @@ class Recipe:
         return compose(self.preset, config=self.config, overrides=self.overrides)
 
     def named(self, preset: str) -> Recipe:
-        """Another preset. What was said of plan, draw and the like stays; what was said of stages goes with them."""
+        """Use another preset. Settings of plan, draw and the like are kept; settings of stages are dropped."""
         layer = config_layer(self.config)[1]
         config = {key: value for key, value in layer.items() if key not in (*STAGES, "sampler", "parts")}
         return Recipe(preset, config, tuple(pair for pair in self.overrides if _key(pair) not in STAGES))
@@ -49,7 +49,7 @@ def _key(pair: str) -> str:
 
 @dataclass
 class Conversation:
-    """Messages, and who answers them. A question without an answer leaves no trace in the messages."""
+    """Messages, and the sampler and model that answer them. A question without an answer is not kept."""
 
     backbone: Backbone
     recipe: Recipe
@@ -63,7 +63,7 @@ class Conversation:
         self._try(self.system)
 
     def ask(self, text: str, observers: Iterable[Observer] = ()) -> Row:
-        """Decode the answer to a message; its random numbers are those of row n of a run, for the n-th question.
+        """Decode the answer to a message. The n-th question has the random numbers of row n of a run.
 
         Raises:
             MdmkitError: the conversation cannot be encoded, or the decode fails.
@@ -94,17 +94,17 @@ class Conversation:
             "chat_options": self.chat_options or None,
             "seed": row_seed(self.sampler.seed, self.asked),
             "length": self.length,
-            "infill": False,  # nothing that a person types in a conversation is to be filled
+            "infill": False,  # masks that a person types in a conversation are not filled
             "index": self.asked,
         }
         return Prompt(**told | changes)
 
     def _try(self, system: str | None) -> None:
-        """Encode next to nothing, so that a model without a template is found before anything is typed."""
+        """Encode a very short prompt, so that a model without a template is refused before anything is typed."""
         self.backbone.encode([self._prompt((("user", ""),), system=system, length=1)], self.sampler.plan)
 
     def _check(self, prompt: Prompt) -> Encodings:
-        """Encode a prompt; where only the turns before it make it too long, say how to forget them."""
+        """Encode a prompt. If it is too long only because of earlier turns, the error says how to forget them."""
         from mdmkit.decoding.encodings import Encodings
 
         encodings = Encodings(self.backbone, self.sampler.plan)
@@ -117,17 +117,17 @@ class Conversation:
             except MdmkitError:
                 raise error from None
             raise MdmkitError(
-                f"{error} Without the turns before it, it fits: /clear forgets them all, /undo the last one."
+                f"{error} It fits without the earlier turns: /clear forgets all of them, /undo the last one."
             ) from error
         return encodings
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
     def obey(self, line: str) -> str:
-        """Carry out a line such as `/set draw.temperature=0.5`; what to tell the user.
+        """Carry out a line such as `/set draw.temperature=0.5`; return what to tell the user.
 
         Raises:
-            MdmkitError: no such command, or it cannot be done; nothing has changed then.
+            MdmkitError: there is no such command, or it cannot be done. Then nothing has changed.
         """
         name, _, rest = line.removeprefix("/").partition(" ")
         if name not in COMMANDS:

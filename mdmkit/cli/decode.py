@@ -50,36 +50,36 @@ DEFAULT_BATCH = 16
 @click.option(
     "--chat/--no-chat",
     default=None,
-    help="Put texts into the model's chat template (default: where it has one, but for base models and infills).",
+    help="Put texts into the model's chat template (default: if it has one, but not for base models and infills).",
 )
 @click.option("--system", metavar="TEXT", help="System message before every text; implies --chat.")
 @chat_option
 @click.option("--suffix", metavar="TEXT", help="Text after the appended masks: fill in the middle.")
 @click.option("--image", metavar="FILE", help="An image to redraw, for every prompt (image models).")
-@click.option("--mask", metavar="FILE", help="White where --image is to be redrawn; without it, all over.")
+@click.option("--mask", metavar="FILE", help="White where --image is to be redrawn; without it, everything is redrawn.")
 @click.option("--strength", type=float, help="Share of the cells that are redrawn, above 0 to 1.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file, as rows finish."
 )
 @click.option(
-    "--resume", is_flag=True, help="Go on with an --output that an earlier run of this command left unfinished."
+    "--resume", is_flag=True, help="Continue an --output that an earlier run of this command left unfinished."
 )
 @click.option(
     "--trace",
     type=click.Path(path_type=Path),
     help="Write each row's steps to this JSON file; `mdmkit trace` shows it.",
 )
-@click.option("--grid", is_flag=True, help="Put all images on one sheet, which --output names (image models).")
+@click.option("--grid", is_flag=True, help="Put all images on one sheet, the file of --output (image models).")
 @click.option("--overwrite", is_flag=True, help="Replace --output and --trace files that exist.")
 @click.option(
-    "--seed", type=int, help="Seed of the run; every row draws its own from it (default: the config's, else 0)."
+    "--seed", type=int, help="Seed of the run; the seed of each row follows from it (default: the config's, else 0)."
 )
 @click.option(
     "--batch", type=click.IntRange(min=1), default=DEFAULT_BATCH, show_default=True, help="Rows decoded together."
 )
 @engine_option
 @click.option("--live/--no-live", default=None, help="Show the canvas filling (default: on a terminal).")
-@click.option("--observer", "watchers", multiple=True, metavar="NAME", help="An installed observer to run along.")
+@click.option("--observer", "watchers", multiple=True, metavar="NAME", help="An installed observer; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @composing
 def decode(
@@ -159,7 +159,7 @@ def decode(
 def _check_files(
     output: Path | None, trace: Path | None, prompts: Path | None, config: Path | None, resume: bool, overwrite: bool
 ) -> None:
-    """Refuse files that cannot be written, or that would be, before anything is loaded."""
+    """Refuse files that cannot be written, or that must not be replaced, before anything is loaded."""
     if resume:
         check_resume(output, trace, overwrite)
     check_targets(
@@ -205,7 +205,7 @@ def _check_watching(engine: UnitEngine, watchers: tuple[str, ...], trace: Path |
 
 
 def _observers(names: tuple[str, ...], live: bool | None) -> tuple[list[Observer], bool | None]:
-    """The observers of these names; and whether there is a live view, which stays away from one on the terminal."""
+    """Return the observers of these names, and whether the live view is on (not beside one on the terminal)."""
     found = registry.default()
     listening: list[Observer] = [found.load(found.find("observer", name))() for name in names]
     if any(getattr(observer, "terminal", False) for observer in listening):

@@ -1,4 +1,4 @@
-"""Where rows and traces go; rows that are files, and the row that is written in the place of each."""
+"""The files of rows and traces. If a row is a file, such as an image, a line of JSON stands for it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ROWS = (".jsonl", ".json")
 
 
 class Filing:
-    """Puts decoded rows into files of their own.
+    """Write each decoded row into a file of its own.
 
-    One row, or with `sheet` all of them, becomes the file `output`. Several become numbered files beside a file of JSON
-    lines, which `rows` names; each line tells the name of its row's file.
+    One row, or with `sheet` all rows, become the file `output`. Several rows become numbered files beside the file of
+    JSON lines `rows`; each line names its row's file.
 
     Args:
         files: of the backbone.
@@ -28,14 +28,14 @@ class Filing:
         prompts: how many rows there will be.
 
     Raises:
-        MdmkitError: there is no output, its suffix is of neither kind, something is in the way, or an option does
-            not go with it.
+        MdmkitError: there is no output, its suffix is of neither kind, a file exists already, or an option does not
+            fit.
     """
 
     def __init__(self, files: Files, output: Path | None, sheet: bool, prompts: int, resume: bool, overwrite: bool):
         kind = files.suffix
         if output is None:
-            raise MdmkitError(f"this model's rows are no texts: say where they go with --output FILE{kind}.")
+            raise MdmkitError(f"this model's rows are not texts: name a file for them with --output FILE{kind}.")
         if output.suffix not in (kind, *ROWS):
             raise MdmkitError(
                 f"--output {output}: this model writes {kind} files. Name FILE{kind}, or FILE.jsonl for the rows with "
@@ -49,8 +49,8 @@ class Filing:
         if output.suffix == kind and (sheet or prompts == 1):
             if resume:
                 raise MdmkitError(
-                    f"--resume: {output} is written once all of it is decoded, so there is nothing to go on with. Name "
-                    "a file FILE.jsonl to keep rows as they finish."
+                    f"--resume: {output} is written when everything is decoded, so there is nothing to continue. Name "
+                    f"a file FILE.jsonl to keep rows as they finish."
                 )
             return
         self.rows = output if output.suffix in ROWS else output.with_suffix(".jsonl")
@@ -64,11 +64,11 @@ class Filing:
             )
 
     def path(self, index: int) -> Path:
-        """The file of a row by its number, where it has one of its own."""
+        """The file of a row, by its number; None if it has no file of its own."""
         return self.output.with_name(f"{self.output.stem}-{index:04}{self.files.suffix}")
 
     def told(self, row: Row) -> dict[str, Any]:
-        """Write a row's file, or keep it for the one that is written last; what to say of it in JSON."""
+        """Write a row's file, or keep the row for the file that is written last. Return the row as JSON."""
         path = self.output
         if self.rows is None:
             self._items[row.index] = row.text
@@ -86,7 +86,7 @@ class Filing:
 
 
 class TracePictures:
-    """Shows how rows were filled, in the file `--trace` and others beside it, once all are finished."""
+    """Draw how rows were filled, into the file of `--trace` and files beside it, when all rows are finished."""
 
     def __init__(self, files: Files, path: Path, overwrite: bool):
         self.files, self.path = files, path
@@ -108,12 +108,12 @@ class TracePictures:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the rows of a run and its trace go.
+    """The files of a run's rows and of its trace.
 
     Attributes:
         rows: the file of JSON lines, or None.
         trace: the trace's JSON file, or None.
-        filing: puts each row into a file of its own, where rows are no texts.
+        filing: writes each row into a file of its own; None if rows are texts.
         pictures: draws the trace instead.
     """
 
@@ -123,13 +123,13 @@ class Places:
     pictures: TracePictures | None = None
 
     def told(self, row: Row) -> dict[str, Any]:
-        """Put a row into its file, where it has one; what to say of it in JSON."""
+        """Write a row into its file, if it has one. Return the row as JSON."""
         if self.pictures is not None:
             self.pictures.keep(row)
         return row.json() if self.filing is None else self.filing.told(row)
 
     def finish(self) -> None:
-        """Write what is written once all rows are there."""
+        """Write the files that need all rows."""
         for part in (self.filing, self.pictures):
             if part is not None:
                 part.finish()
@@ -145,10 +145,10 @@ def settle(
     resume: bool,
     overwrite: bool,
 ) -> Places:
-    """Settle where the rows of `prompts` prompts go, given what `--output` and `--trace` name.
+    """Choose the files for the rows of `prompts` prompts, from `--output` and `--trace`.
 
     Raises:
-        MdmkitError: the model's rows do not go there, or something is in the way.
+        MdmkitError: the model's rows cannot go into such a file, or a file exists already.
     """
     if files is None:
         if grid:

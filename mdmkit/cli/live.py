@@ -1,4 +1,4 @@
-"""The live view: the canvas filling, and a progress bar. Both are observers; neither changes the result."""
+"""The live view of the canvas, and a progress bar. Both are observers; neither changes the result."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Meter(Observer):
 
     Args:
         prompts: rows to come.
-        tokens: masks to fill in them all; where None, rows to come are expected to be as long as those seen.
+        tokens: masks to fill in all of them; None: later rows are expected to be as long as those seen so far.
     """
 
     def __init__(self, console: Console, prompts: int, tokens: int | None = None):
@@ -52,7 +52,7 @@ class Meter(Observer):
         self.prompts, self.expected = prompts, tokens
         self.done = self.nfe = self.tokens = 0
         self.began = time.perf_counter()
-        self._open: dict[int, int] = {}  # open places of the rows at work, when they joined
+        self._open: dict[int, int] = {}  # open positions of the rows at work when they joined
         self._left: dict[int, int] = {}  # and now
         self._seen = self._admitted = 0
 
@@ -94,9 +94,9 @@ class Meter(Observer):
 
 
 class LiveView(Observer):
-    """Some of the rows at work as they fill: given tokens plain, open ones low, new ones bright."""
+    """Show some of the rows at work: prompt tokens plain, open positions as a low line, new tokens bright."""
 
-    # Whether the given tokens before the first open place are shown.
+    # True if the prompt tokens before the first open position are shown.
     _prompts = True
 
     def __init__(self, console: Console, prompts: int, tokens: int | None = None, rows: int = 4):
@@ -144,12 +144,12 @@ class LiveView(Observer):
             self.draw()
 
     def draw(self) -> None:
-        """Show the rows as they are; what changed since the last picture is bright."""
+        """Show the current rows. Tokens that have changed since the last picture are bright."""
         self.live.update(Group(self.panel(), self.meter.bar), refresh=True)
         self._drawn = time.perf_counter()
 
     def panel(self) -> Panel:
-        """The rows as they are, in a frame."""
+        """The current rows, in a frame."""
         lines = [self._line(row) for row in self._shown.values()]
         for row in self._shown.values():
             row.before = row.now
@@ -175,9 +175,9 @@ class _Shown:
     """One row on the screen.
 
     Attributes:
-        own: per column whether decoding fills it; None: it is not shown.
-        now, before: tokens as they are and as they were drawn last; −1 where open.
-        left: whether the row is done.
+        own: per column True if decoding fills it; None if it is not shown.
+        now, before: the current tokens, and those that were drawn last; −1 at open positions.
+        left: True if the row has left.
     """
 
     own: list[bool | None]
@@ -195,6 +195,6 @@ class _Shown:
 
 
 class AnswerView(LiveView):
-    """What is generated, as it fills, without the prompt before it."""
+    """Show only the generated tokens, without the prompt before them."""
 
     _prompts = False

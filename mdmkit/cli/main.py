@@ -1,4 +1,4 @@
-"""The group `mdmkit`: its commands are parts like any other, imported only when one is invoked."""
+"""The group `mdmkit`. Its commands are parts, and each is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Refused(click.ClickException):
 
 
 class Failed(click.ClickException):
-    """What nobody foresaw, in one paragraph too: exit code 1."""
+    """An unexpected error, also as one paragraph: exit code 1."""
 
 
 def _story(error: Exception) -> str:
@@ -30,12 +30,12 @@ def _story(error: Exception) -> str:
         return f"out of memory. Lower --batch, the length or the number of candidates. ({said})"
     if isinstance(error, OSError):
         return f"{error.filename or 'standard output'}: {error.strerror or said}."
-    where = "Run `mdmkit --debug …` to see where; if a plugin is there, it is the cause."
+    where = "Run `mdmkit --debug …` to see where it was raised. If that is in a plugin, the plugin is the cause."
     return f"{type(error).__name__}: {said}. {where}"
 
 
 def _write_anything() -> None:
-    """Have a terminal without UTF-8 show a question mark rather than stop at a sign that it lacks."""
+    """Print a question mark for a character that a terminal without UTF-8 cannot show, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -56,7 +56,7 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands by their summaries: click's own way would import each of them."""
+        """List the commands with their summaries. The method of click would import every command."""
         rows = [(part.name, part.summary) for part in registry.default().of_kind("command")]
         with formatter.section(gettext.gettext("Commands")):
             formatter.write_dl(rows)

@@ -1,4 +1,4 @@
-"""The options that commands share, and how they are read."""
+"""Options that several commands have, and functions that read them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _add_plugins(ctx: click.Context, param: click.Parameter, files: tuple[str, .
 
 
 def plugin_option(command: Command) -> Command:
-    """Add `--plugin FILE`, which registers the file's parts before the command runs; the command gets no argument."""
+    """Add `--plugin FILE`, which registers the file's parts before the command runs. It adds no argument."""
     return click.option(
         "--plugin",
         metavar="FILE",
@@ -80,7 +80,7 @@ def loading(default: str | None = None) -> Callable[[Command], Command]:
             metavar="KEY=VALUE",
             multiple=True,
             callback=lambda ctx, param, given: pairs(given),
-            help="Passed to the backbone, e.g. mask_id=5; may be repeated.",
+            help="An option of the backbone, e.g. mask_id=5; may be repeated.",
         )(computing(command))
         return click.option(
             "--model",
@@ -132,23 +132,23 @@ def engine_option(command: Command) -> Command:
 
 
 def names_sampler(config: Path | None) -> bool:
-    """Say whether a config file says which sampler it is about, or builds one itself."""
+    """Return True if a config file names a sampler, or defines one itself."""
     from mdmkit.config.layers import config_layer
 
     if config is not None and not config.is_file():
-        return True  # a pipe can be read once only, and whoever composes on the fly says what
+        return True  # a pipe can be read only once, and a config from a pipe is taken as complete
 
     return bool({"sampler", "score", "select"} & set(config_layer(config)[1]))
 
 
 def pairs(given: tuple[str, ...], option: str = "--model-option", example: str = "mask_id=5") -> dict[str, Any]:
-    """Read KEY=VALUE options; a value is JSON where it can be, else a text."""
+    """Read KEY=VALUE options. A value is read as JSON if it is JSON, else as text."""
     options = {}
     for pair in given:
         key, equals, value = pair.partition("=")
         if option == "--model-option" and key in ("cls", "ref", "device", "dtype", "registry"):
             raise MdmkitError(
-                f"--model-option {pair!r}: {key} cannot be passed this way; see --model, --device, --dtype."
+                f"--model-option {pair!r}: {key} cannot be passed this way. Use --model, --device or --dtype."
             )
         if not equals or not key.isidentifier():
             raise MdmkitError(f"{option} {pair!r}: write it as KEY=VALUE, e.g. {option} {example}.")

@@ -1,4 +1,4 @@
-"""Writing results: rows as they finish, whole documents in one piece, never over a file that was not offered."""
+"""Write results: rows as they finish, and whole documents. A file is never replaced unless `--overwrite` is given."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def check_targets(
     resume: str | None = None,
     resumable: bool = True,
 ) -> None:
-    """Refuse outputs that exist (without `--overwrite`), cannot be written, or are one file with an input or another.
+    """Refuse outputs that exist (without `--overwrite`), cannot be written, or are the same file as another one.
 
-    `resume` names the option whose file may exist, because the run goes on with it. `resumable` says that the command
-    has such a --resume for its --output.
+    `resume` names the option whose file may exist, because the run continues it. `resumable` is True if the command has
+    a --resume for its --output.
 
     Raises:
-        MdmkitError: before any work is done; names the option, the path and the way out.
+        MdmkitError: before any work is done. The error names the option, the path and the fix.
     """
     taken = {path.resolve(): option for option, path in sources.items() if path is not None}
     for option, path in targets.items():
@@ -39,7 +39,7 @@ def check_targets(
             if goes_on and can_resume(path):
                 written[record_of(path)] = "--output, for the record of its run,"
                 _check_record(path)
-        except OSError as error:  # a name too long, a loop of links
+        except OSError as error:  # the name is too long, or links form a loop
             raise MdmkitError(f"{option} {path}: {error.strerror or error}. Name another file.") from error
         for file, name in written.items():
             where = file.resolve()
@@ -51,27 +51,27 @@ def check_targets(
 
 
 def record_of(output: Path) -> Path:
-    """The file beside an output that says which run its rows are of."""
+    """The file beside an output that records which run its rows belong to."""
     return output.with_name(output.name + ".run.json")
 
 
 def has_begun(output: Path) -> bool:
-    """Whether a run has left rows or a record there; a kill before the record is written leaves an empty output."""
+    """True if a run has left rows or a record. A kill before the record is written leaves an empty output."""
     return record_of(output).exists() or (output.exists() and output.stat().st_size > 0)
 
 
 def can_resume(output: Path) -> bool:
-    """Whether a run that writes there can be gone on with: a pipe or a device keeps nothing."""
+    """True if a run that writes there can be continued. A pipe or a device keeps nothing."""
     if is_stdout(output):
         return False
     try:
         return output.is_file() or not output.exists()
-    except OSError:  # no such name can be, which `check_targets` says
+    except OSError:  # such a name is impossible; `check_targets` refuses it
         return True
 
 
 def is_stdout(path: Path | None) -> bool:
-    """Whether a file is where standard output goes, a pipe or what the shell redirected it to."""
+    """True if the file is the target of standard output: a pipe, or a file that the shell redirected it to."""
     try:
         return path is not None and os.path.samestat(path.stat(), os.fstat(1))
     except OSError:  # it does not exist; there is no standard output
@@ -82,13 +82,14 @@ def _check_record(output: Path) -> None:
     record = record_of(output)
     if record.exists() and not record.is_file():
         raise MdmkitError(
-            f"--output {output}: the run is recorded in {record}, and that is no file. Name another, or move it away."
+            f"--output {output}: the run is recorded in {record}, and that is not a file. Name another --output, or "
+            f"move it away."
         )
     _part(record.resolve()).exists()  # raises where the name is too long
 
 
 def _part(path: Path) -> Path:
-    """What a document is called until it is whole."""
+    """The name of a document until it is complete."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
@@ -96,7 +97,7 @@ def _check_target(option: str, path: Path, overwrite: bool, resumable: bool) -> 
     if path.is_dir():
         raise MdmkitError(f"{option} {path}: that is a directory. Name a file in it.")
     if path.exists() and not overwrite:
-        go_on = ", or --resume to go on with an unfinished run" if resumable else ""
+        go_on = ", or --resume to continue an unfinished run" if resumable else ""
         raise MdmkitError(f"{option} {path}: the file exists. Name another, or add --overwrite to replace it{go_on}.")
     folder = path.resolve().parent
     if not folder.is_dir():
@@ -107,13 +108,13 @@ def _check_target(option: str, path: Path, overwrite: bool, resumable: bool) -> 
 
 
 class RowFile:
-    """A JSON-lines file that grows by whole rows; what is written is on disk before anything else happens.
+    """A JSON-lines file that grows by whole rows. Written rows are on disk before anything else happens.
 
     Args:
-        path: the file; it is opened, and an old one replaced, only once there is something to write.
-        keep: rows and bytes at the head of an existing file to go on from; what follows them is cut off at once.
-        opening: called before a new file is opened, while an old one may still be there.
-        opened: called when a new file was opened and nothing is in it yet.
+        path: the file. It is opened, and an old one replaced, only when there is something to write.
+        keep: rows and bytes at the start of an existing file that are kept. Everything after them is cut off at once.
+        opening: called before a new file is opened, when an old one may still be there.
+        opened: called when a new file has been opened and is still empty.
     """
 
     def __init__(
@@ -136,11 +137,11 @@ class RowFile:
 
     @property
     def begun(self) -> bool:
-        """Whether the file is open: until then an old one stands in its place."""
+        """True if the file is open. Until then an old file may be in its place."""
         return self._file is not None
 
     def write(self, rows: list[dict[str, Any]]) -> None:
-        """Append rows and have them on disk.
+        """Append rows, and wait until they are on disk.
 
         Raises:
             MdmkitError: the disk is full, or the file cannot be written.
@@ -158,7 +159,7 @@ class RowFile:
                 self._file.flush()
                 _to_disk(self._file)
             except OSError:
-                if start is not None:  # no half row stays behind
+                if start is not None:  # no half row is left
                     with contextlib.suppress(OSError):
                         os.truncate(self.path, start)
                 raise
@@ -175,7 +176,7 @@ class RowFile:
 
 
 class DocumentFile:
-    """A JSON document with a long list `rows` at its end, written row by row; it takes its place when it is whole.
+    """A JSON document with a long list `rows` at its end, written row by row. It gets its name when it is complete.
 
     Args:
         option: the option that named it, for messages.
@@ -184,7 +185,7 @@ class DocumentFile:
 
     def __init__(self, option: str, path: Path, head: dict[str, Any]):
         self._piped = path.exists() and not path.is_file()  # a pipe or a device: there is nothing to replace
-        self.path = path if self._piped else path.resolve()  # a pipe has no other name: /dev/stdout's leads nowhere
+        self.path = path if self._piped else path.resolve()  # a pipe has no other name to write to first
         self.option, self.head, self.rows = option, head, 0
         self._part = self.path if self._piped else _part(self.path)
         self._file: IO[str] | None = None
@@ -200,7 +201,7 @@ class DocumentFile:
         self.rows += 1
 
     def finish(self) -> None:
-        """End the document and put it in its place.
+        """End the document, and give it its name.
 
         Raises:
             MdmkitError: it cannot be written; nothing is left behind.
@@ -233,7 +234,7 @@ class DocumentFile:
 
 
 def write_json(option: str, path: Path, document: Any) -> None:
-    """Write a document atomically: readers see the old file or the new one, whole.
+    """Write a document atomically: readers see the complete old file or the complete new one.
 
     Raises:
         MdmkitError: it cannot be written; nothing is left behind.
@@ -242,7 +243,7 @@ def write_json(option: str, path: Path, document: Any) -> None:
 
 
 def write_text(option: str, path: Path, text: str) -> None:
-    """Write a text atomically, as `write_json` does a document."""
+    """Write a text atomically, like `write_json`."""
     piped = path.exists() and not path.is_file()  # a pipe or a device: there is nothing to replace
     if not piped:
         write_whole(option, path, lambda part: part.write_text(text, encoding="utf-8"))
@@ -254,12 +255,12 @@ def write_text(option: str, path: Path, text: str) -> None:
 
 
 def write_whole(option: str, path: Path, write: Callable[[Path], Any]) -> None:
-    """Have `write` write a file beside the path, and put it there: readers see the old file or the new one, whole.
+    """Let `write` write a file beside the path, then rename it: readers see the complete old or new file.
 
     Raises:
         MdmkitError: it cannot be written; nothing is left behind.
     """
-    path = path.resolve()  # what a link points to, never the link itself
+    path = path.resolve()  # replace the target of a link, not the link itself
     part = _part(path)
     try:
         write(part)

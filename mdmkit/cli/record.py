@@ -1,4 +1,4 @@
-"""The rows of a run on disk, and beside them the record of what run they are of."""
+"""The rows of a run on disk, and the record of the run beside them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mdmkit.errors import MdmkitError
 
 
 class Record:
-    """A run's file of rows, and what a later run must know to go on with it.
+    """A run's file of rows, and everything that a later run needs to continue it.
 
     Args:
         file: gets the rows; None: nothing is written.
         run: the run's identity.
-        kept: what an earlier run has finished.
+        kept: the rows that an earlier run has finished.
 
     Attributes:
-        slots: how many rows are decoded at once, for `decode_units`; a change is recorded at once.
+        slots: the number of rows that are decoded at once, for `decode_units`. A change is recorded at once.
     """
 
     def __init__(self, file: RowFile | None, run: dict[str, Any], kept: Kept):
@@ -33,20 +33,20 @@ class Record:
             yield from rows_of(self.file.path, self.kept.rows)
 
     def hold(self, rows: list[dict[str, Any]]) -> None:
-        """Record the rows that wait for earlier ones: after a kill no more than the units at work are decoded again."""
+        """Record the rows that wait for earlier ones. After a kill, only the units at work are decoded again."""
         if self._begun:
             self.kept.waiting.clear()
             self.kept.waiting.update({row["index"]: row for row in rows})
             self.write()
 
     def finish(self) -> None:
-        """Record that no row waits any more: they are in the file now."""
+        """Record that no row waits: all are in the file."""
         if self.file is not None and self.kept.waiting:
             self.kept.waiting.clear()
             self.write()
 
     def write(self) -> None:
-        """Write the record as it stands."""
+        """Write the current record."""
         assert self.file is not None
         write_record(self.file.path, self.run, self.kept.waiting.values(), self.kept.slots)
 
@@ -55,14 +55,14 @@ class Record:
         return self.file is not None and self.file.begun and can_resume(self.file.path)
 
     def _note(self, slots: dict[int, int]) -> None:
-        # Before the file has begun it is only kept in mind: the record is written, with it, when the first rows are.
+        # Before the file is open, the change is only kept in memory. The record is written with the first rows.
         self.kept.slots.update(slots)
         if self._begun:
             self.write()
 
 
 def open_record(output: Path | None, run: dict[str, Any], resume: bool, overwrite: bool, prompts: int) -> Record:
-    """Open the file for the rows; find what it holds already. Beside a file goes a record of the run.
+    """Open the file for the rows, and find the rows that it already holds. A record of the run is written beside it.
 
     Raises:
         MdmkitError: the record's name is taken, or the run cannot be resumed.
@@ -78,7 +78,7 @@ def open_record(output: Path | None, run: dict[str, Any], resume: bool, overwrit
     record = Record(None, run, kept)
 
     def forget() -> None:
-        # A kill between the two then leaves an empty file without a record, not one with the record of another run.
+        # A kill between the two leaves an empty file without a record, not a file with the record of another run.
         beside.unlink(missing_ok=True)
 
     record.file = RowFile(output, (kept.rows, kept.size) if resume and output.exists() else None, forget, record.write)

@@ -1,4 +1,4 @@
-"""Reading what to decode: texts, token ids and JSON-lines files, in the order given."""
+"""Read the prompts: texts, token ids and JSON-lines files, in the given order."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def gather(
     """Collect the prompts of `--prompt`, `--prompt-ids` and `--prompts`, each seeded by its place in the list.
 
     Returns:
-        The prompts; and for those of the file, which line each came from, for messages.
+        The prompts, and for those of the file the line of each, for errors.
 
     Raises:
-        MdmkitError: an id is no number; the file is missing, empty, not JSON lines, or holds a bad line.
+        MdmkitError: an id is not a number; or the file is missing, empty, not JSON lines, or holds a wrong line.
     """
     from mdmkit.decoding.prompts import as_prompt, read_prompts
 
@@ -43,10 +43,10 @@ def gather(
 
 
 def check_prompts(backbone: Backbone, prompts: Iterable[Prompt], plan: Plan, lines: dict[int, str]) -> Encodings:
-    """Encode every prompt, so that a bad one is found, and named by its line, before the first is decoded.
+    """Encode every prompt, so that a wrong prompt is refused, with its line, before any is decoded.
 
     Returns:
-        What `decode_batches` takes, so that no prompt is encoded twice.
+        The encoded prompts, for `decode_batches`: so no prompt is encoded twice.
     """
     from mdmkit.decoding.encodings import Encodings
 
@@ -86,7 +86,7 @@ def _parsed(line: str) -> Any:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise MdmkitError(f"not JSON ({error.msg} at column {error.colno}); {form}.") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or too many nested brackets
         raise MdmkitError(f"not a prompt ({' '.join(str(error).split())}); {form}.") from None
     if not isinstance(value, str | list | dict):
         raise MdmkitError(f"{value!r} is not a prompt; {form}.")

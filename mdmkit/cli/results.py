@@ -1,4 +1,4 @@
-"""Where finished rows go: into the files in the order of the prompts, and to whoever shows them."""
+"""Write finished rows into the files, in the order of the prompts, and keep those that are to be printed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from mdmkit.canvas.row import Row
     from mdmkit.model.backbone import Backbone
 
-# A row as it is written, and its trace where one is asked for.
+# A row in the form that is written, and its trace or None.
 Written = tuple[dict[str, Any], dict[str, Any] | None]
 
 
 class Traces:
-    """The file of `--trace`: what each row's steps were, as the observer `recording` saw them."""
+    """The file of `--trace`: each row's steps, as the observer `recording` recorded them."""
 
     def __init__(self, path: Path, document: dict[str, Any], backbone: Backbone):
         from mdmkit.watch.recording import Recording
@@ -27,20 +27,20 @@ class Traces:
         self.file, self.recording, self._render = DocumentFile("--trace", path, document), Recording(), backbone.render
 
     def of(self, row: Row) -> dict[str, Any]:
-        """The row's steps; they are let go."""
+        """Return the row's steps, and forget them."""
         pieces = [self._render(token) for token in row.trace["tokens"]]
         return {"index": row.index, "seed": row.seed, **row.trace, "pieces": pieces, **self.recording.take(row.index)}
 
 
 class Results:
-    """Takes rows as they finish, and holds none that it has written.
+    """Take rows as they finish; rows that are written are not kept.
 
     Args:
-        record: gets the rows, and those that wait for earlier ones whenever others were finished: a kill must not lose
-            them. Rows of an earlier run that wait are written once they are due.
-        traces: gets what each row's steps were.
-        collect: keep the rows, without their traces, in `rows`: they are to be printed.
-        told: makes of each finished row what is written.
+        record: gets the rows, and also the rows that wait for earlier ones, so that a kill loses none. Waiting rows of
+            an earlier run are written when they are due.
+        traces: gets each row's steps.
+        collect: True: keep the rows, without their traces, in `rows`, to be printed.
+        told: turns a finished row into the JSON that is written.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Results:
         self._order: InOrder[Written] = InOrder(kept.rows, {i: (row, None) for i, row in kept.waiting.items()})
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Take rows in; write those that are due.
+        """Add rows; write those that are due.
 
         Raises:
             MdmkitError: a file cannot be written.
@@ -78,7 +78,7 @@ class Results:
             self.record.hold([row for row, _ in self._order.waiting.values()])
 
     def end(self) -> None:
-        """Write also the rows that wait for others, which are not coming any more; end the trace.
+        """Write also the rows that wait for others that will not come; end the trace.
 
         Raises:
             MdmkitError: a file cannot be written.
@@ -95,7 +95,7 @@ class Results:
             self.record.file.close()
 
     def _write(self, due: list[Written]) -> None:
-        self._broken = True  # until it has gone well
+        self._broken = True  # until the write has succeeded
         if self.record.file is not None:
             self.record.file.write([row for row, _ in due])
         for row, trace in due:

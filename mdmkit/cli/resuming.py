@@ -1,4 +1,4 @@
-"""Going on with a run that was cut short: what its file holds, and whether it was the same run."""
+"""Continue an interrupted run: read the rows in its file, and check that it is the same run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _ABSENT = "nothing"
 
 @dataclass(frozen=True)
 class Kept:
-    """What an earlier run has finished.
+    """The rows that an earlier run has finished.
 
     Attributes:
         rows: number of rows at the head of the file without a gap.
         size: bytes that these take.
-        waiting: rows further on, by index: they are finished, and due once those before them are.
-        slots: how many rows were decoded at once, by the index of the first prompt of the unit from which on memory was
-            too small for more.
+        waiting: later rows, by index. They are finished, and are written after those before them.
+        slots: the number of rows that were decoded at once, by the index of the first prompt of a unit: the memory was
+            too small for more from this unit on.
     """
 
     rows: int = 0
@@ -41,19 +41,19 @@ class Kept:
 
 
 def check_resume(output: Path | None, trace: Path | None, overwrite: bool) -> None:
-    """Refuse what cannot go with `--resume`.
+    """Refuse options that contradict `--resume`.
 
     Raises:
-        MdmkitError: there is no output to go on with, or another option that says otherwise.
+        MdmkitError: there is no output to continue, or another option contradicts it.
     """
     if output is None:
-        raise MdmkitError("--resume goes on with the file that --output names: give --output FILE.jsonl as well.")
+        raise MdmkitError("--resume continues the file of --output: give --output FILE.jsonl too.")
     if overwrite:
         raise MdmkitError("--resume keeps the rows of --output and --overwrite replaces them: give one of the two.")
     if trace is not None:
         raise MdmkitError(
-            "--resume and --trace: rows that an earlier run has finished are not decoded again, and so leave no trace. "
-            "Leave --trace out, or start again with --overwrite in place of --resume."
+            "--resume and --trace: rows that an earlier run has finished are not decoded again, so they have no "
+            "trace. Leave --trace out, or start again with --overwrite instead of --resume."
         )
     if not can_resume(output):
         raise MdmkitError(f"--resume: {output} is a pipe or a device, and keeps no rows. Name a file.")
@@ -62,7 +62,7 @@ def check_resume(output: Path | None, trace: Path | None, overwrite: bool) -> No
 def write_record(
     output: Path, run: dict[str, Any], waiting: Iterable[dict[str, Any]], slots: dict[int, int] | None = None
 ) -> None:
-    """Record which run an output is of, rows of it that wait for earlier ones, and units that had fewer slots."""
+    """Record the run of an output, its rows that wait for earlier ones, and units that had fewer slots."""
     document: dict[str, Any] = {"run": run, "waiting": list(waiting)}
     if slots:
         document["slots"] = {str(first): number for first, number in slots.items()}
@@ -70,11 +70,11 @@ def write_record(
 
 
 class Slots(dict[int, int]):
-    """How many slots units have, by the index of the first prompt of the first of them; every change is noted at once.
+    """The number of slots of units, by the index of the first prompt from which on it holds. Changes are noted at once.
 
     Args:
-        known: what an earlier run had noted.
-        note: is told of all of them.
+        known: the numbers that an earlier run had noted.
+        note: called with all numbers at each change.
     """
 
     def __init__(self, known: dict[int, int], note: Callable[[dict[int, int]], None]):
@@ -87,7 +87,7 @@ class Slots(dict[int, int]):
 
 
 def identity(document: dict[str, Any], prompts: Sequence[Prompt], **settings: Any) -> dict[str, Any]:
-    """What two runs must have in common so that one can go on with the rows of the other."""
+    """The facts that two runs must share, so that one can continue the rows of the other."""
     from mdmkit.noise import row_seed
 
     digest, seed = hashlib.sha256(), document["sampler"]["seed"]
@@ -101,12 +101,12 @@ def identity(document: dict[str, Any], prompts: Sequence[Prompt], **settings: An
 
 
 def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
-    """Find out how far a run got; a last line that was only half written is left out.
+    """Find the finished rows of a run. A last line that was only half written is left out.
 
-    Rows beyond a gap, which an interrupted run appends, move from the output to the record beside it, where they wait.
+    An interrupted run also appends rows after a gap. They move from the output to the record beside it, and wait there.
 
     Raises:
-        MdmkitError: the file is of another run, which is told apart by what differs; or it is no output at all.
+        MdmkitError: the file belongs to another run, and the error says what differs; or it is not an output.
     """
     record = record_of(output)
     if not has_begun(output):
@@ -118,12 +118,12 @@ def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
         slots = {int(first): int(number) for first, number in before.get("slots", {}).items()}
     except OSError as error:
         raise MdmkitError(
-            f"--resume: {record}, which says what run {output} is of, cannot be read ({error.strerror or error}). "
+            f"--resume: {record}, which records the run of {output}, cannot be read ({error.strerror or error}). "
             "Start again with --overwrite, or name another --output."
         ) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MdmkitError(
-            f"--resume: {record} does not say what run {output} is of. Start again with --overwrite, or name another "
+            f"--resume: {record} does not record the run of {output}. Start again with --overwrite, or name another "
             "--output."
         ) from error
     if different := list(differences(theirs, run)):
@@ -148,7 +148,7 @@ def rows_of(output: Path, number: int) -> Iterator[dict[str, Any]]:
 
 
 def _index(row: Any, prompts: int) -> int:
-    """Whose row it is; a ValueError where it is nobody's."""
+    """The index of a line's row; a ValueError if the line is not a row of this run."""
     index = row["index"]
     if type(index) is not int or not 0 <= index < prompts:
         raise ValueError
@@ -168,7 +168,8 @@ def _read(output: Path, prompts: int, waiting: dict[int, dict[str, Any]]) -> Kep
                     raise ValueError
             except (ValueError, TypeError, KeyError):
                 raise MdmkitError(
-                    f"--resume: line {number} of {output} is no row of this run. Start again with --overwrite, or name "
+                    f"--resume: line {number} of {output} is not a row of this run. Start again with --overwrite, or "
+                    f"name "
                     "another --output."
                 ) from None
             last = index
@@ -180,14 +181,14 @@ def _read(output: Path, prompts: int, waiting: dict[int, dict[str, Any]]) -> Kep
 
 
 def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
-    """Say what differs between two runs, by dotted name."""
+    """Describe the differences between two runs, by dotted name."""
     if path == "prompts":
         if theirs == ours:
             return
         if isinstance(theirs, dict) and theirs.get("number") != ours["number"]:
             yield f"prompts ({theirs.get('number')} then, {ours['number']} now)"
         else:
-            yield "prompts (as many, but not the same)"
+            yield "prompts (the same number, but other prompts)"
     elif isinstance(theirs, dict) and isinstance(ours, dict):
         for key in {**theirs, **ours}:
             inner = f"{path}.{key}" if path else key
@@ -201,7 +202,7 @@ def _said(value: Any) -> str:
 
 
 def is_record(path: Path) -> bool:
-    """Whether a file is such a record, and so may be replaced together with the output it belongs to."""
+    """True if a file is such a record. Then it may be replaced together with its output."""
     if not path.exists():
         return True
     try:

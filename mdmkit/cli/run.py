@@ -1,4 +1,4 @@
-"""Running a decode from the terminal: watched, interruptible, its finished rows safe on disk."""
+"""Run a decode from the terminal. It can be watched and interrupted, and finished rows are safe on disk."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def run(
 ) -> tuple[int, float]:
     """Decode batch by batch; return model calls and seconds.
 
-    What is finished is in the files whatever happens: rows that wait for others are written before an error is raised.
+    Finished rows are always in the files: rows that wait for others are written before an error is raised.
 
     Args:
         encodings: of every prompt.
-        lines: where a prompt came from, for messages.
-        results: gets the rows, and says which it has already.
+        lines: the line of each prompt, for errors.
+        results: gets the rows, and knows which it already has.
         engine: decodes the units. If it is remote, nobody may be listening.
     """
     from mdmkit.decoding.engine import is_remote
@@ -102,12 +102,12 @@ def _kept(results: Results, prompts: int) -> str:
     file = results.record.file
     if file is None or not results.finished:
         return f"{finished}."
-    return f"{finished} and in {file.path}. The same command with --resume goes on from there."
+    return f"{finished} and in {file.path}. The same command with --resume continues from there."
 
 
 @contextlib.contextmanager
 def watching(live: bool | None, prompts: int, tokens: int) -> Iterator[list[Any]]:
-    """Draw the live view or the progress bar on the terminal, if there is one, over so many rows and masks."""
+    """Show the live view or the progress bar, if there is a terminal, for this number of rows and masks."""
     from rich.console import Console
 
     console = Console(stderr=True, force_terminal=live or None)

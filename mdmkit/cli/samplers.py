@@ -1,4 +1,4 @@
-"""`mdmkit samplers`: every installed preset, what it needs, and when to use it."""
+"""`mdmkit samplers`: every installed preset, its needs, and when to use it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ HEADS = ["sampler", "forwards", "cache", "for", "seeds", "paper"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @plugin_option
 def samplers(as_json: bool) -> None:
-    """List the installed presets: what each needs, its paper's arXiv number, and when to use it.
+    """List the installed presets: the needs of each, its paper's arXiv number, and when to use it.
 
-    Forwards are of one row in one step; seeds agree if every seed gives the same.
+    Forwards are counted per row and step. "Seeds agree" means that every seed gives the same result.
     """
     found = registry.default()
     rows = [facts(part, found) for part in found.of_kind("sampler")]

@@ -1,4 +1,4 @@
-"""`mdmkit show`: a sampler's whole configuration, each part with the distribution that brings it."""
+"""`mdmkit show`: a sampler's whole configuration, and the distribution of each part."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("sampler", required=False)
 @composing
 def show(sampler: str | None, config: Path | None, overrides: tuple[str, ...]) -> None:
-    """Print the configuration of SAMPLER, or of a --config file, as YAML that --config takes back."""
+    """Print the configuration of SAMPLER, or of a --config file, as YAML that --config can read."""
     if sampler is None and config is None:
         raise MdmkitError(
             "name a sampler, as in `mdmkit show info_gain`, or a --config file; `mdmkit plugins` lists samplers."

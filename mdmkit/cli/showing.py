@@ -1,4 +1,4 @@
-"""What `mdmkit decode` prints: its rows, and how many there are."""
+"""Print the rows of `mdmkit decode`, and their number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def show(results: Results, calls: int, seconds: float) -> None:
     from rich.text import Text
 
     file = results.record.file
-    # Rows that are written to standard output stand there alone.
+    # If rows are written to standard output, nothing else is printed there.
     console = Console(highlight=False, soft_wrap=True, stderr=file is not None and is_stdout(file.path))
     for row in results.rows:
         asked = row["prompt"] if row["prompt"] is not None else " ".join(map(str, row["prompt_ids"]))

@@ -1,4 +1,4 @@
-"""`mdmkit trace`: trace files in, one page to look at them out."""
+"""`mdmkit trace`: make one page from trace files, to look at in a browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from mdmkit.cli.output import check_targets, is_stdout, write_text
 def trace(files: tuple[Path, ...], output: Path | None, overwrite: bool, rows: tuple[int, ...]) -> None:
     """Write a page that shows traces (`mdmkit decode --trace`) step by step.
 
-    The page is one HTML file that needs no server and no network. Of several files, the first two stand side by side.
+    The page is one HTML file that needs no server and no network. If there are several files, the first two are shown
+    side by side.
     """
     output = output if output is not None else files[0].with_suffix(".html")
     check_targets({"--output": output}, {f"FILE {path}": path for path in files}, overwrite, resumable=False)

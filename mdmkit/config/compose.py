@@ -1,4 +1,4 @@
-"""Compose a sampler: from here on there is no registry and no config, only four callables."""
+"""Compose a sampler from its parts. The sampler needs no registry and no config any more."""
 
 from __future__ import annotations
 
@@ -39,16 +39,17 @@ def compose(
         preset: the name of an installed sampler.
         config: a mapping, such as the `config` of another sampler, or the path of a YAML file.
         overrides: `KEY=VALUE` strings, as after `--set`.
-        registry: where to look parts up; the installed ones where None.
-        nodes: score, select, lookahead, commit, search, plan, draw, guidance, cache, seed. Later layers win, and these
-            are the last. A stage may be a name, a dict, None, or an instance of a callable dataclass.
+        registry: the registry of parts; None: the installed parts.
+        nodes: score, select, lookahead, commit, search, plan, draw, guidance, cache, seed. Later layers override
+            earlier ones, and these are the last. A stage may be a name, a dict, None, or an instance of a callable
+            dataclass.
 
     Raises:
         MdmkitError: an unknown name or key, a bad value, or parts that do not fit together.
     """
     registry = registry or default()
     if preset is not None and not isinstance(preset, str):
-        raise MdmkitError(f"compose wants the name of a sampler first, not {preset!r}; parts go by keyword: score=…")
+        raise MdmkitError(f"compose wants the name of a sampler first, not {preset!r}; give parts by keyword: score=…")
     if isinstance(overrides, str):
         raise MdmkitError(f"overrides is a list of KEY=VALUE: write [{overrides!r}].")
     found = resolve(preset, config, overrides, nodes, registry=registry)
@@ -63,7 +64,7 @@ def compose(
         else:
             values = {key: value for key, value in node.items() if key != "name"}
             stages[kind] = instantiate(found.parts[kind], values, registry)
-            # Now that the class is here, every default is known.
+            # The class is loaded now, so every default is known.
             resolved[kind] = {"name": node["name"], **parameters(stages[kind])}
     _check_pairing(resolved, stages, registry)
     draw = build(Draw, resolved["draw"], "draw", "draw")

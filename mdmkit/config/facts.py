@@ -1,4 +1,4 @@
-"""What a preset needs and does, as it says itself: nothing is decoded and nothing heavy is imported."""
+"""The facts that a preset declares about itself. Nothing is decoded, and torch is not imported."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Facts:
     """One preset.
 
     Attributes:
-        forwards: row-forwards that a step costs a row, least and most; None where the preset does not say.
-        cache: the cache that it asks for; `auto` is any model's own.
-        modality: what it is for; `any` where the preset does not say.
-        deterministic: whether every seed gives the same; None where the preset does not say.
-        about: what the preset says of itself, by the keys of `mdmkit.config.resolution.ABOUT`.
-        problem: why it cannot be composed here, None where it can.
+        forwards: the least and the most row-forwards of a row's step; None if the preset does not say.
+        cache: the cache that it asks for; `auto`: the model chooses.
+        modality: the kind of model that it is for; `any` if the preset does not say.
+        deterministic: True if every seed gives the same result; None if the preset does not say.
+        about: the preset's description, by the keys of `mdmkit.config.resolution.ABOUT`.
+        problem: why it cannot be composed here; None if it can.
     """
 
     part: Part
@@ -37,7 +37,7 @@ class Facts:
 
 
 def facts(part: Part, registry: Registry) -> Facts:
-    """Gather what is known of a preset; one that cannot be composed is listed with the reason, not refused."""
+    """Collect the facts of a preset. A preset that cannot be composed is listed with the reason, not refused."""
     try:
         config = resolve(f"{part.distribution}:{part.name}", registry=registry).config
     except MdmkitError as error:
@@ -55,6 +55,6 @@ def facts(part: Part, registry: Registry) -> Facts:
 
 
 def _ends(forwards: Any) -> tuple[int, int] | None:
-    """The least and the most of `forwards`, which is one number or both; None for anything else."""
+    """The least and the most of `forwards`, which is one number or two; None for anything else."""
     ends = forwards if isinstance(forwards, list) else [forwards, forwards]
     return (ends[0], ends[1]) if len(ends) == 2 and all(type(end) is int for end in ends) else None

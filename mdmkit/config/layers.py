@@ -1,4 +1,4 @@
-"""The layers of a configuration, each read into a plain dict: a preset, a file or mapping, a `--set`."""
+"""The layers of a configuration, each as a plain dict: a preset, a file or mapping, a `--set`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping; interpolations stay the text they are.
+    """Read a YAML mapping. Interpolations are not resolved.
 
     Raises:
         MdmkitError: the file is missing, not YAML, or not a mapping.
@@ -37,7 +37,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def config_layer(config: Mapping[str, Any] | str | Path | None) -> tuple[str, dict[str, Any]]:
-    """Read what was given as `config`; return it with what errors call it."""
+    """Read the argument `config`; return it, and its name for errors."""
     if config is None:
         return "config", {}
     if isinstance(config, str | Path):
@@ -50,11 +50,11 @@ def config_layer(config: Mapping[str, Any] | str | Path | None) -> tuple[str, di
 
 
 def preset_name(asked: str | None, named: Any, where: str) -> str | None:
-    """Settle which preset is meant: the one asked for, or the one that the config names."""
+    """Return the name of the preset: the argument, or the one that the config names."""
     if named is not None and not isinstance(named, str):
         raise MdmkitError(f"{where}: sampler must be the name of a sampler, not {named!r}.")
     if asked is not None and named is not None and asked != named:
-        raise MdmkitError(f"sampler {asked!r} was asked for, but {where} says sampler: {named}. Drop one of the two.")
+        raise MdmkitError(f"sampler {asked!r} was asked for, but {where} says sampler: {named}. Remove one of the two.")
     return asked if asked is not None else named
 
 
@@ -65,7 +65,7 @@ def preset_layer(part: Part) -> dict[str, Any]:
     path = package_file(part.target) if isinstance(part.target, str) else None
     if path is None:
         raise MdmkitError(
-            f"{part}: its preset is {part.target!r}, which is no file. "
+            f"{part}: its preset is {part.target!r}, which is not a file. "
             "A preset is 'package:path/to/file.yaml', or a mapping."
         )
     return read_yaml(path)

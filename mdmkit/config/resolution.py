@@ -1,7 +1,7 @@
 """The layers of a configuration, resolved to one plain dict: defaults, preset, file, `--set`, Python keywords.
 
 Nothing here imports torch. A stage's node is a tagged union: a bare string or a new `name` replaces the node, so that
-no parameter of the old part is left behind; a dict without a name, or with the same one, changes parameters.
+no parameter of the old part is left; a dict without a name, or with the same name, changes parameters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAGES = ("score", "select", "lookahead", "commit", "search", "stop", "constraint")
-# Kinds whose parts have methods and are not called.
+# Kinds whose parts have methods, and are not called themselves.
 NOT_CALLED = ("search", "constraint")
 SECTIONS = ("plan", "draw", "guidance")
 SCALARS = {"seed": (int, "a whole number")}
@@ -32,7 +32,7 @@ CACHE_KEYS: dict[str, tuple[Any, str]] = {
     "refresh_every": (int | None, "a number of steps or null"),
 }
 KEYS = (*STAGES, *SECTIONS, "cache", *SCALARS)
-# What a preset may say of itself; all of it optional.
+# The keys by which a preset may describe itself; all are optional.
 ABOUT = ("paper", "arxiv", "setting", "changed", "when", "note", "modality", "deterministic", "forwards")
 
 
@@ -41,9 +41,9 @@ class Resolved:
     """A configuration with every layer applied.
 
     Attributes:
-        config: plain values, ready for JSON and YAML; as a `config` it resolves to itself.
-        parts: the preset's (`sampler`) and every named stage's part.
-        given: the stages that came as Python objects.
+        config: plain values, ready for JSON and YAML. Given as `config`, it resolves to itself.
+        parts: the registered parts: of the preset (`sampler`), and of every named stage.
+        given: the stages that were given as Python objects.
     """
 
     config: dict[str, Any]
@@ -76,7 +76,7 @@ def resolve(
     parts: dict[str, Part] = {}
     where, layer = config_layer(config)
     preset = preset_name(preset, layer.pop("sampler", None), where)
-    layer.pop("parts", None)  # where the parts of a stored result came from
+    layer.pop("parts", None)  # the origin of the parts of a stored result
     if preset is not None:
         parts["sampler"] = registry.find("sampler", preset)
         _merge(tree, about, preset_layer(parts["sampler"]), str(parts["sampler"]))
@@ -88,7 +88,7 @@ def resolve(
 
 
 def _merge(tree: dict[str, Any], about: dict[str, Any] | None, layer: Mapping[str, Any], where: str) -> None:
-    """Apply one layer to the tree; `about` takes its metadata, None where a layer may have none."""
+    """Apply one layer to the tree. `about` collects its metadata; None if a layer may have none."""
     for key, value in layer.items():
         if key in STAGES:
             tree[key] = _merge_stage(key, tree[key], value, where)
@@ -117,7 +117,7 @@ def _merge(tree: dict[str, Any], about: dict[str, Any] | None, layer: Mapping[st
 
 
 def _merge_cache(old: Mapping[str, Any], new: Any, where: str) -> dict[str, Any]:
-    """Read a cache's node: a name, or a mapping; a new name drops what was said of the old one."""
+    """Read a cache's node: a name, or a mapping. A new name drops the settings of the old one."""
     if not isinstance(new, Mapping):
         new = {"name": new}
     for key, value in new.items():
@@ -196,7 +196,7 @@ def _finish(
 
 
 def _complete(schema: Schema | None, values: Mapping[str, Any], label: str, key: str) -> dict[str, Any]:
-    """Check parameters where the source says what they are; composing checks the rest."""
+    """Check the parameters that the source shows. Composing checks the others."""
     return plain(values if schema is None else schema.complete(values, label, key))
 
 
@@ -209,7 +209,7 @@ def _lacking(kind: str, registry: Registry) -> str:
 
 
 def part_of(kind: str, stage: Any, registry: Registry) -> Part:
-    """Return the registered part that an instance is of; without one, a part of the distribution `python:MODULE`."""
+    """The registered part of an instance; without one, a part of the distribution `python:MODULE`."""
     cls = type(stage)
     for part in registry.of_kind(kind):
         if part.target is cls or part.target == f"{cls.__module__}:{cls.__qualname__}":

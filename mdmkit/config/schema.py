@@ -1,7 +1,7 @@
 """The parameters of a part: its dataclass' fields, read from the source without importing it.
 
-A stage's module imports torch; listing and showing must not. What the source does not plainly say (inherited fields,
-computed defaults) is left unknown here, and checked when the sampler is composed.
+A stage's module imports torch; listing and showing must not. Fields and defaults that the source does not show
+(inherited fields, computed defaults) are unknown here, and are checked when the sampler is composed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if typing.TYPE_CHECKING:
     from collections.abc import Mapping
 
 REQUIRED = object()  # the field has no default
-UNKNOWN = object()  # it has one, which only the running class knows
-# Base classes without fields: a part may inherit its kind.
+UNKNOWN = object()  # it has a default, but only the loaded class knows it
+# Base classes without fields; a part may inherit from the class of its kind.
 FIELDLESS = ("Score", "Select", "Lookahead", "Commit", "Search", "Stop", "Constraint")
 _EMPTY: dict[str, Any] = {"dict": {}, "list": [], "tuple": (), "set": set()}
 
@@ -83,7 +83,7 @@ def _shown(value: Any) -> str:
 
 
 def read(target: Any) -> Schema | None:
-    """The schema of a target: read statically from `"module:Attr"`, or off the class; None where it cannot be known."""
+    """The schema of a target, read from the source of `"module:Attr"` or from the class; None if it is unknown."""
     if not isinstance(target, str):
         return of_class(target) if isinstance(target, type) and dataclasses.is_dataclass(target) else None
     module, _, name = target.partition(":")
@@ -95,7 +95,7 @@ def read(target: Any) -> Schema | None:
     except (OSError, SyntaxError, ValueError):
         return None
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
-    # A subclass has fields that are not in sight, but those of `mdmkit.stage.protocols` have none.
+    # A subclass may inherit fields that are not in this source. The classes of `mdmkit.stage.protocols` have none.
     inherits = found is not None and any(_name(base) not in FIELDLESS for base in found.bases)
     if found is None or inherits or not any(_is_dataclass(d) for d in found.decorator_list):
         return None
@@ -146,7 +146,7 @@ def _is_dataclass(decorator: ast.expr) -> bool:
 
 
 def _field(node: ast.stmt) -> Field | None:
-    """A class-body statement as a field, or None where it is none."""
+    """A statement of a class body as a field; None if it is not a field."""
     if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
         return None
     annotation = ast.unparse(node.annotation)

@@ -1,6 +1,6 @@
-"""Does a configured value fit a field's type? The types that YAML can say, checked without silent conversions.
+"""Check that a configured value fits a field's type. Only types that YAML has; nothing is converted silently.
 
-OmegaConf's own validation needs the class, and so torch; it turns `true` into 1 and knows no `Literal`.
+OmegaConf's own validation needs the class, and so torch. It also turns `true` into 1, and does not know `Literal`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NAMES = {
 
 
 def hint_of(annotation: str) -> Any:
-    """Evaluate an annotation's source as far as plain types go; anything else is Any, which accepts every value."""
+    """Evaluate the source of an annotation of plain types. Anything else becomes Any, which accepts every value."""
     try:
         hint = eval(annotation, dict(_NAMES))
     except Exception:
@@ -33,7 +33,7 @@ def hint_of(annotation: str) -> Any:
 
 
 def fit(value: Any, hint: Any) -> Any:
-    """Return the value as the type wants it: a list as a tuple, a whole number as a float.
+    """Return the value in the form of the type: a list as a tuple, a whole number as a float.
 
     Raises:
         TypeError: it does not fit.
@@ -99,7 +99,7 @@ def _fit_key(key: Any, hint: Any) -> Any:
 
 
 def describe(hint: Any) -> str:
-    """Name a type as a person would: `a whole number or null`."""
+    """Name a type in words: `a whole number or null`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(describe(arg) for arg in sorted(args, key=lambda arg: arg is types.NoneType))
@@ -118,7 +118,7 @@ def _plural(hint: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Reduce a value to what JSON and YAML hold; an object of another kind becomes its repr."""
+    """Turn a value into one that JSON and YAML can hold. Any other object becomes its repr."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

@@ -1,1 +1,1 @@
-"""A door in the shape of transformers, for a model that is loaded already."""
+"""`wrap` and `generate` with the conventions of transformers, for a model that is loaded already."""

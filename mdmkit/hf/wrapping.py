@@ -1,4 +1,4 @@
-"""A transformers-shaped door: wrap a model that is already loaded, and call `generate` on it.
+"""Wrap a model that is already loaded, and call `generate` on it, as with transformers.
 
 model = mdmkit.wrap(model, tokenizer)
 ids = model.generate(input_ids, attention_mask=mask, sampler="info_gain", max_new_tokens=64)
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Wrapped:
-    """A backbone with the method `generate` of transformers. Everything else is the backbone's own.
+    """A backbone with the method `generate` of transformers. All other attributes are those of the backbone.
 
     Attributes:
-        backbone: what `mdmkit.decode` takes; it takes a `Wrapped` too.
+        backbone: the backbone itself. `mdmkit.decode` accepts both.
     """
 
     def __init__(self, backbone: Backbone):
@@ -41,26 +41,26 @@ class Wrapped:
         return generate(self.backbone, input_ids, attention_mask, **options)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "backbone":  # not there yet: a copy is being made
+        if name == "backbone":  # the attribute is missing while a copy is made
             raise AttributeError(name)
         return getattr(self.backbone, name)
 
 
 def wrap(model: Any, tokenizer: Any = None, *, registry: Registry | None = None, **options: Any) -> Wrapped:
-    """Make a backbone of a model that is already loaded, with a `generate` like that of transformers.
+    """Make a backbone from a model that is already loaded, with a `generate` like that of transformers.
 
-    The code that comes with the model is run, as the caller has run it already. Every installed backbone is asked, in
-    order of name, whether it wraps such an object.
+    Code that belongs to the model is run: the caller has already run it. Each installed backbone is asked, in order of
+        name, if it wraps such an object.
 
     Args:
-        model: whatever an installed backbone wraps: with mdmkit-text a transformers model, or any callable that maps
-            ids to logits. A backbone that `mdmkit.load` made is taken as it is.
-        tokenizer: for prompts as text and for the ids with a meaning; None: ids only.
-        registry: where to look backbones up; the installed ones where None.
-        options: the backbone's own, such as `mask_id`.
+        model: an object that an installed backbone wraps: with mdmkit-text a transformers model, or any callable that
+            maps ids to logits. A backbone that `mdmkit.load` made needs no wrapping.
+        tokenizer: for prompts as text, and for special ids; None: prompts are ids only.
+        registry: the registry of backbones; None: the installed ones.
+        options: options of the backbone, such as `mask_id`.
 
     Raises:
-        MdmkitError: no installed backbone wraps it, or it cannot fill masks in.
+        MdmkitError: no installed backbone wraps it, or it cannot fill masks.
     """
     if isinstance(model, str):
         raise MdmkitError(
@@ -69,8 +69,8 @@ def wrap(model: Any, tokenizer: Any = None, *, registry: Registry | None = None,
     if isinstance(model, Backbone):
         if options or tokenizer is not None:
             raise MdmkitError(
-                f"{type(model).__name__} is a backbone already, with a tokenizer and options of its own: write "
-                "mdmkit.wrap(model) alone."
+                f"{type(model).__name__} is a backbone already, with its own tokenizer and options: write "
+                f"mdmkit.wrap(model) only."
             )
         return Wrapped(model)
     cls, asked = ask_backbones(
@@ -83,11 +83,11 @@ def wrap(model: Any, tokenizer: Any = None, *, registry: Registry | None = None,
 
 @dataclass(frozen=True)
 class Generated:
-    """What `generate` returns with `return_dict_in_generate=True`.
+    """The result of `generate` with `return_dict_in_generate=True`.
 
     Attributes:
-        sequences: int64 [B, L + new]; the prompt, then what was generated.
-        decoded: the rows with their uncertainty, order, trace and NFE; their tokens go on behind the end token.
+        sequences: int64 [B, L + new]; the prompt, then the generated tokens.
+        decoded: the rows with their uncertainty, order, trace and NFE. Their tokens are not cut after the end token.
     """
 
     sequences: Tensor
@@ -114,32 +114,32 @@ def generate(
 ) -> Tensor | Generated:
     """Decode with the conventions of transformers' `generate`.
 
-    Masks in `input_ids` are filled in. Rows that share a batch do not influence each other.
+    Masks in `input_ids` are filled. Rows of a batch do not influence each other.
 
     Args:
         model: a wrapped or loaded model.
         input_ids: integers [B, L], padded on either side.
         attention_mask: [B, L], 0 on padding; None: every token counts.
         sampler: a preset's name, or a composed sampler.
-        max_new_tokens: masks to append to each row; 0: none, only those in the prompt are filled; None: none to a row
-            that holds masks, and the plan's or the model's own length to any other.
-        seed: seeds row b by (seed, b); the sampler's where None.
-        do_sample: True draws tokens, at temperature 1 where none is given; False takes the best.
-        temperature: as `draw.temperature`: above 0 draws, also without `do_sample`.
-        top_p: as `draw.top_p`; 1 keeps all.
-        top_k: as `draw.top_k`; 0 keeps all.
-        eos_token_id: ids that end an answer, the model's own where None; what follows one is replaced by padding.
-        pad_token_id: what is put there, and before shorter rows.
+        max_new_tokens: masks to append to each row; 0: none, only masks in the prompt are filled; None: none to a row
+            that holds masks, and to any other row as many as the plan or the model says.
+        seed: row b is seeded by (seed, b); None: the sampler's seed.
+        do_sample: True draws tokens, at temperature 1 if none is given; False takes the most probable.
+        temperature: as `draw.temperature`: above 0 tokens are drawn, also without `do_sample`.
+        top_p: as `draw.top_p`; 1 keeps all tokens.
+        top_k: as `draw.top_k`; 0 keeps all tokens.
+        eos_token_id: ids that end an answer; None: the model's own. Tokens after one are replaced by padding.
+        pad_token_id: the id that is put there, and before shorter rows.
         return_dict_in_generate: return a `Generated`.
-        observers: told of every step.
+        observers: they watch the decode.
         nodes: as for `compose`: plan, score, select, lookahead, commit, draw, guidance, cache.
 
     Returns:
-        int64 [B, L + new] on the device of `input_ids`; every prompt ends at column L. Where nothing is appended,
-        [B, L] as given, with its masks filled.
+        int64 [B, L + new] on the device of `input_ids`; every prompt ends at column L. If nothing is appended, [B, L]
+        as given, with its masks filled.
 
     Raises:
-        MdmkitError: input that is not of these shapes, a keyword that has another name here, or a decode that fails.
+        MdmkitError: the input has other shapes, a keyword has another name here, or the decode fails.
     """
     refuse_foreign(nodes)
     backbone: Backbone = unwrapped(model)
@@ -166,7 +166,7 @@ def generate(
 
 
 def _sequences(ids: Tensor, kept: Tensor, wholes: list[list[int]], new: int, ends: set[int], pad: int) -> Tensor:
-    """Lay whole rows out: int64 [B, L + new], or more where the model's own length is more."""
+    """Put whole rows into one tensor: int64 [B, L + new], or wider if the model's own length is larger."""
     given = kept.sum(1).tolist()
     new = max([new, *(len(whole) - size for whole, size in zip(wholes, given, strict=True))])
     if not new:
@@ -184,7 +184,7 @@ def _sequences(ids: Tensor, kept: Tensor, wholes: list[list[int]], new: int, end
 def _mapping(draw: Any) -> dict[str, Any]:
     if draw is not None and not isinstance(draw, dict):
         raise MdmkitError(
-            "do_sample, temperature, top_p and top_k are keys of draw: beside them draw must be a mapping."
+            "do_sample, temperature, top_p and top_k are keys of draw: if you give them, draw must be a mapping."
         )
     return draw or {}
 
@@ -194,14 +194,14 @@ def _sampler(sampler: str | Sampler | None, nodes: dict[str, Any]) -> Sampler:
         return compose(sampler, **nodes)
     if nodes:
         raise MdmkitError(
-            f"the sampler given is composed already, and {', '.join(sorted(nodes))} would change it: give a preset's "
+            f"the sampler is composed already, and {', '.join(sorted(nodes))} would change it: give a preset's "
             "name, sampler='…', or compose the sampler with them."
         )
     return sampler
 
 
 def _kept(input_ids: Any, attention_mask: Any) -> Tensor:
-    """bool [B, L]: what is no padding; one run of columns in every row."""
+    """bool [B, L]: the columns that are not padding; one run of columns in every row."""
     if not isinstance(input_ids, Tensor) or input_ids.dim() != 2 or input_ids.is_floating_point():
         what = f"a tensor {list(input_ids.shape)}" if isinstance(input_ids, Tensor) else f"a {type(input_ids).__name__}"
         raise MdmkitError(
@@ -234,7 +234,7 @@ def _ends(backbone: Backbone, given: int | Sequence[int] | Tensor | None) -> set
     if strange := [end for end in sorted(ends) if not 0 <= end < backbone.vocab]:
         raise MdmkitError(
             f"eos_token_id {strange[0]} is outside the model's vocabulary of {backbone.vocab} ids (0 to "
-            f"{backbone.vocab - 1}), so it would end nothing; eos_token_id=[] has nothing end."
+            f"{backbone.vocab - 1}), so it would end nothing. With eos_token_id=[] no token ends an answer."
         )
     never = sorted(ends & {*backbone.forbidden, backbone.mask_id})
     if never:
@@ -246,6 +246,6 @@ def _ends(backbone: Backbone, given: int | Sequence[int] | Tensor | None) -> set
 
 
 def _cut(tokens: list[int], ends: set[int], pad: int) -> list[int]:
-    """Replace what follows the first end token by padding."""
+    """Replace the tokens after the first end token by padding."""
     stop = next((i + 1 for i, token in enumerate(tokens) if token in ends), len(tokens))
     return [*tokens[:stop], *[pad] * (len(tokens) - stop)]

@@ -1,1 +1,1 @@
-"""Which parts are installed, and who brought them."""
+"""Which parts are installed, and which distribution brings each."""

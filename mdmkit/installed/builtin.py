@@ -1,4 +1,4 @@
-"""What the core itself registers, the way a plugin does."""
+"""The parts of the core, registered as a plugin registers its parts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def mdmkit_command() -> list[Component]:
         Component("chat", "mdmkit.cli.chat:chat", "talk with a model in the terminal"),
         Component("trace", "mdmkit.cli.trace:trace", "show traces step by step, in a page for the browser"),
         Component("plugins", "mdmkit.cli.plugins:plugins", "list what is installed, and what is broken"),
-        Component("samplers", "mdmkit.cli.samplers:samplers", "list the presets, what they need, when to use them"),
+        Component("samplers", "mdmkit.cli.samplers:samplers", "list the presets, their needs, and when to use them"),
         Component("show", "mdmkit.cli.show:show", "print a sampler's whole configuration"),
         Component("check", "mdmkit.cli.check:check", "try every installed part, and a model"),
     ]

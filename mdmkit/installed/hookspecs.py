@@ -1,4 +1,4 @@
-"""What a plugin can register. Hooks only list components; they take no arguments and run once, lazily.
+"""The hooks of a plugin. A hook lists components; it takes no arguments, and runs once, when a part is first needed.
 
 A plugin is a module with functions of these names, marked `@mdmkit.hookimpl`, that return components:
 
@@ -26,7 +26,7 @@ class Component:
     """One named part of a plugin.
 
     Args:
-        name: what configs and the command line call it.
+        name: its name in configs and on the command line.
         target: `"package.module:Attr"`, imported only when the part is used, or the object itself.
             A preset's target is `"package:path/inside/it.yaml"`.
         summary: one line for `mdmkit plugins`.
@@ -39,7 +39,7 @@ class Component:
 
 @hookspec
 def mdmkit_score() -> Iterable[Component]:  # type: ignore[empty-body]
-    """How much to fill each open position now: a frozen dataclass, `(step) -> float [B, W]`, higher = sooner."""
+    """How early to fill each open position: a frozen dataclass, `(step) -> float [B, W]`, higher = sooner."""
 
 
 @hookspec
@@ -49,7 +49,7 @@ def mdmkit_select() -> Iterable[Component]:  # type: ignore[empty-body]
 
 @hookspec
 def mdmkit_lookahead() -> Iterable[Component]:  # type: ignore[empty-body]
-    """What each proposed next state is worth: a frozen dataclass, `(step, actions, look) -> float [B, N]`."""
+    """How good each proposed next state is: a frozen dataclass, `(step, actions, look) -> float [B, N]`."""
 
 
 @hookspec
@@ -64,12 +64,12 @@ def mdmkit_search() -> Iterable[Component]:  # type: ignore[empty-body]
 
 @hookspec
 def mdmkit_stop() -> Iterable[Component]:  # type: ignore[empty-body]
-    """When a row's text is final although something is open: a frozen dataclass, `(step) -> bool [B]`."""
+    """When a row ends although positions are still open: a frozen dataclass, `(step) -> bool [B]`."""
 
 
 @hookspec
 def mdmkit_constraint() -> Iterable[Component]:  # type: ignore[empty-body]
-    """What a row's text must be like: a frozen dataclass with `shape(logits, states, columns)` and `settle(…)`."""
+    """Which texts are allowed: a frozen dataclass with `shape(logits, states, columns)` and `settle(…)`."""
 
 
 @hookspec
@@ -84,7 +84,7 @@ def mdmkit_backbone() -> Iterable[Component]:  # type: ignore[empty-body]
 
 @hookspec
 def mdmkit_observer() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Something that watches a decode: a class with `on_step(step, actions, choice)`."""
+    """An observer that watches a decode: a class with `on_step(step, actions, choice)`."""
 
 
 @hookspec

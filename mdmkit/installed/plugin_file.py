@@ -1,4 +1,4 @@
-"""A plugin in a single Python file: run under a name of its own, so that nothing need be installed."""
+"""A plugin in a single Python file. It is run under a name of its own, so it need not be installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def fingerprint(file: Path) -> str:
-    """What stands for a file's version: the start of its content's hash."""
+    """The version of a file: the start of the hash of its content."""
     return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
 
 
@@ -35,7 +35,7 @@ def run_file(file: Path) -> ModuleType:
 
 
 def own_target(part: Part, module: ModuleType, file: Path) -> Part:
-    """A file may name itself in a target, `"my:Margin"` in my.py, though no such module can be imported."""
+    """Resolve a target that names the file itself, such as `"my:Margin"` in my.py, which cannot be imported."""
     if isinstance(part.target, str) and part.target.partition(":")[0] == file.stem:
         attr = part.target.partition(":")[2]
         if not hasattr(module, attr):

@@ -1,4 +1,4 @@
-"""Which parts are installed, and who brought them.
+"""Which parts are installed, and which distribution brings each.
 
 The registry walks the entry points of group `mdmkit` itself, one distribution at a time, so that a broken plugin is set
 aside and the rest still works. Nothing is imported beyond the plugin modules until a part is used.
@@ -27,7 +27,7 @@ KINDS = tuple(name.removeprefix("mdmkit_") for name in vars(hookspecs) if name.s
 
 
 class NotInstalled(MdmkitError):
-    """A name of a first-party distribution that is not installed."""
+    """A name that belongs to a distribution of this project that is not installed."""
 
     def __init__(self, message: str, distribution: str):
         super().__init__(message)
@@ -42,7 +42,7 @@ class Registry:
     """The parts of the installed distributions, of files added by hand, and of the core.
 
     Args:
-        entry_points: what to walk; None walks everything installed.
+        entry_points: the entry points to read; None: all that are installed.
     """
 
     def __init__(self, entry_points: Iterable[metadata.EntryPoint] | None = None):
@@ -77,11 +77,11 @@ class Registry:
         return tuple(part for parts in self._named.get(kind, {}).values() for part in parts)
 
     def find(self, kind: str, name: str) -> Part:
-        """Look up `name`, or `distribution:name` where two distributions use one name.
+        """Look up `name`, or `distribution:name` if two distributions use the same name.
 
         Raises:
-            NotInstalled: a first-party distribution that is not installed has it.
-            MdmkitError: nothing has that name, or several distributions do.
+            NotInstalled: the name belongs to a distribution of this project that is not installed.
+            MdmkitError: no part has this name, or parts of several distributions have it.
         """
         self._walk()
         named = self._named.get(kind, {})
@@ -99,10 +99,10 @@ class Registry:
         return found[0]
 
     def load(self, part: Part) -> Any:
-        """Import a part's target, or hand over the object that the plugin gave.
+        """Import a part's target, or return the object that the plugin gave.
 
         Raises:
-            MdmkitError: the import fails; says what is missing and the pip line that brings it.
+            MdmkitError: the import fails. The error names what is missing, and the pip line that installs it.
         """
         return fetch(part.target, str(part), part.distribution) if isinstance(part.target, str) else part.target
 
@@ -146,14 +146,14 @@ class Registry:
                 self._broken.append(Broken(distribution, version, _reason(error)))
 
     def _index(self, parts: Iterable[Part]) -> None:
-        """Keep these parts, sorted and by their kind and name, so that no look-up goes over all of them."""
+        """Store these parts, sorted, and by kind and name, so that no look-up reads all of them."""
         self._parts = tuple(sorted(parts, key=lambda p: (KINDS.index(p.kind), p.name, p.distribution)))
         self._named = {}
         for part in self._parts:
             self._named.setdefault(part.kind, {}).setdefault(part.name, []).append(part)
 
     def _register(self, plugin: Any, distribution: str, version: str) -> list[Part]:
-        """Register one plugin and list its parts. If anything is wrong with it, it leaves no trace."""
+        """Register one plugin and list its parts. If it is wrong in any way, none of it is registered."""
         name = distribution
         while self._manager.has_plugin(name):  # one distribution may have several entry points
             name += "+"
@@ -208,7 +208,7 @@ class Registry:
 
 
 def first_party() -> dict[str, dict[str, list[str]]]:
-    """What this project's own distributions provide: distribution -> kind -> names."""
+    """The parts of this project's own distributions: distribution -> kind -> names."""
     return json.loads(Path(__file__).with_name("first_party.json").read_text(encoding="utf-8"))
 
 
@@ -233,7 +233,7 @@ _default: Registry | None = None
 
 
 def default() -> Registry:
-    """The process's registry: walked once, on first use."""
+    """The registry of this process. It is filled once, on first use."""
     global _default
     if _default is None:
         _default = Registry()

@@ -1,4 +1,4 @@
-"""From a target string to the thing it names: found on disk without importing it, or imported."""
+"""Resolve a target string: find its file without importing it, or import it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def places(module: str) -> list[Path]:
-    """Where a module's top package keeps its files; nothing is executed. Empty where the package is not on disk."""
+    """The folders of a module's top package; nothing is executed. Empty if the package is not on disk."""
     try:
         spec = importlib.util.find_spec(module.partition(".")[0])
     except (ImportError, ValueError):
@@ -55,10 +55,10 @@ def fetch(target: str, what: str, distribution: str) -> Any:
 
     Args:
         what: the part and its origin, for the error: `score 'margin' of mdmkit-heuristics 0.1.0`.
-        distribution: whose requirements may name the missing package.
+        distribution: the distribution whose requirements may name the missing package.
 
     Raises:
-        MdmkitError: the import fails; says what is missing and the pip line that brings it.
+        MdmkitError: the import fails. The error names what is missing, and the pip line that installs it.
     """
     module, _, attr = target.partition(":")
     try:
@@ -82,7 +82,7 @@ def fetch(target: str, what: str, distribution: str) -> Any:
 
 
 def _missing(name: str, module: str, distribution: str) -> str:
-    """Say what a failed import lacks, and how to get it."""
+    """Name what a failed import lacks, and how to install it."""
     if name.partition(".")[0] == module.partition(".")[0]:
         return f"it has no module {name!r}. {_reinstall(distribution)}"
     top = name.partition(".")[0]
@@ -96,7 +96,7 @@ def _reinstall(distribution: str) -> str:
 
 
 def _pip_line(module: str, distribution: str) -> str:
-    """The pip command for a missing module: the distribution's own requirement or extra where it declares one."""
+    """The pip command for a missing module: the requirement or extra of the distribution, if it declares one."""
     for requirement in _requirements(distribution):
         named, _, marker = requirement.partition(";")
         name = re.match(r"[A-Za-z0-9._-]+", named.strip())
@@ -118,5 +118,5 @@ def _same_name(distribution: str, module: str) -> bool:
 
 
 def normal(distribution: str) -> str:
-    """A distribution's name as package indexes compare it."""
+    """A distribution's name in the form in which package indexes compare names."""
     return re.sub(r"[-_.]+", "-", distribution).lower()

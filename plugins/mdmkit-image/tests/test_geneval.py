@@ -125,7 +125,7 @@ def test_a_directory_of_something_else_is_refused(draw: Any) -> None:
 
 def test_a_model_that_draws_nothing_is_refused(draw: Any) -> None:
     done = draw("--model", "zoo:puzzles")
-    assert done.exit_code == 2 and "zoo:puzzles draws none" in " ".join(done.output.split())
+    assert done.exit_code == 2 and "zoo:puzzles draws no images" in " ".join(done.output.split())
 
 
 def test_every_option_is_on_the_command_line_page() -> None:

@@ -75,11 +75,11 @@ def test_a_share_of_the_image_is_redrawn_by_the_rows_seed(model: Any, image: Ima
     [
         ({"image": Image.new("L", (9, 8))}, r"9 x 8 pixels, and this model's have 8 x 8. Resize"),
         ({"image": Image.new("L", (8, 8)), "mask": Image.new("L", (8, 4), 255)}, "mask has 8 x 4 pixels"),
-        ({"image": Image.new("L", (8, 8)), "mask": Image.new("L", (8, 8))}, "black all over"),
+        ({"image": Image.new("L", (8, 8)), "mask": Image.new("L", (8, 8))}, "black everywhere"),
         ({"image": Image.new("L", (8, 8)), "strength": 0}, "above 0 and at most 1"),
         ({"mask": Image.new("L", (8, 8), 255)}, "give 'image'"),
         ({"image": "absent.png"}, "No such file"),
-        ({"image": __file__}, "no image that Pillow can read"),
+        ({"image": __file__}, "not an image that Pillow can read"),
         ({"picture": "x.png"}, "unknown input 'picture'"),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_batch_is_numbered_and_goes_on_where_it_stopped(decode: Any, tmp_path:
         ((), "--output FILE.png"),
         (("--output", "a.jpg"), "writes .png files"),
         (("--output", "a.jsonl", "--grid"), "one sheet"),
-        (("--output", "a.png", "--resume"), "nothing to go on with"),
+        (("--output", "a.png", "--resume"), "nothing to continue"),
         (("--output", "a.png", "--trace", "b.png"), "b.gif"),
         (("--output", "a.jsonl", "--prompt", "dog"), "a-0001.png exists"),
     ],

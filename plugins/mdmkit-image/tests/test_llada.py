@@ -106,5 +106,5 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MdmkitError, match="alibi=True"):
         Trunk.load(folder, "cpu", torch.float32)
     (folder / "config.json").write_text(json.dumps(config | {"n_layers": 3}))
-    with pytest.raises(MdmkitError, match="weights missing"):
+    with pytest.raises(MdmkitError, match="weights are missing"):
         Trunk.load(folder, "cpu", torch.float32)

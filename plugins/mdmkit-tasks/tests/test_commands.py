@@ -173,7 +173,7 @@ def test_more_samplers_and_seeds_join_what_is_there() -> None:
     ("change", "named"),
     [
         (["--limit", "5"], "prompts (4 then, 5 now)"),
-        (["--prompt-seed", "1"], "prompts (as many, but not the same)"),
+        (["--prompt-seed", "1"], "prompts (the same number, but other prompts)"),
         (["--set", "plan.tokens_per_step=2"], "sampler.plan.tokens_per_step (null then, 2 now)"),
     ],
 )
@@ -213,7 +213,7 @@ def test_bad_input_is_one_paragraph_and_leaves_nothing(words: list[str], said: s
 
 def test_a_list_may_not_be_empty_or_name_one_twice() -> None:
     assert "name at least one" in run("compare", "--tasks", ",", "--samplers", "confidence", fails=True)
-    assert "stands there twice" in run("compare", "--tasks", "sudoku4", "--samplers", "margin,margin", fails=True)
+    assert "occurs twice" in run("compare", "--tasks", "sudoku4", "--samplers", "margin,margin", fails=True)
 
 
 def test_a_task_of_ones_own_gets_its_reference_back_and_the_model_never_sees_it() -> None:

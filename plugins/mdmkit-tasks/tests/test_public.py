@@ -85,7 +85,7 @@ def test_rows_are_drawn_by_the_seed_and_all_of_them_in_order(file: Path) -> None
             "line 2: the field 'answer' is missing; there are",
         ),
         ('{"question": "q", "answer": "#### 1"}\n\n{"question"\n', "line 3: not JSON"),
-        ('["q", "a"]\n', 'line 1: \'["q", "a"]\' is no object'),
+        ('["q", "a"]\n', 'line 1: \'["q", "a"]\' is not an object'),
         ("\n", "the file holds no line"),
         (None, "No such file"),
     ],
@@ -124,7 +124,7 @@ def test_a_data_set_that_cannot_be_had_is_one_paragraph(monkeypatch: pytest.Monk
         raise ConnectionError("offline\n mode")
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
-    with pytest.raises(MdmkitError, match=r"cannot be had \(offline mode\)"):
+    with pytest.raises(MdmkitError, match=r"cannot be loaded \(offline mode\)"):
         Math500().prompts(2, 0)
 
 

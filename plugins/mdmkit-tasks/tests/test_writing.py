@@ -149,5 +149,5 @@ def test_the_task_compares_with_the_row_or_with_another_sampler(stub: Stub, tmp_
         task.judge(dog, "good")
     with pytest.raises(MdmkitError, match="judge_model=NAME"):
         Writing(str(data), judge_url=stub.url).prompts(1, 0)
-    with pytest.raises(MdmkitError, match="begins with http"):
+    with pytest.raises(MdmkitError, match="must begin with http"):
         Writing(str(data), judge_url="localhost", judge_model="m").prompts(1, 0)

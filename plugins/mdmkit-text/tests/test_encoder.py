@@ -249,7 +249,7 @@ def test_masks_and_suffix_on_the_canvas(loaded: Callable[[str], Any]) -> None:
 def test_an_impossible_number_of_masks_is_refused(text: str) -> None:
     with pytest.raises(MdmkitError, match=r'prompt 0: \'\[MASK:.* 1 to 1048576.*"infill": false'):
         written(byte_level(), text)
-    with pytest.raises(MdmkitError, match=r"prompt 0: '\[MASK:.* is no number of masks"):
+    with pytest.raises(MdmkitError, match=r"prompt 0: '\[MASK:.* is not a number of masks"):
         written(byte_level(), {"prompt": "a", "suffix": text})
 
 

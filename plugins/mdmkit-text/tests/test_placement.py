@@ -49,7 +49,7 @@ def test_a_device_map_goes_on_as_it_is_and_needs_accelerate(installed: Callable[
     installed("accelerate")
     for given in ("auto", "sequential", {"model": 0, "lm_head": "cpu"}):
         assert placement(GPU, "auto", device_map=given) == {"device_map": given}
-    with pytest.raises(MdmkitError, match=r"unknown device_map 'cuda'.*Known: auto, .*One device is --device"):
+    with pytest.raises(MdmkitError, match=r"unknown device_map 'cuda'.*Known: auto, .*For one device, write --device"):
         placement(GPU, "auto", device_map="cuda")
     installed("torchao")
     with pytest.raises(MdmkitError, match=r"device_map needs accelerate, which is not installed.*mdmkit-text\[large\]"):

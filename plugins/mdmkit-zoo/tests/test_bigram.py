@@ -95,7 +95,7 @@ def test_witten_bell_by_hand() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_coarse_numbers_are_refused(dtype: str) -> None:
-    with pytest.raises(MdmkitError, match=f"cannot in '{dtype}': use auto, float32, float64"):
+    with pytest.raises(MdmkitError, match=f"not possible in '{dtype}': use auto, float32, float64"):
         Zoo.load("bigram", device="cpu", dtype=dtype)
 
 

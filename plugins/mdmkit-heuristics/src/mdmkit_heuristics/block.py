@@ -1,4 +1,4 @@
-"""Where a row stands in its block."""
+"""The positions of a row's block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def offset(step: Step) -> Tensor:
-    """int64 [B, W]: each column's place in its row's block, from 0; meaningless outside `step.member`."""
+    """int64 [B, W]: each column's position in its row's block, from 0; no meaning outside `step.member`."""
     return step.position - step.position[:, :1]
 
 
@@ -28,6 +28,6 @@ def editable(step: Step) -> Tensor:
 
 
 def near(marked: Tensor, radius: int) -> Tensor:
-    """bool [B, W]: columns at most `radius` from a marked one, bool [B, W]; beyond the ends nothing is marked."""
+    """bool [B, W]: columns at most `radius` from a marked one, bool [B, W]; no column beyond the ends is marked."""
     wide = functional.max_pool1d(marked.float()[:, None], 2 * radius + 1, stride=1, padding=radius)
     return wide[:, 0] > 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class EntropyBound:
     """Fill the longest run U of the best positions with Σ_U H − max_U H ≤ gamma, always the best (EB-Sampler).
 
-    arXiv:2505.24857: the left side bounds what is lost by drawing the tokens of U independently. The scores are the
+    arXiv:2505.24857: the left side bounds the error of drawing the tokens of U independently. The scores are the
     paper's error proxy: entropy, confidence or margin. The plan's steps are not read.
 
     Args:
@@ -43,12 +43,13 @@ class EntropyBound:
 class Factor:
     """Fill the n best positions as long as the n-th has (n + 1) · (1 − confidence) ≤ factor, always the best.
 
-    Fast-dLLM's parallel decoding with a factor (arXiv:2505.22618). Positions rank by confidence in the paper; here by
-    the scores. The plan's steps are not read.
+    Fast-dLLM's parallel decoding with a factor (arXiv:2505.22618). The paper ranks positions by confidence; here the
+    scores rank them. The plan's steps are not read.
 
     Args:
-        factor: how much doubt n positions may share. Below 0 is one position a step.
-        last: fill the last position too where all before it pass, as the authors' code does, whatever its confidence.
+        factor: the bound. Below 0, each step fills one position.
+        last: True: if all positions but the last pass, fill the last too, whatever its confidence, as the authors' code
+            does.
     """
 
     factor: float = 1.0
@@ -68,13 +69,14 @@ class Factor:
 
 @dataclass(frozen=True)
 class LowEntropy:
-    """Fill every open position of at most this entropy, the best of them where there are more than `most`.
+    """Fill every open position of at most this entropy; if there are more than `most`, the best of them.
 
-    Multi-token entropy decoding, MED (arXiv:2510.19990). Always the best by the scores. The plan's steps are not read.
+    Multi-token entropy decoding, MED (arXiv:2510.19990). The position with the best score is always filled. The plan's
+    steps are not read.
 
     Args:
         entropy: nats.
-        most: positions a step at most; null is any number.
+        most: the largest number of positions in a step; null: any number.
     """
 
     entropy: float = 0.1
@@ -91,13 +93,13 @@ class LowEntropy:
         low = step.open & (step.belief.entropy <= self.entropy)
         if self.most is not None:
             low = ops.top(scores, low, step.quota.new_full(step.quota.shape, self.most))
-        # The best one stands in only where nothing is low.
+        # The best position is added only if none has low entropy.
         return Actions.single(low | (best & ~low.any(-1, keepdim=True)), step.tokens)
 
 
 @dataclass(frozen=True)
 class BlockRefinement:
-    """Fill every open position above the threshold if those are at least the plan's quota, else the best by quota.
+    """Fill every open position above the threshold; if these are fewer than the quota, fill the best by quota.
 
     The dynamic decoding of SDAR (arXiv:2510.06303) and the block refinement of LLaDA2.0 (arXiv:2512.15745).
 

@@ -22,8 +22,8 @@ def corpus() -> None:
 @click.argument("texts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", required=True, help="The model whose tokenizer counts.")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The table to write.")
-@click.option("--source", default="", help="What the corpus is, in words; kept in the table.")
-@click.option("--overwrite", is_flag=True, help="Replace the table where it exists.")
+@click.option("--source", default="", help="A description of the corpus; stored in the table.")
+@click.option("--overwrite", is_flag=True, help="Replace the table if it exists.")
 def build(texts: tuple[Path, ...], model: str, output: Path, source: str, overwrite: bool) -> None:
     """Count the tokens of UTF-8 TEXTS, line by line, with a model's tokenizer."""
     _check_output(output, texts, overwrite)
@@ -35,7 +35,7 @@ def build(texts: tuple[Path, ...], model: str, output: Path, source: str, overwr
     pieces, left_out = _tokens(backbone, lines)
     if not any(pieces):
         raise MdmkitError(
-            f"the tokenizer of {model} reads nothing of {', '.join(map(str, texts))}: there is no word to count."
+            f"the tokenizer of {model} can read nothing in {', '.join(map(str, texts))}: there is no word to count."
         )
     table = count(pieces, backbone, model, source or ", ".join(path.name for path in texts))
     table.save(output)
@@ -56,7 +56,7 @@ def check(table: str, model: str) -> None:
 
 
 def _check_output(output: Path, texts: tuple[Path, ...], overwrite: bool) -> None:
-    """Refuse, before anything is counted, a table that would replace what it should not."""
+    """Refuse, before anything is counted, an output that exists or cannot be written."""
     try:
         if output.exists() and not output.is_file():
             raise MdmkitError(f"--output {output}: that is a directory, a pipe or a device. Name a file.")
@@ -65,8 +65,10 @@ def _check_output(output: Path, texts: tuple[Path, ...], overwrite: bool) -> Non
         if not output.resolve().parent.is_dir():
             raise MdmkitError(f"--output {output}: its directory does not exist. Create it first.")
         if any(output.resolve() == path.resolve() for path in texts):
-            raise MdmkitError(f"--output {output}: that is one of the texts, which the table would replace. Name two.")
-    except OSError as error:  # a name too long, a loop of links
+            raise MdmkitError(
+                f"--output {output}: that is one of the texts, which the table would replace. Name another file."
+            )
+    except OSError as error:  # the name is too long, or links form a loop
         raise MdmkitError(f"--output {output}: {error.strerror or error}. Name another file.") from error
 
 
@@ -79,7 +81,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _tokens(backbone: Backbone, lines: list[str]) -> tuple[list[list[int]], int]:
-    """Each line's ids, and how many words were left out; a line that the tokenizer refuses is read word by word."""
+    """Each line's ids, and the number of words left out. A line that the tokenizer refuses is read word by word."""
     pieces, left_out = [], 0
     for line in lines:
         try:
@@ -96,7 +98,7 @@ def _tokens(backbone: Backbone, lines: list[str]) -> tuple[list[list[int]], int]
 def _ids(backbone: Backbone, text: str) -> list[int]:
     from mdmkit import Plan, Prompt
 
-    # The words alone: what a chat template or a tokenizer puts around every line is in no corpus.
+    # Only the words: tokens that a chat template or a tokenizer adds around a line are not part of the corpus.
     canvas, _ = backbone.encode([Prompt(text=text, infill=False, length=1, chat=False)], Plan())
     kept = (canvas.valid & ~canvas.editable)[0].tolist()
     special = {canvas.mask_id, *backbone.forbidden, *backbone.ends}

@@ -1,4 +1,4 @@
-"""Credit decoding: what the model kept saying counts beside what it says now."""
+"""Credit decoding: predictions of earlier steps count too."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Credit:
-    """Probability of the token that would be written, after credit for what was best in earlier steps (CreditDecoding).
+    """Probability of the token that would be written, with credit from earlier steps (CreditDecoding).
 
     arXiv:2510.06133, as in dInfer (arXiv:2510.08666): every token of every position has a credit E. Each step
     E ← decay · E, and the best token of each open position gains p^power; the logits become
-    logits + weight · ln(1 + E). Keeps E, as large as the logits.
+    logits + weight · ln(1 + E). E is kept; it is as large as the logits.
 
     Args:
         weight: α.
@@ -45,7 +45,7 @@ class Credit:
 
 @dataclass(frozen=True)
 class CreditThreshold:
-    """Fill every open position whose token has at least this probability after credit, always the surest.
+    """Fill every open position whose token has at least this probability after credit, always the most probable.
 
     CreditDecoding, arXiv:2510.06133. The tokens are those of the logits with credit, as in the score `credit`. Neither
     the scores nor the plan's steps are read.

@@ -1,4 +1,4 @@
-"""SlowFast sampling: explore how far the model is sure, then fill up to there."""
+"""SlowFast sampling: find out how far the model is confident, then fill up to there."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 class SlowFast:
     """Fill a block cycle by cycle, each with a slow phase that finds its end and a fast one that fills it (SlowFast).
 
-    arXiv:2506.10848, as in the authors' code but for its cache. Every slow step estimates the end as the farthest open
-    position whose probability is at least `reach`, until two estimates in a row differ by less than two positions;
-    where they never do, it is their mean. Slow steps fill anywhere after the last cycle, fast ones up to the end:
-    all positions at or above `threshold` if those are two or more, else the best. The plan's steps are not read.
+    arXiv:2506.10848, as in the authors' code, but without its cache. Every slow step estimates the end as the farthest
+    open position whose probability is at least `reach`, until two estimates in a row differ by less than two positions.
+    If they never do, the end is their mean. Slow steps fill anywhere after the last cycle, fast steps only up to the
+    end. Both fill all positions at or above `threshold` if these are two or more, else the best position. The plan's
+    steps are not read.
 
     Args:
         steps: slow steps per cycle.
@@ -38,7 +39,8 @@ class SlowFast:
     def __post_init__(self) -> None:
         if self.steps < 2:
             raise MdmkitError(
-                f"select slow_fast: steps={self.steps}: an end is found from two estimates, so at least 2."
+                f"select slow_fast: steps={self.steps}: two estimates are needed to find an end, so it must be at "
+                f"least 2."
             )
         for name in ("reach", "threshold"):
             if not 0 <= getattr(self, name) <= 1:
@@ -48,7 +50,7 @@ class SlowFast:
         place, size = offset(step), length(step)
         # A new block begins with zeros; the first slow step of a cycle sets the end.
         start, end, taken, last, settled = step.recall("slow_fast.cycle", shape=(5,), until="block").unbind(-1)
-        # A filled cycle is over: the next one starts at its end, slowly.
+        # A filled cycle is over. The next one starts at its end, with slow steps.
         rest = (step.open & (place >= start[:, None]) & (place < end[:, None])).any(-1)
         over = (taken >= self.steps) & ~rest
         start = torch.where(over, end, start)
@@ -58,7 +60,7 @@ class SlowFast:
         ahead = step.open & (place >= start[:, None])
         far = torch.where(ahead & (step.confidence >= self.reach), place + 1, 0).amax(-1)
         estimate = torch.minimum(torch.where(far > 0, far, start + 1), size)
-        # Two estimates deviate by less than 1 from their mean where they differ by less than 2.
+        # If two estimates differ by less than 2, each differs from their mean by less than 1.
         first, close = taken == 0, (estimate - last).abs() < 2
         guess = torch.where(close, estimate, (estimate + last) // 2)
         end = torch.where(slow & ~first & (settled == 0), guess, torch.where(first, size, end))

@@ -1,4 +1,4 @@
-"""LLaDA2.1's token editing: written tokens are replaced where the model has come to prefer another."""
+"""LLaDA2.1's token editing: a written token is replaced if the model now prefers another."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Edit:
-    """Write the action, and replace written tokens of the block by a surer other one (LLaDA2.1, arXiv:2602.08676).
+    """Write the action, and replace written tokens of the block by more probable ones (LLaDA2.1, arXiv:2602.08676).
 
-    A token is replaced by the most probable one where that is another and its probability is above `threshold`; a full
-    block is edited on until nothing changes. Needs a model trained to correct tokens. It never masks, so a block takes
-    as many steps as without it and `lingers` more at most, each with a forward of its own.
+    A token is replaced by the most probable one if that is another token and its probability is above `threshold`. A
+    full block is edited until nothing changes. The model must be trained to correct tokens. No position is reopened, so
+    a block takes at most `lingers` more steps than without editing. Each of them costs one forward.
 
     Args:
         threshold: probability, exclusive.
-        lingers: steps that a full block is edited for at most, `max_post_steps` in the released decoder.
+        lingers: the largest number of steps in which a full block is edited; `max_post_steps` in the released decoder.
     """
 
     rewrites: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""How often each token occurs in a corpus: the tables that position scores calibrate with."""
+"""How often each token occurs in a corpus: tables for scores that discount common tokens."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Table:
     """Token counts of a corpus under one tokenizer, as a JSON object.
 
     Attributes:
-        format: what a file is known by.
-        model: the model that the text was tokenized for.
+        format: the name of the file format.
+        model: the model whose tokenizer was used.
         vocab: V.
         fingerprint: of the tokenizer, see `fingerprint`.
-        source: the corpus, in words.
+        source: a description of the corpus.
         counts: [token id, count] of every token that occurs, most frequent first.
     """
 
@@ -49,7 +49,7 @@ class Table:
         return sum(count for _, count in self.counts)
 
     def save(self, path: Path) -> None:
-        """Write the file in one piece, what a link points to in the link's place."""
+        """Write the file in one piece. If the path is a link, the file that it points to is replaced."""
         path = path.resolve()
         part = path.with_name(f".{path.name}.part")
         facts = asdict(self)
@@ -59,7 +59,7 @@ class Table:
             part.write_text(f'{{\n{head},\n  "counts": [{counts}]\n}}\n', encoding="utf-8")
             part.replace(path)
         except OSError as error:
-            with contextlib.suppress(OSError):  # a name too long is none to remove either
+            with contextlib.suppress(OSError):  # if the name is too long, there is no file to remove
                 part.unlink(missing_ok=True)
             raise MdmkitError(f"{path} cannot be written: {error.strerror or error}. Name another place.") from error
 
@@ -73,7 +73,7 @@ class Table:
 
 
 def fingerprint(backbone: Backbone) -> str:
-    """The tokenizer of a model in 16 hex digits: what every id reads as, and which is the mask."""
+    """A hash of a model's tokenizer, 16 hex digits: the text of every id, and which id is the mask."""
     digest = hashlib.sha256(f"{backbone.vocab} {backbone.mask_id}".encode())
     for token in range(backbone.vocab):
         digest.update(b"\0" + backbone.render(token).encode())
@@ -84,7 +84,7 @@ def check(path: str, backbone: Backbone) -> None:
     """Refuse a table that was counted with another tokenizer than this model's.
 
     Raises:
-        MdmkitError: names the table, its model and how to count again.
+        MdmkitError: the error names the table, its model, and the command that counts again.
     """
     log_frequency(path)[0].check(backbone, path)
 
@@ -97,10 +97,10 @@ def count(pieces: list[list[int]], backbone: Backbone, model: str, source: str) 
 
 
 def read(path: str) -> Table:
-    """Read a table: a file, or the name of one that ships here.
+    """Read a table: a file, or the name of a table of this package.
 
     Raises:
-        MdmkitError: there is no such file, or it is no table.
+        MdmkitError: there is no such file, or it is not a table.
     """
     shipped = {file.stem: file for file in SHIPPED.glob("*.json")}
     file = shipped.get(path, Path(path))
@@ -110,7 +110,7 @@ def read(path: str) -> Table:
         names = ", ".join(sorted(shipped))
         raise MdmkitError(
             f"corpus table {path!r} cannot be read ({error.strerror or error}). Give the path of a file that `mdmkit "
-            f"corpus build` wrote, or the name of one that comes along: {names}."
+            f"corpus build` wrote, or the name of a table of this package: {names}."
         ) from error
     except ValueError as error:
         raise MdmkitError(f"corpus table {path!r} is not JSON: {error}.") from error
@@ -129,7 +129,7 @@ def read(path: str) -> Table:
 
 @lru_cache(maxsize=32)
 def log_frequency(path: str) -> tuple[Table, Tensor]:
-    """A table, and ln f(v), fp32 [V] on the CPU: each token's share of the corpus; an unseen one counts as once."""
+    """A table, and ln f(v), fp32 [V] on the CPU: f is a token's share of the corpus, at least one occurrence."""
     table = read(path)
     counts = torch.ones(table.vocab, dtype=torch.float64)
     ids, numbers = zip(*table.counts, strict=True)
@@ -138,7 +138,7 @@ def log_frequency(path: str) -> tuple[Table, Tensor]:
 
 
 def on_device(path: str, step: Step) -> Tensor:
-    """ln f(v) beside a step's belief, fp32 [V]; copied once per decode.
+    """ln f(v), fp32 [V], on the device of a step's belief; copied once per decode.
 
     Raises:
         MdmkitError: the table has another number of ids than the model.

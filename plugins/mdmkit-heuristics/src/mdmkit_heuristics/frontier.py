@@ -1,4 +1,4 @@
-"""IGFD: fill near what is written, where the neighbourhood needs it."""
+"""IGFD: fill near written tokens, where the neighbourhood is most uncertain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mdmkit import Step
 
-# Puts the frontier before everything else, whatever the scores.
+# Added to the scores of the frontier, so that it always comes first.
 AHEAD = 1e3
 
 
@@ -24,19 +24,19 @@ AHEAD = 1e3
 class IGFD:
     """alpha · c + beta · c · need − gamma · [token is dull], the frontier first (IGFD, arXiv:2608.26641).
 
-    c is the confidence and need the mean entropy in nats of the open positions at most `reach` away, itself included.
-    The frontier: open positions at most `distance` from a generated token, or the first `size` open ones while there is
-    none; of those, the `size` best. The rest follows in the order of the scores, so a step that owes more than the
-    frontier holds falls back on all.
+    c is the confidence. need is the mean entropy, in nats, of the open positions at most `reach` away, the position
+    itself included. The frontier holds the `size` best of the open positions at most `distance` from a generated token;
+    while there is no such token, it holds the first `size` open positions. All other positions follow in the order of
+    their scores, and are filled if the quota is larger than the frontier.
 
     Args:
         alpha: weight of the confidence.
         beta: weight of the need.
-        gamma: taken off the score of a dull token.
+        gamma: subtracted from the score of a dull token.
         reach: r, positions.
         distance: R, positions.
         size: F, positions.
-        dull: token ids of punctuation, spaces and specials, in the paper.
+        dull: token ids; in the paper those of punctuation, spaces and special tokens.
     """
 
     alpha: float = 0.7

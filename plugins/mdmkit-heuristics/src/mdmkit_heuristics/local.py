@@ -1,4 +1,4 @@
-"""Selects that look at where positions stand: relaxed around anchors, dilated, spaced."""
+"""Selects that depend on distances between positions: relaxed around anchors, dilated, spaced."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LocalLeap:
 
     Args:
         threshold: probability of an anchor.
-        relaxed: probability that is enough within `radius` positions of an anchor.
+        relaxed: the lower threshold, for positions at most `radius` from an anchor.
         radius: positions.
     """
 
@@ -56,8 +56,8 @@ class Dilated:
     """Fill the open positions at multiples of a stride that shrinks from step to step (DUS).
 
     arXiv:2506.19037: step t of a block of B positions, counted from its start, fills those at multiples of
-    max(1, ⌊B / baseᵗ⌋): ⌈log B⌉ steps instead of B, and no two neighbours before the last. A step with nothing to fill
-    is skipped. Neither the scores nor the plan's steps are read; set plan.block.
+    max(1, ⌊B / baseᵗ⌋): ⌈log B⌉ steps instead of B, and no two neighbours in one step before the last. A step with
+    nothing to fill is skipped. Neither the scores nor the plan's steps are read; set plan.block.
 
     Args:
         base: a, by which the stride shrinks.
@@ -67,7 +67,9 @@ class Dilated:
 
     def __post_init__(self) -> None:
         if self.base < 2:
-            raise MdmkitError(f"select dilated: base={self.base}: the stride is divided by it, so it is at least 2.")
+            raise MdmkitError(
+                f"select dilated: base={self.base}: the stride is divided by it, so it must be at least 2."
+            )
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
         size, place = length(step), offset(step)
@@ -83,14 +85,14 @@ class Dilated:
 
 @dataclass(frozen=True)
 class Spaced:
-    """Fill the best positions of which no two are closer than `gap` + 1, as many as the plan owes or fewer.
+    """Fill the best positions of which no two are closer than `gap` + 1; at most as many as the quota.
 
-    The spacing of DUS (arXiv:2506.19037) as a filter over any ranking: what neighbours say depends on each other most.
-    The best first, each banning its neighbours for this step; a deficit is carried over.
+    The spacing of DUS (arXiv:2506.19037) as a filter over any ranking, because neighbours depend on each other most.
+    Positions are taken from the best down, and each excludes its neighbours for this step. A deficit is carried over.
 
     Args:
-        gap: positions left between two that are filled in one step.
-        threshold: fill no position below this probability but the best; 0 fills by quota alone.
+        gap: positions that stay open between two that are filled in one step.
+        threshold: except for the best, fill no position below this probability; 0: only the quota counts.
     """
 
     gap: int = 1
@@ -98,7 +100,7 @@ class Spaced:
 
     def __post_init__(self) -> None:
         if self.gap < 1:
-            raise MdmkitError(f"select spaced: gap={self.gap}: it must be at least 1; select top_k has none.")
+            raise MdmkitError(f"select spaced: gap={self.gap}: it must be at least 1. For no gap, use select top_k.")
         if not 0 <= self.threshold <= 1:
             raise MdmkitError(f"select spaced: threshold={self.threshold}: it is a probability, from 0 to 1.")
 
@@ -110,8 +112,8 @@ class Spaced:
         number = torch.arange(step.width, 0, -1, device=order.device, dtype=torch.float)
         worth = torch.zeros(order.shape, device=order.device).scatter(-1, order, number.expand(order.shape))
         place = torch.zeros_like(alive)
-        # Whoever is best among its living neighbours would be reached by the greedy pass too: one round fills them all,
-        # and each round at least one per row, of which a row holds at most this many.
+        # A position that is better than all its remaining neighbours is also taken by the greedy pass. So one round
+        # takes all such positions, at least one per row, and this many rounds are enough.
         for _ in range(math.ceil(step.width / (self.gap + 1))):
             now = worth.masked_fill(~alive, -1.0)
             peak = functional.max_pool1d(now[:, None], 2 * self.gap + 1, stride=1, padding=self.gap)[:, 0]

@@ -1,4 +1,4 @@
-"""What this distribution registers."""
+"""The parts of this distribution."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ def mdmkit_score() -> list[Component]:
         Component("random", f"{PACKAGE}.scores:Random", "a uniform number per position"),
         Component("left_to_right", f"{PACKAGE}.scores:LeftToRight", "the leftmost open position first"),
         Component(
-            "linear_position", f"{PACKAGE}.positional:LinearPosition", "confidence and place after the prompt, mixed"
+            "linear_position",
+            f"{PACKAGE}.positional:LinearPosition",
+            "a mix of confidence and position after the prompt",
         ),
-        Component("pc", f"{PACKAGE}.positional:PC", "confidence, discounted for common tokens and late places"),
-        Component("igfd", f"{PACKAGE}.frontier:IGFD", "confidence and need, near what is written first"),
+        Component("pc", f"{PACKAGE}.positional:PC", "confidence, lower for common tokens and late positions"),
+        Component("igfd", f"{PACKAGE}.frontier:IGFD", "confidence and need; near written tokens first"),
         Component("credit", f"{PACKAGE}.credit:Credit", "probability after credit for earlier steps"),
     ]
 
@@ -27,30 +29,30 @@ def mdmkit_score() -> list[Component]:
 @hookimpl
 def mdmkit_select() -> list[Component]:
     return [
-        Component("top_k", f"{PACKAGE}.selects:TopK", "as many of the best positions as the plan owes"),
-        Component(
-            "threshold", f"{PACKAGE}.selects:Threshold", "every position that is sure enough, always at least one"
-        ),
-        Component("factor", f"{PACKAGE}.bounded:Factor", "the n best, as long as they share little doubt"),
+        Component("top_k", f"{PACKAGE}.selects:TopK", "the best positions, as many as the quota"),
+        Component("threshold", f"{PACKAGE}.selects:Threshold", "every position above a threshold, always at least one"),
+        Component("factor", f"{PACKAGE}.bounded:Factor", "the n best, as long as their joint doubt is small"),
         Component(
             "entropy_bound", f"{PACKAGE}.bounded:EntropyBound", "the longest run of the best within an entropy bound"
         ),
         Component("low_entropy", f"{PACKAGE}.bounded:LowEntropy", "every position of low entropy, always at least one"),
         Component(
-            "block_refinement", f"{PACKAGE}.bounded:BlockRefinement", "every sure position, or the best by quota"
+            "block_refinement", f"{PACKAGE}.bounded:BlockRefinement", "every confident position, or the best by quota"
         ),
         Component(
-            "klass", f"{PACKAGE}.stable:Klass", "every sure position that no longer changes, or the best by quota"
+            "klass", f"{PACKAGE}.stable:Klass", "every confident position that no longer changes, or the best by quota"
         ),
         Component("local_leap", f"{PACKAGE}.local:LocalLeap", "sure positions, and less sure ones near them"),
         Component("slow_fast", f"{PACKAGE}.cycles:SlowFast", "cycles that are explored slowly and filled fast"),
         Component("dilated", f"{PACKAGE}.local:Dilated", "positions on a stride that shrinks"),
-        Component("spaced", f"{PACKAGE}.local:Spaced", "the best positions that are no neighbours"),
+        Component("spaced", f"{PACKAGE}.local:Spaced", "the best positions, no two of them neighbours"),
         Component(
-            "credit", f"{PACKAGE}.credit:CreditThreshold", "every position that is sure after credit for earlier steps"
+            "credit",
+            f"{PACKAGE}.credit:CreditThreshold",
+            "every position that is confident after credit for earlier steps",
         ),
         Component("p2", f"{PACKAGE}.remask:P2Fill", "the open positions that path planning keeps"),
-        Component("saber", f"{PACKAGE}.remask:SaberFill", "positions surer than what is written was"),
+        Component("saber", f"{PACKAGE}.remask:SaberFill", "positions more confident than the written tokens were"),
     ]
 
 
@@ -60,7 +62,7 @@ def mdmkit_commit() -> list[Component]:
         Component("remdm", f"{PACKAGE}.remask:ReMDM", "mask written tokens again at random"),
         Component("p2", f"{PACKAGE}.remask:P2Remask", "mask what path planning ranks lowest"),
         Component("saber", f"{PACKAGE}.remask:SaberBacktrack", "mask what lost most probability"),
-        Component("edit", f"{PACKAGE}.edit:Edit", "replace written tokens by surer ones"),
+        Component("edit", f"{PACKAGE}.edit:Edit", "replace written tokens by more probable ones"),
     ]
 
 
@@ -80,12 +82,16 @@ def mdmkit_sampler() -> list[Component]:
         Component(
             "linear_position",
             f"{PACKAGE}:presets/linear_position.yaml",
-            "confidence mixed with the place after the prompt",
+            "confidence mixed with the position after the prompt",
         ),
         Component("pc", f"{PACKAGE}:presets/pc.yaml", "the PC-Sampler: rare, confident, early tokens first"),
-        Component("igfd", f"{PACKAGE}:presets/igfd.yaml", "near what is written, where the neighbourhood needs it"),
+        Component(
+            "igfd", f"{PACKAGE}:presets/igfd.yaml", "near written tokens, where the neighbourhood is most uncertain"
+        ),
         Component("threshold", f"{PACKAGE}:presets/threshold.yaml", "all positions at or above 0.9 at once"),
-        Component("factor", f"{PACKAGE}:presets/factor.yaml", "as many positions at once as share little doubt"),
+        Component(
+            "factor", f"{PACKAGE}:presets/factor.yaml", "as many positions at once as keep their joint doubt small"
+        ),
         Component(
             "entropy_bound",
             f"{PACKAGE}:presets/entropy_bound.yaml",

@@ -1,4 +1,4 @@
-"""Scores that weigh a position's place in the row, and how common its token is."""
+"""Scores that depend on the position in the row, and on how common its token is."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def _place(step: Step) -> tuple[Tensor, Tensor]:
-    """Each position counted from the row's first editable one, float [B, W], and the length from there, [B, 1].
+    """Positions counted from the row's first editable one, float [B, W], and the length from there, [B, 1].
 
-    Of the row, not of its block: a bias towards the start must not begin anew with each block.
+    They are counted in the row, not in the block, because a bias towards the start must not begin again in each block.
     """
     canvas = step.canvas
     positions, last = canvas.positions, torch.iinfo(torch.int64).max
@@ -31,7 +31,7 @@ def _place(step: Step) -> tuple[Tensor, Tensor]:
 
 
 def _rarity(step: Step, table: str, clip: float) -> Tensor:
-    """min(clip, −c · ln f(v)): how much a confident token says, float [B, W]."""
+    """min(clip, −c · ln f(v)): how rare a confident token is, float [B, W]."""
     return (-step.confidence * on_device(table, step)[step.tokens]).clamp_max(clip)
 
 
@@ -44,12 +44,12 @@ def _check_clip(name: str, clip: float) -> None:
 class PC:
     """Position-aware confidence calibration (PC-Sampler, arXiv:2508.13021): e^(−decay · i) · min(clip, −c · ln f(v)).
 
-    i is the place after the prompt, c the probability of the token v that would be written, f its share of a corpus
-    (a token that never occurs counts as once). The paper prints no minus sign; its code has it.
+    i is the position after the prompt, c the probability of the token v that would be written, f its share of a corpus
+    (a token that never occurs counts as one occurrence). The minus sign is not in the paper, but in its code.
 
     Args:
-        table: a table that `mdmkit corpus build` wrote, or the name of one that comes along.
-        decay: λ. The authors' scripts take 0.25, 0 for Sudoku, 1 for Countdown.
+        table: a table that `mdmkit corpus build` wrote, or the name of a table of this package.
+        decay: λ. The authors' scripts use 0.25, and 0 for Sudoku, 1 for Countdown.
         clip: α.
     """
 
@@ -74,14 +74,14 @@ class PC:
 
 @dataclass(frozen=True)
 class LinearPosition:
-    """(1 − weight) · c′ + weight · (L − i)/L: confidence and place, mixed (`linear_position` of PC-Sampler's code).
+    """(1 − weight) · c′ + weight · (L − i)/L: confidence and position (`linear_position` of PC-Sampler's code).
 
-    c′ is the confidence, calibrated as in `pc` where a table is given, scaled to 0 … 1 over the open positions; i the
-    place after the prompt, L the length from there (arXiv:2508.13021).
+    c′ is the confidence, scaled to 0 … 1 over the open positions; with a table it is first calibrated as in `pc`. i is
+    the position after the prompt, L the length from there (arXiv:2508.13021).
 
     Args:
         weight: λ, from 0 (confidence alone) to 1 (left to right).
-        table: as in `pc`; null takes the confidence as it is.
+        table: as in `pc`; null: the confidence is not calibrated.
         clip: as in `pc`.
     """
 

@@ -1,6 +1,6 @@
-"""Commits that write the action and mask written tokens again (ReMDM, P2, Saber).
+"""Commits that write the action and reopen written positions (ReMDM, P2, Saber).
 
-Each ends: after a block's planned steps, or with at least one position more filled per step.
+Every block ends: after its planned steps, or because each step leaves at least one more position filled.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ if TYPE_CHECKING:
 
     from mdmkit import Canvas, Step
 
-# ReMDM-loop: the share still masked at which it dwells (arXiv:2503.00307); plan.schedule=dwell stays there.
+# ReMDM-loop: the share of open positions at which it dwells (arXiv:2503.00307); plan.schedule=dwell stays there.
 DWELL = 0.1
 
 
 def _remasked(step: Step, actions: Actions, choice: Tensor, again: Tensor) -> Canvas:
-    """Write the action and mask `again`, bool [B, W], in rows that are being decoded."""
+    """Write the action, and reopen `again`, bool [B, W], in rows that take the step."""
     again = again & step.open.any(-1, keepdim=True)
     return Write()(step, actions, choice).reopened(step.spread(again))
 
 
 @dataclass(frozen=True)
 class ReMDM:
-    """Mask each token written before this step again with probability σ (ReMDM, arXiv:2503.00307).
+    """Reopen each position written before this step with probability σ (ReMDM, arXiv:2503.00307).
 
-    With a share α of the block filled now and α′ planned after this step, σ can be at most σ_max = min(1, (1 − α′)/α).
-    The plan's next quota grows by what was masked. The last planned step has σ_max = 0, so a block takes the plan's
-    steps and no more. The paper draws tokens at temperature 1 with top_p 0.9 and fills random positions.
+    Let α be the share of the block that is filled now, and α′ the share planned after this step. σ is at most σ_max =
+    min(1, (1 − α′)/α). The plan's next quota grows by the number of reopened positions. The last planned step has σ_max
+    = 0, so a block takes exactly the plan's steps. The paper draws tokens at temperature 1 with top_p 0.9 and fills
+    random positions.
 
     Args:
         strategy: `cap` is σ = min(eta, σ_max); `rescale` is σ = eta · σ_max; `loop` is σ = eta while 90 % of the block
-            are filled, where plan.schedule=dwell stays for half of the steps, and 0 before and after.
-        eta: how much.
+            are filled, and 0 before and after; plan.schedule=dwell stays there for half of the steps.
+        eta: the strength.
         confidence: ReMDM-conf: multiply each position's σ by softmax(−ψ) over the written ones, ψ the probability
-            a token had when it was written. The paper's is rescale with eta 1.
+            a token had when it was written. The paper uses rescale with eta 1.
     """
 
     rewrites: ClassVar[bool] = True
@@ -69,7 +70,7 @@ class ReMDM:
             sigma = torch.where(left == _dwelling(size), self.eta, 0.0)
         again = step.noise("remdm", 1)[:, 0] < self._shared(step, actions, choice, sigma, written)
         if self.strategy == "loop":
-            # One at least, or the next quota of 1 would leave the dwelling early.
+            # At least one: otherwise the next quota of 1 would end the dwelling early.
             worst = ops.top(-step.noise("remdm", 1)[:, 0], written, (sigma > 0).long())
             again = again | worst
         return _remasked(step, actions, choice, again & written & (left > 0)[:, None])
@@ -87,21 +88,21 @@ class ReMDM:
 
 
 def _dwelling(size: Tensor) -> Tensor:
-    """Masks left while ReMDM-loop dwells, of so many."""
+    """The number of open positions at which ReMDM-loop dwells, in a block of `size`."""
     return torch.floor(size * DWELL + 1e-9).long()
 
 
 @dataclass(frozen=True)
 class P2Remask:
-    """Mask again what path planning ranks below the planned number of positions (P2, arXiv:2502.03540).
+    """Reopen positions that path planning ranks below the planned number (P2, arXiv:2502.03540).
 
-    All positions of the block compete: open ones with the log-probability of the token that they would get,
-    written ones with `eta` times that of the token that they hold. The best stay or are filled, as many as the plan
-    wants filled after this step. The select `p2` fills the open ones of them; with another select this commit only
-    masks. The last planned step masks nothing, so a block takes the plan's steps and no more.
+    All positions of the block compete: open ones with the log-probability of the token that would be written, written
+        ones with `eta` times that of their token. The best stay or are filled, as many as the plan wants filled after
+        this step. The select `p2` fills the open ones among them; with another select this commit only reopens. The
+        last planned step reopens nothing, so a block takes exactly the plan's steps.
 
     Args:
-        eta: as log-probabilities are negative, a larger one masks more; 0 masks nothing.
+        eta: log-probabilities are negative, so a larger eta reopens more; 0 reopens nothing.
     """
 
     rewrites: ClassVar[bool] = True
@@ -117,10 +118,10 @@ class P2Remask:
 
 @dataclass(frozen=True)
 class P2Fill:
-    """Fill the open positions that path planning keeps (P2, arXiv:2502.03540); goes with the commit `p2`.
+    """Fill the open positions that path planning keeps (P2, arXiv:2502.03540); use it with the commit `p2`.
 
-    At least the plan's quota, and one more for every written token that the commit masks again. The scores are not
-    read: see the commit for the ranking, and give both the same `eta`.
+    It fills at least the plan's quota, and one more for every position that the commit reopens. The scores are not
+    read; the ranking is that of the commit. Give both the same `eta`.
 
     Args:
         eta: as in the commit.
@@ -152,13 +153,13 @@ def _kept(step: Step, eta: float) -> Tensor:
 
 @dataclass(frozen=True)
 class SaberFill:
-    """Fill every position surer than the row's written tokens were on average, at least `least` (Saber).
+    """Fill every position more probable than the row's written tokens were on average, at least `least` (Saber).
 
-    arXiv:2510.18165: the threshold is the mean probability that the tokens had when they were written, 1 at first. The
-    best by the scores fill up to `least`. The plan's steps are not read.
+    arXiv:2510.18165: the threshold is the mean probability that the tokens had when they were written, 1 at first. If
+    these are fewer than `least`, the best by the scores are added. The plan's steps are not read.
 
     Args:
-        least: n, positions a step at least.
+        least: n, the least number of positions in a step.
     """
 
     least: int = 2
@@ -179,10 +180,10 @@ class SaberFill:
 
 @dataclass(frozen=True)
 class SaberBacktrack:
-    """Mask again the written tokens of the block that lost most probability since the last step (Saber).
+    """Reopen the positions of the block whose tokens lost most probability since the last step (Saber).
 
-    arXiv:2510.18165: with m positions filled now, ⌈m/8⌉ of them but at least ⌊least/2⌋, and fewer than m, so that every
-    step leaves at least one position more filled: a block takes at most as many steps as it has positions.
+    arXiv:2510.18165: of the m positions filled now, max(⌈m/8⌉, ⌊least/2⌋) are reopened, but fewer than m. So every step
+    leaves at least one more position filled, and a block takes at most as many steps as it has positions.
 
     Args:
         least: n of the select `saber`.

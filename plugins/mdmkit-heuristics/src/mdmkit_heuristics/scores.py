@@ -1,4 +1,4 @@
-"""Scores: how much to fill each open position now. Each returns float [B, W], higher = sooner."""
+"""Scores: how early to fill each open position. Each returns float [B, W], higher = sooner."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Confidence:
     """Probability of the token that would be written (MaskGIT, arXiv:2202.04200; LLaDA, arXiv:2502.09992).
 
     Args:
-        top_k: among the k most probable tokens only, renormalised; null is all. Dream's decoder runs at 50, the default
-            of transformers' generation settings.
+        top_k: renormalise over the k most probable tokens; null: over all. Dream's decoder uses 50, the default of
+            transformers' generation settings.
     """
 
     top_k: int | None = None

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TopK:
-    """Fill the best open positions, as many as the plan owes.
+    """Fill the best open positions, as many as the quota.
 
     Args:
         temperature: of the Gumbel noise on the scores (MaskGIT's position randomness): the positions are then drawn
-            without replacement from softmax(score / temperature). 0 takes the best.
+            without replacement from softmax(score / temperature). 0: the best positions are filled.
     """
 
     temperature: float = 0.0

@@ -1,4 +1,4 @@
-"""KLASS: fill what is sure and no longer changes from step to step."""
+"""KLASS: fill positions that are confident and no longer change from step to step."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from mdmkit import Step
 
-# Bytes of fp32 temporaries that one chunk of columns may take.
+# Bytes of temporary fp32 tensors that one chunk of columns may use.
 CHUNK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Klass:
-    """Fill every open position that is sure and stable; where there is none, the best by the plan's quota (KLASS).
+    """Fill every open position that is confident and stable; if there is none, the best by quota (KLASS).
 
     arXiv:2511.05664: a position is stable once KL(p of this step ‖ p of the step before) was below `divergence` in each
-    of the last `history` steps. Keeps the logits of one step besides the current ones.
+    of the last `history` steps. The logits of the step before are kept.
 
     Args:
         threshold: probability, exclusive.

@@ -15,7 +15,7 @@ from mdmkit_image.uvit import UVitBackbone
 
 
 class Amused(UVitBackbone):
-    """aMUSEd (arXiv:2401.01808): a CLIP text encoder tells a UVit what to draw.
+    """aMUSEd (arXiv:2401.01808): a UVit, conditioned on a text by a CLIP text encoder.
 
     Args:
         negative: text that guidance moves away from.
@@ -30,12 +30,12 @@ class Amused(UVitBackbone):
     ):
         super().__init__(transformer, vq, **options)
         if not isinstance(negative, str):
-            raise MdmkitError(f"model option negative={negative!r}: it is a text, what the image is not to show.")
+            raise MdmkitError(f"model option negative={negative!r}: it must be a text: what the image should not show.")
         self.text_encoder, self.tokenizer, self.negative = text_encoder, tokenizer, negative
 
     @classmethod
     def accepts(cls, ref: str) -> bool:
-        """Take directories with a UVit and a text encoder; and hub ids of aMUSEd's own organisation."""
+        """Accept directories with a UVit and a text encoder, and hub ids of aMUSEd's organisation."""
         index = index_of(ref)
         if index is None:
             return ref.startswith("amused/")
@@ -49,13 +49,13 @@ class Amused(UVitBackbone):
         try:
             with quiet():
                 tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-        except Exception as error:  # the loaders raise a dozen unrelated types
+        except Exception as error:  # the loaders raise many unrelated types
             raise MdmkitError(f"model {str(folder)!r}: its tokenizer cannot be loaded: {said(error)}") from error
         return {"text_encoder": encoder, "tokenizer": tokenizer}
 
     @torch.inference_mode()
     def tell(self, prompts: Sequence[Prompt | None]) -> tuple[Tensor, Tensor]:
-        """The encoder's last hidden states but one, and its projection; texts longer than its window are cut off."""
+        """The encoder's last but one hidden states, and its projection. Texts longer than its window are cut."""
         texts = [self.negative if prompt is None else prompt.text or "" for prompt in prompts]
         length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
         ids = self.tokenizer(

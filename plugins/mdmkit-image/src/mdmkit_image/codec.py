@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mdmkit import MdmkitError
 
-# Codes that one call of the decoder holds: pixels are many, and a batch of them more.
+# Codes that one call of the decoder may hold: a batch of images has very many pixels.
 DECODED_AT_ONCE = 1 << 14
 
 
@@ -19,7 +19,7 @@ class VQCodec:
 
     Attributes:
         codes: size of the codebook.
-        factor: pixels of a side of a code's cell.
+        factor: pixels along a side of a code's cell.
         mode: PIL's name of the pixels, `L` or `RGB`.
     """
 

@@ -1,4 +1,4 @@
-"""`mdmkit image`: what image models have beside `mdmkit decode`."""
+"""`mdmkit image`: commands for image models, in addition to `mdmkit decode`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def image() -> None:
 @loading()
 @click.option("--metadata", required=True, type=click.Path(path_type=Path), help="GenEval's evaluation_metadata.jsonl.")
 @click.option(
-    "--output", required=True, type=click.Path(path_type=Path), help="The directory that GenEval's judge is to read."
+    "--output", required=True, type=click.Path(path_type=Path), help="The directory that GenEval's judge will read."
 )
 @click.option("--samples", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Images per prompt.")
 @click.option(
@@ -48,7 +48,7 @@ def geneval(
 ) -> None:
     """Draw the prompts of GenEval into the folders that its judge reads.
 
-    The same command goes on where an interrupted run stopped: whole images are kept.
+    The same command continues an interrupted run: complete images are kept.
     """
     from mdmkit_image.geneval import Folders, Metadata
 
@@ -64,7 +64,9 @@ def geneval(
     sampler = mdmkit.compose(preset, config=config, overrides=overrides)
     backbone = mdmkit.load(model, device=device, dtype=dtype, **model_options)
     if getattr(backbone.files, "suffix", None) != ".png":
-        raise MdmkitError(f"GenEval judges images, and {model} draws none. Name a model that does, such as zoo:digits.")
+        raise MdmkitError(
+            f"GenEval judges images, and {model} draws no images. Name a model that does, such as zoo:digits."
+        )
     limit_threads(backbone)
     prompts = read_prompts(folders.requests(sampler.seed), sampler.seed)
     places = {number * samples: place for number, place in enumerate(folders.metadata.places)}
@@ -77,11 +79,11 @@ def geneval(
 
 
 def _draw(sampler: Any, backbone: Any, folders: Any, prompts: list[Any], encodings: Any, batch: int) -> tuple[int, int]:
-    """Draw what is missing; the numbers of images kept and drawn."""
+    """Draw the missing images; return the numbers of images kept and drawn."""
     from mdmkit.cli.commands import decode_batches, watching
 
     done, drawn = folders.done(), 0
-    # A text is as long with every seed, and only its first sample has been encoded.
+    # The length of a text does not depend on the seed, so only its first sample has been encoded.
     sizes = [encodings.size(prompt) for prompt in prompts[:: folders.samples]]
     coming = [sizes[row // folders.samples].masks for row in range(len(prompts)) if row not in done]
     try:
@@ -102,7 +104,7 @@ def _draw(sampler: Any, backbone: Any, folders: Any, prompts: list[Any], encodin
                 drawn += len(rows)
     except KeyboardInterrupt:
         click.echo(
-            f"Stopped: {len(done) + drawn} of {len(prompts)} images are there; the same command goes on.", err=True
+            f"Stopped: {len(done) + drawn} of {len(prompts)} images are there; the same command continues.", err=True
         )
         raise SystemExit(130) from None
     return len(done), drawn

@@ -1,6 +1,6 @@
-"""Images as GenEval's judge wants them: a folder for each prompt, its metadata, and numbered samples.
+"""Images in the layout that GenEval's judge reads: for each prompt a folder, with metadata and numbered samples.
 
-The layout is that of the benchmark's README (Ghosh et al., arXiv:2310.11513); judging is left to its own scripts.
+The layout is that of the benchmark's README (Ghosh et al., arXiv:2310.11513); its own scripts judge the images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mdmkit import Files
 
-# What the judge reads of every prompt's metadata, whatever its tag asks for.
+# Keys that the judge reads for every prompt.
 NEEDED = ("prompt", "tag")
 
 
@@ -30,7 +30,7 @@ class Metadata:
     Attributes:
         lines: each prompt's object, as it is written in the file.
         prompts: each object's `prompt`.
-        places: where each came from, for messages.
+        places: file and line of each, for errors.
     """
 
     lines: list[str]
@@ -42,7 +42,7 @@ class Metadata:
         """Read the file.
 
         Raises:
-            MdmkitError: it cannot be read or is empty, or a line is no object with a `prompt` and a `tag`.
+            MdmkitError: it cannot be read or is empty, or a line is not an object with a `prompt` and a `tag`.
         """
         try:
             text = file.read_text(encoding="utf-8-sig")
@@ -63,7 +63,7 @@ class Metadata:
         return cls(lines, prompts, places)
 
     def told(self) -> dict[str, Any]:
-        """What two runs must have in common so that one can go on with the images of the other."""
+        """The facts that two runs must share, so that one can continue the images of the other."""
         return {"number": len(self.lines), "sha256": hashlib.sha256("\n".join(self.lines).encode()).hexdigest()}
 
 
@@ -79,11 +79,11 @@ def _prompt(line: str, place: str) -> str:
 
 
 class Folders:
-    """The directory that GenEval's judge is pointed to.
+    """The directory that GenEval's judge reads.
 
     Args:
         path: the directory; it may not exist.
-        metadata: of its prompts; prompt n goes into the folder of n in five digits.
+        metadata: that of the prompts; the folder of prompt n is n in five digits.
         samples: images per prompt.
     """
 
@@ -91,7 +91,7 @@ class Folders:
         self.path, self.metadata, self.samples = path, metadata, samples
 
     def open(self, run: dict[str, Any]) -> None:
-        """Record what run the images are of, and write every prompt's metadata.
+        """Record the run of the images, and write every prompt's metadata.
 
         Raises:
             MdmkitError: the directory holds another run's images or something else, or cannot be written.
@@ -102,8 +102,8 @@ class Folders:
             fresh = not record.exists()
             if fresh and self.path.exists() and any(self.path.iterdir()):
                 raise MdmkitError(
-                    f"--output {self.path}: it is not empty, and holds no run that could be gone on with. Name "
-                    "another directory."
+                    f"--output {self.path}: it is not empty, and holds no run that could be continued. Name another "
+                    f"directory."
                 )
             if not fresh and (different := list(differences(json.loads(record.read_text("utf-8"))["run"], run))):
                 raise MdmkitError(
@@ -111,14 +111,14 @@ class Folders:
                     "another directory."
                 )
             self.path.mkdir(parents=True, exist_ok=True)
-            if fresh:  # first of all, or what is stopped on the way could not be gone on with
+            if fresh:  # before the images: otherwise an interrupted run could not be continued
                 write_record(self.path / "geneval", run, [])
             for number in range(len(self.metadata.lines)):
                 self.sample(number, 0).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MdmkitError(f"--output {self.path}: {error.strerror or error}. Name another directory.") from error
         except (ValueError, TypeError, KeyError) as error:
-            raise MdmkitError(f"--output: {record} is no record of a run. Name another directory.") from error
+            raise MdmkitError(f"--output: {record} is not a record of a run. Name another directory.") from error
         for number, line in enumerate(self.metadata.lines):
             write_text("--output", self.sample(number, 0).parents[1] / "metadata.jsonl", line + "\n")
 
@@ -126,18 +126,18 @@ class Folders:
         return self.path / f"{prompt:05}" / "samples" / f"{number:04}.png"
 
     def requests(self, seed: int) -> Iterator[dict[str, Any]]:
-        """All images in order, as prompts; a sample's seed does not depend on how many are asked for."""
+        """All images in order, as prompts. A sample's seed does not depend on the number of samples."""
         for number, text in enumerate(self.metadata.prompts):
             for sample in range(self.samples):
                 yield {"prompt": text, "seed": row_seed(row_seed(seed, number), sample)}
 
     def done(self) -> set[int]:
-        """Which of `requests` are there already, as whole images."""
+        """The indices of `requests` whose images are already complete."""
         rows = len(self.metadata.lines) * self.samples
         return {row for row in range(rows) if _whole(self.sample(*divmod(row, self.samples)))}
 
     def save(self, row: int, image: Any, files: Files) -> None:
-        """Write the image of a request, so that a reader sees all of it or none.
+        """Write the image of a request, so that a reader sees the complete file or none.
 
         Raises:
             MdmkitError: it cannot be written.

@@ -1,4 +1,4 @@
-"""What a prompt gives beside its text: an image, a mask over it, and how much under the mask is redrawn."""
+"""The image inputs of a prompt: an image, a mask over it, and the share under the mask that is redrawn."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from mdmkit_image.codec import VQCodec
 
 KEYS = ("image", "mask", "strength")
-# Of an image without a mask: enough is kept that the variation is one.
+# The share for an image without a mask: it keeps enough cells that the result is a variation of the image.
 VARIATION = 0.6
-# A mask's pixels from here up, of 255, are redrawn.
+# Pixels of a mask from this value, of 255, are redrawn.
 WHITE = 128
 
 
 def given_cells(prompt: Prompt, codec: VQCodec, grid: tuple[int, int], mask_id: int, device: Any) -> list[int] | None:
-    """The codes of a prompt's image, with the mask's id in the cells to redraw; None where it gives no image.
+    """The codes of a prompt's image, with the mask's id in the cells to redraw; None if it has no image.
 
-    A cell belongs to the mask where one of its pixels is white. Of the cells under the mask (of all, without one) a
-    share `strength` is opened, drawn at random from the row's seed; the others keep their codes.
+    A cell belongs to the mask if one of its pixels is white. Of the cells under the mask (of all, without one) a share
+    `strength` is opened, drawn at random from the row's seed; the others keep their codes.
 
     Raises:
-        MdmkitError: an unknown key, a file that is no image, another size than the model's, a mask without an image, or
-            nothing to redraw.
+        MdmkitError: an unknown key, a file that is not an image, a size that is not the model's, a mask without an
+            image, or nothing to redraw.
     """
     given = prompt.inputs or {}
     name = f"prompt {prompt.index}"
@@ -41,16 +41,14 @@ def given_cells(prompt: Prompt, codec: VQCodec, grid: tuple[int, int], mask_id: 
             raise MdmkitError(f"{name}: {unknown('input', str(key), KEYS)}")
     if "image" not in given:
         if given:
-            raise MdmkitError(
-                f"{name}: {next(iter(given))!r} is for redrawing an image: give 'image' (--image) as well."
-            )
+            raise MdmkitError(f"{name}: {next(iter(given))!r} is for redrawing an image: give 'image' (--image) too.")
         return None
     size = (grid[1] * codec.factor, grid[0] * codec.factor)
     image = _opened(name, "image", given["image"]).convert(codec.mode)
     if image.size != size:
         raise MdmkitError(
             f"{name}: the image has {_size(image.size)} pixels, and this model's have {_size(size)}. Resize or crop "
-            f"it, as with Pillow's image.resize({size}), or have the model draw at another size (--model-option "
+            f"it, as with Pillow's image.resize({size}), or let the model draw at another size (--model-option "
             "width=… and height=…)."
         )
     region = torch.ones(grid, dtype=torch.bool)
@@ -58,12 +56,15 @@ def given_cells(prompt: Prompt, codec: VQCodec, grid: tuple[int, int], mask_id: 
         mask = _opened(name, "mask", given["mask"]).convert("L")
         if mask.size != size:
             raise MdmkitError(
-                f"{name}: the mask has {_size(mask.size)} pixels, and the image {_size(size)}. Make it as large, white "
-                "where the image is to be redrawn."
+                f"{name}: the mask has {_size(mask.size)} pixels, and the image {_size(size)}. Give it the size of "
+                f"the image, and make it white where the image is to be redrawn."
             )
         region = F.max_pool2d(_tensor(mask), codec.factor)[0, 0] >= WHITE / 255
         if not region.any():
-            raise MdmkitError(f"{name}: the mask is black all over, so nothing would be redrawn. Paint that white.")
+            raise MdmkitError(
+                f"{name}: the mask is black everywhere, so nothing would be redrawn. Make it white "
+                f"where the image is to be redrawn."
+            )
     strength = _strength(name, given)
     codes = codec.encode(_tensor(image).to(device))[0].cpu()
     open_ = _opened_cells(region.flatten(), strength, prompt.seed)
@@ -71,7 +72,7 @@ def given_cells(prompt: Prompt, codec: VQCodec, grid: tuple[int, int], mask_id: 
 
 
 def _opened_cells(region: Tensor, strength: float, seed: int) -> Tensor:
-    """bool [cells]: so large a share of the region, at least one cell, by the row's own random numbers."""
+    """bool [cells]: this share of the region, at least one cell, drawn with the row's random numbers."""
     position = torch.arange(len(region))[None]
     chance = noise.uniform(torch.tensor([seed]), torch.zeros(1, dtype=torch.long), "strength", 1, position)[0, 0]
     rank = chance.masked_fill(~region, 2.0).argsort(stable=True).argsort(stable=True)
@@ -97,7 +98,7 @@ def _opened(name: str, key: str, given: Any) -> Image.Image:
             image.load()
             return image
     except UnidentifiedImageError:
-        raise MdmkitError(f"{name}: {given}, given as {key!r}, is no image that Pillow can read.") from None
+        raise MdmkitError(f"{name}: {given}, given as {key!r}, is not an image that Pillow can read.") from None
     except OSError as error:
         raise MdmkitError(f"{name}: {given}, given as {key!r}: {error.strerror or error}.") from None
 

@@ -1,4 +1,4 @@
-"""What image backbones share: the canvas is a grid of codes, read row by row."""
+"""The base of image backbones: the canvas is a grid of codes, read row by row."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class GridBackbone(Backbone):
-    """A model whose canvas is a flattened grid of codes; its window is the whole grid, its prompt no part of it.
+    """A model whose canvas is a flattened grid of codes. Its window is the whole grid; the prompt is not in it.
 
-    Guidance moves away from what the model says without the prompt, which `condition` provides; cells that are given
-    stay visible to both branches.
+    Guidance moves away from the belief without the prompt, for which `condition` gives the conditioning. Both branches
+    see the prompt tokens of the grid.
     """
 
     guided = True
@@ -42,10 +42,10 @@ class GridBackbone(Backbone):
 
     @abstractmethod
     def condition(self, prompts: Sequence[Prompt]) -> Any:
-        """The conditioning of 2·B rows, as `select` reduces it: the prompts', then B times that of no prompt."""
+        """The conditioning of 2·B rows, after `select`: those of the prompts, then B times that of no prompt."""
 
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, Any]:
-        """Lay out grids: all masks; or for `prompt_ids`, one id per cell, those of the mask open; or an image's codes.
+        """Lay out grids: all masks; or `prompt_ids`, one id per cell, where the mask's id is open; or an image's codes.
 
         An image, a mask over it and a strength are a prompt's `inputs`: see `mdmkit_image.given`.
         """
@@ -70,7 +70,8 @@ class GridBackbone(Backbone):
             if prompt.ids is not None and len(row) != self.cells:
                 raise MdmkitError(
                     f"prompt {prompt.index}: {len(row)} ids, and an image of this model has {self.cells} cells "
-                    f"({self.grid[0]} x {self.grid[1]}). Give one id for each, row by row, {self.mask_id} where open."
+                    f"({self.grid[0]} x {self.grid[1]}). Give one id for each, row by row, and {self.mask_id} for an "
+                    f"open cell."
                 )
         return replace(canvas, grid=self.grid), self.condition(prompts)
 
@@ -110,7 +111,7 @@ def whole(name: str, value: Any, low: int) -> int:
 
 
 def side(name: str, pixels: Any, factor: int) -> int:
-    """Cells along a side of so many pixels."""
+    """The number of cells along a side of `pixels` pixels."""
     if whole(name, pixels, factor) % factor:
         near = max(factor, round(pixels / factor) * factor)
         raise MdmkitError(

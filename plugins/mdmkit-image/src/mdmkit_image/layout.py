@@ -1,4 +1,4 @@
-"""Model directories in diffusers' format: where they are, what is in them, and their parts as diffusers' classes."""
+"""Model directories in diffusers' format: find them, read their index, and load their parts as diffusers' classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from mdmkit import MdmkitError, unknown
 
 INDEX = "model_index.json"
-# Half-precision twins of the weights ("….fp16.safetensors") stay where they are.
+# Half-precision copies of the weights ("….fp16.safetensors") are not downloaded.
 _WANTED = [
     "*.json",
     "model*.safetensors",
@@ -33,7 +33,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def index_of(ref: str) -> dict[str, Any] | None:
-    """Read a local directory's model_index.json, its keys; None where there is none that can be read."""
+    """Read a local directory's model_index.json, its keys; None if there is no readable one."""
     try:
         found = json.loads((Path(os.path.expanduser(ref)) / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -46,13 +46,13 @@ def is_hub_id(ref: str) -> bool:
 
 
 def locate(ref: str, parts: Sequence[str], revision: str | None = None) -> Path:
-    """Find a model's directory, downloading it where the reference is a hub id.
+    """Find a model's directory, and download it if the reference is a hub id.
 
     Args:
         parts: the folders that it must hold.
 
     Raises:
-        MdmkitError: there is no such directory, or it lacks something; the message says what.
+        MdmkitError: there is no such directory, or it lacks something. The error says what.
     """
     path = Path(os.path.expanduser(ref))
     if path.is_file():
@@ -75,7 +75,7 @@ def locate(ref: str, parts: Sequence[str], revision: str | None = None) -> Path:
 
 
 def load_part(folder: Path, part: str, library: str, name: str, device: str, dtype: torch.dtype = torch.float32) -> Any:
-    """Load a part of a model, ready to be read from: class `name` of `library`, safetensors only.
+    """Load a part of a model for inference: class `name` of `library`, safetensors only.
 
     Raises:
         MdmkitError: the library is not installed, or the part cannot be loaded.
@@ -84,7 +84,7 @@ def load_part(folder: Path, part: str, library: str, name: str, device: str, dty
     try:
         with quiet():
             model = cls.from_pretrained(folder / part, use_safetensors=True, torch_dtype=dtype).to(device)
-    except Exception as error:  # the loaders raise a dozen unrelated types
+    except Exception as error:  # the loaders raise many unrelated types
         raise MdmkitError(f"model {str(folder)!r}: its {part} cannot be loaded as {name}: {said(error)}") from error
     return model.eval().requires_grad_(False)
 
@@ -100,7 +100,7 @@ def dtype_of(name: str, device: str) -> torch.dtype:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the loaders' warnings and progress bars off the terminal: errors reach it as MdmkitError."""
+    """Hide the loaders' warnings and progress bars. Errors are raised as MdmkitError."""
     from transformers.utils import logging as transformers_log
 
     diffusers_log = importlib.import_module("diffusers.utils.logging")
@@ -121,7 +121,7 @@ def quiet() -> Iterator[None]:
 
 
 def said(error: Exception) -> str:
-    """The first line of what an error says."""
+    """The first line of an error's text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -139,7 +139,7 @@ def fetch(ref: str, revision: str | None) -> Path:
 
     try:
         return Path(snapshot_download(ref, revision=revision, allow_patterns=_WANTED))
-    except Exception as error:  # the hub's client raises a dozen unrelated types
+    except Exception as error:  # the hub's client raises many unrelated types
         raise MdmkitError(
             f"model {ref!r} was looked for as a directory, which does not exist, then as a hub id"
             f"{f' at revision {revision!r}' if revision else ''}, in the local cache and on the hub: {said(error)} "

@@ -23,10 +23,10 @@ MASK_ID = 126336
 
 
 class LLaDAImage(GridBackbone):
-    """A sequence of a text and an image's codes, which stand at an offset in the text model's vocabulary.
+    """A text model that writes an image's codes after a text; their ids begin at an offset in its vocabulary.
 
-    The canvas holds the codes alone, 0 to K − 1, and K is its mask; `forward` puts them into the sequence, and only the
-    codes' rows of the head are ever applied.
+    The canvas holds only the codes, 0 to K − 1, and K is its mask. `forward` puts them into the sequence. Of the head,
+    only the rows of the codes are used.
 
     Args:
         offset: the id of code 0.
@@ -53,8 +53,8 @@ class LLaDAImage(GridBackbone):
         super().__init__(codec, (rows, columns), codec.codes, codec.codes + 1)
         if offset + codec.codes > trunk.size:
             raise MdmkitError(
-                f"codes would stand at {offset} to {offset + codec.codes - 1}, and the model has {trunk.size} ids. "
-                "Name the first with --model-option image_offset=N."
+                f"codes would have the ids {offset} to {offset + codec.codes - 1}, and the model has {trunk.size} ids. "
+                "Name the id of code 0 with --model-option image_offset=N."
             )
         self.trunk, self.tokenizer, self.offset, self.model_mask = trunk, tokenizer, offset, model_mask
         self.device, self.weights = trunk.device, trunk.weights
@@ -67,11 +67,11 @@ class LLaDAImage(GridBackbone):
             ref: the directory or `organisation/name`.
             device: a torch device.
             dtype: of the trunk; `"auto"` is float32 on the CPU, bfloat16 elsewhere.
-            options: `width` and `height` in pixels; `vq`, a directory or hub id of the image tokenizer, where it is not
+            options: `width` and `height` in pixels; `vq`, a directory or hub id of the image tokenizer, if it is not
                 the usual one; `image_offset`, the id of code 0; `mask_id`; `revision` of a hub model.
 
         Raises:
-            MdmkitError: something is not there, or does not fit.
+            MdmkitError: something is missing, or does not fit.
         """
         for name in options:
             if name not in cls.options:
@@ -81,14 +81,16 @@ class LLaDAImage(GridBackbone):
                 whole(name, options[name], 0)
         folder = _folder(ref, options.pop("revision", None))
         if not (folder / "config.json").is_file():
-            raise MdmkitError(f"model {ref!r}: {folder} holds no config.json, so it is no checkpoint as LLaDA's.")
+            raise MdmkitError(
+                f"model {ref!r}: {folder} holds no config.json, so it is not a checkpoint in LLaDA's format."
+            )
         codec = cls.codec_of(folder, options.pop("vq", None), device)
         from transformers import AutoTokenizer
 
         try:
             with quiet():
                 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:  # the loaders raise a dozen unrelated types
+        except Exception as error:  # the loaders raise many unrelated types
             raise MdmkitError(f"model {ref!r}: its tokenizer cannot be loaded: {said(error)}") from error
         trunk = Trunk.load(folder, device, dtype_of(dtype, device))
         mask = options.pop("mask_id", trunk.config.get("mask_token_id") or MASK_ID)
@@ -103,7 +105,7 @@ class LLaDAImage(GridBackbone):
     @classmethod
     @abstractmethod
     def first_code(cls, tokenizer: Any) -> int:
-        """The id of code 0 where no option says so."""
+        """The id of code 0 if no option sets it."""
 
     @abstractmethod
     def before(self, text: str | None) -> list[int]:
@@ -111,10 +113,10 @@ class LLaDAImage(GridBackbone):
 
     @abstractmethod
     def framed(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """The image's part of the sequence, int64 [M, S], from ids of cells [M, cells]; and where those stand in it."""
+        """The image's part of the sequence, int64 [M, S], from cell ids [M, cells]; and the cells' places in it."""
 
     def special(self, name: str, usual: int) -> int:
-        """The id of a special token; the usual one where the tokenizer has no such text."""
+        """The id of a special token; the usual id if the tokenizer does not have this text."""
         known = self.tokenizer.convert_tokens_to_ids(name)
         return usual if known is None or known == self.tokenizer.unk_token_id else known
 
@@ -150,7 +152,7 @@ class LLaDAImage(GridBackbone):
 
 
 class Mmada(LLaDAImage):
-    """MMaDA (arXiv:2505.15809): `<|t2i|>`, the text between begin and end token, the image between its own two."""
+    """MMaDA (arXiv:2505.15809): `<|t2i|>`, then text and image, each between its own begin and end token."""
 
     side = 512
     # Ids that its code reserves; the tokenizer has no text for them.
@@ -175,7 +177,7 @@ class Mmada(LLaDAImage):
 
 
 class LuminaDimoo(LLaDAImage):
-    """Lumina-DiMOO (arXiv:2510.06308): a system and a user message, then the answer, each of its rows ended."""
+    """Lumina-DiMOO (arXiv:2510.06308): two messages, then the answer; each row of the image has an end token."""
 
     side = 1024
     options = (*LLaDAImage.options, "system")

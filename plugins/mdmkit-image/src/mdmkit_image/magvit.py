@@ -1,9 +1,8 @@
 """MAGVIT-v2's image tokenizer as MMaDA uses it (showlab/magvitv2): a VQGAN whose codes are the signs of its latents.
 
-The network is that of taming-transformers; its sizes are read off the checkpoint's tensors, so that the modules below
-bear the checkpoint's names and nothing is renamed. The codebook is not stored as such: code c stands for the vector
-whose entries are +1 where c's binary digits, the most significant first, are 1, and −1 where they are 0
-(lookup-free quantisation, arXiv:2310.05737).
+The network is that of taming-transformers. Its sizes are read from the checkpoint's tensors, and the modules below have
+the checkpoint's names, so no tensor is renamed. The codebook is not stored: code c is the vector whose entries are +1
+for binary digits 1 of c, the most significant first, and −1 for digits 0 (lookup-free quantisation, arXiv:2310.05737).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from mdmkit import MdmkitError
 from mdmkit_image.layout import said
 
 GROUPS, EPSILON = 32, 1e-6
-# What the checkpoint holds beside the network: both follow from the number of bits.
+# Other tensors of the checkpoint: both follow from the number of bits.
 _TABLES = ("quantize.embedding", "quantize.power_vals")
 Sizes = Mapping[str, Tensor]
 
@@ -69,7 +68,7 @@ class Attention(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks, then half the side (encoder) or twice (decoder), where the level has weights for it."""
+    """Residual blocks, then half the side (encoder) or twice the side (decoder), if the level has weights for it."""
 
     def __init__(self, sizes: Sizes, name: str):
         super().__init__()
@@ -91,7 +90,7 @@ class Level(nn.Module):
 
 
 class Coder(nn.Module):
-    """The encoder or the decoder; what it has of `down` and `up` says which."""
+    """The encoder, which has `down`, or the decoder, which has `up`."""
 
     down: nn.ModuleList
     up: nn.ModuleList
@@ -154,8 +153,8 @@ class Magvit(nn.Module):
             model = cls(weights)
             model.load_state_dict({key: value.float() for key, value in weights.items() if key not in _TABLES})
         except KeyError as error:
-            raise MdmkitError(f"{file} is no MAGVIT-v2 tokenizer as showlab/magvitv2 is: it lacks {error}.") from error
-        except Exception as error:  # safetensors raises types of its own
+            raise MdmkitError(f"{file} is not a MAGVIT-v2 tokenizer (showlab/magvitv2): it lacks {error}.") from error
+        except Exception as error:  # safetensors raises its own error types
             raise MdmkitError(f"{file} cannot be read as MAGVIT-v2 tokenizer: {said(error)}") from error
         return model.to(device).eval().requires_grad_(False)
 
@@ -165,7 +164,7 @@ class MagvitCodec:
 
     Attributes:
         codes: size of the codebook, 2 to the number of bits.
-        factor: pixels of a side of a code's cell.
+        factor: pixels along a side of a code's cell.
         mode: PIL's name of the pixels.
     """
 
@@ -208,6 +207,6 @@ class MagvitCodec:
         return ((latents > 0).long() * weights[:, None, None]).sum(1)
 
     def images(self, codes: Tensor) -> list[Image.Image]:
-        """Decode codes int64 [B, h, w] into images, one at a time: their pixels are many."""
+        """Decode codes int64 [B, h, w] into images, one at a time, because they need much memory."""
         values = [(self.pixels(code[None])[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu() for code in codes]
         return [Image.fromarray(value.numpy(), self.mode) for value in values]

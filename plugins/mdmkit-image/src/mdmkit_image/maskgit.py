@@ -23,9 +23,9 @@ _SHOWN = 20
 class MaskGit(UVitBackbone):
     """A class-conditional model (arXiv:2202.04200) in aMUSEd's layout, with a table of classes in place of the encoder.
 
-    `class_embedding/model.safetensors` holds `weight` [K + 1, E]: the K classes, and last what stands for none of them;
-    `id2label` in model_index.json names them, as diffusers' class-conditional pipelines have it. A class's row is both
-    what the UVit attends to and what modulates it.
+    `class_embedding/model.safetensors` holds `weight` [K + 1, E]: a row for each of the K classes, and a last row for
+    no class. `id2label` in model_index.json names the classes, as in diffusers' class-conditional pipelines. The UVit
+    attends to the row of the class, and is also modulated by it.
 
     Args:
         classes: float [K + 1, E].
@@ -43,7 +43,7 @@ class MaskGit(UVitBackbone):
 
     @classmethod
     def accepts(cls, ref: str) -> bool:
-        """Take directories with a UVit, class names and no text encoder."""
+        """Accept directories with a UVit, class names and no text encoder."""
         index = index_of(ref) or {}
         return index.get("transformer") == ["diffusers", "UVit2DModel"] and "id2label" in index
 
@@ -52,7 +52,7 @@ class MaskGit(UVitBackbone):
         names = (index_of(str(folder)) or {}).get("id2label")
         try:
             classes = load_file(folder / _EMBEDDING)["weight"]
-        except Exception as error:  # safetensors raises types of its own
+        except Exception as error:  # safetensors raises its own error types
             raise MdmkitError(f"model {str(folder)!r}: {_EMBEDDING} cannot be read: {said(error)}") from error
         count = len(classes) - 1
         if not isinstance(names, dict) or sorted(names) != sorted(map(str, range(count))):
@@ -72,7 +72,7 @@ class MaskGit(UVitBackbone):
         """The class that a prompt names, by its name or its number.
 
         Raises:
-            MdmkitError: it names none.
+            MdmkitError: it names no class.
         """
         text = (prompt.text or "").strip()
         found = self._number.get(text.casefold())

@@ -1,7 +1,7 @@
-"""How good drawn images are, from the features that some network gives of them and of real ones.
+"""Measures of drawn images, from features that a network computes of them and of real images.
 
-The network is the caller's: Inception's for numbers that compare with papers, any other for one's own. Reference
-statistics are a safetensors file of `mean` [D] and `covariance` [D, D], or features themselves.
+The caller chooses the network: Inception for numbers that can be compared with papers, or any other. Reference
+    statistics are a safetensors file of `mean` [D] and `covariance` [D, D], or features.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def load_statistics(file: Path) -> Statistics:
     try:
         found = load_file(file)
         return found["mean"].double(), found["covariance"].double()
-    except Exception as error:  # safetensors raises types of its own
+    except Exception as error:  # safetensors raises its own error types
         raise MdmkitError(f"{file} holds no reference statistics (mean and covariance): {error}.") from error
 
 
@@ -68,11 +68,11 @@ def inception_score(logits: Tensor) -> float:
 def precision_recall(drawn: Tensor, real: Tensor, neighbours: int = 3) -> tuple[float, float]:
     """Improved precision and recall (arXiv:1904.06991) of features [N, D] and [M, D].
 
-    Precision is the share of drawn images that lie within the distance of a real one's k-th neighbour among the real,
-    recall the same with the two exchanged.
+    Precision is the share of drawn images that are closer to some real image than its k-th real neighbour is. Recall is
+    the same with drawn and real exchanged.
 
     Raises:
-        MdmkitError: a set is not larger than k.
+        MdmkitError: a set has at most k images.
     """
     if min(len(drawn), len(real)) <= neighbours:
         raise MdmkitError(f"precision and recall with {neighbours} neighbours need more images than that of each kind.")

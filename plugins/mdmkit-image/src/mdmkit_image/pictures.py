@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from mdmkit import Row
     from mdmkit_image.codec import VQCodec
 
-# A tile of a contact sheet or a film is at least so wide; small images are enlarged, pixel by pixel.
+# The least width of a tile of a contact sheet or film. Small images are enlarged, pixel by pixel.
 TILE = 128
 GAP = 4
 FRAME_MILLISECONDS, LAST_MILLISECONDS = 150, 1500
-# Early to late, through colours whose lightness rises evenly (viridis).
+# From early to late, in colours whose lightness rises evenly (viridis).
 COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 GIVEN, OPEN = (128, 128, 128), (90, 90, 110)
 
@@ -36,7 +36,7 @@ class Pictures:
         item.save(path, format="PNG")
 
     def sheet(self, items: Sequence[Image.Image], path: Path) -> None:
-        """Write a contact sheet, nearly square, in the order of reading."""
+        """Write a contact sheet, nearly square, left to right and then down."""
         tile(items).save(path, format="PNG")
 
     def picture(self, rows: Sequence[Row], path: Path) -> None:
@@ -66,7 +66,7 @@ class Pictures:
         return image
 
     def film(self, rows: Sequence[Row]) -> list[Image.Image]:
-        """The canvases before the first step and after each, as far as they hold; a cell that is open is plain."""
+        """The canvases before the first step and after each step. An open cell has one plain colour."""
         order = torch.tensor([row.trace["order"] for row in rows])
         tokens = torch.tensor([row.trace["tokens"] for row in rows])
         frames = []
@@ -80,7 +80,7 @@ class Pictures:
 
 
 def tile(images: Sequence[Image.Image], across: int | None = None) -> Image.Image:
-    """Put images of one size on one sheet, so many in a row or nearly square, small ones enlarged to `TILE`."""
+    """Put images of one size on one sheet, `columns` in a row or nearly square; small ones are enlarged to `TILE`."""
     times = max(1, -(-TILE // max(images[0].size)))
     width, height = (side * times for side in images[0].size)
     across = across or math.ceil(math.sqrt(len(images)))

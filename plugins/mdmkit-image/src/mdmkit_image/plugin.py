@@ -1,4 +1,4 @@
-"""What this distribution registers. Imports neither torch nor diffusers."""
+"""The parts of this distribution. Imports neither torch nor diffusers."""
 
 from __future__ import annotations
 

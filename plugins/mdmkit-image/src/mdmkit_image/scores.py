@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mdmkit import Step
 
-# Bits of a position that are reversed where there is no grid: the longest row has so many.
+# Bits of a position that are reversed without a grid: the number of bits of the longest row.
 BITS = 20
 
 
@@ -24,11 +24,11 @@ BITS = 20
 class Halton:
     """Cells in the order of a 2-D Halton sequence of bases 2 and 3 (Halton-MaskGIT, arXiv:2503.17076).
 
-    Cells that are filled together lie far apart, so that they hang on one another little; the model's belief has no
-    say. On a canvas that is no grid, positions come in van der Corput's order: their binary digits reversed.
+    Cells that are filled together are far apart, so they depend little on each other. The model's belief is not read.
+    On a canvas without a grid, positions come in van der Corput's order: their binary digits are reversed.
 
     Args:
-        roll: begin at another place of the sequence in each row, by its seed.
+        roll: begin at another point of the sequence in each row, by its seed.
     """
 
     roll: bool = False
@@ -38,7 +38,7 @@ class Halton:
             place, size = _reversed(step.position), 1 << BITS
         else:
             size = step.canvas.grid[0] * step.canvas.grid[1]
-            # A window may go on beyond the grid, where another row's is wider.
+            # A window may be wider than the grid, if another row's window is wider.
             place = halton_rank(*step.canvas.grid).to(step.position.device)[step.position.clamp_max(size - 1)]
         if self.roll:
             start = torch.zeros_like(step.canvas.seed)
@@ -55,7 +55,7 @@ class MaskGit:
     and without it the share of the row that is still open takes the place of the steps that are left.
 
     Args:
-        temperature: τ. MaskGIT takes 4.5, aMUSEd (arXiv:2401.01808) 2.
+        temperature: τ. MaskGIT uses 4.5, aMUSEd (arXiv:2401.01808) 2.
     """
 
     temperature: float = 4.5
@@ -75,7 +75,7 @@ class MaskGit:
 
 @lru_cache(maxsize=32)
 def halton_rank(height: int, width: int) -> Tensor:
-    """When each cell of a grid is first met, int64 [height · width] by rows, along points 1, 2, … of the sequence."""
+    """The rank at which the sequence, from point 1 on, first reaches each cell: int64 [height · width], row by row."""
     cells = height * width
     rank, met, point = [-1] * cells, 0, 0
     while met < cells:

@@ -30,7 +30,7 @@ KEYS = {
     r"^model\.transformer\.ff_out\.": "lm_head.",
     **{rf"{_BLOCK}{theirs}\.": f"{_LAYER}{ours}." for theirs, ours in _NAMES.items()},
 }
-# Values that the mapping stands on; a field that is absent has them.
+# Values that the mapping needs; a field that is absent has them.
 COVERED = {
     "block_type": "llama",
     "layer_norm_type": "rms",
@@ -43,7 +43,7 @@ COVERED = {
 
 
 class Trunk:
-    """Ids and what is valid of them to hidden states; the head is for the caller to slice."""
+    """From ids and valid positions to hidden states. The caller applies the head."""
 
     def __init__(self, model: Any, config: dict[str, Any]):
         self.body, self.head, self.config = model.model, model.lm_head.weight, config
@@ -55,7 +55,7 @@ class Trunk:
         """Read config.json and the weights, safetensors only.
 
         Raises:
-            MdmkitError: a field of the config says that the model is another, or the weights do not fit.
+            MdmkitError: a field of the config belongs to another kind of model, or the weights do not fit.
         """
         import transformers
 
@@ -89,11 +89,11 @@ class Trunk:
             raise
         except KeyError as error:
             raise MdmkitError(f"{folder}: config.json lacks {error}, which a LLaDA checkpoint names.") from error
-        except Exception as error:  # transformers raises a dozen unrelated types
-            raise MdmkitError(f"{folder} cannot be loaded as LLaDA checkpoint: {said(error)}") from error
+        except Exception as error:  # transformers raises many unrelated types
+            raise MdmkitError(f"{folder} cannot be loaded as a LLaDA checkpoint: {said(error)}") from error
         astray = sorted({*report["missing_keys"], *report["unexpected_keys"]})
         if astray:
-            raise MdmkitError(f"{folder}: weights missing, or of another model: {', '.join(astray[:8])}.")
+            raise MdmkitError(f"{folder}: weights are missing, or belong to another model: {', '.join(astray[:8])}.")
         return cls(model.to(device).eval().requires_grad_(False), config)
 
     def __call__(self, ids: Tensor, valid: Tensor) -> Tensor:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from mdmkit import Prompt
 
-# aMUSEd's micro-conditioning where nothing else is asked for (arXiv:2401.01808): crop at the corner, this score.
+# aMUSEd's micro-conditioning (arXiv:2401.01808) if no option sets it: crop at the corner, and this score.
 AESTHETIC_SCORE = 6.0
 
 
 class UVitBackbone(GridBackbone):
     """A UVit2DModel over the codes of a VQModel.
 
-    A subclass says which `parts` its directory has beside those two, and what the model is told of a prompt.
+    A subclass says which other `parts` its directory has, and turns a prompt into a conditioning.
     """
 
     parts: tuple[str, ...] = ()
@@ -38,18 +38,18 @@ class UVitBackbone(GridBackbone):
         if codec.codes != transformer.config.codebook_size:
             raise MdmkitError(
                 f"the transformer chooses among {transformer.config.codebook_size} codes, and the VQ model has "
-                f"{codec.codes}: they are not of one model."
+                f"{codec.codes}: they do not belong to the same model."
             )
         usual = transformer.config.sample_size * codec.factor
         self.width = usual if width is None else width
         self.height = usual if height is None else height
         grid = (side("height", self.height, codec.factor), side("width", self.width, codec.factor))
-        # The mask is the last row of the embedding; rows between the codebook and it only round the number up.
+        # The mask is the last row of the embedding. Rows between the codebook and the mask only round the number up.
         vocab = transformer.config.vocab_size
         super().__init__(codec, grid, vocab - 1, vocab)
         self.crop, self.score = micro.get("crop", (0, 0)), micro.get("aesthetic_score", AESTHETIC_SCORE)
         self.transformer, self.device = transformer, transformer.device
-        # `forward` ends before the head, which `project` applies where logits are read.
+        # `forward` ends before the head; `project` applies the head where logits are read.
         self.head = transformer.mlm_layer.conv2
         transformer.mlm_layer.conv2 = nn.Identity()
         self.weights = sum(p.numel() for module in (transformer, self.head) for p in module.parameters())
@@ -62,8 +62,8 @@ class UVitBackbone(GridBackbone):
             ref: the directory or `organisation/name`.
             device: a torch device.
             dtype: of the transformer; `"auto"` is float32 on the CPU, bfloat16 elsewhere. The VQ model stays float32.
-            options: `width` and `height` of the images in pixels; `crop`, [left, top], and `aesthetic_score`, which the
-                model is told of them; `revision` of a hub model; and the subclass's own.
+            options: `width` and `height` of the images in pixels; `crop`, [left, top], and `aesthetic_score`, which
+                condition the model; `revision` of a hub model; and options of the subclass.
 
         Raises:
             MdmkitError: the directory lacks something, or an option is wrong.
@@ -80,11 +80,11 @@ class UVitBackbone(GridBackbone):
     @classmethod
     @abstractmethod
     def read(cls, folder: Path, device: str, dtype: torch.dtype) -> dict[str, Any]:
-        """The subclass's own arguments, from its parts of the directory."""
+        """The arguments of the subclass, from its parts of the directory."""
 
     @abstractmethod
     def tell(self, prompts: Sequence[Prompt | None]) -> tuple[Tensor, Tensor]:
-        """What the model attends to and what modulates it, [B, S, E] and [B, E]; None stands for no prompt."""
+        """The conditioning to attend to, [B, S, E], and the one that modulates, [B, E]; None: no prompt."""
 
     def condition(self, prompts: Sequence[Prompt]) -> tuple[Tensor, ...]:
         hidden, pooled = self.tell([*prompts, *[None] * len(prompts)])
@@ -99,14 +99,14 @@ class UVitBackbone(GridBackbone):
         self, tokens: Tensor, valid: Tensor, conditioning: Any, *, positions: Tensor, cache: Any = None, **more: Any
     ) -> Output:
         hidden, pooled, micro = conditioning
-        if len(hidden) != len(tokens):  # the canvas as it is, outside of a decode: without the rows that have no prompt
+        if len(hidden) != len(tokens):  # outside of a decode: only the rows with a prompt
             hidden, pooled, micro = (each[: len(tokens)] for each in conditioning)
         grid = self.transformer(tokens.reshape(-1, *self.grid), hidden, pooled, micro)
         return Output(grid.flatten(2).transpose(1, 2))
 
     def project(self, hidden: Tensor) -> Tensor:
         logits = F.linear(hidden, self.head.weight[:, :, 0, 0], self.head.bias)
-        # Ids beyond the codebook are forbidden, whatever stands there.
+        # Ids beyond the codebook are forbidden, so their logits do not matter.
         return F.pad(logits, (0, self.vocab - logits.shape[-1]))
 
     def save(self, folder: Path | str) -> None:

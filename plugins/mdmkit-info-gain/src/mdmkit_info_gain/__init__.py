@@ -1,1 +1,1 @@
-"""The Info-Gain Sampler (arXiv:2602.18176): act where it is cheap now and informative about the rest."""
+"""The Info-Gain Sampler (arXiv:2602.18176): fill positions that cost little now and tell much about the others."""

@@ -27,33 +27,33 @@ CERTAIN = ("alone", "fixed", "all")
 class Branch:
     """Propose up to N actions per row (arXiv:2602.18176, §2 of the method).
 
-    Alternative 0 is greedy: the most probable tokens at the best-scored positions. Every other one draws its own
-    tokens at `draw.temperature`, then its positions without replacement from softmax(score / position_temperature),
-    where under score `confidence` a position counts as much as the token drawn for it is probable; any other score is
-    taken as it is. Equal (positions, tokens) are merged.
+    Alternative 0 is greedy: the most probable tokens at the best-scored positions. Every other alternative draws its
+        own tokens at `draw.temperature`, then its positions without replacement from softmax(score /
+        position_temperature). Under the score `confidence` the score of a position is the probability of its drawn
+        token; any other score is used unchanged. Equal (positions, tokens) are merged.
 
-    Three cases propose nothing to compare, and so cost one forward at most: the last step of a block, a step whose
-    scores leave no doubt (`gap`), and a step in which some position is already certain (`bypass`), by `certain`:
+    In three cases there is nothing to compare, so the step costs at most one forward: the last step of a block, a step
+        in which the scores are clear (`gap`), and a step in which some position is already certain (`bypass`).
+        `certain` says what such a step fills:
 
-    * `alone` fills up to K of the certain positions and no other, as the authors' code does. Where they are fewer than
-      K, the rest of what the plan owes falls to the next steps.
-    * `fixed` fills them in every alternative; the alternatives differ in the rest of the K. Nothing is compared where
-      K are certain. This is what the paper's text says.
-    * `all` fills every certain position, also more than K (arXiv:2505.22618), and no other.
+    * `alone` fills up to K of the certain positions and no other, as the authors' code does. If they are fewer than K,
+    the next steps fill the others. * `fixed` fills them in every alternative; the alternatives differ in the other
+    positions of the K. If K are certain, nothing is compared. This follows the paper's text. * `all` fills every
+    certain position, also more than K (arXiv:2505.22618), and no other.
 
     Args:
         candidates: N, alternatives per row.
         position_temperature: τ_pos of the position draw, on raw scores (probabilities for score confidence).
-        bypass: γ; probability from which a position counts as certain, null never bypasses.
+        bypass: γ; a position counts as certain from this probability; null: never.
         certain: see above.
-        gap: propose the greedy action alone where its worst position scores more than this above the best one that it
-            leaves; null always compares.
-        spacing: least distance between two positions of one action, the certain ones aside; 1 is no rule. On a grid
-            (images) it is the larger of the distances in rows and in columns. An action that the rule leaves with fewer
-            than K takes the best of the others.
-        overlap: propose no alternative that has at least this share of its (position, token) pairs in common with an
-            earlier one, the certain ones aside: where K is large, much the same action is not looked at twice. 1 leaves
-            out equal ones only.
+        gap: propose only the greedy action if its worst position scores more than this above the best position that it
+            does not fill; null: always compare.
+        spacing: the least distance between two positions of one action, except certain ones; 1: no rule. On a grid
+            (images) it is the larger of the distances in rows and in columns. If the rule leaves an action with fewer
+            than K positions, the best of the others are added.
+        overlap: leave out an alternative that shares at least this share of its (position, token) pairs with an earlier
+            one, certain positions excepted. So if K is large, no two actions are nearly the same. 1: leave out only
+            equal ones.
     """
 
     candidates: int = 8
@@ -67,7 +67,7 @@ class Branch:
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= MOST:
             raise MdmkitError(
-                f"select branch: candidates={self.candidates}: from 1, the greedy action alone, to {MOST}."
+                f"select branch: candidates={self.candidates}: from 1, which is the greedy action only, to {MOST}."
             )
         if not 0 < self.position_temperature < math.inf:
             raise MdmkitError(f"select branch: position_temperature={self.position_temperature}: it must be above 0.")
@@ -78,7 +78,7 @@ class Branch:
         if self.gap is not None and not 0 <= self.gap < math.inf:
             raise MdmkitError(f"select branch: gap={self.gap}: a difference of scores, from 0 up, or null.")
         if self.spacing < 1:
-            raise MdmkitError(f"select branch: spacing={self.spacing}: a distance in tokens, from 1, which is no rule.")
+            raise MdmkitError(f"select branch: spacing={self.spacing}: a distance in tokens, at least 1; 1 is no rule.")
         if not 0 < self.overlap <= 1:
             raise MdmkitError(
                 f"select branch: overlap={self.overlap}: a share, above 0 and at most 1, which leaves out equal "
@@ -104,7 +104,7 @@ class Branch:
         place = spaced_top(wants, free[:, None], owed[:, None], Reach.of(step, self.spacing))
         alone = last | settled | self._clear(wants[:, 0], place[:, 0], free)
         place = place | given[:, None]
-        # The certain positions, where they settle the step; the last step fills everything, at the drawn tokens.
+        # The certain positions, if the step fills only these. The last step fills everything, with the drawn tokens.
         first = torch.where(settled[:, None], sure, place[:, 0])
         place[:, 0] = torch.where(last[:, None], step.open, first)
         tokens[:, 0] = torch.where(last[:, None], step.tokens, tokens[:, 0])
@@ -121,14 +121,14 @@ class Branch:
         return step.open & (step.belief.confidence >= self.bypass)
 
     def _clear(self, wants: Tensor, place: Tensor, free: Tensor) -> Tensor:
-        """Whether the greedy action's worst position stands clear of the best that it leaves: bool [B]."""
+        """bool [B]: True if the greedy action's worst position is clearly above the best one that it leaves open."""
         if self.gap is None:
             return torch.zeros_like(place[:, 0])
         worst = torch.where(place, wants, torch.inf).amin(1)
         return worst - torch.where(free & ~place, wants, -torch.inf).amax(1) > self.gap
 
     def _proposals(self, step: Step, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Each alternative's tokens int64 [B, N, W] and how much it wants each position, [B, N, W]."""
+        """Each alternative's tokens int64 [B, N, W], and how early it would fill each position, [B, N, W]."""
         n, belief = self.candidates, step.belief
         greedy = belief.argmax[:, None]
         tokens = greedy.clone() if n == 1 else torch.cat((greedy, step.draw(n - 1, "branch_tokens")), 1)
@@ -151,10 +151,10 @@ def _distinct(place: Tensor, tokens: Tensor) -> Tensor:
 
 
 def _unlike(place: Tensor, tokens: Tensor, live: Tensor, overlap: float) -> Tensor:
-    """Leave out of the live alternatives those too like one that stays and comes earlier: bool [B, N]."""
+    """bool [B, N]: the live alternatives without those that are too similar to an earlier one that stays."""
     written = torch.where(place, tokens, -1)
     size, live = place.sum(-1), live.clone()
-    # One alternative against all earlier ones at a time: [B, N, N, W] is not held at once.
+    # One alternative is compared with all earlier ones at a time, so that [B, N, N, W] never exists at once.
     for i in range(1, live.shape[1]):
         common = ((written[:, i : i + 1] == written[:, :i]) & place[:, :i]).sum(-1)  # [B, i]
         share = common.double() / torch.maximum(size[:, i : i + 1], size[:, :i]).clamp_min(1)

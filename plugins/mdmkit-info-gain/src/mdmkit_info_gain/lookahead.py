@@ -1,4 +1,4 @@
-"""The objective of Info-Gain: what a next state tells about everything still open, less what the action costs."""
+"""The objective of Info-Gain: what a next state tells about the open positions, minus the cost of the action."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ class InfoGain:
     | `paper` | mean of H(z_t) over M − mean of H(z_{t−1}) over M∖A |
     | `matched` | mean over M∖A of H(z_t) − H(z_{t−1}): the same positions twice (arXiv:2608.26580, Eq. 3–4) |
 
-    `k_mean` multiplies by K, which keeps the gain in proportion to a cost summed over K positions; `sum` puts sums in
-    place of the means. A mean over nothing is 0. All in nats.
+    `k_mean` multiplies by K, so that the gain is in proportion to a cost that is summed over K positions. `sum` uses
+    sums instead of means. A mean over no positions is 0. All are in nats.
 
     With uncertainty and cost `surprisal`, normalise `sum` and reference `paper`, J is, up to a constant, the
     log-probability of the tokens written now and of the most probable ones everywhere else.
 
     Args:
-        scope: `block` reads the active block's open positions (the paper), `sequence` every open one that was
-            recomputed (the authors' public code).
+        scope: `block` reads the block's open positions (the paper), `sequence` every open position that was recomputed
+            (the authors' public code).
         reference: see above.
         gain_weight: weight of IG.
         normalise: see above.
         cost: `entropy` of the filled positions (the paper), `surprisal` of the tokens written, or `none`.
         uncertainty: of an open position: its `entropy` H (the paper), or the `surprisal` of its most probable token,
             −log max p.
-        positions: look at no more than so many open positions, the most uncertain ones now, and take the others to
-            stay as they are: the head, which may cost more than the trunk, runs there alone. Null looks at all.
+        positions: look at most at this number of open positions, the most uncertain ones now, and assume that the
+            others do not change. The head, which may cost more than the trunk, runs only there. Null: look at all.
     """
 
     scope: str = "block"
@@ -110,17 +110,17 @@ class InfoGain:
     def _ahead(
         self, look: Look, measure: Callable[[Belief], Tensor], scope: Scope, now: Tensor, before: Tensor
     ) -> Tensor:
-        """Each position's uncertainty in each next state, [B, N, S]: what it is now where nobody looks."""
+        """Each position's uncertainty in each next state, [B, N, S]; where the head does not run, the current one."""
         if self.positions is None or self.positions >= now.shape[1]:
             return look(measure, scope)
         order = torch.where(before, now, -torch.inf).argsort(dim=-1, descending=True, stable=True)
-        at = order[:, : self.positions]  # the same for every alternative, so that they stay comparable
+        at = order[:, : self.positions]  # the same positions for every alternative, so that they can be compared
         seen = look(measure, scope, at)
         everywhere = now[:, None].expand(-1, seen.shape[1], -1)
         return everywhere.scatter(-1, at[:, None].expand_as(seen), seen)
 
     def _count(self, positions: Tensor) -> Tensor:
-        """What a sum over so many positions is divided by."""
+        """The divisor of a sum over this number of positions."""
         return positions.clamp_max(1) if self.normalise == "sum" else positions
 
     def _scale(self, filled: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class InfoGain:
 
 
 def _sum(values: Tensor, where: Tensor) -> Tensor:
-    """Sum over the last dimension; what lies outside `where` may be anything, NaN included."""
+    """Sum over the last dimension. Values outside `where` have no effect, NaN included."""
     return torch.where(where, values, 0.0).sum(-1)
 
 

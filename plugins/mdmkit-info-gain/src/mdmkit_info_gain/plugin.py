@@ -1,4 +1,4 @@
-"""What this distribution registers."""
+"""The parts of this distribution."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from mdmkit import Component, hookimpl
 
 @hookimpl
 def mdmkit_select() -> list[Component]:
-    return [Component("branch", "mdmkit_info_gain.branch:Branch", "the greedy action and sampled alternatives to it")]
+    return [Component("branch", "mdmkit_info_gain.branch:Branch", "the greedy action, and alternatives that are drawn")]
 
 
 @hookimpl
 def mdmkit_lookahead() -> list[Component]:
     return [
         Component(
-            "info_gain", "mdmkit_info_gain.lookahead:InfoGain", "information gained about the rest, less the cost"
+            "info_gain", "mdmkit_info_gain.lookahead:InfoGain", "information about the other positions, minus the cost"
         )
     ]
 
@@ -22,7 +22,7 @@ def mdmkit_lookahead() -> list[Component]:
 PRESETS = {
     "info_gain": "the paper's sampler: N = 8, block scope",
     "info_gain_plus": "beyond the paper: summed gain in surprisal, no neighbours at once, no bypass",
-    "future_entropy": "least entropy afterwards, whatever the action costs",
+    "future_entropy": "least entropy afterwards; the action's cost does not count",
     "info_gain@gsm8k": "the paper's setting for GSM8K with Dream",
     "info_gain@math500": "the paper's setting for MATH-500 with Dream",
     "info_gain@humaneval": "the paper's setting for HumanEval with Dream",

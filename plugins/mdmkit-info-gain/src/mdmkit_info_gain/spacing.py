@@ -1,4 +1,4 @@
-"""The best positions of which no two lie close together: what is written in one step should be weakly dependent."""
+"""The best positions of which no two are close, so that tokens of one step depend little on each other."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reach:
-    """What lies closer than `distance` to a position: along the sequence, or on a grid in both directions.
+    """The positions closer than `distance` to a position: along the sequence, or on a grid in both directions.
 
     Attributes:
-        distance: from 1, which reaches nothing else. On a grid the larger of the distances in rows and in columns.
-        grid: (height, width), where the sequence is a flattened image.
-        cell: int64 [B, W]; each window column's place in its row. Read with a grid only.
+        distance: at least 1, which reaches no other position. On a grid the larger of the distances in rows and in
+            columns.
+        grid: (height, width), if the sequence is a flattened image.
+        cell: int64 [B, W]; the position in its row of each column of the window. Read only with a grid.
     """
 
     distance: int
@@ -36,7 +37,7 @@ class Reach:
 
     @property
     def most(self) -> int:
-        """How many positions fit that do not reach one another."""
+        """How many positions fit that do not reach each other."""
         sides = (self.cell.shape[-1],) if self.grid is None else self.grid
         return torch.Size(-(-side // self.distance) for side in sides).numel()
 
@@ -45,8 +46,8 @@ class Reach:
         width, margin = 2 * self.distance - 1, self.distance - 1
         if self.grid is None:
             return functional.max_pool1d(values, width, stride=1, padding=margin)
-        # The window may be a part of the grid, and go on beyond it where another row's is wider: a column without a
-        # cell has the value 0, which changes none.
+        # The window may be a part of the grid, or wider than it, if another row's window is wider. A column without a
+        # cell has the value 0, which has no effect.
         cell = self.cell.clamp_max(self.grid[0] * self.grid[1] - 1)[:, None].expand_as(values)
         cells = values.new_zeros(*values.shape[:2], self.grid[0] * self.grid[1])
         cells = cells.scatter_reduce(-1, cell, values, "amax").unflatten(-1, self.grid)
@@ -56,14 +57,14 @@ class Reach:
 def spaced_top(wants: Tensor, eligible: Tensor, count: Tensor, reach: Reach) -> Tensor:
     """Choose up to `count` eligible positions: bool [B, N, W].
 
-    Walks down the wants and skips what is within reach of a position already taken. Where that leaves fewer than
-    `count`, the best of those skipped make up for it, so that the plan is kept.
+    Take the positions by `wants`, largest first, and skip those within reach of one already taken. If fewer than
+    `count` are left, the best of the skipped ones are added, so that the plan is kept.
 
     Args:
         wants: [B, N, W]; the first of equal ones comes first.
         eligible: bool, broadcasts to [B, N, W].
         count: int64, broadcasts to [B, N].
-        reach: of a position; at distance 1 this is plain top-k.
+        reach: the reach of a position; at distance 1 this is plain top-k.
     """
     if reach.distance == 1:
         return ops.top(wants, eligible, count)
@@ -73,13 +74,13 @@ def spaced_top(wants: Tensor, eligible: Tensor, count: Tensor, reach: Reach) -> 
 
 
 def _apart(wants: Tensor, eligible: Tensor, reach: Reach) -> Tensor:
-    """Every position that such a walk takes if it goes on to the end."""
+    """Every position that this procedure takes without a limit on the count."""
     width = wants.shape[-1]
     order = wants.masked_fill(~eligible, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     height = torch.where(eligible, width - order.argsort(dim=-1), 0).float()  # whole numbers, no two equal
     taken = torch.zeros_like(height, dtype=torch.bool)
-    # A round takes every position that is the best within reach, at once: the walk would take it whatever else it
-    # takes. It always takes one, and no more than this many fit.
+    # A round takes every position that is the best within its reach, because the one-by-one procedure would take it
+    # too. Each round takes at least one, and at most this many fit.
     for _ in range(min(width, reach.most)):
         best = (height == reach(height)) & (height > 0)
         taken |= best

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mdmkit import Canvas, Look, Step, Trace
 
-# What is kept of each beam: its cost so far, nats.
+# The kept value of each beam: its cost so far, nats.
 COST = "beam.cost"
 
 
@@ -26,18 +26,18 @@ COST = "beam.cost"
 class Beam:
     """Keep the B beams with the least cost so far plus uncertainty left (beam search of arXiv:2602.18176).
 
-    A beam z_t with cost C̃ proposes what the select proposes for it, N / B candidates for a budget of N; of all
-    candidates a of a row's beams, those B are kept whose
+    The select proposes candidates for each beam z_t with cost C̃: N / B candidates for a budget of N. Of all candidates
+    a of a row's beams, the B are kept for which
 
         C̃(z_t) + C(a) + H(z_{t−1})
 
-    is lowest. C(a) is the sum of the entropies of the positions that a fills, H(z_{t−1}) the mean entropy of those left
-    in the active block, both in nats. With one beam this is argmax J_IG, the Info-Gain Sampler. The answer is the beam
-    with the lowest cost, which is its cumulative uncertainty H̃.
+    is lowest. C(a) is the sum of the entropies of the positions that a fills, H(z_{t−1}) the mean entropy of the
+    positions then open in the block, both in nats. With one beam this is argmax J_IG, the Info-Gain Sampler. The answer
+    is the beam with the lowest cost, which is its cumulative uncertainty H̃.
 
-    A row starts as one beam. Beams, and candidates, that have the same tokens and the same places open count once, the
-    cheapest of them, and only that one is forwarded; while there are fewer than B candidates, there are fewer than B
-    beams. A beam that has filled its block waits for the others as its own only candidate.
+    A row starts as one beam. Of beams or candidates with the same tokens and the same open positions, only the cheapest
+    counts and is forwarded. While there are fewer than B candidates, there are fewer than B beams. A beam that has
+    filled its block waits for the others; it is its own only candidate.
 
     Args:
         particles: B.
@@ -53,7 +53,7 @@ class Beam:
             raise MdmkitError(f"search beam: particles={self.particles}: at least 1 beam.")
 
     def prune(self, step: Step, actions: Actions) -> Actions:
-        """Take out what an equal and cheaper candidate stands for."""
+        """Remove candidates that are equal to a cheaper one."""
         rivals = self._rivals(step, actions, self._cost(step, actions))
         return actions.without(~rivals)
 
@@ -62,15 +62,15 @@ class Beam:
     ) -> tuple[Tensor, Tensor]:
         if values is not None:
             raise MdmkitError(
-                "search beam weighs candidates by cost and uncertainty itself, and a lookahead has no say in it: set "
-                "lookahead to null."
+                "search beam chooses by cost and uncertainty itself, and would ignore a lookahead: set lookahead to "
+                "null."
             )
         p, n = self.particles, actions.live.shape[1]
         cost = self._cost(step, actions)
         total = cost + entropy_ahead(step, actions, look)
         total = total.masked_fill(~self._rivals(step, actions, cost), torch.inf).view(-1, p * n)
         order = total.argsort(dim=1, stable=True)[:, :p]
-        # Fewer candidates than beams: the others double the best one, until a step finds more.
+        # If there are fewer candidates than beams, the other beams copy the best one, until a step finds more.
         order = torch.where(total.gather(1, order) < torch.inf, order, order[:, :1])
 
         places = torch.arange(step.rows, device=choice.device).view(-1, p)
@@ -83,7 +83,7 @@ class Beam:
         return first_least(trace.uncertainty.view(-1, self.particles))
 
     def _cost(self, step: Step, actions: Actions) -> Tensor:
-        """What each candidate's path costs, float64 [B·P, N]."""
+        """The cost of each candidate's path, float64 [B·P, N]."""
         each = torch.where(actions.place, step.belief.entropy.double()[:, None], 0.0)
         return _so_far(step)[:, None] + each.sum(-1)
 
@@ -94,7 +94,7 @@ class Beam:
         so_far = _so_far(step).view(-1, p)
         alone = _first(beams, so_far, torch.ones_like(so_far, dtype=torch.bool)).view(-1, 1)
 
-        # A beam with nothing to fill is its own candidate, in the place of its first alternative.
+        # A beam that has nothing to fill is its own candidate, as its first alternative.
         waits = torch.zeros_like(actions.live)
         waits[:, 0] = ~step.open.any(1)
         candidates = (actions.live | waits) & alone
@@ -103,18 +103,20 @@ class Beam:
 
 
 def _so_far(step: Step) -> Tensor:
-    """What each beam has cost, float64 [B·P]."""
+    """The cost of each beam so far, float64 [B·P]."""
     return step.recall(COST, fill=0.0, dtype=torch.float64)
 
 
 def _state(tokens: Tensor, open_: Tensor) -> Tensor:
-    """Tokens, and −1 where a place is open: two states are the same one where this is equal, int64 as `tokens`."""
+    """Tokens, and −1 at open positions, int64: two states are the same if this is equal."""
     return tokens.masked_fill(open_, -1)
 
 
 def _first(states: Tensor, cost: Tensor, eligible: Tensor) -> Tensor:
-    """Of equal eligible states mark the cheapest: states int64 [B, M, T], cost and eligible [B, M] -> bool [B, M]."""
-    same = (states[:, :, None] == states[:, None]).all(-1) & eligible[:, None]  # [B, M, M]: the other one's place last
+    """Mark the cheapest of equal eligible states: states int64 [B, M, T], cost and eligible [B, M] -> bool [B, M]."""
+    same = (states[:, :, None] == states[:, None]).all(-1) & eligible[
+        :, None
+    ]  # [B, M, M]; the last dimension is the other state
     place = torch.arange(cost.shape[1], device=cost.device)
     earlier = (cost[:, None] == cost[:, :, None]) & (place < place[:, None])
     beaten = same & ((cost[:, None] < cost[:, :, None]) | earlier)

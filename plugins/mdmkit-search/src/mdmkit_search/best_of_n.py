@@ -1,4 +1,4 @@
-"""Best of N: independent trajectories, of which the least uncertain is the answer."""
+"""Best of N: independent trajectories; the least uncertain one is the answer."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class BestOfN:
     | `uncertainty` | cumulative uncertainty H̃ = Σ_t Σ_{ℓ filled at t} H_ℓ(z_t), nats (arXiv:2602.18176) |
     | `entropy` | H_DE, the mean over its states of the mean entropy of their open positions: E-BoN (arXiv:2512.21336) |
 
-    Trajectories differ by what is drawn: tokens at `draw.temperature`, positions by a select that draws them. The first
-    one wins a tie.
+    Trajectories differ in what is drawn: tokens at `draw.temperature`, and positions if the select draws them. Of equal
+        trajectories the first is the answer.
 
     Args:
         particles: N.

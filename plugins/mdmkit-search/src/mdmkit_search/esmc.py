@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mdmkit import Actions, Canvas, Look, Step, Trace
 
-# What is kept: the steps that each row has taken, the same for all of its particles.
+# The kept value: the steps of each row, the same for all of its particles.
 AGE = "esmc.age"
 
 
@@ -28,15 +28,15 @@ AGE = "esmc.age"
 class EntropySMC:
     """Resample M particles per row every Δ steps, with weights ∝ exp(−λ · h_DE) (E-SMC, arXiv:2512.21336).
 
-    h_DE is the mean entropy of the positions that are still open in the state a particle has just moved to (of the
-    active block, nats). All weights are equal again after a resampling; the answer is the particle whose path had the
-    lowest mean h_DE. Nothing is resampled when a row's last tokens are written. The form of the potential, λ, Δ and
-    the choice of the answer are ours: the paper's own could not be checked.
+    h_DE is the mean entropy, in nats, of the positions of the block that are still open after the particle's step. All
+    weights are equal again after a resampling. The answer is the particle whose path has the lowest mean h_DE. Nothing
+    is resampled when a row's last tokens are written. The form of the potential, λ, Δ and the choice of the answer are
+    our own, because those of the paper could not be checked.
 
     Args:
         particles: M.
         every: Δ, steps of the row from one resampling to the next.
-        strength: λ, per nat; 0 never prefers one particle to another.
+        strength: λ, per nat; 0: no particle is preferred.
         resampling: `systematic` or `multinomial`.
     """
 
@@ -68,7 +68,7 @@ class EntropySMC:
         step.keep(AGE, age)
         due = left & (age.view(-1, p)[:, 0] % self.every == 0)
 
-        # Relative to the best particle, so that no exponential vanishes for all.
+        # Relative to the best particle, so that the exponentials do not all become 0.
         weights = (-self.strength * (ahead - ahead.amin(1, keepdim=True))).exp()
         own = step.canvas.seed.view(-1, p)[:, 0], age.view(-1, p)[:, 0]
         places = torch.arange(step.rows, device=choice.device).view(-1, p)

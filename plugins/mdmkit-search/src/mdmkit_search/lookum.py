@@ -1,4 +1,4 @@
-"""LookUM: paths drawn from a pool of certain positions, one of them drawn by the certainty of where it leads."""
+"""LookUM: paths drawn from a pool of certain positions; one is then drawn by the certainty of its next state."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MEASURES, SCOPES = ("entropy", "confidence"), ("sequence", "block")
 class Paths:
     """Propose k sets of positions, each drawn uniformly from a pool of certain ones (LookUM, arXiv:2511.05563).
 
-    The pool holds the best-scored open positions: so many, or all whose score reaches the threshold; never fewer than
-    the plan owes. Each path fills as many as the plan owes, drawn without replacement, with tokens of its own at
-    `draw.temperature` > 0. Equal paths are merged, and the last step of a block has one.
+    The pool holds the best-scored open positions: `pool` of them, or all whose score reaches the threshold; never fewer
+    than the quota. Each path fills as many positions as the quota, drawn without replacement. At `draw.temperature` > 0
+    each path draws its own tokens. Equal paths are merged, and the last step of a block has one path.
 
-    The paper's pool of 5 and 2 paths are the defaults; that sets are drawn uniformly is our reading.
+    The defaults are those of the paper: a pool of 5, and 2 paths. That sets are drawn uniformly is our reading of it.
 
     Args:
         paths: k.
         pool: positions in the pool.
-        threshold: score from which a position is in the pool, whatever `pool` says; null counts positions.
+        threshold: a position is in the pool from this score, and `pool` is not read; null: `pool` is read.
     """
 
     paths: int = 2
@@ -63,7 +63,7 @@ class Paths:
         place = ops.top(drawn, pool[:, None], step.quota[:, None])
         tokens = step.draw(self.paths, "lookum_tokens")
         live = distinct(place, tokens) & place.any(-1)
-        # The last step leaves nothing to be certain of, so there is nothing to compare.
+        # The last step leaves no position open, so there is nothing to compare.
         live[:, 1:] &= (step.open.sum(1) > step.quota)[:, None]
         return Actions(place, tokens, live)
 
@@ -76,14 +76,14 @@ class Verifier:
     nested importance sampling (NIS). The draw is by Gumbel-max: the value of a state is r / temperature plus Gumbel
     noise, and the largest wins. At temperature 0 the value is r.
 
-    The paper takes the mean over the full sequence. Whether it counts filled positions could not be checked; where all
-    states leave as many open, counting them as certain would only change the scale of r. Its temperature is not
-    stated either: the default is ours.
+    The paper takes the mean over the full sequence. Whether it counts filled positions could not be checked. If all
+    states leave the same number open, to count them as certain would only change the scale of r. The paper does not
+    state its temperature; the default is our own.
 
     Args:
         measure: `entropy` (the paper's choice) or `confidence`.
         temperature: see above, nats for entropy.
-        scope: `sequence` reads every open position that was recomputed, `block` the active block's.
+        scope: `sequence` reads every open position that was recomputed, `block` those of the block.
     """
 
     measure: str = "entropy"
@@ -105,7 +105,7 @@ class Verifier:
         reward = mean_over(look(self._certainty, scope), rest)
         if self.temperature == 0:
             return reward
-        # One number per state, whatever the window: the counter's position is 0.
+        # One number per state, for any window: the counter's position is 0.
         nowhere = torch.zeros_like(step.tick)[:, None]
         drawn = noise.uniform(step.canvas.seed, step.tick, "lookum", reward.shape[1], nowhere)[..., 0]
         return reward / self.temperature + noise.gumbel(drawn)

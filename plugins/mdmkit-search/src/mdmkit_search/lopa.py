@@ -1,4 +1,4 @@
-"""LoPA: threshold decoding that tries one extra token, and keeps the branch that promises most for the next step."""
+"""LoPA: threshold decoding that tries one extra token, and keeps the branch with the most confident next state."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ MOST = 1024
 
 @dataclass(frozen=True)
 class Branches:
-    """Propose an anchor branch, and b − 1 that fill one position more each (LoPA, arXiv:2512.16229).
+    """Propose an anchor branch, and b − 1 branches that each fill one more position (LoPA, arXiv:2512.16229).
 
-    The anchor is a step of threshold decoding: every open position whose token is probable enough, always the best one.
-    Branch i fills what the anchor does and the i-th best-scored position of the rest. The plan's steps are not read.
+    The anchor is a step of threshold decoding: it fills every open position whose token is probable enough, always the
+        best one. Branch i fills the same positions, and the i-th best-scored of the others. The plan's steps are not
+        read.
 
     Args:
-        branches: b, the anchor included; the authors' scripts run 2 to 4 (HumanEval 12 to 14).
-        threshold: probability from which the anchor fills a position; their code's 0.9.
+        branches: b, the anchor included; the authors' scripts use 2 to 4 (HumanEval 12 to 14).
+        threshold: the anchor fills a position from this probability; 0.9 is that of their code.
     """
 
     branches: int = 4
@@ -35,7 +36,7 @@ class Branches:
 
     def __post_init__(self) -> None:
         if not 1 <= self.branches <= MOST:
-            raise MdmkitError(f"select lopa: branches={self.branches}: from 1, the anchor alone, to {MOST}.")
+            raise MdmkitError(f"select lopa: branches={self.branches}: from 1, which is the anchor only, to {MOST}.")
         if not 0 <= self.threshold <= 1:
             raise MdmkitError(f"select lopa: threshold={self.threshold}: it is a probability, from 0 to 1.")
 
@@ -49,7 +50,7 @@ class Branches:
         rest = step.open[:, None] & ~anchor
         number = torch.arange(self.branches, device=scores.device)[None]
         ranked = scores[:, None].expand(-1, self.branches, -1)
-        # The best i without the best i − 1 is the i-th.
+        # The best i positions without the best i − 1 are the i-th.
         extra = ops.top(ranked, rest, number) & ~ops.top(ranked, rest, number - 1)
         live = torch.where(number == 0, anchor.any(-1), extra.any(-1))
         return Actions(anchor | extra, step.tokens[:, None].expand_as(extra), live)
@@ -59,13 +60,13 @@ class Branches:
 class BranchConfidence:
     """Value a branch by weight · c + (1 − weight) · f (LoPA, arXiv:2512.16229, and the authors' code).
 
-    c is the probability of the token that it fills beyond alternative 0 (the mean, should there be several; 1 for
-    alternative 0 itself). f is the mean over the least confident share of the positions left in the active block, at
-    least one, of the probability of their best token; 1 where none is left.
+    c is the probability of the token that it fills beyond alternative 0 (the mean, if there are several; 1 for
+    alternative 0). f is the mean probability of the best token, over the least confident share of the positions still
+    open in the block, at least one; 1 if none is open.
 
     Args:
         weight: α of c.
-        lowest: the share that f reads. Both are 0.5 in the code's classes; the authors' scripts run weight 0, lowest 1.
+        lowest: the share that f reads. Both are 0.5 in the code's classes; the authors' scripts use weight 0, lowest 1.
     """
 
     weight: float = 0.5

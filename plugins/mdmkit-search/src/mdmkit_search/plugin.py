@@ -1,4 +1,4 @@
-"""What this distribution registers."""
+"""The parts of this distribution."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def mdmkit_select() -> list[Component]:
 def mdmkit_lookahead() -> list[Component]:
     return [
         Component("lookum", "mdmkit_search.lookum:Verifier", "a draw by the certainty of the next state"),
-        Component("lopa", "mdmkit_search.lopa:BranchConfidence", "confidence in the extra token and in what is left"),
+        Component(
+            "lopa", "mdmkit_search.lopa:BranchConfidence", "confidence in the extra token and in the open positions"
+        ),
     ]
 
 
@@ -34,11 +36,13 @@ def mdmkit_lookahead() -> list[Component]:
 def mdmkit_sampler() -> list[Component]:
     presets = "mdmkit_search:presets"
     return [
-        Component("best_of_n", f"{presets}/best_of_n.yaml", "of 8 trajectories the one with the lowest uncertainty"),
-        Component("ebon", f"{presets}/ebon.yaml", "of 8 trajectories the one with the lowest denoising entropy"),
+        Component("best_of_n", f"{presets}/best_of_n.yaml", "the trajectory with the lowest uncertainty of 8"),
+        Component("ebon", f"{presets}/ebon.yaml", "the trajectory with the lowest denoising entropy of 8"),
         Component("esmc", f"{presets}/esmc.yaml", "8 particles, resampled by denoising entropy"),
         Component("beam", f"{presets}/beam.yaml", "Info-Gain's objective in 2 beams of 4 candidates"),
-        Component("lookum", f"{presets}/lookum.yaml", "2 paths from a pool of 5, drawn by the entropy they leave"),
+        Component(
+            "lookum", f"{presets}/lookum.yaml", "2 paths from a pool of 5, drawn by the entropy of their next states"
+        ),
         Component("lookum_smc", f"{presets}/lookum_smc.yaml", "2 particles from a pool of 5, resampled at every step"),
         Component("lopa", f"{presets}/lopa.yaml", "threshold decoding that looks one extra token ahead"),
     ]

@@ -1,4 +1,4 @@
-"""Resampling: which particle each one continues, from the weights of a row's particles."""
+"""Resampling: choose which particle each particle continues, from their weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ METHODS = ("systematic", "multinomial")
 
 
 def resample(weights: Tensor, method: str, seed: Tensor, tick: Tensor) -> Tensor:
-    """Draw P ancestors per row: float64 weights [B, P], any scale above 0 -> int64 [B, P] from 0 to P − 1.
+    """Draw P ancestors per row: float64 weights [B, P], of any scale above 0 -> int64 [B, P] from 0 to P − 1.
 
     `systematic` lays P evenly spaced points, moved by one uniform number, over the cumulative weights: particle i is
-    drawn ⌊P·w_i⌋ or ⌈P·w_i⌉ times, so that equal weights change nothing. `multinomial` draws P times independently.
+    drawn ⌊P·w_i⌋ or ⌈P·w_i⌉ times, so equal weights change nothing. `multinomial` draws P times independently.
 
-    The numbers are counter-based, of int64 seed [B] and tick [B], so a row's ancestors are its own affair.
+    The random numbers depend on seed and tick, int64 [B], so a row's ancestors do not depend on other rows.
     """
     particles = weights.shape[1]
     draws = 1 if method == "systematic" else particles

@@ -13,22 +13,22 @@ def names(given: str, option: str) -> list[str]:
     """Split a list at its commas.
 
     Raises:
-        MdmkitError: it is empty, or one name stands in it twice.
+        MdmkitError: it is empty, or a name occurs in it twice.
     """
     found = [name.strip() for name in given.split(",") if name.strip()]
     if not found:
         raise MdmkitError(f"{option} {given!r}: name at least one.")
     twice = next((name for name in found if found.count(name) > 1), None)
     if twice is not None:
-        raise MdmkitError(f"{option} {given!r}: {twice!r} stands there twice.")
+        raise MdmkitError(f"{option} {given!r}: {twice!r} occurs twice.")
     return found
 
 
 def task_options(given: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Read `KEY=VALUE` (for every task) and `TASK.KEY=VALUE`; a value is JSON where it can be, else a text.
+    """Read `KEY=VALUE` (for every task) and `TASK.KEY=VALUE`; a value is read as JSON if it is JSON, else as text.
 
     Raises:
-        MdmkitError: one is written otherwise, or names a task that is not asked for.
+        MdmkitError: an option has another form, or names a task that was not requested.
     """
     options: dict[str, dict[str, Any]] = {task: {} for task in tasks}
     for pair in given:
@@ -36,7 +36,7 @@ def task_options(given: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[s
         task, dot, inner = key.rpartition(".")
         if not equals or not inner.isidentifier() or (dot and task not in options):
             raise MdmkitError(
-                f"--task-option {pair!r}: write it as KEY=VALUE, or as TASK.KEY=VALUE for one task of those asked for "
+                f"--task-option {pair!r}: write it as KEY=VALUE, or as TASK.KEY=VALUE for one of the requested tasks "
                 f"({', '.join(tasks)})."
             )
         try:
@@ -49,10 +49,10 @@ def task_options(given: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[s
 
 
 def named(given: Sequence[str], option: str, form: str, known: Sequence[str]) -> dict[str, str]:
-    """Read `NAME=VALUE` options, whose names are among the known.
+    """Read `NAME=VALUE` options with known names.
 
     Raises:
-        MdmkitError: one is written otherwise, or its name is unknown.
+        MdmkitError: an option has another form, or its name is unknown.
     """
     out = {}
     for pair in given:

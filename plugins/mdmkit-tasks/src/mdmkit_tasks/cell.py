@@ -1,4 +1,4 @@
-"""One cell of the table, a sampler on a task: its judged rows, as JSON lines that survive a kill at any moment."""
+"""One cell of the table, a sampler on a task: its judged rows, as JSON lines. A kill at any moment loses none."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ SCORE = "score"
 
 
 class Cell:
-    """Rows of one sampler on one task, on disk as they are judged.
+    """The rows of one sampler on one task. Each is on disk as soon as it is judged.
 
-    A row that stands in the file twice counts as it stands last: that is how a verdict that was late gets in.
+    If a row is in the file twice, the last one counts: so a late verdict can be added.
 
     Args:
-        path: the file; beside it lies the record of what run it is of.
-        identity: what two runs must have in common so that one can go on with the rows of the other.
-        overwrite: begin anew.
+        path: the file; the record of its run is beside it.
+        identity: the facts that two runs must share, so that one can continue the rows of the other.
+        overwrite: True: begin again.
 
     Raises:
-        MdmkitError: the rows that are there are of another run, or are no rows.
+        MdmkitError: the rows in the file belong to another run, or are not rows.
     """
 
     def __init__(self, path: Path, task: str, sampler: str, identity: dict[str, Any], overwrite: bool):
@@ -35,11 +35,11 @@ class Cell:
             self._compare()
             size = self._read() if path.exists() else 0
         elif not is_record(record_of(path)):
-            raise MdmkitError(f"{record_of(path)} is no record of a run: name another --output.")
+            raise MdmkitError(f"{record_of(path)} is not a record of a run: name another --output.")
         self._size, self._file = size, None if size == 0 else RowFile(path, (len(self.rows), size))
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        """Have rows on disk, and count them.
+        """Write rows to disk, and count them.
 
         Raises:
             MdmkitError: they cannot be written.
@@ -72,7 +72,7 @@ class Cell:
             theirs = json.loads(record.read_text(encoding="utf-8"))["run"]
         except (OSError, ValueError, TypeError, KeyError):
             raise MdmkitError(
-                f"{self.path} has no record ({record.name}) of what run it is of. Start again with --overwrite, or "
+                f"{self.path} has no record ({record.name}) of its run. Start again with --overwrite, or "
                 "name another --output."
             ) from None
         if different := list(differences(theirs, self.identity)):
@@ -82,7 +82,7 @@ class Cell:
             )
 
     def _read(self) -> int:
-        """Read the rows; return the bytes that whole lines take."""
+        """Read the rows; return the number of bytes of complete lines."""
         size = 0
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -93,7 +93,7 @@ class Cell:
                     key, _ = (int(row["seed"]), int(row["index"])), row[SCORE]
                 except (ValueError, TypeError, KeyError):
                     raise MdmkitError(
-                        f"line {number} of {self.path} is no row of this run. Start again with --overwrite, or name "
+                        f"line {number} of {self.path} is not a row of this run. Start again with --overwrite, or name "
                         "another --output."
                     ) from None
                 self.rows[key] = row

@@ -22,7 +22,7 @@ Command = Callable[..., Any]
 
 
 def _shared(command: Command) -> Command:
-    """Add the options that both commands have."""
+    """Add the options of both commands."""
     for option in reversed(
         (
             loading(DEFAULT_MODEL),
@@ -38,10 +38,10 @@ def _shared(command: Command) -> Command:
             ),
             click.option(
                 "--task-option", "task_options", multiple=True, metavar="[TASK.]KEY=VALUE",
-                help="Passed to the tasks, or to one; may be repeated.",
+                help="An option of the tasks, or of one; may be repeated.",
             ),
             click.option(
-                "--data", type=click.Path(path_type=Path), help="The task's data as JSON lines, in place of the hub's."
+                "--data", type=click.Path(path_type=Path), help="The task's data as JSON lines, instead of the hub's."
             ),
             click.option(
                 "--set", "overrides", multiple=True, metavar="KEY=VALUE",
@@ -51,7 +51,7 @@ def _shared(command: Command) -> Command:
                 "--output", type=click.Path(path_type=Path),
                 help="Directory for rows, tables and plots.  [default: results/ and the names]",
             ),
-            click.option("--overwrite", is_flag=True, help="Start again where the directory holds rows."),
+            click.option("--overwrite", is_flag=True, help="Start again if the directory holds rows."),
             click.option(
                 "--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Rows decoded together."
             ),
@@ -81,7 +81,7 @@ def evaluate(sampler: str, task: str, **options: Any) -> None:
 def compare(samplers: str, tasks: str, **options: Any) -> None:
     """Judge samplers on the same prompts, with paired tests between them.
 
-    The same command goes on with rows that an interrupted run has left, and takes a new sampler or task in.
+    The same command continues with the rows of an interrupted run, and a sampler or task may be added.
     """
     from mdmkit_tasks.arguments import names
 
@@ -91,14 +91,14 @@ def compare(samplers: str, tasks: str, **options: Any) -> None:
 @click.command("lm-eval", context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def harness(arguments: tuple[str, ...]) -> None:
-    """Run lm-evaluation-harness with its own arguments, and the model `mdmkit` known to it."""
+    """Run lm-evaluation-harness with its own arguments, and with the model `mdmkit`."""
     try:
         from lm_eval.__main__ import cli_evaluate
 
         import mdmkit_tasks.harness  # noqa: F401 (registers the model)
     except ImportError as error:
         raise MdmkitError(
-            f"this runs lm-evaluation-harness, which is not here ({error}): pip install 'mdmkit-tasks[harness]'."
+            f"this runs lm-evaluation-harness, which is not installed ({error}): pip install 'mdmkit-tasks[harness]'."
         ) from error
     before, sys.argv = sys.argv, ["lm-eval", *arguments]
     try:
@@ -135,13 +135,11 @@ def _run(
     folder = output or Path("results", slug("-".join([command, model, *tasks])))
     check_folder(folder)
     if any(override.partition("=")[0].strip() == "seed" for override in overrides):
-        raise MdmkitError(
-            "--set seed=…: every prompt is decoded with the seeds that --seed and --seeds say. Use those."
-        )
+        raise MdmkitError("--set seed=…: the seeds are set by --seed and --seeds. Use those.")
     given = read_options(task_options, tasks)
     if data is not None:
         if len(tasks) > 1:
-            raise MdmkitError("--data is one task's: with several, give --task-option TASK.data=FILE.")
+            raise MdmkitError("--data is for a single task. With several tasks, give --task-option TASK.data=FILE.")
         given[tasks[0]]["data"] = str(data)
     asked = [ask(name, given[name], limit, prompt_seed) for name in tasks]
     backbone = load(model, device=device, dtype=dtype, **model_options)
@@ -163,7 +161,7 @@ def check_folder(folder: Path) -> None:
 
 
 def watched(evaluation: Evaluation) -> None:
-    """Run with a progress bar on the terminal, or a line per cell where there is none."""
+    """Run with a progress bar on the terminal; without a terminal, print a line per cell."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
@@ -188,8 +186,8 @@ def watched(evaluation: Evaluation) -> None:
             evaluation.run(told, lambda said: console.print(said))
         except KeyboardInterrupt:
             click.echo(
-                f"Stopped: {evaluation.finished} of {evaluation.total} rows are judged and in {evaluation.folder}. The "
-                "same command goes on from there.",
+                f"Stopped: {evaluation.finished} of {evaluation.total} rows are judged and in {evaluation.folder}. "
+                f"The same command continues from there.",
                 err=True,
             )
             raise SystemExit(130) from None
@@ -201,7 +199,7 @@ def _show(page: str, folder: Path) -> None:
 
 
 def show_page(page: str) -> None:
-    """Print Markdown, laid out where there is a terminal."""
+    """Print Markdown; on a terminal it is formatted."""
     from rich.console import Console
     from rich.markdown import Markdown
 

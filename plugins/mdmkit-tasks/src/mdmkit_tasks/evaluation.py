@@ -1,4 +1,4 @@
-"""An evaluation: every sampler on every task, then numbers, tests, tables and pictures, all in one directory."""
+"""An evaluation: every sampler on every task; then numbers, tests, tables and plots, all in one directory."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same in every cell.
+    """The settings that all cells share.
 
     Attributes:
         model: as `mdmkit.load` takes it, with its `options` and dtype.
-        seeds: of the decodes.
+        seeds: the seeds of the decodes.
         overrides: `KEY=VALUE` for every sampler.
     """
 
@@ -49,7 +49,7 @@ Told = Callable[[str, str, list[dict[str, Any]]], None]
 
 
 class Evaluation:
-    """All cells opened and checked, before anything is decoded.
+    """All cells. They are opened and checked before anything is decoded.
 
     Raises:
         MdmkitError: a sampler cannot be composed, a model does not fit a task, or the directory holds another run.
@@ -76,19 +76,19 @@ class Evaluation:
 
     @property
     def total(self) -> int:
-        """Rows of all cells."""
+        """The number of rows of all cells."""
         return sum(len(self._of(task, label)[1].items) for task, label in self.cells) * len(self.settings.seeds)
 
     @property
     def finished(self) -> int:
-        """Rows that were judged before."""
+        """The number of rows that were judged before."""
         return sum(len(self._rows(task, label)) for task, label in self.cells)
 
     def run(self, told: Told, say: Callable[[str], None]) -> None:
-        """Decode and judge what is missing.
+        """Decode and judge the missing rows.
 
         Raises:
-            MdmkitError: a row cannot be decoded or judged, or a judge is down; what is finished is on disk.
+            MdmkitError: a row cannot be decoded or judged, or a judge is down. Finished rows are on disk.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json("--output", self.folder / "run.json", self.record())
@@ -109,12 +109,12 @@ class Evaluation:
         if missing:
             why = " ".join(filter(None, down.values()))
             raise MdmkitError(
-                f"{missing} answers could not be judged: {why} All answers are kept in {self.folder}: the same command "
-                "judges what is missing."
+                f"{missing} answers could not be judged: {why} All answers are kept in {self.folder}: the same "
+                f"command judges the missing ones."
             )
 
     def finish(self, title: str) -> str:
-        """Write tables and pictures; return the Markdown page."""
+        """Write tables and plots; return the Markdown page."""
         from mdmkit_tasks.plots import draw
 
         rows = {key: self._rows(*key) for key in self.cells}
@@ -134,7 +134,7 @@ class Evaluation:
         return report.write(self.folder, facts, summaries, pairs)
 
     def record(self) -> dict[str, Any]:
-        """What was asked for, resolved, and with what versions: enough to ask for it again."""
+        """The resolved settings and the versions: enough to repeat the evaluation."""
         return {
             "model": self.settings.model,
             "model-option": dict(self.settings.options),
@@ -177,12 +177,12 @@ class Evaluation:
 
 
 def slug(name: str) -> str:
-    """A name as a file can have it."""
+    """A name in a form that is allowed for files."""
     return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "_"
 
 
 def versions() -> dict[str, str]:
-    """What ran: Python, every distribution that brings parts, and what they compute with."""
+    """The versions of Python, of every distribution that brings parts, and of the libraries that they compute with."""
     brought = {part.distribution: part.version for part in default_registry().parts}
     found = {"python": platform.python_version(), "mdmkit": mdmkit.__version__} | brought
     for name in ("torch", "transformers"):

@@ -14,7 +14,7 @@ from mdmkit import MdmkitError, row_seed
 from mdmkit.cli.commands import limit_threads
 from mdmkit_tasks.likelihood import Pair, log_likelihood, pair
 
-# What a task may say about generation, and the key of ours that it becomes.
+# Keys of a task about generation, and the keys of mdmkit that they become.
 DRAW = {"temperature": "draw.temperature", "top_p": "draw.top_p", "top_k": "draw.top_k"}
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens")
 
@@ -28,13 +28,13 @@ class MdmkitLM(LM):
         sampler: a preset; or `config`, a YAML file.
         batch_size: rows decoded together; `auto` is 16.
         device, dtype: as `mdmkit.load` takes them.
-        seed: row i of a run draws from it as row i of a decode does.
-        length: masks of an answer; None: what the task says, else what the model has.
+        seed: row i of a run is seeded as row i of a decode.
+        length: masks of an answer; None: the number of the task, else that of the model.
         infill: prompts hold their masks themselves, and nothing is appended.
         likelihood: `bound` (Monte Carlo) or `left_to_right`, see `mdmkit_tasks.likelihood`.
         samples: maskings per block for the bound.
-        check_greedy: decode every continuation, to say whether it is what the sampler would write; without it the
-            harness is told that none is.
+        check_greedy: True: decode every continuation, to find out if the sampler would write it; False: the answer is
+            always no.
         settings: keys of the sampler's configuration, such as `plan.block=32`.
     """
 
@@ -100,7 +100,7 @@ class MdmkitLM(LM):
         return out
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Score every continuation given its context, nats, and say whether the sampler would write it."""
+        """Score every continuation given its context, in nats, and tell if the sampler would write it."""
         out = []
         for index, request in enumerate(requests):
             given = pair(self.backbone, *request.args)
@@ -109,7 +109,7 @@ class MdmkitLM(LM):
         return out
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """Score whole texts; one that is longer than the model is an error, not cut."""
+        """Score whole texts. A text that is too long for the model is an error; it is not cut."""
         return [self._score(pair(self.backbone, "", r.args[0]), index) for index, r in enumerate(requests)]
 
     def get_model_info(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class MdmkitLM(LM):
         return row.tokens == given.continuation
 
     def _generation(self, options: dict[str, Any]) -> tuple[int | None, dict[str, str]]:
-        """The length that a request gets, and the keys of the sampler that it changes; ours win over the task's."""
+        """The length for a request, and the keys of the sampler that it changes; our settings override the task's."""
         length, overrides = self.length, {}
         for key, value in options.items():
             if key in LENGTHS:
@@ -163,5 +163,5 @@ def _cut(text: str, stops: str | Iterable[str]) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A value that the harness has read already, as `--set` takes it."""
+    """A value that the harness has parsed already, in the form of `--set`."""
     return value if isinstance(value, str) else json.dumps(value)

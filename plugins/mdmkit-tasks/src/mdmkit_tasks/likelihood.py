@@ -1,9 +1,9 @@
-"""How probable a masked diffusion model finds a continuation: the Monte Carlo bound, or exactly, left to right.
+"""The likelihood of a continuation under a masked diffusion model: a Monte Carlo bound, or exactly, left to right.
 
 A masked diffusion model bounds log p(x) from below by E_l[n/l · Σ log p(x_i | the others)] over l ~ U{1, …, n} and l
 random masked positions (arXiv:2406.04329, arXiv:2502.09992, eq. 6). A block-causal model is a chain over blocks, so its
-bound is the sum of its blocks', each given the blocks before it; with blocks of one token it is exact. Left to right is
-another exact likelihood, of the model that writes its tokens in this order: n forwards.
+bound is the sum of the bounds of its blocks, each given the blocks before it. With blocks of one token it is exact.
+"Left to right" is another exact likelihood, in which tokens are written in this order; it costs n forwards.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Pair:
     """A context with its continuation, as ids.
 
     Attributes:
-        ids: of both.
-        start, end: where the continuation begins and ends; special tokens may stand behind it.
+        ids: the ids of both.
+        start, end: start and end of the continuation; special tokens may follow it.
     """
 
     ids: list[int]
@@ -43,7 +43,7 @@ class Pair:
 
 
 def pair(backbone: Backbone, context: str, continuation: str) -> Pair:
-    """Encode a context and a continuation together; a token that lies across belongs to the continuation.
+    """Encode a context and a continuation together; a token across the border belongs to the continuation.
 
     Raises:
         MdmkitError: the model cannot read them, or the continuation has no tokens.
@@ -51,12 +51,12 @@ def pair(backbone: Backbone, context: str, continuation: str) -> Pair:
     before, whole = _ids(backbone, context), _ids(backbone, context + continuation)
     never = set(backbone.forbidden)
     end = len(whole)
-    while end and whole[end - 1] in never:  # such as the separator behind an encoder's text
+    while end and whole[end - 1] in never:  # such as the separator after an encoder's text
         end -= 1
     same = (i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b)
     start = min(next(same, min(len(before), len(whole))), end)
     if start == end:
-        raise MdmkitError(f"the continuation {continuation!r} has no tokens: nothing can be said of its likelihood.")
+        raise MdmkitError(f"the continuation {continuation!r} has no tokens, so it has no likelihood.")
     return Pair(whole, start, end)
 
 
@@ -73,8 +73,8 @@ def log_likelihood(
         raise MdmkitError(unknown("likelihood", kind, KINDS))
     if backbone.mask_id is None:
         raise MdmkitError(
-            f"{type(backbone).__name__} has no mask, and this likelihood is that of tokens that were masked: take a "
-            "model that has one."
+            f"{type(backbone).__name__} has no mask, and this likelihood is that of masked tokens: use a model that "
+            f"has a mask."
         )
     canvas, conditioning = backbone.encode([Prompt(ids=tuple(given.ids), length=0, infill=False)], Plan())
     start, end = given.start, given.end
@@ -83,13 +83,13 @@ def log_likelihood(
     for left, right in _segments(start, end, canvas.block):
         n = right - left
         if kind == "left_to_right":
-            hidden = torch.ones(n, n, dtype=torch.bool).triu()  # row i: i and all behind it are masked
+            hidden = torch.ones(n, n, dtype=torch.bool).triu()  # row i: i and all positions after it are masked
             weight = torch.eye(n)
         elif n == 1:
             hidden, weight = torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 1)
         else:
             hidden, weight = _maskings(n, samples, generator)
-        # What lies behind the segment is not known yet.
+        # Positions after the segment are not known yet.
         later = torch.ones(len(hidden), end - right, dtype=torch.bool)
         masked = torch.cat([hidden, later], 1).to(canvas.tokens.device)
         for rows in range(0, len(hidden), batch):
@@ -99,9 +99,9 @@ def log_likelihood(
 
 
 def _maskings(n: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Which positions are masked, bool [samples, n], and each one's weight n / l / samples where it is.
+    """Which positions are masked, bool [samples, n], and the weight n / l / samples of each masked one.
 
-    The numbers of masks are stratified: their shares of {1, …, n} are as even as so many samples can be.
+    The numbers of masks are stratified: they cover {1, …, n} as evenly as this number of samples allows.
     """
     shift = torch.rand(1, generator=generator)
     masks = 1 + ((torch.arange(samples) + shift) / samples * n).long().clamp_max(n - 1)
@@ -111,7 +111,7 @@ def _maskings(n: int, samples: int, generator: torch.Generator) -> tuple[Tensor,
 
 
 def _segments(start: int, end: int, block: int | None) -> list[tuple[int, int]]:
-    """The continuation's columns, cut where a block of the model ends; blocks count from the row's first token."""
+    """The continuation's columns, cut at the ends of the model's blocks; blocks count from the row's first token."""
     if block is None:
         return [(start, end)]
     cuts = [start, *(c for c in range(0, end, block) if start < c), end]

@@ -1,4 +1,4 @@
-"""Peak memory of a stretch of work: the GPU's where the model is there, else the process's resident memory."""
+"""Peak memory during some work: that of the GPU if the model is on one, else the process's resident memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 class Peak:
-    """Reads the peak since `reset`, in bytes.
+    """Read the peak since `reset`, in bytes.
 
-    On a CPU the kernel's high-water mark is set back (Linux); where it cannot be, the peak is that of the process.
+    On a CPU the kernel's peak value is reset (Linux). If that is not possible, the peak is that of the whole process.
     """
 
     def __init__(self, device: torch.device):

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: quality against NFE, quality against H̃, and in which order positions are filled."""
+"""The plots of an evaluation: quality against NFE, quality against H̃, and the order in which positions are filled."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# A picture per group of rows of nearly equal H̃ says more than one dot per row, each 0 or 1.
+# One dot per group of rows of nearly equal H̃ shows more than one dot per row, which is 0 or 1.
 GROUPS = 5
-# Cells of an order heat map along each axis, at most.
+# The largest number of cells of an order heat map along each axis.
 BINS = 32
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def draw(folder: Path, cells: Sequence[Summary], rows: Mapping[tuple[str, str], Rows]) -> list[str]:
-    """Write the three pictures; return their names.
+    """Write the three plots; return their names.
 
     Args:
-        rows: of every cell, by (task, sampler).
+        rows: the rows of every cell, by (task, sampler).
     """
     tasks = list(dict.fromkeys(cell.task for cell in cells))
     samplers = list(dict.fromkeys(cell.sampler for cell in cells))
@@ -95,7 +95,7 @@ def grouped(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pearson(rows: Rows) -> float:
-    """Correlation of H̃ and score over rows; nan where one of them does not vary."""
+    """Correlation of H̃ and score over rows; nan if one of them does not vary."""
     pairs = np.array([(row["uncertainty"], row["score"]) for row in rows])
     if len(pairs) < 3 or (pairs.std(0) < 1e-12).any():
         return float("nan")
@@ -114,9 +114,10 @@ def _order(tasks: Sequence[str], samplers: Sequence[str], rows: Mapping[tuple[st
 
 
 def order_density(rows: Rows) -> np.ndarray:
-    """How often a position was written when, float [positions, moments]; every position sums to 1, or to 0 if given.
+    """How often a position was written at a moment, float [positions, moments]; rows sum to 1, prompt tokens to 0.
 
-    Positions run over the answer (of an infill, the whole row), moments over the row's ticks, both from 0 to 1.
+    Positions are those of the answer (of the whole row, if it is an infill), moments are the row's ticks, both scaled
+    to 0 … 1.
     """
     width = min(BINS, max(len(row["order"]) for row in rows))
     moments = min(BINS, max(max(row["order"], default=0) + 1 for row in rows), 1 << 30)

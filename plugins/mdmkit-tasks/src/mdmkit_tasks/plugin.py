@@ -1,4 +1,4 @@
-"""What this distribution registers."""
+"""The parts of this distribution."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from mdmkit import Component, hookimpl
 def mdmkit_command() -> list[Component]:
     return [
         Component("eval", "mdmkit_tasks.cli:evaluate", "judge one sampler on one task"),
-        Component("compare", "mdmkit_tasks.cli:compare", "judge samplers against each other on the same prompts"),
+        Component("compare", "mdmkit_tasks.cli:compare", "compare samplers on the same prompts"),
         Component(
-            "reproduce", "mdmkit_tasks.reproduction.command:reproduce", "run a paper's experiments, or count their cost"
+            "reproduce",
+            "mdmkit_tasks.reproduction.command:reproduce",
+            "run a paper's experiments, or compute their cost",
         ),
         Component("lm-eval", "mdmkit_tasks.cli:harness", "lm-evaluation-harness, with the model `mdmkit`"),
     ]

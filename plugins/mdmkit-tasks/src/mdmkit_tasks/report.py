@@ -1,4 +1,4 @@
-"""What an evaluation writes: JSON lines, CSV and a Markdown table of the cells, and the paired tests."""
+"""The files of an evaluation: JSON lines, CSV and a Markdown table of the cells, and the paired tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PERCENT = ("solved", "recovered", "accuracy", "pass@1", "win rate")
 
 
 def write(folder: Path, facts: Mapping[str, Any], cells: Sequence[Summary], pairs: Sequence[Paired]) -> str:
-    """Write `results.jsonl`, `results.csv`, `pairs.csv` and `results.md`; return the last one's text."""
+    """Write `results.jsonl`, `results.csv`, `pairs.csv` and `results.md`; return the text of the last one."""
     lines = [json.dumps(_plain(asdict(cell)), ensure_ascii=False) + "\n" for cell in cells]
     put(folder / "results.jsonl", "".join(lines))
     put(folder / "results.csv", _csv(Summary, cells))
@@ -125,7 +125,7 @@ def _csv(kind: type, items: Sequence[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """JSON knows no nan."""
+    """A value for JSON, which has no nan."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):

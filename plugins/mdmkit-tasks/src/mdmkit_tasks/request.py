@@ -1,4 +1,4 @@
-"""What an evaluation was asked for, read and checked before a model is decoded: tasks and samplers by name."""
+"""The tasks and samplers of an evaluation, read by name and checked before anything is decoded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """A task with its prompts drawn.
+    """A task and its prompts.
 
     Attributes:
-        options: what the task was made with.
-        origin: distribution and version that the task is of.
-        items: prompts as the task gave them, references included.
+        options: the options that the task was made with.
+        origin: distribution and version of the task.
+        items: the task's prompts, references included.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Asked:
     items: list[Any]
 
     def get(self, attribute: str) -> Any:
-        """An attribute of the task, or what a `Task` has where a class of one's own says nothing."""
+        """An attribute of the task; if its class does not have it, the default of `Task`."""
         return getattr(self.task, attribute, getattr(Task, attribute))
 
     def prompts(self, seeds: Sequence[int]) -> list[Prompt]:
-        """The prompts as they are decoded: all of them for the first seed, then all for the second, …"""
+        """The prompts in the order of decoding: all for the first seed, then all for the second, …"""
         every = [read_prompts([without_reference(item) for item in self.items], seed) for seed in seeds]
         flat = [prompt for prompts in every for prompt in prompts]
         return [replace(prompt, index=index) for index, prompt in enumerate(flat)]
@@ -45,7 +45,7 @@ def ask(name: str, options: Mapping[str, Any], limit: int | None, seed: int) -> 
     """Make a task and draw its prompts.
 
     Raises:
-        MdmkitError: no task has that name, it takes no such option, or it has not so many prompts.
+        MdmkitError: no task has this name, it has no such option, or it has fewer prompts.
     """
     parts = default_registry()
     part = parts.find("task", name)
@@ -75,12 +75,13 @@ def check(asked: Asked, backbone: Backbone, model: str, plan: Plan) -> None:
     fills = "text" if canvas.grid is None else "image"
     if fills != answers:
         raise MdmkitError(
-            f"task {asked.name!r} judges {answers}s, and model {model} fills {fills}s: choose another of the two."
+            f"task {asked.name!r} judges {answers}s, and model {model} fills {fills}s: choose another task or another "
+            f"model."
         )
 
 
 def sampler_for(asked: Asked, sampler: str, overrides: Sequence[str]) -> tuple[str, Sampler]:
-    """Compose a preset, or a YAML file, with the task's settings beneath what the file and `--set` say.
+    """Compose a preset, or a YAML file, with the task's settings; the file and `--set` override them.
 
     Returns:
         Its label, and the sampler.

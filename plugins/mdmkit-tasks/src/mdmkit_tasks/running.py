@@ -1,4 +1,4 @@
-"""Decode and judge what is missing of a cell, batch by batch, each on disk before the next begins."""
+"""Decode and judge the missing rows of a cell, batch by batch. Each batch is on disk before the next begins."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Judging:
-    """Judges rows of one cell; after the judge was found down it is not asked again in this run.
+    """Judge the rows of one cell. If the judge is down, it is not asked again in this run.
 
     Args:
-        rival: the cell whose answers this one's are compared with, where the task compares two.
-        baseline: this cell is the one that others are compared with: a tie with itself.
+        rival: the cell with whose answers these are compared, if the task compares two.
+        baseline: True if others are compared with this cell; its own verdicts are ties.
     """
 
     asked: Asked
@@ -32,10 +32,10 @@ class Judging:
     down: str = ""
 
     def verdict(self, seed: int, index: int, answer: Any) -> dict[str, float] | None:
-        """The verdict; None where the judge is down.
+        """The verdict; None if the judge is down.
 
         Raises:
-            MdmkitError: the judge failed; names the task and the prompt.
+            MdmkitError: the judge failed. The error names the task and the prompt.
         """
         if self.baseline:
             return {"score": 0.5}
@@ -63,10 +63,10 @@ def run_cell(
     told: Callable[[list[dict[str, Any]]], None],
     say: Callable[[str], None],
 ) -> None:
-    """Decode and judge every row that the cell lacks; `told` hears of each batch's rows.
+    """Decode and judge every row that the cell lacks; `told` is called with each batch's rows.
 
     Raises:
-        MdmkitError: a prompt cannot be decoded or judged; the rows before it are on disk.
+        MdmkitError: a prompt cannot be decoded or judged. The rows before it are on disk.
     """
     asked, count = judging.asked, len(judging.asked.items)
     if late := cell.unjudged():
@@ -76,7 +76,7 @@ def run_cell(
     if len(done) == len(prompts):
         return
     where = {i: f"task {asked.name!r}, prompt {i % count}, seed {seeds[i // count]}" for i in range(len(prompts))}
-    # A prompt is as long with every seed: the first seed's rows are checked, and their encodings used.
+    # A prompt has the same length with every seed, so only the first seed's rows are checked, and their encodings used.
     encodings = check_prompts(backbone, prompts[:count], sampler.plan, where)
     lengths = [encodings.size(prompt).length for prompt in prompts[:count]]
     batches = decode_batches(
@@ -103,14 +103,14 @@ def run_cell(
         shares = {"calls": calls / len(rows), "seconds": (time.perf_counter() - began) / len(rows)}
         lines = [
             _line(row, seeds[row.index // count], row.index % count, judging, shares | {"memory": peak.read()})
-            for row in sorted(rows, key=lambda row: row.index)  # they come as they finish
+            for row in sorted(rows, key=lambda row: row.index)  # rows come in the order in which they finish
         ]
         cell.add(lines)
         told(lines)
 
 
 def _line(row: Row, seed: int, index: int, judging: Judging, costs: Mapping[str, float]) -> dict[str, Any]:
-    """A row as it is written: what `mdmkit decode` writes, what it cost, and the verdict."""
+    """A row in its written form: the row of `mdmkit decode`, its cost, and the verdict."""
     verdict = judging.verdict(seed, index, row.text)
     said = row.json() | {"index": index, "seed": seed, "row_seed": row.seed, **costs}
     return said | _told(verdict)

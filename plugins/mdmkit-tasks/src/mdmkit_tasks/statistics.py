@@ -12,7 +12,7 @@ import numpy as np
 
 Rows = Sequence[Mapping[str, Any]]
 
-# Resamples of the permutation test where there are too many sign patterns to go through.
+# Resamples of the permutation test, if there are too many sign patterns to try all.
 RESAMPLES = 9999
 
 
@@ -27,7 +27,7 @@ class Summary:
         nfe: row-forwards per row; `calls`: model calls in all; `tokens`: generated in all.
         tokens_per_forward: generated tokens per row-forward.
         memory: peak, bytes.
-        measures: means of what the judge says beside the score.
+        measures: means of the judge's other measures.
     """
 
     task: str
@@ -67,14 +67,14 @@ def table(rows: Rows, key: str) -> np.ndarray:
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """Mean over prompts and its standard error, of [seeds, prompts]: a prompt's seeds are no independent draws."""
+    """Mean over prompts and its standard error, of [seeds, prompts]: seeds of a prompt are not independent."""
     per_prompt = values.mean(0)
     error = per_prompt.std(ddof=1) / math.sqrt(len(per_prompt)) if len(per_prompt) > 1 else math.nan
     return float(per_prompt.mean()), float(error)
 
 
 def summarize(task: str, sampler: str, measure: str, rows: Rows) -> Summary:
-    """Reduce the rows of a cell, all of them judged."""
+    """Compute the numbers of a cell; all its rows must be judged."""
     score = table(rows, "score")
     uncertainty, uncertainty_error = mean_and_error(table(rows, "uncertainty"))
     mean, error = mean_and_error(score)

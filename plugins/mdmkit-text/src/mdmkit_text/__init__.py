@@ -1,1 +1,1 @@
-"""Text backbones: any masked language model or bidirectional decoder that transformers has a class for."""
+"""Text backbones: any masked language model or bidirectional decoder for which transformers has a class."""

@@ -1,4 +1,4 @@
-"""Who attends to whom, as one boolean mask over the columns that a forward reads."""
+"""The attention mask: which column attends to which, bool, over the columns that a forward reads."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def attention_mask(
     """bool [M, 1, L, K]: which keys each of L queries attends to; [M, 1, L + E, K + E] with E shadow columns.
 
     Args:
-        valid: bool [M, L]; a column that is not valid is attended to by nobody. What it attends to itself is read by
-            nobody, and it attends to everything, since a softmax over nothing is no number.
+        valid: bool [M, L]; no column attends to one that is not valid. Such a column attends to everything, because a
+            softmax over nothing is NaN; its own result is never read.
         positions: int64 [M, L]; each query's column in its row.
-        block: length of the blocks, counted from each row's first token, whose positions see one another and what is
-            left of them; None: everybody sees everybody.
+        block: length of the attention blocks, counted from each row's first token. A position attends to its block and
+            to all before it. None: every position attends to every other.
         readable: bool [M, K]; the row's columns 0 to K − 1 that are keys; None: the keys are the L columns themselves.
-        shadow: extra columns behind those of the row.
+        shadow: extra columns after those of the row.
     """
     columns = positions
     if readable is not None:

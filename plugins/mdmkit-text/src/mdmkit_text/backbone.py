@@ -1,4 +1,4 @@
-"""The backbone `text`: transformers' own model classes, filling masks."""
+"""The backbone `text`: fill masks with transformers' own model classes."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class TextBackbone(Backbone):
     """A masked language model, or a decoder without the causal mask, from a directory or a hub id.
 
     Weights are safetensors only, and code that comes with a checkpoint is never run. Texts go through the checkpoint's
-    tokenizer: a text that holds its mask token is an infill. Beside the weights a directory may hold `mdmkit.json`,
-    see `mdmkit_text.manifest`.
+    tokenizer: a text that holds its mask token is an infill. A directory may also hold `mdmkit.json`, see
+        `mdmkit_text.manifest`.
     """
 
     mask_id: int
@@ -57,13 +57,13 @@ class TextBackbone(Backbone):
         self.attention = "full" if block is None else "block"
         self.length, self.samples = manifest.length, manifest.samples
         pad_id = tokens.special.get("pad")
-        # A model may count its masks by id (ESM does), so padding must be anything else.
+        # A model may count its masks by id (ESM does), so padding must have another id.
         self.pad_id = pad_id if pad_id is not None and pad_id != mask_id else int(mask_id == 0)
         self.network = Network(model, self._trial_ids(model.config.vocab_size), self.pad_id, block)
         self.pads = self.network.padded
         self.caches = family.caches if self.network.freezes else frozenset({"none"})
         self.cache = "block" if "block" in self.caches else "none"
-        # What a shadow column would say of a shifted model is what stands to the right of it.
+        # In a shifted model a shadow column would predict the position to its right.
         self.shadows = self.network.freezes and not self.lead
         self.vocab, self.device = self.network.vocab, model.device
         self.weights = sum(p.numel() for p in model.parameters())
@@ -97,16 +97,15 @@ class TextBackbone(Backbone):
 
         Args:
             ref: a directory with config.json, or `organisation/name`, which is downloaded once; `family:` before either
-                forces a family (`llada:./checkpoint`) whatever config.json says of itself.
+                sets the family (`llada:./checkpoint`), whatever config.json names.
             device: a torch device.
-            dtype: `"auto"` is the checkpoint's own on a GPU, float32 on the CPU.
-            options: `mask_id`, where the checkpoint does not name it; `block_length`, the length of the attention's
-                blocks for a model that has such, where it is to be another than its own; `revision` of a hub model;
-                `device_map`, to spread the model over devices; `quantization` of its weights (see
-                `mdmkit_text.placement`).
+            dtype: `"auto"` is that of the checkpoint on a GPU, float32 on the CPU.
+            options: `mask_id`, if the checkpoint does not name it; `block_length`, another length of the attention's
+                blocks, for a model that has them; `revision` of a hub model; `device_map`, to spread the model over
+                devices; `quantization` of its weights (see `mdmkit_text.placement`).
 
         Raises:
-            MdmkitError: whatever is wrong with the reference, the checkpoint or an option.
+            MdmkitError: the reference, the checkpoint or an option is wrong.
         """
         for name in options:
             if name not in _OPTIONS:
@@ -128,30 +127,29 @@ class TextBackbone(Backbone):
 
     @classmethod
     def wraps(cls, model: Any) -> bool:
-        """Say whether an object may map ids to logits: anything that can be called, and is no class."""
+        """Return True if an object may map ids to logits: anything callable that is not a class."""
         return callable(model) and not isinstance(model, type)
 
     @classmethod
     def wrap(cls, model: Any, tokenizer: Any = None, **options: Any) -> TextBackbone:
-        """Make a backbone of a loaded model; its weights are shared, its code is run as it is.
+        """Make a backbone from a loaded model. It shares the weights and runs the model's own code.
 
         Args:
             model: a model of one of transformers' classes, or any callable with ids int64 [M, L] as its first argument
                 that returns logits [M, L, V], alone or as `.logits`. `attention_mask` and `position_ids` are passed on
-                where its signature names them.
+                if its signature names them.
             tokenizer: a transformers tokenizer; None: ids only.
-            options: `mask_id`, where neither tokenizer nor config names it; `shift`: True where logits speak of the
-                position to the right, as Dream's do; `ends`: ids that end an answer, in place of the tokenizer's;
-                `family`: the name of a family whose rules hold, where the config's model_type does not say so;
-                `block_length`: as for `load`.
+            options: `mask_id`, if neither tokenizer nor config names it; `shift`: True if logits predict the position
+                to the right, as in Dream; `ends`: ids that end an answer, instead of the tokenizer's; `family`: the
+                name of the model's family, if the config's model_type does not name it; `block_length`: as for `load`.
 
         Raises:
-            MdmkitError: an unknown option, no mask id, a model in training mode or that cannot fill masks in.
+            MdmkitError: an unknown option, no mask id, a model in training mode, or one that cannot fill masks.
         """
         given = wrapped.read_options(options)
         if getattr(model, "training", False):
             raise MdmkitError(
-                f"{name_of(model)} is in training mode, in which it may say something else each time: call its eval()."
+                f"{name_of(model)} is in training mode, in which its logits may differ each time: call its eval()."
             )
         family = wrapped.family_for(model, given["family"], given["shift"])
         tokens = wrapped.tokens_for(model, tokenizer, family, given["ends"])
@@ -159,8 +157,9 @@ class TextBackbone(Backbone):
         block = _block_length(name_of(model), given["block_length"], family, config)
         if block is not None and not native:
             raise MdmkitError(
-                f"{name_of(model)} is of family {family.name}, whose attention ends with the block, and how its own "
-                "code is told of blocks is not known: load the checkpoint with mdmkit.load, in a class of transformers."
+                f"{name_of(model)} is of family {family.name}, whose attention ends with the block, and mdmkit does "
+                f"not know how to set blocks in its own code: load the checkpoint with mdmkit.load, in a class of "
+                f"transformers."
             )
 
         def make(network: Any) -> TextBackbone:
@@ -214,7 +213,7 @@ class TextBackbone(Backbone):
         return self.network.project(hidden)
 
     def decode(self, canvas: Canvas) -> list[str]:
-        """The text of each row's generated tokens, up to its end token; for an infill, of the whole row."""
+        """The text of each row's generated tokens, up to its end token; for an infill, the text of the whole row."""
         texts = []
         shown = canvas.shown
         rows = zip(canvas.tokens.tolist(), shown.tolist(), canvas.infill.tolist(), strict=True)
@@ -253,14 +252,14 @@ def _block_length(ref: str, given: Any, family: Family, config: dict[str, Any]) 
 
 
 def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family, vocab: int) -> int:
-    """The mask's id: as given, else the tokenizer's, else config.json's, else the family's where the model has it."""
+    """The mask's id: the given one, else that of the tokenizer, of config.json, or of the family."""
     if given is None:
         usual = family.mask_id if family.mask_id is not None and family.mask_id < vocab else None
         given = tokens.special.get("mask", usual)
     if given is None:
         raise MdmkitError(
-            f"model {ref!r} has no known mask token: neither its tokenizer nor its config.json names one. Say which "
-            "token id it was trained with: --model-option mask_id=N, or mask_id=N in load(…) or wrap(…)."
+            f"model {ref!r} has no known mask token: neither its tokenizer nor its config.json names one. Give the "
+            f"token id that it was trained with: --model-option mask_id=N, or mask_id=N in load(…) or wrap(…)."
         )
     try:
         return int(str(given))

@@ -1,4 +1,4 @@
-"""Conversations as text, by the chat template that a tokenizer brings along."""
+"""Conversations as text, by the tokenizer's chat template."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TUNED = {"instruct", "chat", "sft", "it", "rl", "rlhf"}
 
 
 def is_base(ref: str) -> bool:
-    """Say whether a model's name tells that it was not trained on conversations: `…-Base`, and no `…-Instruct`."""
+    """Return True if a model's name shows that it was not trained on conversations: `…-Base`, and no `…-Instruct`."""
     if not ref:
         return False
     path = Path(ref).expanduser()
@@ -28,9 +28,9 @@ def is_base(ref: str) -> bool:
 
 
 def render(tokenizer: Any, prompt: Prompt, ref: str) -> str:
-    """Write a conversation, or a text as the user's only message, in the tokenizer's template, open for the answer.
+    """Write a conversation, or a text as the only message, in the tokenizer's template, up to the answer.
 
-    The text holds every special token that the template wants, so tokenizing it must add none.
+    The text holds all special tokens of the template, so tokenizing must add none.
 
     Raises:
         MdmkitError: there is no template, or it refuses the conversation.
@@ -49,12 +49,12 @@ def render(tokenizer: Any, prompt: Prompt, ref: str) -> str:
     try:
         template = tokenizer.get_chat_template()
         for name in options:
-            if not re.search(rf"\b{re.escape(name)}\b", template):  # a template passes over what it does not know
+            if not re.search(rf"\b{re.escape(name)}\b", template):  # a template ignores options that it does not know
                 raise MdmkitError(f"prompt {prompt.index}: the chat template of model {ref!r} has no option {name!r}.")
         return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
     except MdmkitError:
         raise
-    except Exception as error:  # whatever a template's code raises
+    except Exception as error:  # the code of a template may raise anything
         raise MdmkitError(
             f"prompt {prompt.index}: the chat template of model {ref!r} cannot write this conversation of "
             f"{', '.join(role for role, _ in said)}: {' '.join(str(error).split()).rstrip('.')}. Keep to the roles "

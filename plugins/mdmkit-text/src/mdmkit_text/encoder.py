@@ -1,4 +1,4 @@
-"""Prompts into ids: a text as it stands or through the chat template, masks written in it, what follows the answer."""
+"""From prompts to ids: plain text or the chat template, masks in the text, and the text after the answer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Encoder:
-    """Encodes prompts for one model.
+    """Encode prompts for one model.
 
     Args:
-        tokens: its tokenizer, and the ids with a meaning.
-        mask_id: its mask.
+        tokens: its tokenizer and special ids.
+        mask_id: the id of its mask.
         ref: how the user named the model; a name that says "base" has no chat by default.
     """
 
@@ -28,11 +28,11 @@ class Encoder:
         self.tokens, self.mask_id, self.ref = tokens, mask_id, ref
 
     def encode(self, prompt: Prompt) -> tuple[list[int], list[int]]:
-        """Ids that go before and after the appended masks. A prompt given as ids is taken as it is.
+        """Return the ids before and after the appended masks. The ids of a prompt given as ids are not changed.
 
         Raises:
-            MdmkitError: a text without a tokenizer, one that the tokenizer cannot read, a bad number of masks, or a
-                chat request that the model's template cannot write.
+            MdmkitError: a text without a tokenizer, a text that the tokenizer cannot read, a wrong number of masks, or
+                a conversation that the model's template cannot write.
         """
         if prompt.ids is not None:
             return list(prompt.ids), []
@@ -43,7 +43,7 @@ class Encoder:
             )
         after = [] if prompt.suffix is None else self._read(prompt, prompt.suffix, self._inner)
         if self.chats(prompt):
-            # The template has put in every special token, and a beginning of text is read as any tokenizer does.
+            # The template has added all special tokens. The beginning of the text is tokenized as usual.
             text = chat.render(self.tokens.tokenizer, prompt, self.ref)
             return self._read(prompt, text, self._bare), after
         closing: list[int] = []
@@ -56,8 +56,11 @@ class Encoder:
         return self._read(prompt, prompt.text or "", first), [*after, *closing]
 
     def chats(self, prompt: Prompt) -> bool:
-        """Whether a text goes through the chat template: as told, else where there is one, the name is no base
-        model's, and the prompt is no infill."""
+        """True if a text goes through the chat template.
+
+        The prompt decides. If it does not, there must be a template, the model's name must not be that of a base model,
+        and the prompt must not be an infill.
+        """
         asked = (prompt.messages, prompt.system, prompt.chat_options, prompt.chat)
         if any(each is not None for each in asked):
             return prompt.chat is not False
@@ -67,7 +70,7 @@ class Encoder:
         )
 
     def _read(self, prompt: Prompt, text: str, first: Callable[[str], list[int]]) -> list[int]:
-        """Tokenize a text with masks in it, the part before the first of them by `first`."""
+        """Tokenize a text with masks; the part before the first mask is tokenized by `first`."""
         texts, counts = self._masks.split(text, f"prompt {prompt.index}") if prompt.infill else ([text], [])
         try:
             ids = first(texts[0])
@@ -91,7 +94,7 @@ class Encoder:
         return infill.inner(self.tokens.tokenizer)
 
     def _alphabet(self, text: str) -> str:
-        """For a tokenizer of single characters: which of the text's it lacks, and those it has."""
+        """For a tokenizer of single characters: the text's characters that it lacks, and those that it has."""
         known = sorted(token for token in self.tokens.tokenizer.get_vocab() if len(token) == 1)
         lacking = sorted(set(text) - set(known))
         if not lacking or len(known) < 2 or len(known) > 100:

@@ -1,4 +1,4 @@
-"""A model of somebody else's code, seen as the loader's own classes are: keywords in, `.logits` out."""
+"""A model with code of its own, with the interface of transformers' classes: keywords in, `.logits` out."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from mdmkit import MdmkitError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# How a padding mask may be handed over, in the order tried: [M, L] of 0 and 1; bool [M, 1, L, L], which position sees
-# which (Dream's own code wants this one); not at all.
+# The ways to pass a padding mask, in the order in which they are tried: [M, L] of 0 and 1; bool [M, 1, L, L], which
+# position attends to which (Dream's own code needs this one); not at all.
 FLAT, PAIRS, NONE = "flat", "pairs", "none"
 
 
 class Foreign(nn.Module):
-    """Any callable that maps ids int64 [M, L] to logits [M, L, V], or to an object, dict or tuple that holds them.
+    """Any callable that maps ids int64 [M, L] to logits [M, L, V], or to an object, dict or tuple with them.
 
     Args:
-        model: the callable; ids go in as its first argument.
+        model: the callable; ids are its first argument.
         padding: how it gets the padding mask: one of `ways(model)`.
 
     Raises:
-        MdmkitError: it does not run on ids alone, or returns no logits.
+        MdmkitError: it cannot run on ids only, or returns no logits.
     """
 
-    # As if of a transformers class without a trunk of its own.
+    # As for a class of transformers that names no trunk.
     base_model_prefix: ClassVar[str] = ""
 
     def __init__(self, model: Callable[..., Any], padding: str):
@@ -50,13 +50,13 @@ class Foreign(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
     ) -> SimpleNamespace:
-        """Compute `.logits` [M, L, V]; the mask and positions go on in the form that the model takes, or not at all."""
+        """Compute `.logits` [M, L, V]; mask and positions are passed as the model accepts them, or not at all."""
         given: dict[str, Tensor] = {}
         if attention_mask is not None and self.padding == FLAT:
             given["attention_mask"] = attention_mask
         elif attention_mask is not None and self.padding == PAIRS:
             valid = attention_mask.bool()
-            # Padding sees itself: a softmax over nothing is not a number.
+            # Padding attends to itself, because a softmax over nothing is NaN.
             itself = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
             given["attention_mask"] = (valid[:, None, :] | itself)[:, None]
         if position_ids is not None and self._positions:
@@ -75,13 +75,13 @@ class Foreign(nn.Module):
             return self(row, torch.ones_like(row)).logits.shape[-1]
         except MdmkitError:
             raise
-        except Exception as error:  # somebody else's code
+        except Exception as error:  # the model's own code may raise anything
             reason = " ".join(str(error).split()) or type(error).__name__
             raise MdmkitError(f"{name_of(self.inner)} does not run on token ids alone: {reason}") from error
 
 
 def ways(model: Any) -> tuple[str, ...]:
-    """List how a model may take its padding mask, by the signature of its call."""
+    """List the ways in which a model may accept a padding mask, by the signature of its call."""
     return (FLAT, PAIRS, NONE) if "attention_mask" in _parameters(model) else (NONE,)
 
 
@@ -97,7 +97,7 @@ def _parameters(model: Any) -> set[str]:
 
 
 def config_of(model: Any) -> dict[str, Any]:
-    """The fields of a model's config, as config.json would have them; none where it has no config."""
+    """The fields of a model's config, as in config.json; empty if it has no config."""
     config: Any = getattr(model, "config", None)
     if hasattr(config, "to_dict"):
         return config.to_dict()

@@ -1,11 +1,11 @@
-"""Frozen columns as keys and values: how transformers' attention reads them without a change to any model class.
+"""Frozen columns as keys and values. transformers' attention reads them, and no model class is changed.
 
-A model's attention hands its new keys and values to a cache layer and attends to what it gets back. This one gives
-back each row's stored columns in their order, with the new ones in their places. Keys carry their rotary position
-already, so the order of columns is all that has to be kept.
+A model's attention passes its new keys and values to a cache layer, and attends to the layer's result. This layer
+returns each row's stored columns in order, with the new ones in their places. Keys already contain their rotary
+position, so only the order of columns matters.
 
-Behind the last column of the store, and of what is given back, stands one more: what is to be written nowhere, such as
-the columns that only fill a batch up, goes there. Nothing reads it, and no row has to be sorted out on the host.
+The store, and the result, have one more column at the end. Columns that must not be stored, such as padding of a batch,
+are written there, and it is never read. So the host need not treat any row differently.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class _Places:
-    """Where the columns of one forward go, in every layer alike.
+    """The places of the columns of one forward, the same in every layer.
 
     Args:
-        extra: shadow columns behind the row's own; they are keys of this forward alone.
+        extra: shadow columns after the row's own; they are keys only in this forward.
     """
 
     def __init__(self, view: View, extra: int = 0):
@@ -45,12 +45,12 @@ class _Places:
 
     @cached_property
     def stored(self) -> Tensor:
-        """int64 [M, L]: the columns of the store that are written; −1, the last, for what is not kept."""
+        """int64 [M, L]: the columns of the store that are written; −1, the last one, for columns that are not kept."""
         return torch.where(self.view.live & self.view.keep[:, None], self.columns, -1)
 
     @cached_property
     def read(self) -> Tensor:
-        """int64 [M, 1, L, 1]: the keys that the new columns are; K, one behind the last, for those that are none."""
+        """int64 [M, 1, L, 1]: each new column's place among the keys; K, one after the last, if it is not a key."""
         return torch.where(self.view.live, self.columns, self.keys)[:, None, :, None]
 
 
@@ -62,10 +62,10 @@ class FrozenLayer(CacheLayerMixin):
         self._places, self._view, self._layer = places, places.view, layer
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to prepare: the store is made by the first forward that keeps something."""
+        """Do nothing: the first forward that keeps columns makes the store."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Put the new columns among the frozen ones, and keep those that the forward is to be remembered by."""
+        """Put the new columns among the frozen ones, and store those that must be kept."""
         if not self._view.reads and self._view.keeps is False:
             return key_states, value_states
         length = key_states.shape[2] - self._places.extra
@@ -83,11 +83,11 @@ class FrozenLayer(CacheLayerMixin):
         return torch.cat((among[0], extra[0]), 2), torch.cat((among[1], extra[1]), 2)
 
     def _store(self, new: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The layer's store, made where there is none, and widened where a longer row has joined."""
+        """The layer's store. It is made if there is none, and widened if a longer row has joined."""
         store, view = self._view.store, self._view
         stored = store.get(self._layer)
         if stored is None:
-            # Zeros, since attention's weight of 0 for padding that was never computed must not meet a NaN.
+            # Zeros, because a weight of 0 times a NaN in columns that were never computed would be NaN.
             stored = tuple(each.new_zeros(view.size, each.shape[1], view.width + 1, each.shape[3]) for each in new)
             store[self._layer] = stored
         more = view.width + 1 - stored[0].shape[2]
@@ -116,7 +116,7 @@ class FrozenLayer(CacheLayerMixin):
         return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
-        """Keys beside the new ones: with those of the forward they are all that attention gets."""
+        """The number of keys besides the new ones: together they are all keys of the attention."""
         return self._places.keys - self._view.live.shape[1]
 
     def get_max_length(self) -> int:
@@ -128,6 +128,6 @@ class FrozenLayer(CacheLayerMixin):
 
 
 def frozen_cache(view: View, layers: int, extra: int = 0) -> Cache:
-    """Build what a transformers model of so many layers takes as its cache; `extra` shadow columns are not kept."""
+    """Build the cache of a transformers model with this number of layers; `extra` shadow columns are not kept."""
     places = _Places(view, extra)
     return Cache(layers=[FrozenLayer(places, layer) for layer in range(layers)])

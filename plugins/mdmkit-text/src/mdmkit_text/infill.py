@@ -1,9 +1,9 @@
-"""Masks written in a text: `[MASK]`, `[MASK:8]` and the tokenizer's own mask token, and what lies between them.
+"""Masks in a text: `[MASK]`, `[MASK:8]` and the tokenizer's own mask token; and the texts between them.
 
-The texts between masks are tokenized one by one, as if nothing stood beside them, and without what a tokenizer adds to
-the beginning of a text: neither special tokens nor a space. So `"a[MASK]b"` has no space around its mask and
-`"a [MASK] b"` has two, one of them read with `b` where the tokenizer keeps spaces with the word after them.
-A WordPiece tokenizer reads the text after a mask as the beginning of a word, never as its continuation.
+The texts between masks are tokenized one by one, independently. Nothing that a tokenizer adds to the beginning of a
+text is added: neither special tokens nor a space. So `"a[MASK]b"` has no space around its mask and `"a [MASK] b"` has
+two; if the tokenizer joins a space to the word after it, the second is a part of the token of `b`. A WordPiece
+tokenizer reads the text after a mask as the beginning of a word, never as its continuation.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ _MARKER = r"\[MASK(?::(?P<count>[^\[\]\n]*))?\]"
 
 
 class Masks:
-    """Finds masks in texts, for one tokenizer and mask id."""
+    """Find masks in texts, for one tokenizer and mask id."""
 
     def __init__(self, tokenizer: Any, mask_id: int):
         token = tokenizer.added_tokens_decoder.get(mask_id)
         own = [re.escape(token.content)] if token is not None else []
         self._pattern = re.compile("|".join([_MARKER, *own]))
-        # A mask token may take the space beside it: RoBERTa's stands for a word together with the space before it.
+        # A mask token may include the space beside it: that of RoBERTa stands for a word and the space before it.
         self._takes_left, self._takes_right = getattr(token, "lstrip", False), getattr(token, "rstrip", False)
 
     def held(self, text: str) -> bool:
         return self._pattern.search(text) is not None
 
     def split(self, text: str, where: str) -> tuple[list[str], list[int]]:
-        """Cut a text at its masks: n + 1 texts, and the n numbers of masks between them.
+        """Split a text at its masks: n + 1 texts, and the n numbers of masks between them.
 
         Raises:
-            MdmkitError: a number of masks that is no number, 0, or absurd; `where` says whose text it is.
+            MdmkitError: a number of masks that is not a number, is 0, or is too large; `where` names the text in the
+                error.
         """
         texts, counts, start = [], [], 0
         for found in self._pattern.finditer(text):
@@ -57,17 +58,18 @@ def _count(found: re.Match[str], where: str) -> int:
     said = found["count"]
     if said is None:
         return 1
-    # Digits are counted before they are read: Python refuses to read thousands of them.
+    # The digits are counted first, because Python refuses to read thousands of them.
     if not (said.isascii() and said.isdigit() and len(said) <= 9 and 1 <= int(said) <= LONGEST_ROW):
         raise MdmkitError(
-            f"{where}: {found[0][:40]!r} is no number of masks: write [MASK:8] for eight, 1 to {LONGEST_ROW}. To keep "
+            f"{where}: {found[0][:40]!r} is not a number of masks: write [MASK:8] for eight, 1 to {LONGEST_ROW}. To "
+            f"keep "
             'it as text, give the prompt as an object with "infill": false.'
         )
     return int(said)
 
 
 def inner(tokenizer: Any) -> Callable[[str], list[int]]:
-    """How a tokenizer reads a text that follows something else: no special tokens, no space put before it."""
+    """A function that tokenizes a text inside another: without special tokens, and without a space before it."""
     from tokenizers import Tokenizer
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -81,7 +83,7 @@ def inner(tokenizer: Any) -> Callable[[str], list[int]]:
 
 
 def _without_prefix(state: dict[str, Any], key: str) -> bool:
-    """Switch off, in one part of a tokenizer.json, whatever puts a space before a text; False: nothing does."""
+    """Switch off everything in a part of a tokenizer.json that adds a space before a text; False if nothing does."""
     node = state.get(key)
     if node is None:
         return False

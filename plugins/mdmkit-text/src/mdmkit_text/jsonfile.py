@@ -1,4 +1,4 @@
-"""Read a JSON object from a file, or say what is wrong with it."""
+"""Read a JSON object from a file; errors say what is wrong with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a file that holds one JSON object.
+    """Read a file with one JSON object.
 
     Raises:
         MdmkitError: the file cannot be read, is not JSON (with line and column), or holds something else.

@@ -1,9 +1,9 @@
-"""`mdmkit.json`: what a model directory may say about its own use.
+"""`mdmkit.json`: settings of a model directory for its own use.
 
     {"length": 32, "samples": ["EVQL"], "forbidden": [24]}
 
-All keys are optional. `length` is how many masks follow a prompt that holds none, where neither the prompt nor the
-plan says; `samples` are prompts to show the model with; `forbidden` are further token ids that may never be chosen.
+All keys are optional. `length` is the number of masks after a prompt that holds none, if neither the prompt nor the
+plan sets it. `samples` are example prompts. `forbidden` are further token ids that may never be chosen.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a directory's `mdmkit.json`; without one, everything is left open.
+    """Read a directory's `mdmkit.json`; without one, nothing is set.
 
     Raises:
         MdmkitError: the file is not a JSON object, or has an unknown key or a value of the wrong kind.

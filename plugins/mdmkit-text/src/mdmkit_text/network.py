@@ -1,7 +1,7 @@
-"""One model in two parts, trunk and head, in which every row is computed as if it were alone.
+"""A model in two parts, trunk and head. Every row is computed as if it were alone.
 
-Nothing here knows an architecture by name. How a class wants its positions, whether its head runs apart from its
-trunk, and whether it leaves padding out, is found out once by trying a few tokens against the model's own logits.
+No architecture is known by name. A trial with a few tokens, compared with the model's own logits, finds out how a class
+takes positions, if its head can run separately from its trunk, and if it ignores padding.
 """
 
 from __future__ import annotations
@@ -32,21 +32,20 @@ class Network:
     Args:
         model: the model, on its device.
         ids: token ids to try it with, neither mask nor padding.
-        pad_id: what fills the padding.
+        pad_id: the id of padding.
         block: length of the attention's blocks, see `attention_mask`; None: attention is full.
 
     Attributes:
-        offset: what is added to a token's place in its row to give `position_ids`: 0, or where the table of positions
-            starts (RoBERTa and its kin: the padding index + 1); None: the class takes no positions.
-        split: whether the head runs apart from the trunk; where it does not, hidden states are the logits themselves.
-        padded: whether padding leaves a row as it is; where it does not, only rows of one length may run together.
-        freezes: whether columns can stand frozen, as `mdmkit_text.frozen` has it.
+        offset: added to a token's position to give `position_ids`: 0, or the start of the table of positions (in
+            RoBERTa and similar models the padding index + 1); None: the class takes no positions.
+        split: True if the head can run separately from the trunk; if not, hidden states are the logits.
+        padded: True if padding does not change a row; if it does, only rows of the same length may run together.
+        freezes: True if columns can be frozen, see `mdmkit_text.frozen`.
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
 
     Raises:
-        MdmkitError: the model does not run on tokens alone, is causal, hangs on chance, or gives logits that are not
-            numbers.
+        MdmkitError: the model cannot run on tokens only, is causal, is random (dropout), or its logits are not numbers.
     """
 
     def __init__(self, model: Any, ids: Sequence[int], pad_id: int, block: int | None = None):
@@ -69,8 +68,8 @@ class Network:
     ) -> Tensor:
         """Compute hidden states [M, L, D] from tokens and positions int64 [M, L] and valid bool [M, L].
 
-        L is a whole row, or with `view` the columns that it says. Where `padded` is False every column must be valid.
-        With E columns of `shadow`, which only a network that `freezes` takes, the result is [M, L + E, D].
+        L is a whole row, or with `view` its columns. If `padded` is False, every column must be valid. With E columns
+        of `shadow`, the result is [M, L + E, D]; this needs a network that `freezes`.
         """
         if view is None and shadow is None:
             return self._run(tokens, valid, positions)
@@ -108,15 +107,15 @@ class Network:
         return self._call(given, tokens, valid, positions)
 
     def _call(self, given: dict[str, Any], tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
-        # Some classes read tokens behind the mask's back: ESM counts masks by id, in the padding too.
+        # Some classes read tokens in spite of the attention mask: ESM counts masks by id, also in the padding.
         given["input_ids"] = tokens.masked_fill(~valid, self._pad_id)
         if self.offset is not None:
-            # What only fills a batch up may lie beyond the table of positions.
+            # Padding of a batch may be beyond the table of positions.
             given["position_ids"] = positions.masked_fill(~valid, 0) + self.offset
         return self.model.base_model(**given)[0] if self.split else self.model(**given).logits
 
     def _mask(self, allowed: Tensor) -> Tensor:
-        """The mask as the attention kernel wants it: boolean, or what is added to the scores."""
+        """The mask in the form of the attention kernel: boolean, or numbers that are added to the scores."""
         if self.model.config._attn_implementation == "sdpa":
             return allowed
         dtype = self.model.dtype
@@ -125,7 +124,7 @@ class Network:
         )
 
     def _settle(self, ids: Sequence[int]) -> None:
-        """Set `vocab`, `offset`, `split` and `padded`, the last three by what gives the model's own logits."""
+        """Set `vocab`, `offset`, `split` and `padded`; the last three so that the model's own logits result."""
         length = max(1, min(_TRIAL, self._limit or _TRIAL) - _PADDING)
         row = torch.tensor([[ids[i % len(ids)] for i in range(length)]], device=self.model.device)
         alone = row, torch.ones_like(row, dtype=torch.bool), torch.arange(length, device=row.device)[None]
@@ -135,22 +134,22 @@ class Network:
         def error(compute: Callable[[], Tensor]) -> float:
             try:
                 return _distance(compute(), truth)
-            except Exception:  # a way that this class does not offer
+            except Exception:  # this class does not support this way
                 return math.inf
 
         def shifted(offset: int) -> float:
             self.offset = offset
             return error(lambda: self._run(*alone))
 
-        # A wrong position or padding that leaks is far above either bound; half precision rounds at 1e-3 a layer.
+        # Errors of wrong positions or of padding are far above both bounds; half precision rounds at 1e-3 per layer.
         bound = (1e-4 if truth.dtype == torch.float32 else 3e-2) * (1 + float(truth[truth.isfinite()].abs().max()))
         if error(lambda: self._run(*alone)) > bound:
             raise MdmkitError(
-                f"{type(self.model).__name__} says something else each time it is given the same tokens. If it "
-                "is in training mode, as dropout may be, call its eval()."
+                f"{type(self.model).__name__} gives other logits each time for the same tokens. If it is in training "
+                f"mode (dropout), call its eval()."
             )
         if "position_ids" in self._takes:
-            # Beyond the table of positions a GPU does not raise an error, it stops for good.
+            # Beyond the table of positions a GPU raises no error that Python can handle; it can no longer be used.
             starts = [s for s in self._starts() if s == 0 or s + length <= (self._limit or 0)]
             best = min(starts, key=shifted)
             self.offset = best if shifted(best) <= bound else None
@@ -159,13 +158,13 @@ class Network:
         tokens, valid, positions = (nn.functional.pad(each, (0, _PADDING)) for each in alone)
         self.padded = error(lambda: self.project(self._run(tokens, valid, positions))[:, :length]) <= bound
         self._must_look_ahead(*alone)
-        # Layers that see a stretch only have masks of their own, and the whole row's would be put in their place.
+        # Layers with local attention have their own masks, and the mask of the whole row would replace them.
         kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
         if self._cache_name is not None and self.padded and kinds == {"full_attention"}:
             self.freezes = error(lambda: self.project(self._refrozen(*alone))) <= bound
 
     def _refrozen(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
-        """The whole row's hidden states, its middle computed again between frozen ends."""
+        """The hidden states of the whole row, with the middle computed again between frozen columns."""
         width = tokens.shape[1]
         whole, middle = slice(0, width), slice(width // 3, width - width // 3)
         store: dict[Any, Any] = {}
@@ -194,18 +193,18 @@ class Network:
         return torch.cat((first[:, : middle.start], again, first[:, middle.stop :]), 1)
 
     def _starts(self) -> tuple[int, ...]:
-        """Where a table of positions may start: at 0, after the padding index, at 2 (MPNet, whatever its padding)."""
+        """Possible starts of a table of positions: 0, after the padding index, or 2 (MPNet, for any padding index)."""
         padding = getattr(self.model.config, "pad_token_id", None)
         return 0, (padding if isinstance(padding, int) else self._pad_id) + 1, 2
 
     def _truth(self, alone: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """The whole model's logits with the positions of its own choice."""
+        """The logits of the whole model, with its default positions."""
         name = type(self.model).__name__
         try:
             truth = self._run(*alone)
         except Exception as error:
             raise MdmkitError(f"{name} does not run on token ids alone: {' '.join(str(error).split())}") from error
-        # −inf is a token that the model never says.
+        # −inf means that the model never writes this token.
         if truth.isnan().any() or truth.isposinf().any() or not truth.isfinite().any(-1).all():
             raise MdmkitError(f"{name} gives logits that are not numbers: damaged weights, or too narrow a dtype.")
         return truth
@@ -223,12 +222,12 @@ class Network:
 
 
 def _distance(logits: Tensor, truth: Tensor) -> float:
-    """How far logits are from others, at most; a −inf in the same place on either side is no difference."""
+    """The largest difference of two logits; −inf at the same place in both is no difference."""
     return float((logits - truth).masked_fill(logits.isneginf() & truth.isneginf(), 0).abs().max())
 
 
 class _Given(tuple):
-    """What a trunk returns, as far as heads read it: hidden states, and None for all else."""
+    """The output of a trunk as heads read it: hidden states, and None for everything else."""
 
     @property
     def last_hidden_state(self) -> Tensor:
@@ -240,22 +239,22 @@ class _Given(tuple):
 
 
 class _Echo(nn.Module):
-    """Stands in for a trunk, and returns the hidden states that it is given."""
+    """Replaces a trunk, and returns the hidden states that it gets."""
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **kwargs: Any) -> _Given:
         return _Given((inputs_embeds,))
 
 
 def _head(model: Any) -> Any:
-    """A view of the model with its trunk taken out, sharing every weight; None where the class names no trunk.
+    """The model without its trunk, with the same weights; None if the class names no trunk.
 
-    What the class does between trunk and logits (transform, bias, soft cap, scale) thereby happens, whatever it is.
+    So everything that the class does between trunk and logits (transform, bias, soft cap, scale) is done.
     """
     name = model.base_model_prefix
     if model.base_model is model or name not in model._modules:
         return None
     head = copy.copy(model)
     head.__dict__["_modules"] = {**model._modules, name: _Echo()}
-    # Where accelerate spread the model, its forward is an attribute that is bound to the original.
+    # If accelerate has spread the model, its forward is an attribute that is bound to the original.
     head.__dict__.pop("forward", None)
     return head

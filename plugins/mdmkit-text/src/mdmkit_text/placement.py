@@ -1,4 +1,4 @@
-"""Where weights go and how narrow they are: what of it transformers does while loading, and what that needs."""
+"""The device and the precision of weights: what transformers does while it loads them, and the packages for it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _nf4(dtype: Any) -> Any:
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 
-# Both narrow weights only. What narrows activations too (LLM.int8) finds its outliers in the whole batch, so that a row
-# would depend on its neighbours.
-# name -> (packages, what makes transformers' config object from the dtype computed in)
+# Both reduce the precision of weights only. Methods that also reduce that of activations (LLM.int8) search outliers in
+# the whole batch, so a row would depend on other rows. name -> (packages, a function from the dtype of the computation
+# to transformers' config object)
 QUANTIZATIONS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "int8": (("torchao",), _int8),
     "nf4": (("bitsandbytes", "accelerate"), _nf4),
@@ -38,10 +38,10 @@ QUANTIZATIONS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
 
 
 def placement(device: torch.device, dtype: Any, device_map: Any = None, quantization: Any = None) -> dict[str, Any]:
-    """Give the keywords of `from_pretrained` that put weights where they belong as they are read.
+    """Return the keywords of `from_pretrained` that put each weight on its device as it is read.
 
     Args:
-        device: where the model computes, if no device_map says otherwise.
+        device: the device of the model, if there is no device_map.
         dtype: a torch dtype or `"auto"`.
         device_map: one of `DEVICE_MAPS`, or a mapping from module names to devices: spreads the model.
         quantization: one of `QUANTIZATIONS`.
@@ -58,11 +58,13 @@ def placement(device: torch.device, dtype: Any, device_map: Any = None, quantiza
         keywords["quantization_config"] = make(dtype)
     if device_map is not None:
         if not isinstance(device_map, dict) and device_map not in DEVICE_MAPS:
-            raise MdmkitError(f"{unknown('device_map', str(device_map), DEVICE_MAPS)} One device is --device NAME.")
+            raise MdmkitError(
+                f"{unknown('device_map', str(device_map), DEVICE_MAPS)} For one device, write --device NAME."
+            )
         _require("device_map", ("accelerate",))
         keywords["device_map"] = device_map
     elif _present("accelerate") and (device.type != "cpu" or quantization is not None):
-        keywords["device_map"] = {"": device}  # without accelerate transformers loads on the CPU only
+        keywords["device_map"] = {"": device}  # without accelerate, transformers loads only on the CPU
     return keywords
 
 

@@ -1,4 +1,4 @@
-"""What this distribution registers. Imports neither torch nor transformers."""
+"""The parts of this distribution. Imports neither torch nor transformers."""
 
 from __future__ import annotations
 

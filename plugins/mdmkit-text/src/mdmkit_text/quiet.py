@@ -1,4 +1,4 @@
-"""Keep the loader's chatter out of the user's terminal: errors reach them as MdmkitError."""
+"""Hide the loader's messages. Errors are raised as MdmkitError."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-# Seconds of work before a bar shows.
+# Seconds of work before a progress bar is shown.
 PATIENCE = 2.0
 
 
@@ -19,7 +19,7 @@ PATIENCE = 2.0
 def quiet(*, progress: bool = False) -> Iterator[None]:
     """Silence transformers' log, progress bars and Python warnings, and restore all of them afterwards.
 
-    With `progress` its bars stay, for work that takes more than `PATIENCE` seconds, on stderr where that is a terminal.
+    With `progress`, progress bars are shown on stderr if it is a terminal, for work of more than `PATIENCE` seconds.
     """
     from transformers.utils import logging as loader
 
@@ -40,5 +40,5 @@ def quiet(*, progress: bool = False) -> Iterator[None]:
 
 
 def _patient(factory: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    # disable=None is tqdm's word for "unless on a terminal".
+    # disable=None: tqdm shows the bar only on a terminal.
     return factory(*args, **{**keywords, "delay": PATIENCE, "leave": False, "disable": None})

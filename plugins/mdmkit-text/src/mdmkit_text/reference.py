@@ -1,4 +1,4 @@
-"""From a reference to a directory: a local one as it is, a hub id through the hub's cache."""
+"""From a reference to a directory: a local directory, or a hub id through the hub's cache."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 from mdmkit import MdmkitError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# What a model needs, and no more: no pickles, no code, no second copy of the weights in another format.
+# Only the files that a model needs: no pickles, no code, no copies of the weights in another format.
 _WANTED = ["*.json", "model*.safetensors", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
 
 
 def is_hub_id(ref: str) -> bool:
-    """Say whether a reference has the form `organisation/name`."""
+    """Return True if a reference has the form `organisation/name`."""
     return _HUB_ID.fullmatch(ref) is not None
 
 
 def accepts(ref: str) -> bool:
-    """Say, without loading, whether a reference is a model directory or has the form of a hub id."""
+    """Return True if a reference is a model directory or has the form of a hub id; nothing is loaded."""
     path = Path(os.path.expanduser(ref))
     return (path / "config.json").is_file() if path.exists() else is_hub_id(ref)
 
 
 def locate(ref: str, revision: str | None = None) -> Path:
-    """Find the directory of a model; only a hub id is ever downloaded.
+    """Find the directory of a model; only for a hub id, files may be downloaded.
 
     Raises:
         MdmkitError: no such directory, no config.json in it, or the hub does not give the model.
@@ -53,7 +53,7 @@ def _fetch(ref: str, revision: str | None) -> Path:
 
     try:
         return Path(snapshot_download(ref, revision=revision, allow_patterns=_WANTED, ignore_patterns=["*/*"]))
-    except Exception as error:  # the hub's client raises a dozen unrelated types
+    except Exception as error:  # the hub's client raises many unrelated types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MdmkitError(
             f"model {ref!r} was looked for as a directory, which does not exist, then as a hub id"

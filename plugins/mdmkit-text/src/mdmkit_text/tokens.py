@@ -1,4 +1,4 @@
-"""What a checkpoint's token ids mean: text to ids and back, which id is the mask, which may never be chosen."""
+"""The token ids of a checkpoint: text to ids and back, the mask's id, and ids that may never be chosen."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
     from mdmkit_text.families.family import Family
 
-# A tokenizer is present where its vocabulary is. Without one transformers would make up an empty tokenizer.
+# A tokenizer exists if its vocabulary does. Without one, transformers would make an empty tokenizer.
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
-# Classes that read tokenizer.json as it stands.
+# Classes that read tokenizer.json without changes.
 _GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 _NONE = "this model's directory holds no tokenizer"
 _SPECIAL = ("mask", "pad", "cls", "sep", "bos", "eos", "unk")
 
 
 class Tokens:
-    """The tokenizer, if there is one, and the ids with a meaning.
+    """The tokenizer, if there is one, and the special ids.
 
     Attributes:
-        special: name ("mask", "pad", "cls", "sep", "bos", "eos", "unk") -> id; from the tokenizer where there is one,
-            else from config.json, whose defaults need not fit a tokenizer of another kind.
+        special: name ("mask", "pad", "cls", "sep", "bos", "eos", "unk") -> id; from the tokenizer if there is one; else
+            from config.json, whose defaults may not fit another tokenizer.
         ends: ids that end a text.
 
     Args:
         tokenizer: transformers' tokenizer; None: ids only.
         config: the model's config object.
-        end_tokens: names of further tokens that end a text, where the tokenizer has them.
-        why_none: why there is no tokenizer, for the user.
+        end_tokens: names of further tokens that end a text, if the tokenizer has them.
+        why_none: why there is no tokenizer, for errors.
     """
 
     def __init__(self, tokenizer: Any, config: Any, end_tokens: Sequence[str] = (), why_none: str = _NONE):
@@ -59,10 +59,10 @@ class Tokens:
 
     @classmethod
     def read(cls, folder: Path, config: Any, family: Family) -> Tokens:
-        """Read a model directory's tokenizer, if it holds one that needs no code of its own.
+        """Read a model directory's tokenizer, if there is one that needs no code of the checkpoint.
 
         Raises:
-            MdmkitError: the tokenizer's files are there, and do not load.
+            MdmkitError: the tokenizer's files exist, but do not load.
         """
         if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
             return cls(None, config)
@@ -72,15 +72,15 @@ class Tokens:
         named = read_object(settings).get("tokenizer_class") if settings.is_file() else None
         foreign = named is not None and _is_foreign(str(named))
         if (folder / "tokenizer.json").is_file():
-            # AutoTokenizer puts the model type's own class in place of a generic one, with tokens that this file lacks;
-            # and the model type is transformers', which for a family with a type of its own says nothing.
+            # AutoTokenizer replaces a generic class by that of the model type, with tokens that this file lacks. And
+            # the model type is that of transformers, which tells nothing about a family that has its own type.
             plain = named in _GENERIC or foreign or (named is None and bool(family.model_types))
         elif foreign:
             return cls(
                 None,
                 config,
-                why_none=f"this model's tokenizer is a class of its own ({named}), code that is never run, without a "
-                "tokenizer.json",
+                why_none=f"this model's tokenizer is code of the checkpoint ({named}), which is never run, and there "
+                f"is no tokenizer.json",
             )
         else:
             plain = False
@@ -97,26 +97,26 @@ class Tokens:
         return cls(tokenizer, config, family.end_tokens)
 
     def never(self, vocab: int, *, ends: bool) -> list[int]:
-        """Ids that may never be chosen: specials, and rows of the vocabulary that no token has. `ends`: not those."""
+        """Ids that may never be chosen: special ids, except `ends`, and rows of the vocabulary without a token."""
         never = set(self.special.values())
         if self.tokenizer is not None:
             never.update(set(range(vocab)) - set(self.tokenizer.get_vocab().values()))
         if ends:
-            # Where one token is both padding and end, it has to stay: it is how such a model ends.
+            # If one token is both padding and end, it must stay allowed: the model ends with it.
             return sorted(i for i in never if i not in self.ends and i < vocab)
         if self.tokenizer is not None:
             never.update(self.tokenizer.all_special_ids)
         return sorted(i for i in never | self.ends if i < vocab)
 
     def enclose(self, text: str) -> tuple[list[int], list[int]]:
-        """Ids of a text with the tokenizer's opening tokens before it, and apart from them its closing tokens."""
+        """The ids of a text with the tokenizer's opening tokens before it, and separately the closing tokens."""
         given = self.tokenizer(text, return_special_tokens_mask=True, verbose=False)
         return self._cut(list(given["input_ids"]), list(given["special_tokens_mask"]))
 
     def _cut(self, ids: list[int], of_template: list[int]) -> tuple[list[int], list[int]]:
-        """Cut ids where the text ends and the template's closing tokens begin."""
+        """Split ids at the end of the text, where the closing tokens begin."""
         stop = len(ids)
-        if all(of_template):  # no text between opening and closing tokens: tell them apart by their meaning
+        if all(of_template):  # no text between opening and closing tokens: distinguish them by their meaning
             closing = {self.special.get("sep"), *self.ends}
             while stop and ids[stop - 1] in closing:
                 stop -= 1
@@ -132,14 +132,14 @@ class Tokens:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def render(self, token: int) -> str:
-        """One token as text; the token's own name where it has none."""
+        """One token as text; the token's name if it has no text."""
         if self.tokenizer is None:
             return str(token)
         return self.tokenizer.decode([token]) or str(self.tokenizer.convert_ids_to_tokens(token))
 
 
 def _is_foreign(name: str) -> bool:
-    """Say whether a tokenizer class is none of transformers', which would read its files as it thinks best."""
+    """Return True if a tokenizer class is not one of transformers, which would then guess how to read it."""
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
     stem = name.removesuffix("Fast")

@@ -22,15 +22,15 @@ _LISTED = 12
 def load_model(
     folder: Path, config: dict[str, Any], family: Family, dtype: Any, placed: dict[str, Any] | None = None
 ) -> Any:
-    """Load the model, for evaluation only; on a terminal a load of some seconds shows how far it is.
+    """Load the model, for evaluation only. On a terminal, a slow load shows its progress.
 
     Args:
         folder: holds the weights.
         config: the content of config.json.
-        family: how the weights are named, and what class takes them.
+        family: the names of the weights, and their class.
         dtype: a torch dtype, or `"auto"` for the checkpoint's.
-        placed: keywords of `placement`; with a device_map each weight goes to its device as it is read, without one
-            all stay on the CPU, memory-mapped where the dtype is the checkpoint's.
+        placed: keywords of `placement`; with a device_map each weight goes to its device as it is read. Without one,
+            all stay on the CPU, memory-mapped if the dtype is that of the checkpoint.
 
     Raises:
         MdmkitError: weight files are absent, pickled or corrupt; weights are missing, unexpected or of the wrong shape;
@@ -47,7 +47,7 @@ def load_model(
                 key_mapping=family.key_mapping,
                 attn_implementation="sdpa" if getattr(native, "_supports_sdpa", False) else "eager",
                 output_loading_info=True,
-                # Shapes that differ come back in the report, to be listed all at once.
+                # Different shapes are in the report, so that all are listed at once.
                 ignore_mismatched_sizes=True,
                 use_safetensors=True,
                 local_files_only=True,
@@ -58,10 +58,10 @@ def load_model(
         raise MdmkitError(f"{folder}: {error}") from error
     except Exception as error:  # transformers raises many types here; each means that this checkpoint does not load
         reason = " ".join(str(error).split()) or type(error).__name__
-        if "automatic conversion of the weights" in reason:  # which ones goes to a log only
+        if "automatic conversion of the weights" in reason:  # transformers writes only to its log which ones
             reason = (
-                "weights that its class stacks into one (a layer's experts) are not all there, or differ in shape: "
-                "fetch the checkpoint again, or check that config.json and the weights belong together."
+                "weights that its class stacks into one (a layer's experts) are incomplete, or differ in shape: fetch "
+                "the checkpoint again, or check that config.json and the weights belong together."
             )
         raise MdmkitError(f"{folder}: transformers could not build the model: {reason}") from error
     _check_report(folder, type(model).__name__, report, family)
@@ -69,10 +69,10 @@ def load_model(
 
 
 def check_files(folder: Path) -> None:
-    """Check that the weights are whole safetensors files, reading their headers only.
+    """Check that the weights are complete safetensors files; only their headers are read.
 
     Raises:
-        MdmkitError: no safetensors, a shard that is absent, or a file that is cut short or no safetensors file.
+        MdmkitError: no safetensors files, a missing shard, or a file that is incomplete or of another format.
     """
     if (folder / "adapter_config.json").exists():
         raise MdmkitError(
@@ -115,7 +115,7 @@ def _no_weights(folder: Path) -> str:
     if pickles:
         return (
             f"{folder} holds its weights only as pickle ({', '.join(pickles[:4])}), which can run code when read. "
-            "Convert them once, where you trust them: read the file with torch.load(file, weights_only=True) and write "
+            "If you trust them, convert them once: read the file with torch.load(file, weights_only=True) and write "
             f"it with safetensors.torch.save_file(weights, {_SINGLE!r}), or use transformers' save_pretrained."
         )
     named = sorted(p.name for p in folder.glob("*.safetensors"))
@@ -124,7 +124,7 @@ def _no_weights(folder: Path) -> str:
 
 
 def _check_report(folder: Path, native: str, report: dict[str, Any], family: Family) -> None:
-    """Turn transformers' loading report into an error. It leaves tied weights and position buffers out by itself."""
+    """Turn transformers' loading report into an error. Tied weights and position buffers are not in the report."""
     ignored = [re.compile(pattern) for pattern in family.ignored_weights]
     unexpected = [k for k in report["unexpected_keys"] if not any(p.search(k) for p in ignored)]
     wrong = [f"{key} ({list(have)}, should be {list(want)})" for key, have, want in report["mismatched_keys"]]
@@ -139,8 +139,9 @@ def _check_report(folder: Path, native: str, report: dict[str, Any], family: Fam
     ]
     if faults:
         raise MdmkitError(
-            f"{folder}: the weights do not fit {native}, which config.json asks for. {'; '.join(faults)}. Decoding "
-            "with part of a model random would look like an answer, so it is refused: check that config.json and the "
+            f"{folder}: the weights do not fit {native}, which config.json asks for. {'; '.join(faults)}. If some "
+            f"weights were random, the output would still look like an answer. So the model is refused: check that "
+            f"config.json and the "
             "weights belong together, and that the checkpoint has a language-model head."
         )
 

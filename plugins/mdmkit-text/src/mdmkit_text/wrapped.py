@@ -1,4 +1,4 @@
-"""From a model that somebody else loaded to a backbone: which family's rules hold for it, which ids mean what."""
+"""From a model that the caller loaded to a backbone: its family and its special ids."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_TOKENIZER = "this model was wrapped without a tokenizer"
 
 
 def read_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Check the options of `wrap`, each absent one as None.
+    """Check the options of `wrap`; an absent one is None.
 
     Raises:
         MdmkitError: an unknown option, or a value of the wrong kind.
@@ -34,7 +34,7 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
     found = dict.fromkeys(OPTIONS) | options
     shift, ends, family = found["shift"], found["ends"], found["family"]
     if shift is not None and not isinstance(shift, bool):
-        raise MdmkitError(f"shift={shift!r}: it is True where logits speak of the next position, else False.")
+        raise MdmkitError(f"shift={shift!r}: it is True if logits predict the next position, else False.")
     if ends is not None:
         listed = [ends] if isinstance(ends, int) else list(ends) if isinstance(ends, list | tuple | set) else [None]
         if not all(isinstance(i, int) and not isinstance(i, bool) for i in listed):
@@ -46,7 +46,7 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def family_for(model: Any, named: str | None, shift: bool | None) -> Family:
-    """Find the family whose rules hold: the one named, the one of the config's model_type, or by the class.
+    """Find the model's family: the named one, that of the config's model_type, or that of the class.
 
     Raises:
         MdmkitError: shift contradicts the family.
@@ -58,7 +58,8 @@ def family_for(model: Any, named: str | None, shift: bool | None) -> Family:
     if own is not None:
         if shift is not None and shift != bool(own.lead):
             raise MdmkitError(
-                f"shift={shift}, but {name_of(model)} is of family {own.name}, which says so itself: leave shift out"
+                f"shift={shift}, but {name_of(model)} is of family {own.name}, which sets the shift itself: leave "
+                f"shift out"
                 f"{'' if named else ', or name another family'}."
             )
         return own()
@@ -68,25 +69,25 @@ def family_for(model: Any, named: str | None, shift: bool | None) -> Family:
 
 
 def is_native(model: Any) -> bool:
-    """Say whether a model is of one of transformers' own classes, which can run trunk and head apart."""
+    """Return True if a model is of one of transformers' classes, which can run trunk and head separately."""
     return type(model).__module__.startswith("transformers.models.")
 
 
 def tokens_for(model: Any, tokenizer: Any, family: Family, ends: set[int] | None) -> Tokens:
-    """Read the ids with a meaning off the tokenizer or the config; `ends` replaces those that end an answer.
+    """Read the special ids from the tokenizer or the config; `ends` replaces those that end an answer.
 
     Raises:
-        MdmkitError: the tokenizer is none of transformers', or the family's models write no ends.
+        MdmkitError: the tokenizer is not one of transformers, or models of the family write no end token.
     """
     if tokenizer is not None and not all(hasattr(tokenizer, name) for name in ("get_vocab", "added_tokens_decoder")):
         raise MdmkitError(
             f"wrap takes a tokenizer of transformers as its second argument, not a {type(tokenizer).__name__}: "
-            "AutoTokenizer.from_pretrained(…) gives one, and without any the prompts are token ids."
+            "AutoTokenizer.from_pretrained(…) gives one. Without a tokenizer, prompts are token ids."
         )
     if ends and not family.generates_end:
         raise MdmkitError(
-            f"ends={sorted(ends)}, but {name_of(model)} is of family {family.name}, whose models fill masks in and "
-            "write no end. Leave ends out, or name another family."
+            f"ends={sorted(ends)}, but {name_of(model)} is of family {family.name}, whose models fill masks and write "
+            f"no end token. Leave ends out, or name another family."
         )
     tokens = Tokens(tokenizer, SimpleNamespace(**config_of(model)), family.end_tokens, why_none=_NO_TOKENIZER)
     if ends is not None:
@@ -95,7 +96,7 @@ def tokens_for(model: Any, tokenizer: Any, family: Family, ends: set[int] | None
 
 
 def check_ends(ends: Iterable[int], mask_id: int, vocab: int) -> None:
-    """Raise an MdmkitError where an id that is to end answers can never be chosen."""
+    """Raise an MdmkitError if an id that should end answers can never be chosen."""
     for end in sorted(ends):
         if end == mask_id or not 0 <= end < vocab:
             why = "is the mask's" if end == mask_id else f"is outside the model's vocabulary of {vocab} ids"
@@ -103,20 +104,20 @@ def check_ends(ends: Iterable[int], mask_id: int, vocab: int) -> None:
 
 
 def first_that_pads(model: Any, make: Callable[[Foreign], Any]) -> Any:
-    """Make a backbone of a foreign model by the first way of masking under which padding leaves a row as it is.
+    """Make a backbone from a foreign model, with the first way of masking with which padding does not change a row.
 
-    Where none does, by the first that runs: rows of one length then run together.
+    If there is none, use the first way that runs: then only rows of the same length run together.
 
     Raises:
-        MdmkitError: the model runs in no way (the reason is that of the first), or is causal.
+        MdmkitError: the model runs in no way (the error is that of the first way), or is causal.
     """
     found, reason = None, None
-    named = type(name_of(model), (Foreign,), {})  # errors say the class's name
+    named = type(name_of(model), (Foreign,), {})  # errors name the class
     for way in ways(model):
         try:
             made = make(named(model, way))
         except MdmkitError as error:
-            # Only code that raised may do better with another mask; what was found wrong with the logits stands.
+            # Another mask can only help if the code raised an error; a fault of the logits is final.
             if error.__cause__ is None:
                 raise
             reason = reason or error

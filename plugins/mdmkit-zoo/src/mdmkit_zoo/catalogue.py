@@ -1,4 +1,4 @@
-"""What is in the zoo. Imports nothing, so that listing is free."""
+"""The models of the zoo. This module imports nothing, so listing is fast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Entry:
-    """One model: what it is, whose it is, and the command that makes it again."""
+    """One model: its description, its licence, and the command that makes it again."""
 
     name: str
     summary: str
@@ -22,7 +22,7 @@ class Entry:
 
     @property
     def megabytes(self) -> float:
-        """Size on disk; 0 where the model is not there."""
+        """Size on disk; 0 if the model is missing."""
         return sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file()) / 1e6
 
 

@@ -1,4 +1,4 @@
-"""`mdmkit zoo`: list the models, and make each of them again."""
+"""`mdmkit zoo`: list the models, and make them again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def zoo() -> None:
 
 @zoo.command("list")
 def list_models() -> None:
-    """List the models: name, size, licence, what it knows, the command that makes it."""
+    """List the models: name, size, summary, licence, and the command that makes it."""
     for entry in ENTRIES.values():
         size = f"{entry.megabytes:.1f} MB" if entry.megabytes else "absent"
         click.echo(f"zoo:{entry.name:<10} {size:>8}  {entry.summary}; {entry.licence}")
@@ -135,7 +135,7 @@ def convert_antibody(wheel: Path, output: Path | None) -> None:
 
 
 def _new(output: Path | None, name: str) -> Path:
-    """The directory to write, refused where something is in it already."""
+    """The directory to write; refused if it is not empty."""
     output = output or Path(name)
     if output.exists() and any(output.iterdir()):
         raise MdmkitError(
@@ -167,7 +167,7 @@ zoo.add_command(demo)
     help="Other instances, to choose the variant on.",
 )
 @click.option("--batch", type=click.IntRange(min=1), default=250, show_default=True, help="Rows decoded together.")
-@click.option("--render", is_flag=True, help="Only write the page anew from the numbers beside it.")
+@click.option("--render", is_flag=True, help="Only write the page again, from the numbers beside it.")
 def results(output: Path, count: int, seeds: int, trial_count: int, batch: int, render: bool) -> None:
     """Judge the samplers on held-out puzzles and write the page of results (about an hour at the defaults)."""
     import time
@@ -176,7 +176,9 @@ def results(output: Path, count: int, seeds: int, trial_count: int, batch: int, 
 
     if render:
         if not output.with_suffix(".json").is_file():
-            raise MdmkitError(f"{output.with_suffix('.json')} is not there: run `mdmkit zoo results` without --render.")
+            raise MdmkitError(
+                f"{output.with_suffix('.json')} does not exist: run `mdmkit zoo results` without --render."
+            )
         page.render(output)
         click.echo(f"wrote {output}")
         return

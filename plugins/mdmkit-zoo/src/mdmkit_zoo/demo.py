@@ -1,4 +1,4 @@
-"""`mdmkit zoo demo`: the toolkit's first picture, a Sudoku solved by Info-Gain with the embedded model."""
+"""`mdmkit zoo demo`: solve a Sudoku by Info-Gain with the embedded model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PUZZLE = "___4/3___/1__2/____"
 @click.option("--sampler", default="info_gain", show_default=True, help="Preset to solve it with.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Save the live view at four moments as an SVG picture.")
 def demo(sampler: str, svg: Path | None) -> None:
-    """Solve a sample Sudoku with the embedded model and say whether the answer is valid."""
+    """Solve a sample Sudoku with the embedded model, and tell if the answer is valid."""
     import mdmkit
 
     composed, backbone = mdmkit.compose(sampler), mdmkit.load("zoo:puzzles", device="cpu")
@@ -40,7 +40,7 @@ def demo(sampler: str, svg: Path | None) -> None:
 
 
 def picture(sampler: Sampler, backbone: Backbone, path: Path) -> None:
-    """Decode the samples once more and print four moments of the live view, one under the other, into an SVG."""
+    """Decode the samples again, and draw four moments of the live view, one below the other, as an SVG."""
     from rich.console import Console
 
     import mdmkit
@@ -62,7 +62,7 @@ def picture(sampler: Sampler, backbone: Backbone, path: Path) -> None:
 
 
 def _without_fonts() -> str:
-    """Rich's picture without the web fonts that it would fetch: the reader's own monospace serves."""
+    """Rich's picture without the web fonts that it would fetch; the reader's monospace font is used."""
     from rich._export_format import CONSOLE_SVG_FORMAT
 
     return re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""What this distribution registers."""
+"""The parts of this distribution."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def mdmkit_task() -> list[Component]:
     return [
         Component("sudoku4", "mdmkit_zoo.tasks:Sudoku4", "4x4 Sudokus that the puzzle model was not trained on"),
         Component("countdown", "mdmkit_zoo.tasks:Countdown", "three numbers and a target, two equations"),
-        Component("one_way", "mdmkit_zoo.tasks:OneWay", "a product in binary and its factors, from nothing"),
-        Component("antibody", "mdmkit_zoo.tasks:Antibody", "residues of an antibody, recovered"),
-        Component("bigram", "mdmkit_zoo.tasks:BigramLikelihood", "words filled in, by their exact likelihood"),
+        Component("one_way", "mdmkit_zoo.tasks:OneWay", "a product in binary and its factors, nothing is given"),
+        Component("antibody", "mdmkit_zoo.tasks:Antibody", "masked residues of an antibody"),
+        Component("bigram", "mdmkit_zoo.tasks:BigramLikelihood", "masked words, judged by their exact likelihood"),
     ]

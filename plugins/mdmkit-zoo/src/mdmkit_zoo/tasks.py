@@ -1,4 +1,4 @@
-"""The zoo's models as tasks: what each of them can be asked, and judges that need nobody else."""
+"""Tasks for the zoo's models, with judges that need no other model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Infilling(Task):
-    """Prompts in which `_` is a mask, for one model of the zoo and others of its alphabet."""
+    """Prompts in which `_` is a mask, for one model of the zoo, and others with its alphabet."""
 
     name: str
     model: str
@@ -33,8 +33,8 @@ class _Infilling(Task):
             found = 0
         if found != wanted:
             raise MdmkitError(
-                f"task {self.name!r} asks {asked!r}, in which every _ is one mask, and the model does "
-                f"not read it so. It is for {self.model} and models of the same characters; tasks for text models are "
+                f"task {self.name!r} asks {asked!r}, in which every _ is one mask, and the model does not read _ as a "
+                f"mask. It is for {self.model} and models of the same characters; tasks for text models are "
                 "in mdmkit-tasks."
             )
 
@@ -50,7 +50,7 @@ class _Puzzle(_Infilling):
 
 
 class Sudoku4(_Puzzle):
-    """Held-out 4×4 Sudokus with 4 to 10 givens: the givens are kept and the rules hold."""
+    """Held-out 4×4 Sudokus with 4 to 10 givens: the given digits are kept and the rules hold."""
 
     name = "sudoku4"
 
@@ -62,9 +62,9 @@ class Countdown(_Puzzle):
 
 
 class OneWay(_Puzzle):
-    """A product from nothing (arXiv:2602.18176, case study): two factors from 2 to 9 and their product in binary.
+    """A product, nothing is given (arXiv:2602.18176, case study): two factors from 2 to 9, and their product in binary.
 
-    Tokens are drawn at temperature 1: with the one prompt there is, greedy decoding gives one answer.
+    Tokens are drawn at temperature 1: there is only one prompt, so greedy decoding would give one answer.
     """
 
     name = "one_way"
@@ -79,7 +79,7 @@ TRASTUZUMAB = (
 
 
 class Antibody(_Infilling):
-    """Residues of trastuzumab's heavy chain hidden at random; the score is the share that comes back.
+    """Random residues of trastuzumab's heavy chain are masked; the score is the share that is recovered.
 
     Args:
         hidden: share of the residues that are masked, 0 to 1.
@@ -108,16 +108,16 @@ class Antibody(_Infilling):
         return sum(answer[i] == TRASTUZUMAB[i] for i in asked) / len(asked)
 
 
-# Nats per word, below any filling: the score of an answer with other words than the prompt's, or of another length.
+# Nats per word, lower than any filling: the score of an answer that changes the prompt's words or the length.
 NO_FILLING = -100.0
 
 
 class BigramLikelihood(_Infilling):
-    """Lines of the bigram chain with words hidden at random, drawn at temperature 1.
+    """Lines of the bigram chain with random words masked; tokens are drawn at temperature 1.
 
-    The score is the exact log-likelihood of the words filled in given the others, in nats per word: what no other model
-    can say of its own answers. `gap` is how far the most probable filling is ahead. An answer that is no filling of the
-    prompt scores −100.
+    The score is the exact log-likelihood of the words filled in given the others, in nats per word: this is known
+    exactly for no other model. `gap` is the distance to the most probable filling. An answer that is not a filling of
+    the prompt scores −100.
 
     Args:
         words: length of a line.
@@ -163,7 +163,7 @@ class BigramLikelihood(_Infilling):
         return {"score": said, "gap": best - said}
 
     def _filling(self, asked: list[int], answer: str) -> list[int] | None:
-        """The ids of an answer that keeps the prompt's words and fills every mask; None for any other."""
+        """The ids of an answer that keeps the prompt's words and fills every mask; None for any other answer."""
         mask = self._chain.mask_id
         try:
             filled = self._chain.tokens(answer)

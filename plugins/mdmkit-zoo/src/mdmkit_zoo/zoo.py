@@ -1,4 +1,4 @@
-"""The backbone `zoo`: models that come with the toolkit, by name."""
+"""The backbone `zoo`: models that are included, by name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Zoo:
-    """Loads a model of the zoo: `load` returns the backbone that reads the model's own directory."""
+    """Load a model of the zoo: `load` returns the backbone for the model's directory."""
 
     @classmethod
     def accepts(cls, ref: str) -> bool:
-        """Never: the zoo is asked for by name, `zoo:NAME`."""
+        """False: a model of the zoo is always named `zoo:NAME`."""
         return False
 
     @classmethod
@@ -25,7 +25,7 @@ class Zoo:
         """Load a model by its name; device, dtype and options as `mdmkit.load` takes them. `digits` needs mdmkit-image.
 
         Raises:
-            MdmkitError: no model has that name, or this installation lacks its files.
+            MdmkitError: no model has this name, or this installation lacks its files.
         """
         if ref not in ENTRIES:
             raise MdmkitError(unknown("model of the zoo", ref, ENTRIES))

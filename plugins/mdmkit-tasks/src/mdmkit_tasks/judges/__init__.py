@@ -1,1 +1,1 @@
-"""Judges of answers in text: each says whether one is right, by rules that can be read."""
+"""Judges of text answers. Each decides by readable rules if an answer is right."""

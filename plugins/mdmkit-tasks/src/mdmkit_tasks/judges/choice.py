@@ -1,4 +1,4 @@
-"""The letter that an answer to a multiple-choice question ends with."""
+"""The final letter of an answer to a multiple-choice question."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mdmkit_tasks.judges.numbers import NEXT, boxed
 
 
 def chosen(answer: str, letters: str = "ABCD") -> str | None:
-    r"""Find the letter: in `\boxed{…}`, behind "answer is", else the last in parentheses, else one on its own."""
+    r"""Find the letter: in `\boxed{…}`, after "answer is", else the last in parentheses, else one on its own."""
     text = NEXT.split(answer, maxsplit=1)[0]
     alone = rf"\(?\b([{letters}])\b(?![\w'])\)?"
     if (inside := boxed(text)) is not None:

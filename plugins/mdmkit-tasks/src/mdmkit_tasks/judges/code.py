@@ -1,4 +1,4 @@
-"""Answers that are Python: find the program in what a model wrote, and run its tests in the sandbox."""
+"""Answers that are Python: find the program in the answer, and run its tests in the sandbox."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mdmkit_tasks.judges.sandbox import Limits, Outcome, run
 
 FENCE = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.S | re.I)
-# Where a bare completion of a function ends, and what a model writes behind it begins.
+# The end of a function's completion, where other text of the model begins.
 STOPS = re.compile(r"\n(?=(?:class |def |if __name__|print\(|assert |@|#|<\||\[DONE\]|```|Question:|[A-Z][a-z]+ ))")
 
 
@@ -17,7 +17,7 @@ def program(answer: str, name: str, prompt: str = "") -> str:
     """The program that an answer gives for a function `name`.
 
     Args:
-        prompt: the function's head, which an answer may leave out: HumanEval's completions begin at its body.
+        prompt: the function's head, which an answer may leave out: completions of HumanEval begin with the body.
     """
     blocks = FENCE.findall(answer)
     whole = re.compile(rf"^(?:async )?def {re.escape(name)}\b", re.M)
@@ -34,13 +34,13 @@ def program(answer: str, name: str, prompt: str = "") -> str:
 
 
 def passes(answer: str, name: str, tests: Sequence[str] | str, prompt: str = "", limits: Limits = Limits()) -> Outcome:  # noqa: B008
-    """Whether the program in an answer runs through its tests."""
+    """True if the program in an answer passes its tests."""
     asserts = tests if isinstance(tests, str) else "\n".join(tests)
     return run(f"{program(answer, name, prompt)}\n\n{asserts}\n", limits)
 
 
 def name_under_test(tests: Sequence[str]) -> str:
-    """The function that asserts are about: the first called name that Python does not know itself."""
+    """The function that the asserts test: the first called name that is not a builtin of Python."""
     import builtins
 
     for test in tests:
@@ -55,19 +55,19 @@ def name_under_test(tests: Sequence[str]) -> str:
 
 
 def _imports(prompt: str) -> str:
-    """What a function's head needs: the lines before its `def`, helpers included."""
+    """The lines before a function's `def` that its head needs, helpers included."""
     heads = list(re.finditer(r"^def ", prompt, re.M))
     return prompt[: heads[-1].start()] if heads else ""
 
 
 def _start(text: str, found: int) -> int:
-    """Where the program begins that a definition is in: imports, helpers and decorators before it count."""
+    """The start of the program that contains a definition: imports, helpers and decorators before it belong to it."""
     first = re.search(r"^(?:import |from \w+ import |def |class |@|[A-Z_]+ ?= ?)", text, re.M)
     return min(first.start(), found) if first else found
 
 
 def _runs(text: str) -> str:
-    """The longest head of a text that is Python: what a model says after its program is none."""
+    """The longest beginning of a text that is valid Python, because text after the program is not."""
     lines = text.split("\n")
     for end in range(len(lines), 0, -1):
         head = "\n".join(lines[:end])

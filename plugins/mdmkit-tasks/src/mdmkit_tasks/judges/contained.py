@@ -1,7 +1,8 @@
-"""Runs as a program of its own, with the standard library only: shuts itself in, then becomes the program to be judged.
+"""A separate program that uses only the standard library: it isolates itself, then runs the program to be judged.
 
-Namespaces of its own for mounts, processes, network, IPC and host name; every mount read-only but an empty /tmp in
-memory; /run empty; nobody's rights; limits of memory, CPU time, processes and file sizes. Linux 5.12 or newer.
+It has its own namespaces for mounts, processes, network, IPC and host name. Every mount is read-only, except an empty
+/tmp in memory; /run is empty. It has the rights of nobody, and limits of memory, CPU time, processes and file sizes.
+Linux 5.12 or newer.
 
     python -I contained.py '{"seconds": 5, …}' < {"program": …, "token": …}
 """
@@ -22,9 +23,9 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 NOSUID_NODEV = 0x2 | 0x4
 SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, RDONLY = 442, -100, 0x8000, 0x1
 SET_PDEATHSIG, SET_DUMPABLE, SET_NO_NEW_PRIVS = 1, 4, 38
-SEALED = 93  # the exit code of one that could not shut itself in
+SEALED = 93  # the exit code if the isolation failed
 
-# The program: what it prints goes nowhere, and only its end, after the last assert, tells the token.
+# The program. Its output is dropped, and only at its end, after the last assert, the token is printed.
 RUNNER = """
 import json, os, sys
 asked = json.loads(sys.stdin.read())
@@ -75,7 +76,7 @@ def read_only(path, yes, recursive):
 
 
 def leave():
-    """Enter namespaces of its own; one who is not root needs a user namespace for that."""
+    """Enter new namespaces. Without root rights this needs a user namespace."""
     root = os.geteuid() == 0
     uid, gid = os.geteuid(), os.getegid()
     check(libc.unshare((0 if root else NEW_USER) | NEW_NS | NEW_UTS | NEW_IPC | NEW_PID | NEW_NET), "unshare")
@@ -87,11 +88,11 @@ def leave():
 
 
 def shut(limits, root):
-    """Make everything read-only but /tmp, and give up every right."""
+    """Make everything except /tmp read-only, and give up all rights."""
     prefix = os.path.realpath(sys.base_prefix)
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", "/run", "tmpfs", NOSUID_NODEV, "size=4k,mode=0555")
-    here = os.open(prefix, os.O_PATH | os.O_DIRECTORY)  # it may lie in /tmp, which is covered next
+    here = os.open(prefix, os.O_PATH | os.O_DIRECTORY)  # the file may be in /tmp, which is covered next
     mount("tmpfs", "/tmp", "tmpfs", NOSUID_NODEV, f"size={limits['disk']},mode=0777")
     os.mkdir("/tmp/.python", 0o755)
     os.mkdir("/tmp/work", 0o777)

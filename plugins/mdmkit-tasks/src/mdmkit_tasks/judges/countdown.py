@@ -16,10 +16,10 @@ LONGEST = 200
 
 
 def reaches(answer: str, numbers: Sequence[int], target: int) -> bool:
-    """Whether an answer is an expression, or a chain of equations, over all the numbers that ends at the target.
+    """True if an answer is an expression, or a chain of equations, that uses all numbers and reaches the target.
 
-    `(3+9)*2`, `(3+9)*2 = 24` and `3+9=12, 12*2=24` are the same answer. What counts is inside `<answer>` or
-    `\\boxed{…}`, behind "answer is" or `####`, else the last line.
+    `(3+9)*2`, `(3+9)*2 = 24` and `3+9=12, 12*2=24` are the same answer. The answer is the text inside `<answer>` or
+    `\\boxed{…}`, or after "answer is" or `####`, else the last line.
     """
     said = _plain(_final(answer))
     if not said or len(said) > LONGEST:
@@ -31,7 +31,7 @@ def reaches(answer: str, numbers: Sequence[int], target: int) -> bool:
 
 
 def value(expression: str) -> tuple[Fraction, list[int]] | None:
-    """An expression's value and the whole numbers in it; None where it is none of + − × ÷ over whole numbers."""
+    """An expression's value and the whole numbers in it; None if it is not made of + − × ÷ and whole numbers."""
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
         used: list[int] = []

@@ -38,9 +38,9 @@ class Endpoint:
     """A judge.
 
     Args:
-        url: of the API, up to `/v1`.
-        model: that it should ask.
-        key: name of the environment variable that holds the key, where one is needed.
+        url: the address of the API, up to `/v1`.
+        model: the name of the model to ask.
+        key: name of the environment variable that holds the key, if one is needed.
         timeout: seconds to wait for an answer.
     """
 
@@ -51,13 +51,13 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if not re.match(r"https?://[^/]", self.url):
-            raise MdmkitError(f"judge endpoint {self.url!r}: it begins with http:// or https:// and ends with /v1.")
+            raise MdmkitError(f"judge endpoint {self.url!r}: it must begin with http:// or https:// and end with /v1.")
 
     def prefers(self, prompt: str, answer: str, rival: str) -> dict[str, float]:
         """Ask in both orders: `score` is 1 for the answer, 0 for the rival, their mean of the two verdicts.
 
-        `agreed` says whether the two verdicts name the same text, `unread` how many of the two could not be read and
-        counted as ties.
+        `agreed` is True if both verdicts name the same text. `unread` is the number of verdicts that could not be read
+        and count as ties.
 
         Raises:
             JudgeDown: it cannot be reached, or refuses.
@@ -92,11 +92,11 @@ class Endpoint:
             except (OSError, urllib.error.URLError) as error:
                 problem = str(getattr(error, "reason", error))
             except (ValueError, KeyError, IndexError, TypeError):
-                problem = "its answer is no chat completion"
+                problem = "its answer is not a chat completion"
         raise JudgeDown(f"the judge at {address} cannot be used: {problem}.")
 
 
 def verdict(said: str) -> float | None:
-    """1 for A, 0 for B, ½ for a tie, by the last mark in double brackets; None where there is none."""
+    """1 for A, 0 for B, ½ for a tie, by the last mark in double brackets; None without a mark."""
     marks = re.findall(r"\[\[\s*(A|B|C|tie)\s*\]\]", said, re.I)
     return VALUES[marks[-1].lower()] if marks else None

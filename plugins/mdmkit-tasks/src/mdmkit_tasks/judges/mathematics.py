@@ -1,4 +1,4 @@
-"""Answers to MATH: equal as mathematics, by math-verify (Hugging Face); never as substrings."""
+"""Answers to MATH: compared as mathematics by math-verify (Hugging Face), never as substrings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mdmkit_tasks.judges.numbers import NEXT, boxed
 
 
 def same_value(answer: str, reference: str) -> bool:
-    r"""Whether an answer's final expression equals the reference, the content of MATH's `\boxed{…}`.
+    r"""True if an answer's final expression equals the reference, the content of MATH's `\boxed{…}`.
 
     Raises:
         MdmkitError: math-verify is not installed.
@@ -26,7 +26,7 @@ def same_value(answer: str, reference: str) -> bool:
 
 
 def require() -> None:
-    """Ask for math-verify before anything is decoded.
+    """Check that math-verify is installed, before anything is decoded.
 
     Raises:
         MdmkitError: it is not installed.
@@ -39,13 +39,13 @@ def _library():
         from math_verify import parse, verify
     except ImportError as error:
         raise MdmkitError(
-            f"answers to MATH are judged by math-verify, which is not here ({error}): pip install math-verify."
+            f"answers to MATH are judged by math-verify, which is not installed ({error}): pip install math-verify."
         ) from error
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     return parse, verify
 
 
 def _plain(text: str) -> str:
-    """What stays of an expression without spacing, sizes and dollar signs."""
+    """An expression without spacing, sizes and dollar signs."""
     text = re.sub(r"\\(?:left|right|big|Big|displaystyle|!|,|;|:| )|\$|\s", "", text)
     return re.sub(r"\\[dt]frac", r"\\frac", text).rstrip(".")

@@ -1,11 +1,11 @@
-"""The number that an answer ends with, exactly: commas, decimals, units, fractions, LaTeX."""
+"""The final number of an answer, exact: with commas, decimals, units, fractions, LaTeX."""
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
 
-# Where a few-shot answer runs on into a next question of its own making, it ends.
+# A few-shot answer ends where the model goes on to invent a next question.
 NEXT = re.compile(r"\n\s*(?:Question|Q|Problem)\s*\d*\s*:|<\|eot_id\|>|<\|im_end\|>|<\|endoftext\|>")
 _NUMBER = re.compile(
     r"""(?<![\d])(?<!\d\.)(?<!\b[A-Za-z])  # not inside a number, nor x2
@@ -21,7 +21,7 @@ _MIXED = re.compile(r"(?<![\d.,/])(\d+)\s+(\d+)\s?/\s?(\d+)(?![\d.])")
 
 
 def final_number(answer: str) -> Fraction | None:
-    r"""Find the number that an answer gives: in `\boxed{…}`, behind `####` or "answer is", else the last one."""
+    r"""Find the number that an answer gives: in `\boxed{…}`, after `####` or "answer is", else the last one."""
     text = NEXT.split(answer, maxsplit=1)[0]
     if (inside := boxed(text)) is not None:
         return _said(inside)
@@ -36,13 +36,13 @@ def final_number(answer: str) -> Fraction | None:
 
 
 def same_number(answer: str, reference: str) -> bool:
-    """Whether an answer's number is the reference's, which may be GSM8K's whole solution, ending in `#### 18`."""
+    """True if the answer's number is that of the reference, which may be a whole solution that ends in `#### 18`."""
     said, right = final_number(answer), final_number(reference)
     return said is not None and said == right
 
 
 def boxed(text: str) -> str | None:
-    r"""What the last `\boxed{…}` holds, braces balanced; None where there is none that closes."""
+    r"""The content of the last `\boxed{…}`, with balanced braces; None if no such box is closed."""
     for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]):
         depth = 1
         for end in range(start, len(text)):
@@ -67,7 +67,7 @@ def all_numbers(text: str) -> list[Fraction]:
 
 
 def _said(text: str) -> Fraction | None:
-    """The number that a phrase gives: behind its last `=`, else its first."""
+    """The number of a phrase: the one after its last `=`, else its first one."""
     numbers = all_numbers(text.rpartition("=")[2]) or all_numbers(text)
     return numbers[0] if numbers else None
 

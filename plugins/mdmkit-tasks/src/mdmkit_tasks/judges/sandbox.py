@@ -1,4 +1,4 @@
-"""Run a Python program that nobody has read, and say whether it came to its end."""
+"""Run an untrusted Python program, and find out if it runs to its end."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mdmkit_tasks.judges.contained import SEALED
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use.
+    """The resources that a program may use.
 
     Args:
         seconds: wall-clock time, and CPU time.
         memory: bytes of address space.
         processes: at once, threads included.
-        disk: bytes of files, which live in memory and are gone afterwards.
+        disk: bytes of files; they are in memory, and are lost afterwards.
     """
 
     seconds: float = 5.0
@@ -34,17 +34,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether the program ran to its end; `why` not: the exception, `timeout`, or `ended early`."""
+    """True if the program ran to its end; else `why` it did not: the exception, `timeout`, or `ended early`."""
 
     passed: bool
     why: str = ""
 
 
 def run(program: str, limits: Limits = Limits()) -> Outcome:
-    """Run a program in namespaces and limits of its own (see `mdmkit_tasks.judges.contained`).
+    """Run a program in its own namespaces, with limits (see `mdmkit_tasks.judges.contained`).
 
-    It sees the standard library and an empty directory, no network and no rights; it can change nothing outside. What
-    it prints, on standard error too, does not matter: it passes if it runs to its end.
+    It sees the standard library and an empty directory. It has no network and no rights, and can change nothing
+    outside. Its output does not matter, also on standard error: it passes if it runs to its end.
 
     Raises:
         MdmkitError: this system has no such sandbox; the program was not run.
@@ -52,7 +52,7 @@ def run(program: str, limits: Limits = Limits()) -> Outcome:
     token = secrets.token_hex(16)
     line = [sys.executable, "-I", "-S", str(Path(__file__).with_name("contained.py")), json.dumps(asdict(limits))]
     asked = json.dumps({"program": program, "token": token}).encode()
-    # A file, not a pipe: what a program may write to it is limited too.
+    # A file, not a pipe, because the size of a file is limited.
     with tempfile.TemporaryFile() as out:
         try:
             done = subprocess.run(
@@ -65,8 +65,8 @@ def run(program: str, limits: Limits = Limits()) -> Outcome:
         said = out.read(1000).decode(errors="replace")
     if done.returncode == SEALED:
         raise MdmkitError(
-            f"answers that are programs run in a sandbox only, and this system has none "
-            f"({done.stderr.decode(errors='replace').strip()}). It takes Linux 5.12 or newer with namespaces: allow "
+            f"answers that are programs run only in a sandbox, and this system has none "
+            f"({done.stderr.decode(errors='replace').strip()}). It needs Linux 5.12 or newer with namespaces: allow "
             "user namespaces (kernel.unprivileged_userns_clone=1), or run as root."
         )
     if done.returncode == 124:

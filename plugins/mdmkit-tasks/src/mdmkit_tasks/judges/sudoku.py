@@ -1,4 +1,4 @@
-"""A 4×4 Sudoku in running text: the rules hold and the givens are kept."""
+"""A 4×4 Sudoku in a text: the rules hold and the given digits are kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GRID = re.compile(rf"(?<!\d){_ROW}(?:\s*[/;\\]*\s*|\s*\n[-+\s]*\n?\s*){_ROW}(?:
 
 
 def grid(answer: str) -> str | None:
-    """The last 4×4 grid of an answer, as sixteen digits row by row; None where there is none."""
+    """The last 4×4 grid of an answer, as sixteen digits row by row; None if there is none."""
     text = NEXT.split(answer, maxsplit=1)[0]
     if tagged := re.findall(r"<answer>(.*?)(?:</answer>|$)", text, re.S | re.I):
         text = tagged[-1]
@@ -21,7 +21,7 @@ def grid(answer: str) -> str | None:
 
 
 def solves(answer: str, puzzle: str) -> bool:
-    """Whether an answer solves a puzzle of sixteen digits, row by row; 0, `_` and `.` are open."""
+    """True if an answer solves a puzzle of sixteen digits, row by row; 0, `_` and `.` are open."""
     cells, given = grid(answer), re.sub(r"[^0-9_.]", "", puzzle)
     if cells is None or any(g not in "0_." and g != c for g, c in zip(given, cells, strict=True)):
         return False

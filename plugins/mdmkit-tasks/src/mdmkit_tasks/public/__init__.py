@@ -1,1 +1,1 @@
-"""Tasks that others publish: prompts written for masked diffusion models, data from the hub or a file."""
+"""Published tasks: prompts for masked diffusion models, with data from the hub or a file."""

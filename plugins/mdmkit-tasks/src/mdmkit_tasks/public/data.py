@@ -15,28 +15,28 @@ class FromData(Task):
     """A task whose prompts come from rows.
 
     Attributes:
-        name: of the task, for messages.
+        name: the name of the task, for errors.
         hub: id, configuration (None: the only one) and split on the hub.
-        fields: that a row must have; alternatives with `|`.
+        fields: the fields that a row must have; alternatives with `|`.
 
     Args:
-        data: a file of JSON lines with these fields; the hub's data set where None.
+        data: a file of JSON lines with these fields; None: the data set of the hub.
     """
 
     name: str
     hub: tuple[str, str | None, str]
     fields: tuple[str, ...]
     measure = "accuracy"
-    places: tuple[str, ...] = ("data",)  # the prompts themselves are compared
+    places: tuple[str, ...] = ("data",)  # runs compare the prompts, not the file's path
 
     def __init__(self, data: str | None = None):
         self.data = data
 
     def rows(self, count: int | None, seed: int) -> list[dict[str, Any]]:
-        """Draw `count` rows (None: the task's limit, or all where there are fewer); all of them come in their order.
+        """Draw `count` rows (None: the limit, or all if there are fewer). All rows together keep their order.
 
         Raises:
-            MdmkitError: there are fewer, a row lacks a field, or the data cannot be had.
+            MdmkitError: there are fewer, a row lacks a field, or the data cannot be loaded.
         """
         every = from_file(self.name, Path(self.data), self.fields) if self.data is not None else self._from_hub()
         if count is None:
@@ -54,15 +54,15 @@ class FromData(Task):
             from datasets import load_dataset
         except ImportError as error:
             raise MdmkitError(
-                f"task {self.name!r} is on the hub as {ref}, and that takes the package datasets ({error}): "
+                f"task {self.name!r} is on the hub as {ref}, and needs the package datasets ({error}): "
                 f"pip install 'mdmkit-tasks[hub]', {advice}."
             ) from error
         try:
             found = load_dataset(ref, configuration, split=split)
-        except Exception as error:  # what the hub's client raises is not one family
+        except Exception as error:  # the hub's client raises many unrelated types
             said = " ".join(str(error).split())[:300]
             raise MdmkitError(
-                f"task {self.name!r}: the data set {ref} cannot be had ({said}). Go online once, log in where it is "
+                f"task {self.name!r}: the data set {ref} cannot be loaded ({said}). Go online once, log in if it is "
                 f"gated, {advice}."
             ) from error
         return [check_row(dict(row), self.fields, f"{ref}, row {i}") for i, row in enumerate(found)]
@@ -72,7 +72,7 @@ def from_file(task: str, path: Path, fields: Sequence[str]) -> list[dict[str, An
     """Read JSON lines.
 
     Raises:
-        MdmkitError: the file cannot be read, or a line is no object or lacks a field; names the line.
+        MdmkitError: the file cannot be read, or a line is not an object or lacks a field. The error names the line.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -89,7 +89,9 @@ def from_file(task: str, path: Path, fields: Sequence[str]) -> list[dict[str, An
         except (ValueError, RecursionError) as error:
             raise MdmkitError(f"{where}: not JSON ({' '.join(str(error).split())[:100]}).") from None
         if not isinstance(row, dict):
-            raise MdmkitError(f"{where}: {line.strip()[:60]!r} is no object. Task {task!r} wants {_listed(fields)}.")
+            raise MdmkitError(
+                f"{where}: {line.strip()[:60]!r} is not an object. Task {task!r} wants {_listed(fields)}."
+            )
         rows.append(check_row(row, fields, where))
     if not rows:
         raise MdmkitError(f"the data of task {task!r}, {path}: the file holds no line.")
@@ -97,10 +99,10 @@ def from_file(task: str, path: Path, fields: Sequence[str]) -> list[dict[str, An
 
 
 def check_row(row: Mapping[str, Any], fields: Sequence[str], where: str) -> dict[str, Any]:
-    """Ask that a row has every field; one with alternatives is renamed to the first of them.
+    """Check that a row has every field. A field with alternatives is renamed to the first of them.
 
     Raises:
-        MdmkitError: one is missing; names the row, the field and what the row has.
+        MdmkitError: a field is missing. The error names the row, the field, and the fields that it has.
     """
     out = dict(row)
     for field in fields:

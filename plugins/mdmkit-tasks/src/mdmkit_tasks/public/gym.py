@@ -13,12 +13,12 @@ INSTRUCTION = "Think it over in a few words, and end with the final answer insid
 
 
 class ReasoningGym(Task):
-    """Questions of one data set, made from the seed; the score is the data set's own, from 0 to 1.
+    """Questions of one data set, generated from the seed. The data set itself gives the score, from 0 to 1.
 
     Args:
         dataset: its name in reasoning-gym, such as `chain_sum`.
         options: the data set's own settings, such as `{"min_terms": 2}`.
-        chat: whether to use the model's chat template; None: as the model has it.
+        chat: True: use the model's chat template; None: if the model has one.
     """
 
     measure = "score"
@@ -34,7 +34,7 @@ class ReasoningGym(Task):
             from reasoning_gym.factory import DATASETS
         except ImportError as error:
             raise MdmkitError(
-                f"task 'reasoning_gym' takes the package reasoning-gym, which is not here ({error}): "
+                f"task 'reasoning_gym' needs the package reasoning-gym, which is not installed ({error}): "
                 "pip install reasoning-gym."
             ) from error
         if self.dataset not in DATASETS:
@@ -54,7 +54,7 @@ class ReasoningGym(Task):
 
 
 def final(answer: str) -> str:
-    r"""What stands in the last `<answer>…</answer>`, in `\boxed{…}`, or else on the last line."""
+    r"""The text in the last `<answer>…</answer>`, in `\boxed{…}`, or else on the last line."""
     text = NEXT.split(answer, maxsplit=1)[0]
     if tagged := re.findall(r"<answer>(.*?)(?:</answer>|$)", text, re.S | re.I):
         return tagged[-1].strip()

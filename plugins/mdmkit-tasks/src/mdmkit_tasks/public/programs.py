@@ -16,8 +16,8 @@ PASS = "Answer with one block of Python."
 
 class _Programs(FromData):
     """Args:
-    chat: whether to use the model's chat template; None: as the model has it.
-    seconds: that a program may run.
+    chat: True: use the model's chat template; None: if the model has one.
+    seconds: how long a program may run.
     """
 
     measure = "pass@1"
@@ -39,7 +39,7 @@ class HumanEval(_Programs):
     """164 functions to complete (arXiv:2107.03374): a head with a docstring, judged by its tests.
 
     Args:
-        chat: False gives the bare head, to be continued; otherwise the model is asked to complete it.
+        chat: False: the prompt is only the head, to be continued; otherwise the model is asked to complete it.
     """
 
     name, hub = "humaneval", ("openai/openai_humaneval", None, "test")
@@ -64,7 +64,8 @@ class MBPP(_Programs):
     """Short programs from a sentence and its asserts (arXiv:2108.07732), the sanitized set.
 
     Args:
-        shots: worked examples before it; with any, the prompt is a text to be continued, not a chat.
+        shots: the number of worked examples before the question. With examples, the prompt is a text to be continued,
+            not a chat.
     """
 
     name, hub = "mbpp", ("google-research-datasets/mbpp", "sanitized", "test")

@@ -1,4 +1,4 @@
-"""Puzzles in words, for text models: Sudoku 4×4 and Countdown, made from the seed or read from a file."""
+"""Puzzles as text, for text models: Sudoku 4×4 and Countdown, generated from the seed or read from a file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mdmkit_tasks.public.data import from_file
 
 
 class SudokuText(Task):
-    """4×4 Sudokus: sixteen digits, of which 4 to 10 are given and settle the rest.
+    """4×4 Sudokus: sixteen digits, of which 4 to 10 are given and determine the others.
 
     Args:
         data: JSON lines with `puzzle`, sixteen digits row by row, 0 for an open cell.
-        infill: the open cells are masks inside the prompt (arXiv:2602.18176: nothing is appended); False: the model is
-            asked, and answers.
+        infill: True: the open cells are masks inside the prompt (arXiv:2602.18176: nothing is appended); False: the
+            prompt is a question, and the model writes an answer.
     """
 
     places = ("data",)
@@ -62,7 +62,7 @@ class CountdownText(Task):
 
     Args:
         data: JSON lines with `numbers` (or `nums`) and `target`.
-        numbers: how many there are in puzzles that are made, 3 or 4.
+        numbers: how many numbers a generated puzzle has, 3 or 4.
     """
 
     settings = {"plan": {"length": 128}}  # noqa: RUF012

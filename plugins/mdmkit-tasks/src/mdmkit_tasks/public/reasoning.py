@@ -13,11 +13,12 @@ from mdmkit_tasks.public.data import FromData
 
 
 class _Questions(FromData):
-    """Questions, asked of an instruct model without examples, or continued by any model after some.
+    """Questions: an instruct model answers them without examples, any model after some examples.
 
     Args:
-        shots: worked examples before the question; with any, the prompt is a text to be continued, not a chat.
-        chat: whether to use the model's chat template; None: as the model has it, and never after examples.
+        shots: the number of worked examples before the question. With examples, the prompt is a text to be continued,
+            not a chat.
+        chat: True: use the model's chat template; None: if the model has one, but never after examples.
     """
 
     instruction: str

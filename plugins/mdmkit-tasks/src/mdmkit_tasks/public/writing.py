@@ -1,4 +1,4 @@
-"""Creative writing, judged by another model behind an endpoint: who wrote the better text?"""
+"""Creative writing: a model behind an endpoint judges which of two texts is better."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mdmkit_tasks.public.data import FromData
 
 
 class Writing(FromData):
-    """Stories. `mdmkit compare` sets every sampler against the first; `mdmkit eval` against the row's own text.
+    """Stories. `mdmkit compare` compares every sampler with the first; `mdmkit eval` with the row's reference text.
 
     Args:
-        judge_url: of an OpenAI-compatible API, up to `/v1`.
+        judge_url: the address of an OpenAI-compatible API, up to `/v1`.
         judge_model: the model to ask there.
         judge_key: name of the environment variable with its key.
     """
@@ -41,7 +41,7 @@ class Writing(FromData):
         """The judge.
 
         Raises:
-            MdmkitError: nobody has said where it is.
+            MdmkitError: no address is given.
         """
         if not self.judge_url or not self.judge_model:
             raise MdmkitError(
@@ -51,7 +51,7 @@ class Writing(FromData):
         return Endpoint(self.judge_url, self.judge_model, self.judge_key)
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
-        _ = self.endpoint  # it has to be there before any text is written for it
+        _ = self.endpoint  # check the judge before any text is written
         out = []
         for row in self.rows(count, seed):
             text = f"Write a short story for this prompt.\n\n{str(row['prompt']).removeprefix('[WP]').strip()}"
@@ -62,8 +62,8 @@ class Writing(FromData):
     def judge(self, prompt: Any, answer: str) -> dict[str, float]:
         if not prompt["reference"]:
             raise MdmkitError(
-                "a text is judged against another, and this row has none: give its rows a 'reference', or compare two "
-                "samplers."
+                "a text is compared with another one, and this row has none: give its rows a 'reference', or compare "
+                "two samplers."
             )
         return self.versus(prompt, answer, prompt["reference"])
 
@@ -71,4 +71,4 @@ class Writing(FromData):
         return self.endpoint.prefers(prompt["prompt"], answer, rival)
 
     def check(self, backbone: Backbone) -> None:
-        """Whatever writes text will do; whether the judge answers is seen when it is asked."""
+        """Accept any model that writes text. The judge is not asked here."""

@@ -1,1 +1,1 @@
-"""`mdmkit reproduce`: a paper's experiments, what they cost, and those of them that this machine can run."""
+"""`mdmkit reproduce`: a paper's experiments, their cost, and which of them this machine can run."""

@@ -15,30 +15,30 @@ from mdmkit_tasks.reproduction.running import Request
 if TYPE_CHECKING:
     from mdmkit_tasks.reproduction.experiment import Group, Table
 
-# 8 billion parameters, 2 operations each, some 700 tokens of a row, at 400 Tflop/s.
+# 8 billion parameters, 2 operations each, about 700 tokens per row, at 400 Tflop/s.
 FORWARD_MS = 30.0
 INCOMPLETE = 3
 
 
 @click.command("reproduce")
 @click.argument("paper")
-@click.option("--table", required=True, help="Which of its tables: reasoning, writing or images for info_gain.")
-@click.option("--dry-run", is_flag=True, help="Print every cell, what it costs, and whether it can be run here.")
+@click.option("--table", required=True, help="One of its tables: reasoning, writing or images for info_gain.")
+@click.option("--dry-run", is_flag=True, help="Print every cell, its cost, and whether it can be run here.")
 @click.option(
     "--forward-ms", type=click.FloatRange(min=0, min_open=True), default=FORWARD_MS, show_default=True,
-    help="Milliseconds of one row-forward, for the hours.",
+    help="Milliseconds of one row-forward, to compute the hours.",
 )  # fmt: skip
 @click.option("--tasks", metavar="T,U,…", help="Only these of the table's tasks.")
 @click.option("--model", "models", multiple=True, metavar="NAME=PATH",
-              help="A directory, or another model, for one of the table's; may be repeated.")  # fmt: skip
+              help="A directory or another model, instead of one of the table's; may be repeated.")  # fmt: skip
 @click.option("--data", multiple=True, metavar="TASK=FILE", help="A task's data as JSON lines; may be repeated.")
 @click.option("--task-option", "task_options", multiple=True, metavar="[TASK.]KEY=VALUE",
-              help="Passed to the tasks, or to one, such as judge_url=…; may be repeated.")  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=1), help="Prompts per task at most.  [default: the table's]")
+              help="An option of the tasks, or of one, such as judge_url=…; may be repeated.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=1), help="The most prompts per task.  [default: the table's]")
 @click.option("--seeds", type=click.IntRange(min=1), help="Decodes per prompt.  [default: the table's]")
 @click.option("--output", type=click.Path(path_type=Path),
               help="Directory for rows and tables.  [default: results/ and the names]")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Start again where the directory holds rows.")
+@click.option("--overwrite", is_flag=True, help="Start again if the directory holds rows.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Rows decoded together.")
 @computing
 @plugin_option
@@ -59,10 +59,10 @@ def reproduce(
     device: str,
     dtype: str,
 ) -> None:
-    """Run a paper's experiments, or say what they would cost.
+    """Run a paper's experiments, or print their cost.
 
-    The same command goes on where an interrupted run stopped. Exit code 3: something of the table was not run; what
-    and why stands at the end of the page.
+    The same command continues an interrupted run. Exit code 3: a part of the table was not run; the end of the page
+    says which part, and why.
     """
     from mdmkit_tasks.arguments import named
     from mdmkit_tasks.arguments import task_options as read_options

@@ -1,4 +1,4 @@
-"""A paper's table as committed YAML, unrolled: one group of cells per model, task, K and temperature."""
+"""A paper's table, read from YAML: one group of cells per model, task, K and temperature."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Group:
     """Samplers on one task and model with one K and temperature: decoded and judged together.
 
     Attributes:
-        data: the data set's hub id; None where the task makes its prompts.
-        needs: task options without which its judge cannot work.
+        data: the hub id of the data set; None if the task generates its prompts.
+        needs: task options that its judge needs.
         samplers: the preset of the method first, then the baselines.
-        tokens_per_step: K; None where the preset counts steps.
-        overrides: what every sampler of the group is set to, as `--set` takes it.
-        steps, blocks: of one row, at most.
-        forwards: row-forwards of one step at most, per sampler.
+        tokens_per_step: K; None if the preset counts steps.
+        overrides: settings of every sampler of the group, in the form of `--set`.
+        steps, blocks: the most steps and blocks of one row.
+        forwards: the most row-forwards of one step, per sampler.
     """
 
     model: str
@@ -49,17 +49,17 @@ class Group:
 
     @property
     def name(self) -> str:
-        """K and temperature, as a folder is called."""
+        """K and temperature, as the name of a folder."""
         k = "" if self.tokens_per_step is None else f"K{self.tokens_per_step}-"
         return f"{k}t{self.temperature}"
 
     def row_forwards(self, sampler: str) -> int:
-        """Of the whole cell, at most: every step compares all it may, and each block is opened by one forward more."""
+        """The most row-forwards of the cell: every step compares all that it may, and each block takes one more."""
         return self.prompts * self.seeds * self.forwards[sampler] * (self.steps + self.blocks)
 
 
 class _Presets:
-    """What is known of presets, each looked up once."""
+    """Facts of presets; each is looked up once."""
 
     def __init__(self) -> None:
         self._configs: dict[str, dict[str, Any]] = {}
@@ -71,7 +71,7 @@ class _Presets:
         return self._configs[name]
 
     def forwards(self, name: str, guidance: float) -> int:
-        """Row-forwards of a step at most, under this guidance."""
+        """The most row-forwards of a step, with this guidance."""
         if name not in self._most:
             parts = default_registry()
             found = facts(parts.find("sampler", name), parts)
@@ -93,11 +93,11 @@ def read_table(paper: str, table: str, limit: int | None, seeds: int | None) -> 
     """Read a table and unroll it; imports no torch.
 
     Args:
-        limit: prompts per task at most.
-        seeds: in place of the table's.
+        limit: the most prompts per task.
+        seeds: used instead of the table's.
 
     Raises:
-        MdmkitError: no such paper or table, or a preset of it is not installed or not what the table says.
+        MdmkitError: no such paper or table, or a preset is not installed or has other settings than the table.
     """
     papers = sorted(path.name for path in PAPERS.iterdir() if path.is_dir())
     if paper not in papers:
@@ -150,7 +150,7 @@ def _group(
     masks = int(found.get("masks") or plan["length"])
     block = int(plan.get("block") or masks)
     shares = [min(block, masks - start) for start in range(0, masks, block)]
-    if len(shares) > 1:  # on a grid that the model sets, the first block may be cut, and there is one more
+    if len(shares) > 1:  # the model sets the grid of blocks: the first block may be cut, and there is one more
         shares = [*shares[:-1], shares[-1] - 1, 1] if shares[-1] > 1 else shares
     samplers = (preset, *about["baselines"])
     return Group(

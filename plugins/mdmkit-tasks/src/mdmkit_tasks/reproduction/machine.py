@@ -1,4 +1,4 @@
-"""What this machine can run of a table, found out without torch and without a download."""
+"""Find out what this machine can run of a table, without torch and without a download."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ HUB = "https://huggingface.co"
 def obstacle(
     group: Group, models: Mapping[str, str], data: Mapping[str, Path], options: Mapping[str, Any], dtype: str
 ) -> str:
-    """Why a group cannot be run here; empty where nothing speaks against it.
+    """Why a group cannot be run here; empty if it can.
 
     Args:
-        models: hub ids that stand for another reference.
+        models: references that replace hub ids.
         data: local files of tasks.
         options: the task's options.
     """
@@ -42,7 +42,7 @@ def _task(group: Group, data: Mapping[str, Path], options: Mapping[str, Any]) ->
     if group.data is None or group.task in data:
         return ""
     if importlib.util.find_spec("datasets") is None:
-        return f"the data {group.data} takes the package datasets, or --data {group.task}=FILE"
+        return f"the data {group.data} needs the package datasets, or --data {group.task}=FILE"
     if _cached_data(group.data):
         return ""
     return (why := _hub()) and f"the data {group.data} is not here ({why}): --data {group.task}=FILE"
@@ -60,7 +60,7 @@ def _model(group: Group, dtype: str) -> str:
 
 
 def _cached_model(ref: str) -> bool:
-    """Whether the hub's cache holds a model with weights."""
+    """True if the hub's cache holds a model with weights."""
     if importlib.util.find_spec("huggingface_hub") is None:
         return False
     from huggingface_hub import try_to_load_from_cache
@@ -79,7 +79,7 @@ def _cached_data(ref: str) -> bool:
 
 @cache
 def _hub() -> str:
-    """Why the hub cannot be asked; empty where it answers."""
+    """Why the hub cannot be used; empty if it answers."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
             return f"{name} is set"

@@ -1,4 +1,4 @@
-"""What `mdmkit reproduce` prints: the cells with their costs, and what was measured beside what was reported."""
+"""What `mdmkit reproduce` prints: the cells with their costs, and measured numbers beside reported ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def plan_page(asked: Table, groups: Sequence[Group], why: Mapping[Group, str], f
 
 
 def results_page(asked: Table, groups: Sequence[Group], measured: Measured, why: Mapping[Group, str]) -> str:
-    """What was measured beside what the paper reports, then what was not run."""
+    """Measured numbers beside those of the paper, then the cells that were not run."""
     out = [f"# {asked.paper}, table {asked.name}\n", f"{asked.about['paper']} (arXiv:{asked.about['arxiv']}).\n"]
     out.append(f"{asked.about['note'].strip()} Reported per task: {asked.about['source']}.\n")
     for group in measured:
@@ -106,7 +106,7 @@ def _reported(asked: Table, group: Group, sampler: str) -> Mapping[str, Any]:
 
 
 def _claim(claim: Mapping[str, Any], groups: Sequence[Group], measured: Measured) -> str:
-    """The measured counterpart of an average over the tasks of a model; a dash where one of them is missing."""
+    """The measured counterpart of an average over the tasks of a model; a dash if one of them is missing."""
     if claim["what"] not in WHAT:
         return "–"
     own = [g for g in groups if (g.model, g.tokens_per_step) == (claim["model"], claim["tokens_per_step"])]

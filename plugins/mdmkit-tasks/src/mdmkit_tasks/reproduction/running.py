@@ -1,4 +1,4 @@
-"""Run the groups of a table that can be run, one model at a time; what fails is told of, and the rest goes on."""
+"""Run the groups of a table that can be run, one model at a time. If one fails, the others still run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line says beside the table."""
+    """The settings of the command line, in addition to the table."""
 
     folder: Path
     models: Mapping[str, str]
@@ -32,7 +32,7 @@ class Request:
 def run_groups(
     groups: Sequence[Group], request: Request, why: dict[Group, str]
 ) -> dict[Group, dict[str, dict[str, Any]]]:
-    """Decode and judge; return each finished group's summaries by sampler, and say in `why` what went wrong."""
+    """Decode and judge; return each finished group's summaries by sampler, and write into `why` what went wrong."""
     from mdmkit import load
     from mdmkit.cli.commands import limit_threads
 
@@ -40,7 +40,7 @@ def run_groups(
     for model in dict.fromkeys(group.model for group in groups if not why[group]):
         own = [group for group in groups if group.model == model and not why[group]]
         ref = request.models.get(model, model)
-        # A directory or hub id is the published model or one of its kind; another backbone has options of its own.
+        # A directory or hub id is the published model, or one like it. Another backbone has its own options.
         options = {} if ":" in ref else dict(own[0].options)
         try:
             backbone = load(ref, device=request.device, dtype=request.dtype, **options)

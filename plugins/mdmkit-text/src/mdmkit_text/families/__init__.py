@@ -19,7 +19,7 @@ from mdmkit_text.families.sdar import SDAR
 if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
 
-# Asked in this order; the first that claims a checkpoint loads it.
+# In this order: the first family that claims a checkpoint loads it.
 FAMILIES: tuple[type[Family], ...] = (
     LLaDA,
     LLaDAMoE,
@@ -34,16 +34,17 @@ FAMILIES: tuple[type[Family], ...] = (
 
 
 def split_family(ref: str) -> tuple[type[Family] | None, str]:
-    """Split `family:reference`; None where the reference names no family."""
+    """Split `family:reference`; None if the reference names no family."""
     name, colon, rest = ref.partition(":")
     return next(((family, rest) for family in FAMILIES if colon and family.name == name), (None, ref))
 
 
 def family_of(config: dict[str, Any], ref: str, forced: type[Family] | None = None) -> Family:
-    """Find the family that loads a checkpoint with this config.json, or take the one asked for.
+    """Find the family that loads a checkpoint with this config.json, or check the requested one.
 
     Raises:
-        MdmkitError: no family claims it, with the reason; or a field of the config asks for what the family lacks.
+        MdmkitError: no family claims it, and the error says why; or a field of the config is not supported by the
+            family.
     """
     model_type, names = config.get("model_type"), config.get("architectures") or []
     if not isinstance(model_type, str | None):
@@ -71,8 +72,9 @@ def _check_covered(config: dict[str, Any], ref: str, family: Family) -> None:
     ]
     if faults:
         raise MdmkitError(
-            f"model {ref!r}: its config.json asks for what family {family.name} does not cover: {'; '.join(faults)}. "
-            "Loading it all the same would give wrong logits, so it is refused."
+            f"model {ref!r}: its config.json has values that family {family.name} does not cover: "
+            f"{'; '.join(faults)}. "
+            "Its logits would be wrong, so it is refused."
         )
 
 
@@ -92,12 +94,13 @@ def _why_not(config: dict[str, Any]) -> str:
         close = unknown("model_type", str(model_type), [*CONFIG_MAPPING.keys(), *own]).split(" Known:")[0]
         remote = " Code that comes with a checkpoint (auto_map) is never run." if "auto_map" in config else ""
         return (
-            f"{close} The installed transformers has no class for it.{remote} {accepted} Any other model your own "
-            "code can load and wrap: mdmkit.wrap(model, tokenizer)."
+            f"{close} The installed transformers has no class for it.{remote} {accepted} Load any other model in your "
+            f"own code, and wrap it: mdmkit.wrap(model, tokenizer)."
         )
     if model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return (
-            f"its config.json describes a causal decoder (model_type {model_type!r}), which cannot look past a mask. "
+            f"its config.json describes a causal decoder (model_type {model_type!r}), in which no position attends to "
+            f"later ones. "
             'If it was trained with bidirectional attention, put "is_causal": false into its config.json. ' + accepted
         )
     return f"model_type {model_type!r} has no masked-language-model class in the installed transformers. {accepted}"

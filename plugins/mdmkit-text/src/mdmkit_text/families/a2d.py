@@ -1,4 +1,4 @@
-"""A2D checkpoints: autoregressive models of transformers' own classes, trained on as bidirectional ones."""
+"""A2D checkpoints: autoregressive models of transformers' own classes, trained further as bidirectional ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mdmkit_text.families.decoder import BidirectionalDecoder
 
 
 class A2D(BidirectionalDecoder):
-    """The class of the model that it was made from: `a2d-qwen3` is a Qwen3."""
+    """The class of the original model: `a2d-qwen3` is a Qwen3."""
 
     name = "a2d"
     model_types = ("a2d-llama", "a2d-qwen2", "a2d-qwen3")

@@ -8,7 +8,7 @@ from mdmkit_text.families.family import FULL_CACHES, Family, native_config
 
 
 class BidirectionalDecoder(Family):
-    """Any class that transformers maps to `AutoModelForCausalLM`; its masks then become bidirectional."""
+    """Any class that transformers maps to `AutoModelForCausalLM`; its attention mask then becomes bidirectional."""
 
     name = "decoder"
     caches = FULL_CACHES

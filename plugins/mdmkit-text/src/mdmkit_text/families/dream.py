@@ -1,4 +1,4 @@
-"""Dream (arXiv:2508.15487), DiffuCoder and Dream-Coder: Qwen2, bidirectional, with logits one position to the right."""
+"""Dream (arXiv:2508.15487), DiffuCoder, Dream-Coder: bidirectional Qwen2 whose logits predict the next position."""
 
 from __future__ import annotations
 

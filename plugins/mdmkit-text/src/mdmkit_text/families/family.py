@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class Family(ABC):
-    """Says what is peculiar to a kind of checkpoint; everything else is shared.
+    """The properties of one kind of checkpoint; everything else is shared.
 
     Attributes:
-        name: what forces the family, as in `name:reference`.
-        model_types: the `model_type` values in config.json that name this family and no class of transformers.
+        name: the prefix that sets the family, as in `name:reference`.
+        model_types: the `model_type` values in config.json of this family; transformers has no class for them.
         key_mapping: regex -> replacement, from the checkpoint's weight names to the class's; None keeps them.
-        ignored_weights: regexes of weights that the checkpoint may hold and filling in never reads.
-        mask_id: the mask's id where neither tokenizer nor config.json names it.
-        end_tokens: tokens that end an answer beside the tokenizer's end-of-sequence token, by name.
-        generates_end: whether the end-of-sequence token may be chosen, and ends the text of a generated answer.
-        caches: as in `Backbone.caches`; the exact one is used unless another is asked for.
+        ignored_weights: regexes of weights that the checkpoint may hold, and that are not needed to fill masks.
+        mask_id: the mask's id if neither tokenizer nor config.json names it.
+        end_tokens: names of tokens that end an answer, in addition to the tokenizer's end-of-sequence token.
+        generates_end: True if the end-of-sequence token may be chosen, and ends a generated answer.
+        caches: as in `Backbone.caches`; the exact one is the default.
         lead: as in `Backbone.lead`.
     """
 
@@ -40,16 +40,16 @@ class Family(ABC):
 
     @classmethod
     def claims(cls, config: dict[str, Any]) -> bool:
-        """Say whether a checkpoint with this config.json is of the family."""
+        """Return True if a checkpoint with this config.json belongs to the family."""
         return config.get("model_type") in cls.model_types
 
     @classmethod
     def forced(cls, config: dict[str, Any]) -> bool:
-        """Say whether the family takes such a checkpoint where the user asks for it by name."""
+        """Return True if the family accepts such a checkpoint when the user names the family."""
         return bool(cls.model_types) or cls.claims(config)
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-        """Give the fields of config.json that change what the model computes, and the values that `native` handles.
+        """Return the fields of config.json that change the computation, and the values that `native` supports.
 
         None stands for a field that is null or absent.
         """
@@ -57,22 +57,22 @@ class Family(ABC):
 
     @abstractmethod
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
-        """Give transformers' own model class, and its config object built from a config.json.
+        """Return transformers' model class, and its config object, built from a config.json.
 
         Raises:
             MdmkitError: the config lacks a field.
         """
 
     def block(self, config: dict[str, Any]) -> int | None:
-        """Length of the blocks, counted from a row's first token, at whose ends attention ends; None: it is full.
+        """Length of the attention blocks, counted from a row's first token; None: attention is full.
 
         Raises:
-            MdmkitError: config.json gives one that is no length.
+            MdmkitError: config.json gives a value that is not a length.
         """
         return None
 
     def align(self, hidden: Tensor, positions: Tensor) -> Tensor:
-        """Move hidden states [M, L, D] to the positions int64 [M, L] that they speak of; position 0 starts a row."""
+        """Move hidden states [M, L, D] to the positions int64 [M, L] that they predict; position 0 begins a row."""
         return hidden
 
 
@@ -81,16 +81,16 @@ BLOCK_CACHES = frozenset({"none", "block"})
 
 
 def shifted(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Undo a shift by one: the state behind position i − 1 is what speaks of position i.
+    """Undo a shift by one: the state of position i − 1 predicts position i.
 
-    Position 0 has no left neighbour and keeps its own, as the references have it. A window needs the state to the left
-    of it as well: see `Backbone.lead`.
+    Position 0 has no left neighbour, so it keeps its own state, as in the reference code. A window also needs the state
+    to its left: see `Backbone.lead`.
     """
     return torch.where((positions == 0)[..., None], hidden, hidden.roll(1, 1))
 
 
 def native_config(config: dict[str, Any], **changes: Any) -> Any:
-    """Build transformers' config object, without what would point it to code in the checkpoint."""
+    """Build transformers' config object, without fields that refer to code in the checkpoint."""
     from transformers import CONFIG_MAPPING
 
     kept = {key: value for key, value in config.items() if key != "auto_map"} | changes
@@ -98,10 +98,10 @@ def native_config(config: dict[str, Any], **changes: Any) -> Any:
 
 
 def size(config: dict[str, Any], *names: str) -> int:
-    """Read a size from the first of these fields that is there.
+    """Read a size from the first of these fields that exists.
 
     Raises:
-        MdmkitError: none is, or it is no whole number above 0.
+        MdmkitError: none exists, or the value is not a whole number above 0.
     """
     value = next((config[name] for name in names if config.get(name) is not None), None)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -113,8 +113,8 @@ def size(config: dict[str, Any], *names: str) -> int:
 def require_sizes(config: dict[str, Any], *more: str) -> None:
     """Check that a config.json with transformers' own field names gives the model's sizes.
 
-    The class's defaults are those of a model with billions of weights, which would be built before it is found to be
-    the wrong one.
+    The defaults of the class are those of a model with billions of weights. Without this check, such a model would be
+    built before the error is found.
 
     Raises:
         MdmkitError: as `size`.

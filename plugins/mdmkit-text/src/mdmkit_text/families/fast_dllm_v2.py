@@ -1,4 +1,4 @@
-"""Fast-dLLM v2 (arXiv:2509.26328): Qwen2 whose attention ends with the block, with logits one position to the right."""
+"""Fast-dLLM v2 (arXiv:2509.26328): Qwen2 with attention by blocks, whose logits predict the next position."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mdmkit_text.families.shifted import ShiftedQwen2
 
 
 class FastDLLMv2(ShiftedQwen2):
-    """The first position of a block reads the state behind the last of the block before.
+    """The first position of a block reads the state of the last position of the block before.
 
-    That is what the reference calls the next token of a finished block. Its sub-blocks of 8 are `plan.block=8`.
+    The reference calls this the next token of a finished block. Its sub-blocks of 8 are `plan.block=8`.
     """
 
     name = "fast_dllm_v2"

@@ -1,4 +1,4 @@
-"""Splitting a checkpoint's fused queries, keys and values while transformers loads it, shard by shard."""
+"""Split fused queries, keys and values while transformers loads a checkpoint, shard by shard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers.core_model_loading import ConversionOps, WeightConverter
 
 
 class FusedGlm4MoeConfig(Glm4MoeConfig):
-    """GLM-4-MoE; its own model type is where transformers looks up how the weights are converted."""
+    """GLM-4-MoE with its own model type, by which transformers finds the conversion of the weights."""
 
     model_type = "mdmkit_fused_glm4_moe"
 

@@ -1,4 +1,4 @@
-"""LLaDA (arXiv:2502.09992), its 1.5, iLLaDA, and the text side of MMaDA: Llama under other names, bidirectional."""
+"""LLaDA (arXiv:2502.09992), its 1.5, iLLaDA, and the text side of MMaDA: bidirectional Llama with other names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LLaDA(Family):
     }
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-        # Without None: the field's default in the reference is another value, so it has to be there.
+        # None is not allowed: the reference has another default, so the field must be present.
         return {
             "block_type": ("llama",),
             "layer_norm_type": ("rms",),

@@ -1,4 +1,4 @@
-"""LLaDA2.0 and 2.1 (arXiv:2512.15745): GLM-4-MoE under other names, whose attention ends with the block."""
+"""LLaDA2.0 and 2.1 (arXiv:2512.15745): GLM-4-MoE with other names, whose attention ends with the block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _OFF = (None, False)
 
 
 class LLaDA2(Family):
-    """`Glm4MoeForCausalLM`; queries, keys and values lie fused in the checkpoint."""
+    """`Glm4MoeForCausalLM`; queries, keys and values are one tensor in the checkpoint."""
 
     name = "llada2"
     model_types = ("llada2_moe", "llada21_moe")

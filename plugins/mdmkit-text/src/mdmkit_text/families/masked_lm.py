@@ -1,4 +1,4 @@
-"""Masked language models: BERT, RoBERTa, ModernBERT, ALBERT, DistilBERT, ELECTRA, ESM and their kin."""
+"""Masked language models: BERT, RoBERTa, ModernBERT, ALBERT, DistilBERT, ELECTRA, ESM and similar models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class MaskedLM(Family):
         native = MASKED.get(str(config.get("model_type")))
         if native is None or native.endswith("ForConditionalGeneration"):
             return False
-        # BERT and others exist as causal decoders too, under the same model_type.
+        # BERT and others also exist as causal decoders with the same model_type.
         decoders = {*CAUSAL.values()} - {*MASKED.values()}
         return not (config.get("is_decoder") or decoders.intersection(config.get("architectures") or ()))
 

@@ -37,6 +37,6 @@ class SDAR(Family):
             return Qwen3ForCausalLM, native_config(config, model_type="qwen3", **changes)
         for field in ("num_experts", "num_experts_per_tok", "moe_intermediate_size"):
             size(config, field)
-        # The reference's own default, where the field is absent, is the other way round from transformers'.
+        # If the field is absent, the default of the reference is the opposite of that of transformers.
         changes["norm_topk_prob"] = bool(config.get("norm_topk_prob"))
         return Qwen3MoeForCausalLM, native_config(config, model_type="qwen3_moe", **changes)

@@ -1,4 +1,4 @@
-"""Qwen2 whose logits speak of the position to the right: what Dream and Fast-dLLM v2 are made of."""
+"""Qwen2 whose logits predict the position to the right: the base of Dream and Fast-dLLM v2."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ShiftedQwen2(Family):
-    """`Qwen2ForCausalLM`, the weights under the same names; what it says after position i is about position i + 1."""
+    """`Qwen2ForCausalLM`, the weights under the same names; the logits of position i predict position i + 1."""
 
     lead = 1
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CHECKPOINT = "sapiens/models/v1/checkpoint_vh.pt"
 DICTIONARY = "sapiens/models/v1/dict.txt"
 LICENCE = "sapiens-1.0.4.dist-info/LICENSE"
-# Appended to a prompt without masks: with the four residues of EVQL a chain of 120, the length of trastuzumab's.
+# Masks after a prompt without masks: with the four residues of EVQL this gives 120, the length of trastuzumab's chain.
 LENGTH = 116
 SAMPLES = [
     "EVQL",
@@ -90,7 +90,7 @@ def build_model(weights: dict[str, Tensor], symbols: int) -> RobertaForMaskedLM:
     config.mask_token_id = symbols - 1
     model = RobertaForMaskedLM(config).eval()
     renamed = {rename(name): value for name, value in weights.items()}
-    # fairseq has no token types; transformers adds the one type's embedding to every token.
+    # fairseq has no token types; transformers adds the embedding of the only type to every token.
     renamed["roberta.embeddings.token_type_embeddings.weight"] = torch.zeros(1, 128)
     renamed["lm_head.decoder.bias"] = renamed["lm_head.bias"]
     if not torch.equal(renamed["lm_head.decoder.weight"], renamed["roberta.embeddings.word_embeddings.weight"]):
@@ -108,7 +108,7 @@ def convert(wheel: Path, output: Path) -> Path:
     """Convert the wheel's heavy-chain model to a directory of config, safetensors, tokenizer and licence.
 
     Raises:
-        MdmkitError: the file is no wheel of sapiens 1.0.4.
+        MdmkitError: the file is not a wheel of sapiens 1.0.4.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:

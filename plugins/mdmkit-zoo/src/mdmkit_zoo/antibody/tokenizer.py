@@ -1,6 +1,6 @@
 """One token per residue, as a standard transformers fast tokenizer.
 
-The mask is `<mask>` or `_`; `X` and `*`, an unknown residue, mean it too, as they do in Sapiens.
+The mask is `<mask>` or `_`. `X` and `*`, an unknown residue, are read as the mask too, as in Sapiens.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def vocabulary(residues: Sequence[str]) -> list[str]:
 def build_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
     """Build the tokenizer: white space is dropped, `_` becomes `<mask>`, the chain is wrapped in `<s>` and `</s>`.
 
-    A character that is no residue makes it raise; `<unk>` must be written out.
+    A character that is not a residue raises an error; `<unk>` must be written in full.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

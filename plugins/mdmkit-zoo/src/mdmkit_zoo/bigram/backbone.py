@@ -1,4 +1,4 @@
-"""`zoo:bigram` as a backbone: an exact masked model of English, and of any small chain a test makes up."""
+"""`zoo:bigram` as a backbone: an exact masked model of English words, or of any small chain of a test."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
     from mdmkit import Plan
 
-# The mask's own logit: its probability is 0 in either dtype, and differences of logits stay numbers.
+# The mask's own logit: its probability is 0 in both dtypes, and differences of logits are never NaN.
 NEVER = -1e4
 DTYPES = {"auto": torch.float32, "float32": torch.float32, "float64": torch.float64}
 
-# The forward pass walks the columns one by one, and keeps [M, L, V] log marginals.
+# The forward pass computes the columns one by one, and keeps log marginals [M, L, V].
 LONGEST = 1024
 
 
 class Bigram(Backbone):
-    """A word chain: hidden states are the exact log marginals, the head passes them on.
+    """A word chain: hidden states are the exact log marginals; the head returns them.
 
     Ids 0 to V − 1 are words; id V is the mask, and pads. Logits have V + 1 entries; the mask's is −10⁴.
 
     Args:
         transitions: float32 or float64 [V, V], P(next | previous); the backbone computes on its device.
-        initial: [V], the distribution of the first word; the stationary one where None.
-        words: the V words; `w0`, `w1`, … where None.
+        initial: [V], the distribution of the first word; None: the stationary one.
+        words: the V words; None: `w0`, `w1`, …
     """
 
     mask_id: int
@@ -64,13 +64,13 @@ class Bigram(Backbone):
         """Load a directory that `mdmkit zoo build bigram` wrote; dtype is float32 (auto) or float64.
 
         Raises:
-            MdmkitError: a dtype too coarse for probabilities, an option (there are none), or a file that is not there.
+            MdmkitError: a dtype that is too imprecise, any option (there are none), or a missing file.
         """
         if options:
             raise MdmkitError(unknown("option of zoo:bigram", next(iter(options)), ()))
         if dtype not in DTYPES:
             raise MdmkitError(
-                f"zoo:bigram computes exact probabilities and cannot in {dtype!r}: use {', '.join(DTYPES)}."
+                f"zoo:bigram computes exact probabilities, which is not possible in {dtype!r}: use {', '.join(DTYPES)}."
             )
         folder = Path(ref)
         try:
@@ -104,7 +104,8 @@ class Bigram(Backbone):
         """Turn text into ids; `_` is the mask.
 
         Raises:
-            MdmkitError: a word that the chain does not know, with the nearest ones; `name` says whose.
+            MdmkitError: a word that the chain does not know; the error names the nearest ones. `name` names the text in
+                the error.
         """
         words = split(text)
         for word in words:

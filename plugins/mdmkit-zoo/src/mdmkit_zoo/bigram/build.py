@@ -4,10 +4,10 @@
     diatheke -b engWEB2015eb -f internal -o f -k "Gen 1:1-Mal 4:6; Mat 1:1-Rev 22:21" > web.txt
     mdmkit zoo build bigram web.txt
 
-Any plain text will do instead of `web.txt`; the module's markup and verse numbers are stripped where they occur.
+Any plain text can be used instead of `web.txt`. Markup and verse numbers of the module are removed.
 
-There is no unknown word: the vocabulary is the most frequent tokens, and a word outside it ends the run of text. Pairs
-are counted within runs only, so none is counted that the source does not have. Quotes and brackets are dropped.
+There is no token for unknown words: the vocabulary holds the most frequent tokens, and any other word ends a run of
+    text. Pairs are counted only within runs, so every counted pair is in the source. Quotes and brackets are removed.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _MODULE = re.compile(r"^\(\w+\)$", re.MULTILINE)
 
 
 def clean(source: str) -> str:
-    """Strip titles (repeated at every verse), glossary, markup, verse numbers and the module's name."""
+    """Remove titles (repeated at every verse), glossary, markup, verse numbers and the module's name."""
     text = _TITLE.sub(" ", _GLOSSARY.sub("", source))
     text = _TAG.sub(" ", _WORD_TAG.sub("", text))
     return _MODULE.sub(" ", _VERSE.sub(" ", text))
 
 
 def runs(tokens: list[str], vocabulary: set[str]) -> list[list[str]]:
-    """Cut a token list at every word outside the vocabulary."""
+    """Split a token list at every word outside the vocabulary."""
     out: list[list[str]] = [[]]
     for token in tokens:
         if token in vocabulary:
@@ -96,7 +96,7 @@ def build(text: Path, output: Path, words: int = WORDS) -> Path:
         "tokens": len(tokens),
         "covered": sum(frequency[token] for token in vocabulary),
     }
-    # One key: safetensors writes several in any order, and the same text shall give the same file.
+    # One key only: safetensors writes several keys in any order, and the same text must give the same file.
     save_file(arrays, output / "counts.safetensors", metadata={"facts": json.dumps(facts)})
     (output / "vocabulary.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     (output / "mdmkit.json").write_text(json.dumps({"length": LENGTH, "samples": SAMPLES}, indent=2) + "\n")

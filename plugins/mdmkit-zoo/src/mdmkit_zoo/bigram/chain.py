@@ -1,7 +1,7 @@
-"""A Markov chain over words as an exact masked model: every marginal from forward-backward, nothing approximated.
+"""A Markov chain over words as an exact masked model, with all marginals from forward-backward.
 
 Notation: M rows of L tokens, V words. A token equal to `mask_id` (= V) is open; every other token is revealed. `valid`,
-bool [M, L], marks padding with False; the chain starts afresh after it.
+bool [M, L], is False at padding; the chain begins again after it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ class Chain:
     """A chain with transitions P(next | previous).
 
     Args:
-        transitions: float32 or float64 [V, V]; rows sum to 1. Computation is in its dtype, on its device.
-        initial: [V], the distribution of a row's first word; the stationary one where None.
+        transitions: float32 or float64 [V, V]; rows sum to 1. Its dtype and device are those of the computation.
+        initial: [V], the distribution of a row's first word; None: the stationary one.
 
     Raises:
-        MdmkitError: the matrix is not square, or not one of probabilities.
+        MdmkitError: the matrix is not square, or does not hold probabilities.
     """
 
     def __init__(self, transitions: Tensor, initial: Tensor | None = None):
@@ -38,9 +38,9 @@ class Chain:
     def marginals(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
         """Log-probabilities of each position's word given the revealed words elsewhere: int64 [M, L] -> [M, L, V].
 
-        At a revealed position this, too, is the conditional given the *other* positions, not a point mass. Padding
-        gets the initial distribution. A row whose revealed words cannot follow each other has no distribution: NaN;
-        smoothed transitions leave no such row.
+        At a revealed position, too, this is the conditional given the *other* positions, not a point mass. Padding gets
+        the initial distribution. A row whose revealed words cannot follow each other has no distribution: NaN; smoothed
+        transitions leave no such row.
         """
         valid = _all(tokens) if valid is None else valid
         joint = (self.before(tokens, valid) * self.after(tokens, valid)).log()
@@ -50,7 +50,7 @@ class Chain:
         """Forward messages p(x_t | revealed words left of t): [M, L, V], each summing to 1."""
         known = tokens.clamp_max(self.words - 1)
         open_ = (tokens == self.mask_id) & valid
-        # One transfer: columns where no row is open need no matrix product, only a row of P.
+        # One transfer to the host: columns that are open in no row need no matrix product, only a row of P.
         somewhere = open_.any(0).tolist()
         message = self.initial.expand(len(tokens), -1)
         out = [message]
@@ -65,7 +65,7 @@ class Chain:
     def after(self, tokens: Tensor, valid: Tensor) -> Tensor:
         """Backward messages p(revealed words right of t | x_t), up to a factor: [M, L, V], maximum 1.
 
-        Only the nearest revealed word matters: what lies beyond it is a factor without x_t. Trailing masks give ones.
+        Only the nearest revealed word matters: words after it give a factor without x_t. Trailing masks give ones.
         """
         known = tokens.clamp_max(self.words - 1)
         open_ = (tokens == self.mask_id) & valid

@@ -1,7 +1,7 @@
-"""Mutual information between the open positions of a chain, exactly: the oracle for information gain.
+"""The exact mutual information between the open positions of a chain, to check information gain against.
 
-Revealing x_i takes, on average over its own conditional, H(x_i) + Σ_l I(x_i; x_l | revealed) nats off the sum of all
-open positions' marginal entropies; the second term is what a lookahead estimates.
+To reveal x_i lowers the sum of the marginal entropies of all open positions, on average over its conditional, by H(x_i)
++ Σ_l I(x_i; x_l | revealed) nats. A lookahead estimates the second term.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def pairwise_information(chain: Chain, tokens: Tensor) -> Tensor:
     """I(x_i; x_l | revealed words) for every two open positions: int64 [M, L] -> [M, L, L], nats; diagonal 0.
 
     A revealed word between two positions makes them independent, so only pairs within a run of masks are computed.
-    Costs one product of [V, V] matrices per distance.
+    It costs one product of [V, V] matrices per distance.
     """
     rows, width = tokens.shape
     whole = torch.ones_like(tokens, dtype=torch.bool)

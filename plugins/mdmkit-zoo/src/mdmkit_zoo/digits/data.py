@@ -12,7 +12,7 @@ from mdmkit import MdmkitError
 
 SIDE = 32
 CLASSES = tuple("0123456789")
-# scikit-learn ships the images in the order of their writers, so the last ones are of other hands.
+# scikit-learn has the images in the order of their writers, so the last ones are by other writers.
 HELD_OUT = 297
 
 
@@ -25,16 +25,16 @@ class Digits:
 
 
 def digits() -> tuple[Digits, Digits]:
-    """Give the images to train on, and the held-out ones.
+    """Return the images to train on, and the held-out ones.
 
     Raises:
-        MdmkitError: scikit-learn, which ships them, is not installed.
+        MdmkitError: scikit-learn, which contains them, is not installed.
     """
     try:
         from sklearn.datasets import load_digits  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         raise MdmkitError(
-            "the digits come with scikit-learn, and it is not installed: pip install scikit-learn."
+            "the digits are a part of scikit-learn, which is not installed: pip install scikit-learn."
         ) from None
     found = load_digits()
     small = torch.from_numpy(found.images).float()[:, None] / 16

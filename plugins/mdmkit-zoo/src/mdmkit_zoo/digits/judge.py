@@ -1,7 +1,7 @@
-"""A small classifier of digits: it says whether a drawn digit is the one that was asked for, and gives features.
+"""A small classifier of digits: it checks that a drawn digit is the requested one, and computes features.
 
-It sees an image at the 8x8 cells that the data has. `mdmkit zoo train digits` makes it together with the model, from
-images that the model's own codes have drawn as well, so that their smoothness is nothing strange to it.
+It sees an image as the 8x8 cells of the data. `mdmkit zoo train digits` trains it together with the model, also on
+images that are decoded from the model's codes, because these are smoother than the data.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Judge(nn.Module):
         self.head = nn.Linear(features, len(CLASSES))
 
     def features(self, images: Tensor) -> Tensor:
-        """What stands before the last layer, float [B, 64]."""
+        """The input of the last layer, float [B, 64]."""
         return self.body(F.adaptive_avg_pool2d(images, SIDE) * 2 - 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Judge(nn.Module):
 
 
 def train_judge(shown: Digits, drawn: Tensor, seed: int = 0) -> Judge:
-    """Train on images and on what the VQ model makes of them, `drawn`, float [N, 1, H, W] in the same order."""
+    """Train on images, and on `drawn`, the VQ model's reconstructions in the same order, float [N, 1, H, W]."""
     torch.manual_seed(seed)
     judge = Judge().to(shown.images.device).train()
     optimizer = torch.optim.AdamW(judge.parameters(), lr=RATE, weight_decay=0.01)

@@ -1,9 +1,9 @@
 """The recipe that made `zoo:digits`: seeded, committed, one command (`mdmkit zoo train digits`).
 
-First a VQ model of 4x4 codes learns the images: as a plain autoencoder, then with a codebook that begins at the
-k-means centres of its latents, so that no code lies unused. Then a UVit learns to fill masked codes of a class: mask
-rates cos(π/2 · u) of uniform u, cross-entropy over the masked cells (MaskGIT, arXiv:2202.04200), the class left out in
-a tenth of the rows so that guidance has a branch without it (arXiv:2207.12598).
+First a VQ model of 4x4 codes learns the images: first as a plain autoencoder, then with a codebook that begins at the
+k-means centres of its latents, so that every code is used. Then a UVit learns to fill masked codes of a class: mask
+rates cos(π/2 · u) of uniform u, cross-entropy over the masked cells (MaskGIT, arXiv:2202.04200), without the class in a
+tenth of the rows, because guidance needs a branch without it (arXiv:2207.12598).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Report = Callable[[str, int, float], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything the weights depend on."""
+    """Everything that the weights depend on."""
 
     seed: int = 0
     codes: int = 128
@@ -46,10 +46,10 @@ class Recipe:
     weight_decay: float = 0.05
     hidden: int = 96
     layers: int = 3
-    convolutions: int = 2  # their padding is all that tells a UVit where a cell is: two reach across half the grid
+    convolutions: int = 2  # only their padding tells a UVit the position of a cell: two reach across half the grid
     heads: int = 4
     dropout: float = 0.1
-    class_dropped: float = 0.1  # share of rows that are shown without their class
+    class_dropped: float = 0.1  # share of rows that are trained without their class
     average: float = 0.998  # decay of the running weight average that is saved
 
 
@@ -118,7 +118,7 @@ def train_vq(shown: Digits, recipe: Recipe, report: Report | None = None) -> Any
 
 
 def _centres(points: Tensor, count: int, rounds: int = 20) -> Tensor:
-    """Find k-means centres [count, D] of points [N, D]; an empty one moves to a point drawn at random."""
+    """Find k-means centres [count, D] of points [N, D]; an empty one moves to a random point."""
     centres = points[torch.randperm(len(points), device=points.device)[:count]]
     for _ in range(rounds):
         nearest = torch.cdist(points, centres).argmin(1)
@@ -204,7 +204,7 @@ def micro_conditions(device: torch.device | str = "cpu") -> Tensor:
 
 
 def save(output: Path, vq: Any, transformer: Any, classes: Tensor) -> None:
-    """Write a directory that the backbone `maskgit` reads: aMUSEd's layout, classes in place of the text encoder."""
+    """Write a directory for the backbone `maskgit`: aMUSEd's layout, with classes instead of the text encoder."""
     output.mkdir(parents=True, exist_ok=True)
     vq.save_pretrained(output / "vqvae")
     transformer.save_pretrained(output / "transformer")

@@ -1,4 +1,4 @@
-"""The page of results: what was measured, as Markdown for people and JSON for programs."""
+"""The page of results: the measured numbers as Markdown for people and JSON for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mdmkit_zoo.puzzles.results import VARIANTS, Cell, measure, product_given_fa
 def write_page(
     output: Path, *, count: int, seeds: int, batch: int, trial_count: int, say: Callable[[str], None]
 ) -> None:
-    """Measure everything; write the numbers as JSON and, from them, the page beside it."""
+    """Measure everything; write the numbers as JSON, and the page beside it."""
     import torch
 
     backbone = mdmkit.load("zoo:puzzles", device="cpu")
@@ -48,13 +48,13 @@ def write_page(
 
 
 def render(output: Path) -> None:
-    """Write the page anew from the numbers beside it."""
+    """Write the page again, from the numbers beside it."""
     data = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
     output.write_text(page(data), encoding="utf-8")
 
 
 def numbers(cell: Cell) -> dict[str, Any]:
-    """A cell as JSON holds it: shares in place of every single verdict."""
+    """A cell as JSON: shares instead of single verdicts."""
     kept = {k: v for k, v in vars(cell).items() if k != "solved"}
     return kept | {"solved_per_seed": [mean(s) for s in cell.solved], "solved": cell.share, "error": cell.error}
 

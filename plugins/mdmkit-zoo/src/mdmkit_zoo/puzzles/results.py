@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BASELINES = ("random", "left_to_right", "confidence", "entropy", "margin")
 TOKENS_PER_STEP = (1, 2, 4)
 NO_BYPASS = {"bypass": None}
-# The variants of Info-Gain that were tried, as changes to its preset; the paper's comes first and is always reported.
+# The variants of Info-Gain, as changes of its preset. The paper's is the first, and is always reported.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "no bypass": {"select": NO_BYPASS},
@@ -35,9 +35,9 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "select": NO_BYPASS,
     },
 }
-# A one-way product starts from nothing, so its tokens are drawn; the other two puzzles are solved greedily.
+# A one-way product has only one prompt, so its tokens are drawn; the other two puzzles are solved greedily.
 TEMPERATURE = {"sudoku4": 0.0, "countdown": 0.0, "one_way": 1.0}
-# Drawn apart from the judged prompts' seed 0, to choose the best variant on.
+# Another seed than 0, that of the judged prompts: these prompts choose the best variant.
 TRIAL_SEED = 1
 
 
@@ -69,13 +69,13 @@ class Cell:
 
     @property
     def error(self) -> float:
-        """Standard error of the solved share over instances, each instance averaged over the seeds."""
+        """Standard error of the solved share over instances; each instance is averaged over the seeds."""
         per_instance = [mean(column) for column in zip(*self.solved, strict=True)]
         return stdev(per_instance) / math.sqrt(len(per_instance))
 
 
 def factors_first(order: list[int]) -> bool:
-    """Whether the factors of `7*8=0111000` were written, on average, before the product's bits."""
+    """True if the factors of `7*8=0111000` were written, on average, before the product's bits."""
     return mean(order[i] for i in (0, 2)) < mean(order[4:])
 
 
@@ -92,10 +92,10 @@ def product_given_factors(backbone: Backbone) -> float:
 
 
 def trial(backbone: Backbone, count: int, batch: int, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    """Solved shares of every variant on prompts that are not judged later: variant -> `task K` -> share."""
+    """Solved shares of every variant, on prompts that are not judged later: variant -> `task K` -> share."""
     found: dict[str, dict[str, float]] = {name: {} for name in VARIANTS}
     for task in texts.TASKS:
-        # Countdown has so few held-out prompts that all are judged: it is tried on trained ones.
+        # Countdown has few held-out prompts, and all are judged, so variants are tried on trained prompts.
         prompts = texts.instances(task, count, TRIAL_SEED, trained=task == "countdown")
         for k in TOKENS_PER_STEP[1:]:
             for name, changes in VARIANTS.items():
@@ -120,7 +120,7 @@ def measure(
         for k in TOKENS_PER_STEP:
             for label, (name, changes) in candidates.items():
                 cell = Cell(task, k, label)
-                # Greedy tokens and no proposals: every seed gives the same, so one is decoded.
+                # Nothing is drawn, so every seed gives the same result and only one is decoded.
                 fixed = TEMPERATURE[task] == 0 and name not in ("random", "info_gain")
                 for seed in range(1 if fixed else seeds):
                     cell.add(

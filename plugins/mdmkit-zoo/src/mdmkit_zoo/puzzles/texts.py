@@ -1,4 +1,4 @@
-"""The three puzzles as fixed-width strings: every true text of each, the held-out split, and the judges.
+"""The three puzzles as fixed-width strings: all correct texts of each, the held-out split, and the judges.
 
 | puzzle | text | prompt (`_` is the mask) |
 |---|---|---|
@@ -6,7 +6,7 @@
 | `countdown` | `3,4,9>08:3+9=12,12-04=08` | the numbers and the target |
 | `one_way` | `7*8=0111000` (decimal factors, binary product) | anything; the paper's case gives nothing |
 
-The one-way product follows the case study of arXiv:2602.18176: multiplying is easy, factoring is not.
+The one-way product follows the case study of arXiv:2602.18176: to multiply is easy, to factor is not.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from mdmkit import MdmkitError
 MASK = "_"
 ALPHABET = "0123456789+-*=/,>:"
 TASKS = ("sudoku4", "countdown", "one_way")
-# Characters at the front that a question gives: the numbers and target, the factors; a Sudoku has no such part.
+# The number of characters at the start that are given: numbers and target, or factors; none in a Sudoku.
 PROMPT = {"sudoku4": 0, "countdown": len("3,4,9>08:"), "one_way": len("7*8=")}
-# The Countdown column that is 0 in every text: the last operand is below ten. It is given, as punctuation is.
+# The Countdown column that is 0 in every text, because the last operand is below ten. It is given, like punctuation.
 LEADING_ZERO = "3,4,9>08:3+9=12,12-04=08".index("04")
 
-# One puzzle in this many is never trained on; see `held_out`.
+# One in this number of puzzles is never trained on; see `held_out`.
 HELD_OUT_ONE_IN = {"sudoku4": 4, "countdown": 8}
 
 
@@ -55,7 +55,7 @@ def countdown_texts() -> tuple[str, ...]:
 
 @cache
 def one_way_texts() -> tuple[str, ...]:
-    """The 64 products of two numbers 2..9, the product in seven bits."""
+    """The 64 products of two numbers 2..9, in seven bits."""
     return tuple(f"{a}*{b}={a * b:07b}" for a in range(2, 10) for b in range(2, 10))
 
 
@@ -69,10 +69,10 @@ def _equations(a: int, b: int):
 
 
 def held_out(task: str, prompt: str) -> bool:
-    """Whether a masked prompt belongs to the judged split, which training never shows.
+    """True if a masked prompt belongs to the judged split, which is never trained on.
 
     Sudoku is split by the whole masked puzzle, Countdown by its numbers and target. One-way products have no
-    split: the judged case gives nothing, so there is no puzzle to hold out.
+    split: in the judged case nothing is given, so there is no puzzle to hold out.
     """
     if task not in HELD_OUT_ONE_IN:
         return False
@@ -81,9 +81,9 @@ def held_out(task: str, prompt: str) -> bool:
 
 
 def instances(task: str, count: int, seed: int, *, trained: bool = False) -> list[str]:
-    """Draw `count` different held-out prompts from a seed (one-way: `count` times the one prompt there is).
+    """Draw `count` different held-out prompts from a seed (one-way: `count` times its only prompt).
 
-    With `trained=True` they come from what training may show instead.
+    With `trained=True` they are prompts that training may use.
 
     Raises:
         MdmkitError: there are fewer than `count` such prompts.
@@ -103,7 +103,7 @@ def instances(task: str, count: int, seed: int, *, trained: bool = False) -> lis
 
 @cache
 def available(task: str) -> int:
-    """How many different held-out prompts there are; for Sudoku far more than anybody judges."""
+    """The number of different held-out prompts; for Sudoku a very large number."""
     if task == "countdown":
         prompts = {_prompt(task, text, random.Random(0)) for text in countdown_texts()}
         return sum(held_out(task, prompt) for prompt in prompts)
@@ -122,7 +122,7 @@ def _prompt(task: str, text: str, rng: random.Random) -> str:
 
 
 def judge(task: str, prompt: str, answer: str) -> bool:
-    """Whether `answer` solves `prompt`: the givens are kept and the rules hold."""
+    """True if `answer` solves `prompt`: given characters are kept and the rules hold."""
     if len(answer) != len(prompt) or any(p not in (MASK, a) for p, a in zip(prompt, answer, strict=True)):
         return False
     return {"sudoku4": is_sudoku, "countdown": is_countdown, "one_way": is_product}[task](answer)

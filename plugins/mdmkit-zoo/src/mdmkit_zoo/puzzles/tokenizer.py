@@ -15,7 +15,7 @@ PAD_ID, MASK_ID = 0, 1
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per character; `_` is the mask token, so a prompt shows its blanks as themselves."""
+    """One token per character; `_` is the mask token."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

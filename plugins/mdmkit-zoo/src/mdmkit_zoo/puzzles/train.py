@@ -1,8 +1,8 @@
 """The recipe that made `zoo:puzzles`: seeded, committed, one command (`mdmkit zoo train puzzles`).
 
 A bidirectional Llama (transformers' own class with `is_causal=False`) learns to fill any subset of masked characters:
-mask rate uniform, cross-entropy averaged over the masked positions (MaskGIT's unweighted objective: the same optimum
-as the 1/t-weighted bound of arXiv:2406.04329, with less variance).
+the mask rate is uniform, the loss is the cross-entropy averaged over the masked positions. This is MaskGIT's unweighted
+objective. It has the same optimum as the 1/t-weighted bound of arXiv:2406.04329, with less variance.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 
-# What `mdmkit decode` shows where no prompt is given: one of each puzzle, held out from training.
+# The prompts of `mdmkit decode` if none is given: one of each puzzle, held out from training.
 SAMPLES = ("___4/3___/1__2/____", "3,8,7>12:___=__,___0_=__", "_*_=_______")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything the weights depend on."""
+    """Everything that the weights depend on."""
 
     seed: int = 0
     steps: int = 6000
@@ -46,19 +46,20 @@ class Recipe:
     heads: int = 6
     feed_forward: int = 512
     mix: tuple[float, float, float] = (0.25, 0.5, 0.25)  # share of each puzzle, in the order of `puzzles.TASKS`
-    prompted: float = 0.6  # share of Countdown and one-way examples whose numbers, or factors, stay visible
+    prompted: float = 0.6  # share of Countdown and one-way examples whose numbers, or factors, are not masked
     average: float = 0.999  # decay of the running weight average that is saved
 
 
 class Examples:
-    """Every true text of one puzzle as token ids, and the positions that a mask may cover."""
+    """All correct texts of one puzzle as token ids, and the positions that may be masked."""
 
     def __init__(self, task: str, width: int, prompted: float):
         self.task, self.prompted = task, prompted
         lines = [line for line in puzzles.texts(task) if task != "countdown" or not puzzles.held_out(task, line)]
         self.ids = np.full((len(lines), width), PAD_ID, dtype=np.int64)
         self.ids[:, : len(lines[0])] = [[VOCABULARY.index(c) for c in line] for line in lines]
-        # A position is maskable where its character varies; punctuation, the same in every text, never is.
+        # A position may be masked if its character varies. Punctuation is the same in every text, so it is never
+        # masked.
         self.maskable = np.broadcast_to((self.ids != self.ids[:1]).any(0), self.ids.shape).copy()
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +77,7 @@ class Examples:
 
 
 def _mask(maskable: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Cover each maskable position with its row's own rate; a row left whole has one position covered."""
+    """Mask each position that may be masked at its row's rate, and at least one position per row."""
     noise = np.where(maskable, rng.random(maskable.shape), 2.0)
     covered = noise < rng.random((len(maskable), 1))
     covered[np.arange(len(covered)), noise.argmin(1)] = True
