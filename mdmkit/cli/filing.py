@@ -50,7 +50,7 @@ class Filing:
             if resume:
                 raise MdmkitError(
                     f"--resume: {output} is written when everything is decoded, so there is nothing to continue. Name "
-                    f"a file FILE.jsonl to keep rows as they finish."
+                    "a file FILE.jsonl to keep rows as they finish."
                 )
             return
         self.rows = output if output.suffix in ROWS else output.with_suffix(".jsonl")

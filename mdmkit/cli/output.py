@@ -83,7 +83,7 @@ def _check_record(output: Path) -> None:
     if record.exists() and not record.is_file():
         raise MdmkitError(
             f"--output {output}: the run is recorded in {record}, and that is not a file. Name another --output, or "
-            f"move it away."
+            "move it away."
         )
     _part(record.resolve()).exists()  # raises where the name is too long
 

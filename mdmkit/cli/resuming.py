@@ -169,7 +169,7 @@ def _read(output: Path, prompts: int, waiting: dict[int, dict[str, Any]]) -> Kep
             except (ValueError, TypeError, KeyError):
                 raise MdmkitError(
                     f"--resume: line {number} of {output} is not a row of this run. Start again with --overwrite, or "
-                    f"name "
+                    "name "
                     "another --output."
                 ) from None
             last = index

@@ -53,7 +53,7 @@ def drawing(
     if (do_sample is False and temperature) or (do_sample is True and temperature == 0):
         raise MdmkitError(
             f"do_sample={do_sample} and temperature={temperature} contradict each other: at temperature 0 the most "
-            f"probable token is taken, above 0 tokens are drawn. Give one of the two."
+            "probable token is taken, above 0 tokens are drawn. Give one of the two."
         )
     draw: dict[str, Any] = {}
     if do_sample is not None:

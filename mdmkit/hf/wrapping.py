@@ -50,7 +50,7 @@ def wrap(model: Any, tokenizer: Any = None, *, registry: Registry | None = None,
     """Make a backbone from a model that is already loaded, with a `generate` like that of transformers.
 
     Code that belongs to the model is run: the caller has already run it. Each installed backbone is asked, in order of
-        name, if it wraps such an object.
+    name, if it wraps such an object.
 
     Args:
         model: an object that an installed backbone wraps: with mdmkit-text a transformers model, or any callable that
@@ -70,7 +70,7 @@ def wrap(model: Any, tokenizer: Any = None, *, registry: Registry | None = None,
         if options or tokenizer is not None:
             raise MdmkitError(
                 f"{type(model).__name__} is a backbone already, with its own tokenizer and options: write "
-                f"mdmkit.wrap(model) only."
+                "mdmkit.wrap(model) only."
             )
         return Wrapped(model)
     cls, asked = ask_backbones(

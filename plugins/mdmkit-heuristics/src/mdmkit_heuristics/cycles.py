@@ -40,7 +40,7 @@ class SlowFast:
         if self.steps < 2:
             raise MdmkitError(
                 f"select slow_fast: steps={self.steps}: two estimates are needed to find an end, so it must be at "
-                f"least 2."
+                "least 2."
             )
         for name in ("reach", "threshold"):
             if not 0 <= getattr(self, name) <= 1:

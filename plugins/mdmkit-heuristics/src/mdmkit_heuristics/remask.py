@@ -97,9 +97,9 @@ class P2Remask:
     """Reopen positions that path planning ranks below the planned number (P2, arXiv:2502.03540).
 
     All positions of the block compete: open ones with the log-probability of the token that would be written, written
-        ones with `eta` times that of their token. The best stay or are filled, as many as the plan wants filled after
-        this step. The select `p2` fills the open ones among them; with another select this commit only reopens. The
-        last planned step reopens nothing, so a block takes exactly the plan's steps.
+    ones with `eta` times that of their token. The best stay or are filled, as many as the plan wants filled after this
+    step. The select `p2` fills the open ones among them; with another select this commit only reopens. The last planned
+    step reopens nothing, so a block takes exactly the plan's steps.
 
     Args:
         eta: log-probabilities are negative, so a larger eta reopens more; 0 reopens nothing.

@@ -103,7 +103,7 @@ class Folders:
             if fresh and self.path.exists() and any(self.path.iterdir()):
                 raise MdmkitError(
                     f"--output {self.path}: it is not empty, and holds no run that could be continued. Name another "
-                    f"directory."
+                    "directory."
                 )
             if not fresh and (different := list(differences(json.loads(record.read_text("utf-8"))["run"], run))):
                 raise MdmkitError(

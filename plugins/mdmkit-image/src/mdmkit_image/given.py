@@ -57,13 +57,13 @@ def given_cells(prompt: Prompt, codec: VQCodec, grid: tuple[int, int], mask_id: 
         if mask.size != size:
             raise MdmkitError(
                 f"{name}: the mask has {_size(mask.size)} pixels, and the image {_size(size)}. Give it the size of "
-                f"the image, and make it white where the image is to be redrawn."
+                "the image, and make it white where the image is to be redrawn."
             )
         region = F.max_pool2d(_tensor(mask), codec.factor)[0, 0] >= WHITE / 255
         if not region.any():
             raise MdmkitError(
                 f"{name}: the mask is black everywhere, so nothing would be redrawn. Make it white "
-                f"where the image is to be redrawn."
+                "where the image is to be redrawn."
             )
     strength = _strength(name, given)
     codes = codec.encode(_tensor(image).to(device))[0].cpu()

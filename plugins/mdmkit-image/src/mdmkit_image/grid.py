@@ -71,7 +71,7 @@ class GridBackbone(Backbone):
                 raise MdmkitError(
                     f"prompt {prompt.index}: {len(row)} ids, and an image of this model has {self.cells} cells "
                     f"({self.grid[0]} x {self.grid[1]}). Give one id for each, row by row, and {self.mask_id} for an "
-                    f"open cell."
+                    "open cell."
                 )
         return replace(canvas, grid=self.grid), self.condition(prompts)
 

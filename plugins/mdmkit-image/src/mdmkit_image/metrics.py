@@ -1,7 +1,7 @@
 """Measures of drawn images, from features that a network computes of them and of real images.
 
 The caller chooses the network: Inception for numbers that can be compared with papers, or any other. Reference
-    statistics are a safetensors file of `mean` [D] and `covariance` [D, D], or features.
+statistics are a safetensors file of `mean` [D] and `covariance` [D, D], or features.
 """
 
 from __future__ import annotations

@@ -28,18 +28,19 @@ class Branch:
     """Propose up to N actions per row (arXiv:2602.18176, §2 of the method).
 
     Alternative 0 is greedy: the most probable tokens at the best-scored positions. Every other alternative draws its
-        own tokens at `draw.temperature`, then its positions without replacement from softmax(score /
-        position_temperature). Under the score `confidence` the score of a position is the probability of its drawn
-        token; any other score is used unchanged. Equal (positions, tokens) are merged.
+    own tokens at `draw.temperature`, then its positions without replacement from softmax(score / position_temperature).
+    Under the score `confidence` the score of a position is the probability of its drawn token; any other score is used
+    unchanged. Equal (positions, tokens) are merged.
 
     In three cases there is nothing to compare, so the step costs at most one forward: the last step of a block, a step
-        in which the scores are clear (`gap`), and a step in which some position is already certain (`bypass`).
-        `certain` says what such a step fills:
+    in which the scores are clear (`gap`), and a step in which some position is already certain (`bypass`). `certain`
+    says what such a step fills:
 
     * `alone` fills up to K of the certain positions and no other, as the authors' code does. If they are fewer than K,
-    the next steps fill the others. * `fixed` fills them in every alternative; the alternatives differ in the other
-    positions of the K. If K are certain, nothing is compared. This follows the paper's text. * `all` fills every
-    certain position, also more than K (arXiv:2505.22618), and no other.
+      the next steps fill the others.
+    * `fixed` fills them in every alternative; the alternatives differ in the other positions of the K. If K are
+      certain, nothing is compared. This follows the paper's text.
+    * `all` fills every certain position, also more than K (arXiv:2505.22618), and no other.
 
     Args:
         candidates: N, alternatives per row.

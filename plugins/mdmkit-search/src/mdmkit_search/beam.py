@@ -114,9 +114,7 @@ def _state(tokens: Tensor, open_: Tensor) -> Tensor:
 
 def _first(states: Tensor, cost: Tensor, eligible: Tensor) -> Tensor:
     """Mark the cheapest of equal eligible states: states int64 [B, M, T], cost and eligible [B, M] -> bool [B, M]."""
-    same = (states[:, :, None] == states[:, None]).all(-1) & eligible[
-        :, None
-    ]  # [B, M, M]; the last dimension is the other state
+    same = (states[:, :, None] == states[:, None]).all(-1) & eligible[:, None]  # [B, M, M]; last: the other state
     place = torch.arange(cost.shape[1], device=cost.device)
     earlier = (cost[:, None] == cost[:, :, None]) & (place < place[:, None])
     beaten = same & ((cost[:, None] < cost[:, :, None]) | earlier)

@@ -31,7 +31,7 @@ class BestOfN:
     | `entropy` | H_DE, the mean over its states of the mean entropy of their open positions: E-BoN (arXiv:2512.21336) |
 
     Trajectories differ in what is drawn: tokens at `draw.temperature`, and positions if the select draws them. Of equal
-        trajectories the first is the answer.
+    trajectories the first is the answer.
 
     Args:
         particles: N.

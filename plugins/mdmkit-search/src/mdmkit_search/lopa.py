@@ -23,8 +23,7 @@ class Branches:
     """Propose an anchor branch, and b − 1 branches that each fill one more position (LoPA, arXiv:2512.16229).
 
     The anchor is a step of threshold decoding: it fills every open position whose token is probable enough, always the
-        best one. Branch i fills the same positions, and the i-th best-scored of the others. The plan's steps are not
-        read.
+    best one. Branch i fills the same positions, and the i-th best-scored of the others. The plan's steps are not read.
 
     Args:
         branches: b, the anchor included; the authors' scripts use 2 to 4 (HumanEval 12 to 14).

@@ -187,7 +187,7 @@ def watched(evaluation: Evaluation) -> None:
         except KeyboardInterrupt:
             click.echo(
                 f"Stopped: {evaluation.finished} of {evaluation.total} rows are judged and in {evaluation.folder}. "
-                f"The same command continues from there.",
+                "The same command continues from there.",
                 err=True,
             )
             raise SystemExit(130) from None

@@ -110,7 +110,7 @@ class Evaluation:
             why = " ".join(filter(None, down.values()))
             raise MdmkitError(
                 f"{missing} answers could not be judged: {why} All answers are kept in {self.folder}: the same "
-                f"command judges the missing ones."
+                "command judges the missing ones."
             )
 
     def finish(self, title: str) -> str:

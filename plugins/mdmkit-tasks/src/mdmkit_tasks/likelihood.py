@@ -74,7 +74,7 @@ def log_likelihood(
     if backbone.mask_id is None:
         raise MdmkitError(
             f"{type(backbone).__name__} has no mask, and this likelihood is that of masked tokens: use a model that "
-            f"has a mask."
+            "has a mask."
         )
     canvas, conditioning = backbone.encode([Prompt(ids=tuple(given.ids), length=0, infill=False)], Plan())
     start, end = given.start, given.end

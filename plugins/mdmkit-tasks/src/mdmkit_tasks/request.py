@@ -76,7 +76,7 @@ def check(asked: Asked, backbone: Backbone, model: str, plan: Plan) -> None:
     if fills != answers:
         raise MdmkitError(
             f"task {asked.name!r} judges {answers}s, and model {model} fills {fills}s: choose another task or another "
-            f"model."
+            "model."
         )
 
 

@@ -35,7 +35,7 @@ class TextBackbone(Backbone):
 
     Weights are safetensors only, and code that comes with a checkpoint is never run. Texts go through the checkpoint's
     tokenizer: a text that holds its mask token is an infill. A directory may also hold `mdmkit.json`, see
-        `mdmkit_text.manifest`.
+    `mdmkit_text.manifest`.
     """
 
     mask_id: int
@@ -158,8 +158,8 @@ class TextBackbone(Backbone):
         if block is not None and not native:
             raise MdmkitError(
                 f"{name_of(model)} is of family {family.name}, whose attention ends with the block, and mdmkit does "
-                f"not know how to set blocks in its own code: load the checkpoint with mdmkit.load, in a class of "
-                f"transformers."
+                "not know how to set blocks in its own code: load the checkpoint with mdmkit.load, in a class of "
+                "transformers."
             )
 
         def make(network: Any) -> TextBackbone:
@@ -259,7 +259,7 @@ def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family, vocab: int) -
     if given is None:
         raise MdmkitError(
             f"model {ref!r} has no known mask token: neither its tokenizer nor its config.json names one. Give the "
-            f"token id that it was trained with: --model-option mask_id=N, or mask_id=N in load(…) or wrap(…)."
+            "token id that it was trained with: --model-option mask_id=N, or mask_id=N in load(…) or wrap(…)."
         )
     try:
         return int(str(given))

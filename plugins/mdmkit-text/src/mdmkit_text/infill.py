@@ -62,7 +62,7 @@ def _count(found: re.Match[str], where: str) -> int:
     if not (said.isascii() and said.isdigit() and len(said) <= 9 and 1 <= int(said) <= LONGEST_ROW):
         raise MdmkitError(
             f"{where}: {found[0][:40]!r} is not a number of masks: write [MASK:8] for eight, 1 to {LONGEST_ROW}. To "
-            f"keep "
+            "keep "
             'it as text, give the prompt as an object with "infill": false.'
         )
     return int(said)

@@ -146,7 +146,7 @@ class Network:
         if error(lambda: self._run(*alone)) > bound:
             raise MdmkitError(
                 f"{type(self.model).__name__} gives other logits each time for the same tokens. If it is in training "
-                f"mode (dropout), call its eval()."
+                "mode (dropout), call its eval()."
             )
         if "position_ids" in self._takes:
             # Beyond the table of positions a GPU raises no error that Python can handle; it can no longer be used.
@@ -239,7 +239,7 @@ class _Given(tuple):
 
 
 class _Echo(nn.Module):
-    """Replaces a trunk, and returns the hidden states that it gets."""
+    """Replace a trunk, and return the hidden states that it gets."""
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **kwargs: Any) -> _Given:
         return _Given((inputs_embeds,))

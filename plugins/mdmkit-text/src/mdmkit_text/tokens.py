@@ -80,7 +80,7 @@ class Tokens:
                 None,
                 config,
                 why_none=f"this model's tokenizer is code of the checkpoint ({named}), which is never run, and there "
-                f"is no tokenizer.json",
+                "is no tokenizer.json",
             )
         else:
             plain = False

@@ -140,8 +140,8 @@ def _check_report(folder: Path, native: str, report: dict[str, Any], family: Fam
     if faults:
         raise MdmkitError(
             f"{folder}: the weights do not fit {native}, which config.json asks for. {'; '.join(faults)}. If some "
-            f"weights were random, the output would still look like an answer. So the model is refused: check that "
-            f"config.json and the "
+            "weights were random, the output would still look like an answer. So the model is refused: check that "
+            "config.json and the "
             "weights belong together, and that the checkpoint has a language-model head."
         )
 

@@ -59,7 +59,7 @@ def family_for(model: Any, named: str | None, shift: bool | None) -> Family:
         if shift is not None and shift != bool(own.lead):
             raise MdmkitError(
                 f"shift={shift}, but {name_of(model)} is of family {own.name}, which sets the shift itself: leave "
-                f"shift out"
+                "shift out"
                 f"{'' if named else ', or name another family'}."
             )
         return own()
@@ -87,7 +87,7 @@ def tokens_for(model: Any, tokenizer: Any, family: Family, ends: set[int] | None
     if ends and not family.generates_end:
         raise MdmkitError(
             f"ends={sorted(ends)}, but {name_of(model)} is of family {family.name}, whose models fill masks and write "
-            f"no end token. Leave ends out, or name another family."
+            "no end token. Leave ends out, or name another family."
         )
     tokens = Tokens(tokenizer, SimpleNamespace(**config_of(model)), family.end_tokens, why_none=_NO_TOKENIZER)
     if ends is not None:

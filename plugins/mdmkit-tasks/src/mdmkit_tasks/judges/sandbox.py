@@ -65,7 +65,7 @@ def run(program: str, limits: Limits = Limits()) -> Outcome:
         said = out.read(1000).decode(errors="replace")
     if done.returncode == SEALED:
         raise MdmkitError(
-            f"answers that are programs run only in a sandbox, and this system has none "
+            "answers that are programs run only in a sandbox, and this system has none "
             f"({done.stderr.decode(errors='replace').strip()}). It needs Linux 5.12 or newer with namespaces: allow "
             "user namespaces (kernel.unprivileged_userns_clone=1), or run as root."
         )

@@ -95,12 +95,12 @@ def _why_not(config: dict[str, Any]) -> str:
         remote = " Code that comes with a checkpoint (auto_map) is never run." if "auto_map" in config else ""
         return (
             f"{close} The installed transformers has no class for it.{remote} {accepted} Load any other model in your "
-            f"own code, and wrap it: mdmkit.wrap(model, tokenizer)."
+            "own code, and wrap it: mdmkit.wrap(model, tokenizer)."
         )
     if model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return (
             f"its config.json describes a causal decoder (model_type {model_type!r}), in which no position attends to "
-            f"later ones. "
+            "later ones. "
             'If it was trained with bidirectional attention, put "is_causal": false into its config.json. ' + accepted
         )
     return f"model_type {model_type!r} has no masked-language-model class in the installed transformers. {accepted}"

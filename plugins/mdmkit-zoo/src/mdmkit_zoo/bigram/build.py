@@ -7,7 +7,7 @@
 Any plain text can be used instead of `web.txt`. Markup and verse numbers of the module are removed.
 
 There is no token for unknown words: the vocabulary holds the most frequent tokens, and any other word ends a run of
-    text. Pairs are counted only within runs, so every counted pair is in the source. Quotes and brackets are removed.
+text. Pairs are counted only within runs, so every counted pair is in the source. Quotes and brackets are removed.
 """
 
 from __future__ import annotations
