@@ -10,7 +10,8 @@ from typing import Any
 
 GONE: dict[str, dict[str, str]] = {
     "agenda": {
-        "": "the loop checks the parts itself, in mdmkit.loop.checks. A plugin needs nothing of it: remove the import",
+        "": "the loop checks the parts itself, in mdmkit.loop.guard and mdmkit.loop.checks. A plugin needs nothing of "
+        "it: remove the import",
     },
     "blocks": {
         "blocks": "each row has its own blocks now. Write mdmkit.canvas.blocks.cut(open, length, plan, model_block) "
@@ -29,6 +30,9 @@ GONE: dict[str, dict[str, str]] = {
     "ending": {
         "": "write mdmkit.stage.stop.ended for finished. The loop itself fills what a finished row leaves open, so "
         "close is no longer needed",
+    },
+    "fitting": {
+        "Fitting": "write mdmkit.decoding.fitting.fitted(slots, rows, halved, decode, refuse, halving)",
     },
     "grouping": {"grouped": "write mdmkit.decoding.units.units, which divides prompts into units of four batches"},
     "loop": {

@@ -27,9 +27,9 @@ class GlobalDice:
     """A score by chance that no seed settles."""
 
     def __call__(self, step):
-        return step.confidence.new_tensor([[next(GlobalDice.thrown) for _ in range(step.width)]] * step.rows)
+        return step.confidence.new_tensor([[next(GlobalDice._thrown) for _ in range(step.width)]] * step.rows)
 
-    thrown: ClassVar = iter(float((7 * i * i) % 31) for i in range(10**9))
+    _thrown: ClassVar = iter(float((7 * i * i) % 31) for i in range(10**9))
 
 
 @dataclass(frozen=True)

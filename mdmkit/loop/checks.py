@@ -116,10 +116,9 @@ def of_settled(step: Step, actions: Actions) -> Tensor:
 
 
 def of_pruned(step: Step, actions: Actions, particles: int) -> Tensor:
-    """Check the promises of a search's `prune`, packed. It may leave a particle nothing to do, but not a row."""
-    idle, fills = (x.view(-1, particles) for x in (_idle(step, actions), step.open.any(1)))
-    none = (idle | ~fills).all(1, keepdim=True) & fills
-    return packed([none.flatten(), *_of_actions(step, actions)], OF_PRUNED)
+    """Check the promises of a search's `prune`, packed. It may leave a particle nothing to do, but not all of a row."""
+    none = _idle(step, actions).view(-1, particles).all(1).repeat_interleave(particles)
+    return packed([none, *_of_actions(step, actions)], OF_PRUNED)
 
 
 def _idle(step: Step, actions: Actions) -> Tensor:
