@@ -13,8 +13,9 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-# Bytes of fp32 temporaries that one chunk of logits may take.
-CHUNK_BYTES = 64 << 20
+# Bytes of fp32 temporaries that one chunk of logits may take. On a CPU they stay in its caches, and the allocator uses
+# the same pages again.
+CHUNK_BYTES, CPU_CHUNK_BYTES = 64 << 20, 2 << 20
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,18 @@ class Stats:
     entropy: Tensor
 
 
+def _chunk_bytes(x: Tensor) -> int:
+    return CPU_CHUNK_BYTES if x.device.type == "cpu" else CHUNK_BYTES
+
+
 def in_chunks(function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
     """Apply a function over the last dimension of [..., V] chunk by chunk; results are [...]."""
     flat = x.reshape(-1, x.shape[-1])
-    size = max(1, CHUNK_BYTES // (4 * max(1, x.shape[-1])))
+    size = max(2, _chunk_bytes(x) // (4 * max(1, x.shape[-1])))
     if len(flat) <= size:
         return tuple(part.reshape(*x.shape[:-1], *part.shape[1:]) for part in function(flat))
-    parts = [function(chunk) for chunk in flat.split(size)]
+    # Chunks of like size: a single row at the end would be summed up by several threads, in another order.
+    parts = [function(chunk) for chunk in flat.tensor_split(-(-len(flat) // size))]
     return tuple(torch.cat(column).reshape(*x.shape[:-1], *column[0].shape[1:]) for column in zip(*parts, strict=True))
 
 
@@ -49,7 +55,7 @@ def _stats(logits: Tensor) -> tuple[Tensor, ...]:
     weight = shifted.exp()
     total = weight.sum(-1)
     # H = lse − Σ p·z, on logits shifted by the maximum: no log of p. A forbidden id (−inf) has p·z = 0.
-    mean = (weight * shifted.clamp_min(torch.finfo(torch.float32).min)).sum(-1) / total
+    mean = shifted.clamp_min_(torch.finfo(torch.float32).min).mul_(weight).sum(-1) / total
     lse = total.log()
     return top, argmax, lse + top, (lse - mean).clamp_min(0.0)
 
@@ -85,7 +91,7 @@ def sample(
     """
     draws = uniform.transpose(1, 2)  # [B, W, n]
     flat, wanted = logits.reshape(-1, logits.shape[-1]), draws.reshape(-1, draws.shape[-1])
-    size = max(1, CHUNK_BYTES // (16 * logits.shape[-1]))
+    size = max(1, _chunk_bytes(logits) // (16 * logits.shape[-1]))
     if isinstance(temperature, Tensor):
         # The smallest number stands for 0: it leaves the most probable token alone, and 0/0 does not arise.
         each = temperature.clamp_min(torch.finfo(torch.float64).tiny).repeat_interleave(logits.shape[1])[:, None]

@@ -713,6 +713,15 @@ class AveragesTheBatch(ToyBackbone):
         return super().project(hidden - hidden.mean(0, keepdim=True))
 
 
+class KeepsItsLogits(ToyBackbone):
+    def project(self, hidden):
+        key = (hidden.shape, float(hidden.double().sum()))
+        kept = self.__dict__.setdefault("kept", {})
+        if key not in kept:
+            kept[key] = super().project(hidden)
+        return kept[key]
+
+
 class WrapsStrangeIds(ToyBackbone):
     def _ids(self, prompt):
         return [i % self.vocab for i in super()._ids(prompt)]
@@ -742,6 +751,7 @@ BROKEN_BACKBONES = {
     JoinsBackwards: "test_prompts_are_joined_as_they_are_encoded_together",
     PretendsACache: "test_ragged_rows_decode_as_alone_under_every_cache",
     WearsOut: "test_ids_and_caches_are_known",
+    KeepsItsLogits: "test_head_returns_logits_that_may_be_changed",
     AveragesTheBatch: "test_each_row_alone_is_as_in_the_padded_batch",
     WrapsStrangeIds: "test_ids_outside_the_vocabulary_are_refused",
     AnswersOnce: "test_decodes_to_the_end_and_says_one_thing_per_row",

@@ -78,3 +78,36 @@ def test_columns_that_are_read_alone_are_shaped_like_among_the_others(scope):
     sampler = Sampler(ByConfidence(), Spread(3), Some(), constraint=ByColumn(), plan=Plan(block=4))
     mdmkit.decode(sampler, ToyBackbone(dtype=torch.float64), PROMPTS)
     assert len(read) >= 5 and {shape[-1] for shape in read} == {3}
+
+
+class HeadIsLast(ToyBackbone):
+    """Applies its head inside `forward`, so that `project` has nothing to do; `copies` returns a copy all the same."""
+
+    def __init__(self, copies):
+        super().__init__(dtype=torch.float64)
+        self.copies = copies
+
+    def forward(self, *given, **more):
+        out = super().forward(*given, **more)
+        return replace(out, hidden=out.hidden @ self.head)
+
+    def project(self, hidden):
+        return hidden.clone() if self.copies else hidden
+
+
+@dataclass(frozen=True)
+class ReadsTwice(Lookahead):
+    """What is read again must be the same."""
+
+    def __call__(self, step, actions, look):
+        for read in (look.now, look):
+            first, again = (read(lambda belief: belief.logits.clamp_min(-1e9).sum(-1)) for _ in range(2))
+            assert torch.equal(first, again)
+        return LeastEntropyLeft()(step, actions, look)
+
+
+def test_hidden_states_that_are_the_logits_already_are_not_changed_by_the_logit_policy():
+    sampler = Sampler(ByConfidence(), Spread(3), ReadsTwice(), draw=mdmkit.Draw(penalty={3: 0.7}))
+    plain, shared = (mdmkit.decode(sampler, HeadIsLast(copies), ["______"], seed=2) for copies in (True, False))
+    assert shared.tokens == plain.tokens
+    assert [row.uncertainty for row in shared.rows] == [row.uncertainty for row in plain.rows]

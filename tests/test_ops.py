@@ -34,7 +34,7 @@ def test_chunks_change_nothing(logits, monkeypatch):
     whole = ops.stats(logits)
     u = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     tokens = ops.sample(logits, u, 0.8)
-    monkeypatch.setattr(ops, "CHUNK_BYTES", 4 * 11 * 2)
+    monkeypatch.setattr(ops, "CPU_CHUNK_BYTES", 4 * 11 * 2)
     parts = ops.stats(logits)
     assert all(torch.equal(getattr(whole, n), getattr(parts, n)) for n in ops.Stats.__dataclass_fields__)
     assert torch.equal(ops.sample(logits, u, 0.8), tokens)

@@ -60,7 +60,7 @@ def test_zero_at_either_end_is_greedy_there():
 def test_chunks_keep_each_rows_temperature(monkeypatch):
     step = moment(2).step()
     whole = step.draw(5)
-    monkeypatch.setattr(ops, "CHUNK_BYTES", 16 * step.belief.logits.shape[-1] * 2)
+    monkeypatch.setattr(ops, "CPU_CHUNK_BYTES", 16 * step.belief.logits.shape[-1] * 2)
     assert torch.equal(step.draw(5), whole)
 
 

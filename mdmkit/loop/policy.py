@@ -57,8 +57,8 @@ class Policy:
         return counts > 0
 
     def __call__(self, logits: Tensor, held: Tensor | None) -> Tensor:
-        """Change logits [..., V]; `held` bool is broadcast to their shape."""
+        """Change logits [..., V] in place; `held` bool is broadcast to their shape."""
         if held is not None:
             lower = torch.where(logits > 0, logits / self.repetition, logits * self.repetition)
             logits = torch.where(held, lower, logits)
-        return logits + self.bias.to(logits.dtype)
+        return logits.add_(self.bias.to(logits.dtype))

@@ -144,7 +144,10 @@ class Backbone(ABC):
 
     @abstractmethod
     def project(self, hidden: Tensor) -> Tensor:
-        """Apply the head: hidden [..., D] to logits [..., V], aligned with positions (`forward` undoes any shift)."""
+        """Apply the head: hidden [..., D] to logits [..., V], aligned with positions (`forward` undoes any shift).
+
+        The result is a new tensor, which the loop may change in place, or `hidden` itself.
+        """
 
     @abstractmethod
     def decode(self, canvas: Canvas) -> list[Any]:

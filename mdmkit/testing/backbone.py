@@ -163,6 +163,17 @@ class BackboneContract(Contract):
             whole, last = backbone.project(hidden), backbone.project(hidden[row : row + 1, column])
         _close(last, whole[row : row + 1, column], "the head read at one position", self.tolerance)
 
+    def test_head_returns_logits_that_may_be_changed(self, backbone: Backbone) -> None:
+        _, canvas, conditioning = self._encode(backbone)
+        hidden = _hidden(backbone, canvas, conditioning)
+        with torch.inference_mode():
+            logits = backbone.project(hidden)
+            if logits.untyped_storage().data_ptr() == hidden.untyped_storage().data_ptr():
+                return  # a head that does nothing: the loop then copies
+            before = logits.clone()
+            logits.fill_(0.0)
+            assert torch.equal(backbone.project(hidden), before), "`project` returns a tensor that it uses again"
+
     def test_each_row_alone_is_as_in_the_padded_batch(self, backbone: Backbone) -> None:
         prompts, canvas, conditioning = self._encode(backbone)
         together = _logits(backbone, canvas, conditioning)
