@@ -3,7 +3,7 @@
 import functools
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -298,3 +298,34 @@ def test_a_plan_block_that_does_not_divide_the_models_is_refused(load):
         MdmkitError, match=r"plan.block=3 does not divide the model's attention block of 4: use one of 1"
     ):
         mdmkit.decode(mdmkit.compose("confidence", plan={"block": 3}), load("sdar"), PROMPTS)
+
+
+@dataclass(frozen=True)
+class GrowsBehind(Commit):
+    """Write; add two positions behind the row's last block in its second step."""
+
+    rewrites: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
+
+    def __call__(self, step, actions, choice):
+        canvas = step.written(*actions.take(choice))
+        more = canvas.positions - canvas.lengths[:, None]
+        return canvas.grown((more >= 0) & (more < 2) & ((step.tick == 1) & step.active)[:, None])
+
+
+@pytest.mark.parametrize("every", [None, 2])
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("name", ["llada", "dream"])
+def test_a_column_that_joins_a_row_after_its_block_was_entered_is_not_read_before_it_is_stored(
+    load, name, cache, every
+):
+    node = cache if every is None else {"name": cache, "refresh_every": every}
+    plan = mdmkit.Plan(block=2, room=2)
+    sampler = replace(mdmkit.compose("confidence", cache=node), commit=GrowsBehind(), plan=plan)
+    asked = [{"prompt_ids": [11, 12, 13], "length": 6}, {"prompt_ids": [21], "length": 6}]
+    backbone = load(name)
+    alone = [mdmkit.decode(sampler, backbone, [prompt], seed=1).rows[0] for prompt in mdmkit.read_prompts(asked, 1)]
+    for batch in (1, 2):
+        for row, own in zip(mdmkit.decode(sampler, backbone, asked, seed=1, batch=batch).rows, alone, strict=True):
+            assert (row.tokens, row.order, row.nfe) == (own.tokens, own.order, own.nfe)
+            assert len(row.tokens) == 8

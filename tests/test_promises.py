@@ -10,7 +10,20 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import Actions, Commit, Constraint, Lookahead, MdmkitError, RowError, Sampler, Score, Search, Select
+from mdmkit import (
+    Actions,
+    Commit,
+    Constraint,
+    Lookahead,
+    MdmkitError,
+    Plan,
+    RowError,
+    Sampler,
+    Score,
+    Search,
+    Select,
+    Stop,
+)
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone
 
 PROMPTS = [{"prompt": "ab", "length": 3}, {"prompt": "abc", "length": 9}, {"prompt": "a", "length": 6}]
@@ -159,7 +172,55 @@ def prompt_changed(step, canvas):
     return replace(canvas, tokens=first(now(step), canvas.tokens, 5))
 
 
+def behind(value):
+    """Grow by one position behind the block and write a token there."""
+
+    def make(step, canvas):
+        place = (canvas.positions == canvas.lengths[:, None]) & now(step)[:, None]
+        return canvas.grown(place).filled(place, torch.full_like(canvas.tokens, value))
+
+    return make
+
+
+def gap(step, canvas):
+    return canvas.grown((canvas.positions == canvas.lengths[:, None] + 1) & now(step)[:, None])
+
+
+def too_far(step, canvas):
+    far = (canvas.positions >= canvas.lengths[:, None]) & (canvas.positions <= canvas.lengths[:, None] + 2)
+    return canvas.grown(far & now(step)[:, None])
+
+
+def absent(step, canvas):
+    place = (canvas.positions == canvas.lengths[:, None]) & now(step)[:, None]
+    return replace(canvas, editable=canvas.editable | place)
+
+
+@dataclass(frozen=True)
+class Rightmost(Score):
+    def __call__(self, step):
+        return step.position.float()
+
+
+def cut_short(step, canvas):
+    return canvas.without((canvas.positions == canvas.lengths[:, None] - 1) & now(step)[:, None])
+
+
+GROWS = {"plan": Plan(block=4, room=2)}
+SHAPE = "commit Grows added or removed positions so that the row has a gap"
 OF_ONE_ROW = {
+    "growth: a token beyond the vocabulary behind the block": (
+        GROWS | {"commit": Grows(behind(99))},
+        f"commit Grows {NO_TOKEN}",
+    ),
+    "growth: the mask as text behind the block": (GROWS | {"commit": Grows(behind(MASK))}, f"commit Grows {AS_TEXT}"),
+    "growth: a gap": (GROWS | {"commit": Grows(gap)}, SHAPE),
+    "growth: more than the room": (GROWS | {"commit": Grows(too_far)}, f"commit Grows {ELSEWHERE}"),
+    "growth: to be filled, and not in the row": (GROWS | {"commit": Grows(absent)}, SHAPE),
+    "growth: a filled position removed": (
+        {"score": Rightmost(), "plan": Plan(room=2), "commit": Grows(cut_short)},
+        SHAPE,
+    ),
     "a score of NaN": ({"score": Scores(lambda s, x: of_row(now(s), x, torch.nan))}, "score Scores gave scores"),
     "nothing is filled": ({"select": Selects(at(False))}, "select Selects filled no position"),
     "a place that is not open": ({"select": Selects(at(True))}, f"select Selects {NOT_OPEN}"),
@@ -277,6 +338,70 @@ def test_a_row_in_which_a_promise_is_broken_fails_alone(what):
     rows, error = rows_of(Sampler(**{"score": ByConfidence(), "select": TakeQuota()} | parts))
     assert isinstance(error, RowError) and said in str(error)
     assert error.prompt == 1 and error.tick == 2, str(error)
+    assert rows == [0, 2]
+
+
+@dataclass(frozen=True)
+class LastTwo(Select):
+    """Three alternatives of which the first is never live, and would fill what is not open."""
+
+    alternatives: ClassVar[int] = 3
+
+    def __call__(self, step, scores):
+        actions = Spread(3)(step, scores)
+        place, live = actions.place.clone(), actions.live.clone()
+        place[:, 0] = True
+        live[:, 0] = live.sum(1) < 2
+        return replace(actions, place=torch.where(live[..., None], actions.place, place), live=live)
+
+
+def test_a_lookahead_that_rejects_every_alternative_still_chooses_a_live_one():
+    rejects = Looks(lambda step, values: torch.full_like(values, -torch.inf))
+    given = ["ab_c_d_e_f_", {"prompt": "ab", "length": 6}]
+    infill, row = mdmkit.decode(Sampler(ByConfidence(), LastTwo(), rejects), ToyBackbone(), given).rows
+    assert [infill.text[i] for i in (0, 1, 3, 5, 7, 9)] == list("abcdef")
+    assert MASK not in [*infill.tokens, *row.tokens]
+
+
+@dataclass(frozen=True)
+class AtOnce(Stop):
+    fill: ClassVar[str] = "best"
+
+    def __call__(self, step):
+        return step.tick >= 2
+
+
+def test_logits_that_are_no_numbers_in_the_forward_that_fills_the_rest_fail_the_row():
+    class Breaks(ToyBackbone):
+        def forward(self, tokens, *given, **more):
+            out = super().forward(tokens, *given, **more)
+            bad = ((tokens == MASK).sum(1) == 7) & (tokens.shape[1] == 12)  # 9 masks, without the first two
+            return replace(out, hidden=torch.where(bad[:, None, None], torch.nan, out.hidden))
+
+    rows = []
+    with pytest.raises(RowError, match="the model's logits are not numbers"):
+        rows.extend(
+            row.index for row in mdmkit.stream(Sampler(ByConfidence(), TakeQuota(), stop=AtOnce()), Breaks(), PROMPTS)
+        )
+
+
+def test_a_row_whose_answer_cannot_be_chosen_takes_no_row_with_it_that_ended_in_the_same_step():
+    def fails(canvas):
+        if bool((canvas.lengths == 12).any()):
+            raise ValueError("no answer")
+        return torch.zeros(1, dtype=torch.long)
+
+    asked = [{"prompt": "ab", "length": 9}, {"prompt": "abc", "length": 9}, {"prompt": "a", "length": 9}]
+    engine = mdmkit.Engine(Sampler(ByConfidence(), TakeQuota(), search=Searches(answer=fails)), ToyBackbone(), 3)
+    for prompt in mdmkit.read_prompts(asked, 5):
+        engine.admit(prompt)
+    with pytest.raises(MdmkitError, match=r"search Searches failed .*no answer"):
+        engine.drain()
+    assert [each.row.index for each in engine.abandon()] == [0, 2]
+    sampler = Sampler(ByConfidence(), TakeQuota(), search=Searches(answer=fails))
+    rows = []
+    with pytest.raises(MdmkitError, match=r"search Searches failed .*no answer"):
+        rows.extend(row.index for row in mdmkit.stream(sampler, ToyBackbone(), asked))
     assert rows == [0, 2]
 
 

@@ -353,6 +353,55 @@ def test_a_row_may_grow_up_to_the_room_it_was_admitted_with(block):
 
 
 @dataclass(frozen=True)
+class Sure(Stop):
+    """End a row that is sure of all that is open; every open position must have a belief of its own."""
+
+    def __call__(self, step):
+        believed = step.window(step.canvas.valid) & step.member
+        assert not bool((step.open & ~believed).any()) and bool(step.belief.entropy[step.open].isfinite().all())
+        grown = step.recall("sure.length", fill=0)
+        step.keep("sure.length", step.canvas.lengths)
+        assert not bool((step.open & (step.position >= grown[:, None]) & (grown > 0)[:, None]).any())
+        return torch.zeros_like(step.active)
+
+
+def test_a_rule_sees_no_position_whose_belief_no_forward_has_computed():
+    sampler = Sampler(ByConfidence(), TakeQuota(), commit=Expand(), stop=Sure(), plan=Plan(length=4, room=3))
+    decoded = tokens_of(sampler, ToyBackbone(), ["ab", {"prompt": "abc", "length": 6}])
+    assert [len(row.tokens) for row in decoded.rows] == [7, 9]
+
+
+@dataclass(frozen=True)
+class OpensZeros(Commit):
+    """Write; as long as the block is full, open its first position again."""
+
+    rewrites: ClassVar[bool] = True
+    lingers: ClassVar[int] = 3
+
+    def __call__(self, step, actions, choice):
+        canvas = step.written(*actions.take(choice))
+        first = step.member & (step.member.cumsum(1) == 1) & (step.full | ~step.open.any(1))[:, None]
+        return canvas.reopened(step.spread(first & step.active[:, None]))
+
+
+def test_a_position_that_is_opened_again_is_a_change_whatever_token_it_held():
+    class OnlyZeros(NoiseToy):
+        def __init__(self):
+            super().__init__()
+            self.forbidden = ()
+
+        def project(self, hidden):
+            logits = super().project(hidden)
+            logits[..., 0] += 1e3
+            return logits
+
+    sampler = Sampler(ByConfidence(), TakeQuota(), commit=OpensZeros())
+    zeros, others = (mdmkit.decode(sampler, toy(), [{"prompt": "ab", "length": 4}]) for toy in (OnlyZeros, NoiseToy))
+    assert zeros.tokens == [[0] * 4]
+    assert zeros.nfe == others.nfe
+
+
+@dataclass(frozen=True)
 class Shorten(Commit):
     """Write, and in its first two steps remove the row's last position, which is open."""
 

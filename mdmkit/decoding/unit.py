@@ -110,7 +110,7 @@ class UnitDecoder:
             engine.abandon()
             raise
         except MdmkitError as error:  # no row can go on; those that have ended stay
-            engine.abandon()
+            ended += engine.abandon()
             known = {each.id for each in ended}
             ended += [Ended(id_, error=error) for id_ in ids if id_ not in known]
         return ended, engine.calls

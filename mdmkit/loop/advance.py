@@ -44,7 +44,8 @@ def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
     taken = step.taken + actions.spent(choice) * step.active
     cursor = {"tick": step.tick + step.active, "taken": taken}
     if state.lingers and step.patience is not None:
-        full, changed = ~step.open.any(1), (canvas.tokens != step.canvas.tokens).any(1)
+        before, full = step.canvas, ~step.open.any(1)
+        changed = ((canvas.tokens != before.tokens) | (canvas.open != before.open)).any(1)
         cursor["patience"] = torch.where(full, torch.where(changed, step.patience - 1, 0), step.patience)
     after = step.after(canvas, **cursor)
     state.write_rows(canvas, cursor)
@@ -110,7 +111,7 @@ def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]
     over = torch.where(done > 0, done, over)
     if state.sampler.search is not None:
         state.set_done(over)
-    stays = after.open.any(1)
+    stays = (after.window(after.canvas.open) & after.member).any(1)
     if state.lingers and after.patience is not None:
         stays = stays | (after.patience > 0)
     return torch.stack((code, over, stays.long(), leftmost(after.canvas.open)), 1).tolist()

@@ -56,6 +56,7 @@ PROMISES: tuple[tuple[str | None, str], ...] = (
     ("commit", "wrote the mask's id as a token: to open a position again it calls canvas.reopened(place)"),
     ("commit", _VOCAB),
     ("commit", "left a token at a position that it opened: to open a position it calls canvas.reopened(place)"),
+    ("commit", "added or removed positions so that the row has a gap, or removed a position that was filled"),
     ("commit", "still leaves positions open after more steps than any plan takes"),
 )
 # Steps that a block may take per column, in addition to its plan. A commit that reopens positions needs more than one;
@@ -157,21 +158,27 @@ def of_commit(
         return packed(
             [_elsewhere(sampler, step, after, limits), _differs(plain, after, ("tokens", "open")).any(1)], OF_COMMIT
         )
-    before, mask = step.canvas, step.canvas.mask_id
-    now, open_ = step.window(after.tokens), step.window(after.open)
-    changed = (now != step.window(before.tokens)) | (open_ != step.window(before.open))
-    written = changed & ~open_ & step.member & step.window(after.valid)
-    unknown = (now < 0) | (now >= step.belief.logits.shape[-1])
+    before, mask, tokens = step.canvas, step.canvas.mask_id, after.tokens
+    written = _differs(before, after, ("tokens", "open")) & ~after.open & after.valid
+    unknown = (tokens < 0) | (tokens >= step.belief.logits.shape[-1])
     return packed(
         [
             _elsewhere(sampler, step, after, limits),
             None,
-            None if mask is None else (written & (now == mask)).any(1),
+            None if mask is None else (written & (tokens == mask)).any(1),
             (written & unknown).any(1),
-            (step.member & open_ & (now != before.blank_id)).any(1),
+            (after.open & (tokens != before.blank_id)).any(1),
+            _misshapen(before, after) if trait("commit", sampler.commit, "grows") else None,
         ],
         OF_COMMIT,
     )
+
+
+def _misshapen(before: Canvas, after: Canvas) -> Tensor:
+    """Flag rows with a gap, with a position that is to be filled and not in the row, or without a filled position."""
+    gap = (after.valid[:, 1:] & ~after.valid[:, :-1]).any(1)
+    stray = (after.editable | after.open) & ~after.valid
+    return gap | (stray | (before.valid & ~before.open & ~after.valid)).any(1)
 
 
 def _elsewhere(sampler: Sampler, step: Step, after: Canvas, limits: Tensor) -> Tensor:

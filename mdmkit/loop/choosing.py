@@ -54,7 +54,10 @@ def choose(state: State, step: Step, actions: Actions, seen: Seen) -> Choice:
         rivals = actions.live & (actions.live.sum(1, keepdim=True) > 1)
         seen.code = seen.code | ((values.isnan() & rivals).any(1).long() * checks.LOOKAHEAD_ODD)
         values = values.masked_fill(~rivals, -torch.inf)
-        choice = torch.where(rivals.any(1), values.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(1), choice)
+        # −inf still ranks before an alternative that is not live.
+        lowest = torch.finfo(values.dtype).min
+        ranked = values.nan_to_num(lowest, torch.inf, lowest).masked_fill(~rivals, -torch.inf)
+        choice = torch.where(rivals.any(1), ranked.argmax(1), choice)
     if sampler.search is None:
         return Choice(step, actions, choice, values, None, rows + choice)
     parents, moved = _move(state, step, actions, values, choice, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 from collections import deque
@@ -176,20 +177,21 @@ class Engine:
         """The ids of the rows at work."""
         return list(self._working)
 
-    def abandon(self, waiting: bool = True) -> None:
-        """Give up the rows at work, and those that wait, without a result.
+    def abandon(self, waiting: bool = True) -> list[Ended]:
+        """Give up the rows at work, and those that wait, without a result; return the rows that had ended before.
 
-        Their prompts can begin again in another engine. With `waiting` False, rows that wait stay.
+        The prompts can begin again in another engine. With `waiting` False, rows that wait stay.
         """
+        self._collect()
+        ended, self._ended = self._ended, []
         gone, self._working = list(self._working), {}
         if waiting:
-            self._waiting, self._ended = deque(), []
+            self._waiting = deque()
         if self.state.places:
             self.state.drop(range(len(self.state.places)))
-        self.state.left.clear()
-        # Last, because an observer may raise, and the engine is to be empty then too.
         for id_ in gone:
-            self.watchers.leave(id_, None)
+            self._say_gone(id_)
+        return ended
 
     def halve(self) -> bool:
         """Halve the number of slots, after running out of memory; rows at work begin again. False: there is only one.
@@ -205,8 +207,13 @@ class Engine:
         self.state = State(self.sampler, self.backbone, self.slots // 2, self.watchers)
         free_memory()
         for one in again:
-            self.watchers.leave(one.id, None)
+            self._say_gone(one.id)
         return True
+
+    def _say_gone(self, id: int) -> None:
+        """Tell the observers of a row that ends without a result. What they raise cannot change that."""
+        with contextlib.suppress(MdmkitError):
+            self.watchers.leave(id, None)
 
     def _takes(self, encoded: Encoded) -> int:
         """How many columns of the store a row takes, see `columns`."""
@@ -225,8 +232,12 @@ class Engine:
             if self.columns is not None and used + self._takes(wants) > self.columns:
                 break
             one = self._waiting.popleft()
+            try:
+                self.watchers.admit(one.id, wants.prompt, wants.canvas)
+            except MdmkitError as error:  # of an observer
+                self._ended.append(Ended(one.id, error=error))
+                continue
             self._working[one.id] = one
-            self.watchers.admit(one.id, wants.prompt, wants.canvas)
             if bool(wants.canvas.open.any()):
                 joining.append(one)
                 used += self._takes(wants)
@@ -243,7 +254,10 @@ class Engine:
     def _collect(self) -> None:
         for left in self.state.take_left():
             one = self._working.pop(left.id)
-            self._ended.append(self._out(one, left))
+            try:
+                self._ended.append(self._out(one, left))
+            except MdmkitError as error:  # of the model that decodes the row, or of an observer
+                self._ended.append(Ended(one.id, error=error))
 
     def _out(self, one: _Waiting, left: Left) -> Ended:
         prompt = one.encoded.prompt
@@ -269,7 +283,7 @@ class Engine:
         if rows:
             self.state.drop(rows)
         for one in joined:
-            self.watchers.leave(one.id, None)
+            self._say_gone(one.id)
         for one in (*gone, *joined):
             error = MdmkitError(f"prompt {one.encoded.prompt.index} {why}.")
             self._ended.append(Ended(one.id, error=error))

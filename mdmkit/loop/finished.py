@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mdmkit.canvas.row import Row
+from mdmkit.loop.asking import Asking
 
 if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
@@ -32,7 +33,7 @@ def row_of(backbone: Backbone, prompt: Prompt, before: Canvas, left: Left) -> Ro
         index=prompt.index,
         prompt=prompt.text,
         prompt_ids=[initial[t] for t in given],
-        text=backbone.decode(after)[0],
+        text=_decoded(backbone, after),
         tokens=[tokens[t] for t in kept],
         seed=prompt.seed,
         uncertainty=facts["uncertainty"],
@@ -43,3 +44,8 @@ def row_of(backbone: Backbone, prompt: Prompt, before: Canvas, left: Left) -> Ro
         trace={"prompt_tokens": initial[:length], "tokens": tokens[:length], **facts, **per_position},
         columns=int(left.trace.columns[0]),
     )
+
+
+def _decoded(backbone: Backbone, canvas: Canvas) -> Any:
+    with Asking(backbone, "decode"):
+        return backbone.decode(canvas)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import warnings
 from collections import deque
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit.errors import MdmkitError
-from mdmkit.loop.engine import Engine
+from mdmkit.loop.engine import Ended, Engine
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
@@ -112,10 +113,7 @@ class AsyncEngine:
         try:
             self._take_asked()
             if self.engine.busy:
-                for ended in self.engine.step():
-                    future, out = self._futures.pop(ended.id, None), ended.error if ended.row is None else ended.row
-                    if future is not None and out is not None:
-                        _answer(future, out)
+                self._answer_all(self.engine.step())
                 return True
         except torch.OutOfMemoryError as error:
             trouble: Exception = error.with_traceback(None)  # which keeps the step's tensors alive
@@ -126,6 +124,12 @@ class AsyncEngine:
         if not (isinstance(trouble, torch.OutOfMemoryError) and self._halved()):
             self._fail(trouble)
         return True
+
+    def _answer_all(self, ended: list[Ended]) -> None:
+        for each in ended:
+            future, out = self._futures.pop(each.id, None), each.error if each.row is None else each.row
+            if future is not None and out is not None:
+                _answer(future, out)
 
     def _rest(self) -> bool:
         """Wait until something is asked. False: the engine is closed, and nothing was asked before."""
@@ -140,10 +144,9 @@ class AsyncEngine:
         rows = len(self.engine.state.places)
         halved = self.engine.halve()
         if halved:
-            warnings.warn(
-                f"Out of GPU memory with {rows} rows: decoding {self.engine.slots} at a time from here on.",
-                stacklevel=2,
-            )
+            said = f"Out of GPU memory with {rows} rows: decoding {self.engine.slots} at a time from here on."
+            with contextlib.suppress(Warning):  # warnings may be errors here, and this one must not end the thread
+                warnings.warn(said, stacklevel=2)
         return halved
 
     def _take_asked(self) -> None:
@@ -173,15 +176,11 @@ class AsyncEngine:
         """Give up the rows at work because of an error. Those that wait can still be decoded."""
         places = self.engine.state.places
         own = _as_own(error, len(places), max((place.length for place in places), default=0))
-        for id_ in self.engine.at_work:
-            if (future := self._futures.pop(id_, None)) is not None:
-                _answer(future, own)
+        at_work = self.engine.at_work
         try:
-            self.engine.abandon(waiting=False)
-        except Exception:
-            # An observer that raises once more leaves the engine empty all the same; anything else ends the thread.
-            if self.engine.state.places:
-                raise
+            self._answer_all(self.engine.abandon(waiting=False))
+        finally:
+            self._answer_all([Ended(id_, error=own) for id_ in at_work])
 
 
 def _answer(future: Future[Row], what: Row | MdmkitError) -> None:
@@ -200,8 +199,8 @@ def _as_own(error: Exception, rows: int, columns: int) -> MdmkitError:
     if isinstance(error, torch.OutOfMemoryError):
         return MdmkitError(
             f"the engine is out of GPU memory with {rows} row{'s' * (rows != 1)} at work, the longest of {columns} "
-            "columns. Shorten the rows, or limit the columns of all rows together: Engine(…, columns=…). "
-            f"{_said(error)}"
+            "columns, and cannot decode fewer together. Shorten the prompt or plan.length, or load the model in a "
+            f"smaller type (bfloat16). {_said(error)}"
         )
     return MdmkitError(f"the engine failed: {_said(error)}")
 

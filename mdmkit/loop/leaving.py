@@ -11,7 +11,7 @@ from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.trace import Trace, Written
 from mdmkit.canvas.window import Window
 from mdmkit.loop import checks
-from mdmkit.loop.guard import Guarded, indices
+from mdmkit.loop.guard import Guarded, PartError, indices
 from mdmkit.loop.left import Left
 from mdmkit.loop.place import BY_END, BY_RULE
 from mdmkit.loop.runner import Asked
@@ -28,13 +28,21 @@ def leave(state: State, gone: list[tuple[int, int, int]]) -> None:
 
     Args:
         gone: for each row, its index among the rows at work, its broken promises (0: none) and the rule that ended it.
+
+    Raises:
+        MdmkitError: the search fails to choose a row's answer.
     """
     best = [row for row, code, rule in gone if rule == BY_RULE and not code and _fill(state) == "best"]
-    if best:
-        _fill_best(state, best)
+    odd = _fill_best(state, best) if best else []
+    failure: PartError | None = None
     for row, code, rule in gone:
-        state.left.append(_left(state, row, code, rule))
+        try:
+            state.left.append(_left(state, row, checks.MODEL_ODD if row in odd else code, rule))
+        except PartError as error:  # the other rows have ended all the same
+            failure = failure or error
     state.drop([row for row, _, _ in gone])
+    if failure is not None:
+        raise failure
 
 
 def _fill(state: State) -> str:
@@ -73,8 +81,12 @@ def _best(state: State, index: list[int]) -> int:
         return int(indices(search.best(state.canvas.at(rows), trace, state.memory.of(rows)), 1)[0])
 
 
-def _fill_best(state: State, rows: list[int]) -> None:
-    """Fill open positions with the most probable tokens: one forward of the whole row, one step of the trace."""
+def _fill_best(state: State, rows: list[int]) -> list[int]:
+    """Fill open positions with the most probable tokens: one forward of the whole row, one step of the trace.
+
+    Returns:
+        The rows of which the model's logits were not numbers.
+    """
     p, device = state.particles, state.tick.device
     index = torch.tensor([row * p + k for row in rows for k in range(p)], device=device)
     canvas: Canvas = state.canvas.at(index)
@@ -90,6 +102,8 @@ def _fill_best(state: State, rows: list[int]) -> None:
     filled = canvas.filled(canvas.open, where.put(canvas.tokens, belief.argmax))
     _note(state.trace, index, where, open_, belief.confidence, belief.entropy)
     state.canvas = state.canvas.put(index, filled)
+    odd = (belief.entropy.isnan() & open_).any(1).view(-1, p).any(1).tolist()
+    return [row for row, is_odd in zip(rows, odd, strict=True) if is_odd]
 
 
 def _note(trace: Trace, rows: Tensor, where: Window, open_: Tensor, confidence: Tensor, entropy: Tensor) -> None:

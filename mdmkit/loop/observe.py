@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,13 +46,18 @@ class Observer:
         """A row has left. None: it failed, was given up, or will begin again."""
 
 
+_METHODS, _OLD = ("on_start", "on_admit", "on_step", "on_leave"), ("on_batch", "on_end")
+
+
 class Watchers:
     """All observers of a decode. An object need not have all methods of `Observer`."""
 
     def __init__(self, observers: Iterable[Observer]):
         self._all = tuple(observers)
         for observer in self._all:
-            if old := [name for name in ("on_batch", "on_end") if hasattr(observer, name)]:
+            if odd := [name for name in dir(observer) if name.startswith("on_") and name not in _METHODS + _OLD]:
+                raise MdmkitError(f"observer {type(observer).__name__}: {unknown('method', odd[0], _METHODS)}.")
+            if old := [name for name in _OLD if hasattr(observer, name)]:
                 raise MdmkitError(
                     f"observer {type(observer).__name__} has {old[0]}, which is of the first edition of mdmkit: rows "
                     "come and go at any step now. Write on_admit(id, prompt, canvas) for a row that joins, and "
@@ -61,20 +66,30 @@ class Watchers:
                 )
 
     def start(self, sampler: Sampler, backbone: Backbone) -> None:
-        for observer in self._of("on_start"):
-            observer.on_start(sampler, backbone)
+        self._tell("on_start", sampler, backbone)
 
     def admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:
-        for observer in self._of("on_admit"):
-            observer.on_admit(id, prompt, canvas)
+        self._tell("on_admit", id, prompt, canvas)
 
     def step(self, step: Step, actions: Actions, choice: Tensor) -> None:
-        for observer in self._of("on_step"):
-            observer.on_step(step, actions, choice)
+        self._tell("on_step", step, actions, choice)
 
     def leave(self, id: int, row: Row | None) -> None:
-        for observer in self._of("on_leave"):
-            observer.on_leave(id, row)
+        self._tell("on_leave", id, row)
 
-    def _of(self, name: str) -> list[Observer]:
-        return [observer for observer in self._all if hasattr(observer, name)]
+    def _tell(self, name: str, *what: Any) -> None:
+        """Call a method of every observer that has it; an exception becomes an error that names the observer."""
+        for observer in self._all:
+            method = getattr(observer, name, None)
+            if method is None:
+                continue
+            try:
+                method(*what)
+            except MdmkitError:
+                raise
+            except Exception as error:
+                said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                raise MdmkitError(
+                    f"observer {type(observer).__name__} failed in {name}: {said}. See its own code, or run with "
+                    "--debug."
+                ) from error

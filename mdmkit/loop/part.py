@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdmkit.errors import MdmkitError
-from mdmkit.model.backbone import Output
 from mdmkit.stage.hidden import FREE
 
 if TYPE_CHECKING:
-    from mdmkit.model.backbone import Backbone
+    from mdmkit.model.backbone import Backbone, Output
 
 
 @dataclass(frozen=True)
@@ -53,24 +51,20 @@ class Part:
 
 def part_of(
     backbone: Backbone,
-    out: Any,
-    shadowed: bool,
+    out: Output,
+    extra: dict[str, Tensor],
     branches: int,
     side_by_side: Callable[[Tensor], Tensor],
     columns: int,
 ) -> Part:
-    """Check the result of `forward`, and put the branches of guidance side by side.
+    """Put the branches of guidance side by side.
 
     Args:
-        shadowed: True if `forward` was given shadow columns.
+        extra: the extras of `out`.
         branches: 2 under guidance, otherwise 1.
         side_by_side: does so with hidden states.
         columns: T; extras of the kind `key` get this many.
-
-    Raises:
-        MdmkitError: it is no `Output`, or lacks the shadows, or has an extra that the model does not offer.
     """
-    extra = _checked(backbone, out, shadowed)
     shadow = extra.pop("shadow", None)
     for name, x in extra.items():
         if backbone.offers[name] == "key":
@@ -99,26 +93,3 @@ def gathered(parts: Sequence[Part], groups: Sequence[list[int]]) -> Part:
         {name: together([part.extra[name] for part in parts]) for name in parts[0].extra},
         together(shadows) if shadows else None,
     )
-
-
-def _checked(backbone: Backbone, out: Any, shadowed: bool) -> dict[str, Tensor]:
-    """The extras of a result of `forward`."""
-    name = type(backbone).__name__
-    if not isinstance(out, Output):
-        raise MdmkitError(
-            f"backbone {name!r} returned {type(out).__name__} from forward, as in the first edition: it must return "
-            "mdmkit.Output(hidden), or Output(hidden, extra={…}) with more. Its `valid` is [M, L] now, that of the "
-            "columns it is given, and rows are padded on the right."
-        )
-    extra = dict(out.extra or {})
-    if shadowed and "shadow" not in extra:
-        raise MdmkitError(
-            f"backbone {name!r} says that it forwards shadow columns (`shadows = True`), and forward returned no "
-            'extra["shadow"]: their hidden states, [M, E, D].'
-        )
-    if strange := sorted(extra.keys() - backbone.offers.keys() - {"shadow"}):
-        raise MdmkitError(
-            f"backbone {name!r} returned the extra {strange[0]!r}, which its `offers` do not name "
-            f"({', '.join(sorted(backbone.offers)) or 'none'}). Add it there, with its kind: row, column or key."
-        )
-    return extra

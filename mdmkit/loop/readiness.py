@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, unknown
 from mdmkit.loop.guard import named
 from mdmkit.model.backbone import require_cache
 from mdmkit.model.cache import AUTO, CACHES, Cache
@@ -48,6 +48,13 @@ def _check_reads(sampler: Sampler, kind: str, reads: Sequence[str], backbone: Ba
             )
 
 
+def _check_offers(backbone: Backbone) -> None:
+    for name, axes in backbone.offers.items():
+        if axes not in ("row", "column", "key"):
+            said = unknown("kind of extra", str(axes), ("row", "column", "key"))
+            raise MdmkitError(f"backbone {type(backbone).__name__!r} offers {name!r}: {said}")
+
+
 def check_parts(sampler: Sampler, backbone: Backbone) -> None:
     """Refuse a sampler that this model cannot run.
 
@@ -59,6 +66,7 @@ def check_parts(sampler: Sampler, backbone: Backbone) -> None:
         if callable(fits := getattr(part, "fits", None)):
             fits(backbone)
         _check_reads(sampler, kind, getattr(part, "reads", ()), backbone)
+    _check_offers(backbone)
     both = [name for name in reads_of(sampler) if name in SHADOWS]
     if len(both) > 1:
         raise MdmkitError(

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mdmkit import noise
+from mdmkit.loop.asking import Asking, checked
 from mdmkit.loop.calls import Call, share_out
 from mdmkit.loop.part import Part, gathered, part_of
 from mdmkit.model.cache import Cache, Reach, View
@@ -56,6 +58,8 @@ class Runner:
         shadow: the kind of shadow columns that the parts read, a key of `SHADOWS`; None: none.
 
     Attributes:
+        stored: bool [slots, T]; the columns of each slot that were in its row when they were last stored; None: rows do
+            not grow.
         calls: NFE in model calls.
         rows, row_tokens, columns: for each row of the loop: its row-forwards, the tokens needed in them, and the tokens
             computed in them. The last number includes tokens that are computed only to fill up a batch.
@@ -67,6 +71,7 @@ class Runner:
         self.backbone, self.beliefs, self.branches = beliefs.backbone, beliefs, beliefs.branches
         self.cache, self.slots, self.extras, self.shadow = cache, slots, tuple(extras), shadow
         self.store: dict[Any, tuple[Tensor, ...]] = {}
+        self.stored: Tensor | None = None
         self.calls = 0
         self.rows: list[int] = []
         self.row_tokens: list[int] = []
@@ -103,6 +108,8 @@ class Runner:
 
     def follow(self, slots: Tensor, parents: Tensor) -> None:
         """Copy frozen columns with their particles: slot slots[i] gets the content of slot slots[parents[i]], int64."""
+        if self.stored is not None:
+            self.stored = self.stored.index_copy(0, slots, self.stored[slots[parents]])
         if self.branches == 2:
             slots, parents = torch.cat((slots, slots + self.slots)), torch.cat((parents, parents + len(parents)))
         for key, kept in self.store.items():
@@ -149,7 +156,8 @@ class Runner:
             place = torch.arange(states.tokens.shape[1], device=states.tokens.device).expand_as(states.tokens)
             return noise.uniform(canvas.seed[states.rows], asked.tick, stream, 1, place)[:, 0]
 
-        blank = self.backbone.blank(canvas, draw)
+        with Asking(self.backbone, "blank"):
+            blank = self.backbone.blank(canvas, draw)
         return states.tokens if blank is None else torch.where(states.open, blank, states.tokens)
 
     def _run(
@@ -172,6 +180,8 @@ class Runner:
         view = self._view(call, valid, canvas, slots[rows], rows) if self.cache.keeps else None
         more = self._more(before, rows, call) | self._shadowed(asked, group, canvas, tokens.device)
         out = self._both(whole, call, valid, canvas, rows, times, view, more)
+        if canvas.room and call.keeps is not False:
+            self._note_stored(call, valid, slots[rows], [i for i, reach in enumerate(reaches) if reach.keep])
         self._count(asked, group, call.length, more.get("shadow"))
         width = max(stop - start for start, stop in asked.shown)
         offsets = [asked.shown[i][0] - asked.reaches[i].start for i in group]
@@ -189,8 +199,10 @@ class Runner:
     def _view(self, call: Call, live: Tensor, canvas: Canvas, slots: Tensor, rows: Tensor) -> View:
         seen, readable = call.seen, call.readable
         if canvas.room:
-            valid = canvas.valid[rows][:, : seen.shape[1]]
-            seen, readable = seen & valid, readable & valid
+            # A column that was not in the row when its block was entered is not in the store.
+            stored, valid = (x[:, : seen.shape[1]] for x in (self._stored(canvas)[slots], canvas.valid[rows]))
+            readable = (readable & ~seen & valid) | (seen & stored & valid)
+            seen = seen & stored & valid
         return View(
             store=self.store,
             slots=slots if self.branches == 1 else torch.cat((slots, slots + self.slots)),
@@ -205,6 +217,22 @@ class Runner:
             reads=call.reads,
             keeps=call.keeps,
         )
+
+    def _stored(self, canvas: Canvas) -> Tensor:
+        columns = canvas.tokens.shape[1]
+        if self.stored is None:
+            self.stored = torch.zeros(self.slots, columns, dtype=torch.bool, device=canvas.tokens.device)
+        self.stored = functional.pad(self.stored, (0, max(0, columns - self.stored.shape[1])))
+        return self.stored
+
+    def _note_stored(self, call: Call, valid: Tensor, slots: Tensor, kept: list[int]) -> None:
+        """Note which columns of some states are in the store now."""
+        assert self.stored is not None
+        some = torch.tensor(kept, device=slots.device)
+        wide = functional.pad(self.stored[slots[some]], (0, call.length))
+        inside, columns = call.inside[some], call.columns[some]
+        new = wide.scatter(1, columns, torch.where(inside, valid[some], wide.gather(1, columns)))
+        self.stored = self.stored.index_copy(0, slots[some], new[:, : self.stored.shape[1]])
 
     def _twice(self, x: Tensor) -> Tensor:
         return x if self.branches == 1 else torch.cat((x, x))
@@ -262,11 +290,12 @@ class Runner:
                 prompt = canvas.valid[rows] & ~canvas.editable[rows]
                 free = call.take(whole.masked_fill(prompt, canvas.blank_id))
             given = torch.cat((given, free))
-        out = self.backbone.forward(
-            given, self._twice(valid), conditioning, positions=self._twice(call.columns), cache=view, **more
-        )
-        beside, columns = self.beliefs.side_by_side, whole.shape[1]
-        return part_of(self.backbone, out, "shadow" in more, self.branches, beside, columns)
+        with Asking(self.backbone, "forward"):
+            out = self.backbone.forward(
+                given, self._twice(valid), conditioning, positions=self._twice(call.columns), cache=view, **more
+            )
+        extra = checked(self.backbone, out, given, more)
+        return part_of(self.backbone, out, extra, self.branches, self.beliefs.side_by_side, whole.shape[1])
 
     def _conditioning(self, prompts: Tensor) -> Any:
         """The conditioning of rows int64 [m]; under guidance of both branches."""

@@ -218,8 +218,11 @@ class Step:
         return self.canvas.filled(self.spread(place), self.put(self.canvas.tokens, tokens))
 
     def after(self, canvas: Canvas, **changes: Any) -> Step:
-        """The same step with the canvas after the commit, for stop rules."""
-        open_ = self.where(canvas.open) & self.where.member
+        """The same step with the canvas after the commit, for stop rules.
+
+        Positions that the commit has added are not among its open ones, because no forward has computed their belief.
+        """
+        open_ = self.where(canvas.open & self.canvas.valid) & self.where.member
         return replace(self, canvas=canvas, open=open_, **changes)
 
     def at(self, rows: Tensor) -> Step:

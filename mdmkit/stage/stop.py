@@ -27,7 +27,7 @@ class EndToken:
     ends: tuple[int, ...] = ()
 
     def __call__(self, step: Step) -> Tensor:
-        return step.full & ended(step.canvas, self.ends)
+        return step.full & ~(step.window(step.canvas.open) & step.member).any(1) & ended(step.canvas, self.ends)
 
 
 def ended(canvas: Canvas, ends: Sequence[int]) -> Tensor:
