@@ -135,3 +135,35 @@ def test_what_a_part_reads_of_pairs_of_columns_is_as_wide_as_the_row():
         for rest in ((TakeQuota(),), COMPARES[1:]):
             mdmkit.decode(Sampler(Reads(), *rest, plan=Plan(block=4), cache=cache), Hears(), PROMPTS, batch=2)
     assert len(widths) > 20
+
+
+class Counts(ToyBackbone):
+    """Says, of each row and of each of its columns, how often it was forwarded; `heard` collects what it hears."""
+
+    offers: ClassVar = {"row": "row", "column": "column"}
+    feeds_back = True
+    shadows = False
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+
+    def forward(self, tokens, valid, conditioning, *, positions, cache=None, extras=(), previous=None):
+        before = previous or {"row": torch.zeros(len(tokens)), "column": torch.zeros(tokens.shape)}
+        assert all(bool((column[own] == row).all()) for row, column, own in zip(*before.values(), valid, strict=True))
+        self.heard.append(before["row"].tolist())
+        hidden = super().forward(tokens, valid, conditioning, positions=positions).hidden
+        return Output(hidden, {name: x + 1 for name, x in before.items()})
+
+
+def test_what_was_said_of_a_row_stays_when_another_row_joins():
+    backbone = Counts()
+    engine = mdmkit.Engine(Sampler(ByConfidence(), TakeQuota()), backbone, 2)
+    early, late = mdmkit.read_prompts(PROMPTS[:2], 0)
+    engine.admit(early)
+    for _ in range(3):
+        engine.step()
+    engine.admit(late)
+    for _ in range(2):
+        engine.step()
+    assert backbone.heard == [[0], [1], [2], [3, 0], [4, 1]]
