@@ -77,8 +77,18 @@ def test_a_lookahead_may_look_twice_and_every_look_is_counted():
     assert all(row.nfe > len(set(row.order)) for row in twice.rows if row.stopped == "length")
 
 
-def test_a_second_look_costs_a_row_the_same_whatever_the_rows_beside_it_do():
-    sampler = Sampler(ByConfidence(), Spread(3), TwoDeep())
+@dataclass(frozen=True)
+class FirstAgain(Lookahead):
+    """Look at each next state, then at the first one again: another number of states than before."""
+
+    def __call__(self, step, actions, look):
+        again = look.again(*(x[:, :1] for x in step.states(actions)))
+        return LeastEntropyLeft()(step, actions, look) + again(lambda belief: belief.entropy).sum(-1)
+
+
+@pytest.mark.parametrize("lookahead", [TwoDeep(), FirstAgain()], ids=lambda each: type(each).__name__)
+def test_a_second_look_costs_a_row_the_same_whatever_the_rows_beside_it_do(lookahead):
+    sampler = Sampler(ByConfidence(), Spread(3), lookahead)
     one, two = mdmkit.read_prompts([{"prompt": "ab", "length": 7}, {"prompt": "abc", "length": 9}], 3)
     alone = {prompt.index: mdmkit.decode(sampler, ToyBackbone(), [prompt]).rows[0] for prompt in (one, two)}
     for late in range(6):
@@ -250,6 +260,18 @@ def test_the_shadow_of_an_open_place_says_what_the_place_says_and_costs_its_colu
     blocks = [[min(4, 6 - start) for start in (0, 4)], [4, 4, 3]]  # of "ab", and of "a" with 11 masks: a forward a step
     for row, more, own in zip(plain.rows, found.rows, blocks, strict=False):
         assert more.row_tokens - row.row_tokens == sum(n * n for n in own) * (1 if guidance == 1.0 else 2)
+
+
+class OneWidth(ToyBackbone):
+    """Cannot pad, so rows of different lengths are never in one call."""
+
+    pads = False
+
+
+def test_shadows_of_several_calls_reach_their_own_rows():
+    sampler = Sampler(ShadowConfidence(), TakeQuota(), plan=Plan(length=6, block=4))
+    decoded = tokens_of(sampler, OneWidth(dtype=torch.float64), RAGGED)  # the longest row is not the last
+    assert decoded.calls == sum(row.nfe for row in decoded.rows)
 
 
 @dataclass(frozen=True)
