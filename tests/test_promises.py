@@ -325,6 +325,13 @@ OF_ONE_ROW = {
         {"commit": Rewrites(lambda s, c: replace(c, valid=c.valid & ~(now(s)[:, None] & (c.positions == 11))))},
         f"commit Rewrites {ELSEWHERE}",
     ),
+    "commit: one position more than there is room for": (
+        {
+            "commit": Grows(lambda s, c: c.grown(now(s)[:, None] & (c.positions >= 12) & (c.positions < 15))),
+            "plan": Plan(room=2),
+        },
+        f"commit Grows {ELSEWHERE}",
+    ),
     "commit: the prompt made editable by one that grows": (
         {"commit": Grows(lambda s, c: replace(c, editable=c.editable | (c.valid & now(s)[:, None])))},
         f"commit Grows {ELSEWHERE}",
@@ -411,6 +418,35 @@ def test_an_answer_that_is_no_particle_of_the_row_fails_the_row_alone():
         rows, error = rows_of(Sampler(ByConfidence(), TakeQuota(), search=search))
         assert isinstance(error, RowError) and "search Searches chose as the row's answer" in str(error)
         assert rows == [0, 2]
+
+
+@dataclass(frozen=True)
+class EndsOne(Stop):
+    """End the first particle of the second prompt's row after three steps, with open positions left."""
+
+    def __call__(self, step):
+        return (step.canvas.lengths == 12) & (step.tick == 3) & (torch.arange(step.rows) % 2 == 0)
+
+
+def of_ended(step, canvas):
+    """bool [B, T]: the particles that have ended, in each column."""
+    return (~step.active & (step.canvas.lengths == 12))[:, None].expand_as(canvas.open)
+
+
+TO_ONE_THAT_ENDED = {
+    "a token": Rewrites(lambda s, c: c.filled(of_ended(s, c) & c.editable, torch.full_like(c.tokens, 5))),
+    "a token, by one that grows": Grows(lambda s, c: c.filled(of_ended(s, c) & c.editable, c.tokens * 0 + 5)),
+    "a position": Grows(lambda s, c: c.grown(of_ended(s, c) & (c.positions == 12))),
+}
+
+
+@pytest.mark.parametrize("what", TO_ONE_THAT_ENDED)
+def test_a_commit_may_not_change_a_particle_that_has_ended(what):
+    commit = TO_ONE_THAT_ENDED[what]
+    plan = Plan(room=1 if isinstance(commit, Grows) else 0)
+    rows, error = rows_of(Sampler(ByConfidence(), TakeQuota(), None, commit, Searches(), EndsOne(), plan=plan))
+    assert f"commit {type(commit).__name__} {ELSEWHERE}" in str(error)
+    assert (error.prompt, error.tick) == (1, 3) and rows == [0, 2]
 
 
 def test_a_constraint_cannot_allow_the_mask_again():
@@ -525,3 +561,34 @@ def test_an_exception_or_a_wrong_shape_or_type_is_one_error_that_names_the_part_
     with pytest.raises(MdmkitError, match=said) as caught:
         mdmkit.decode(sampler, ToyBackbone(), PROMPTS)
     assert "at tick " in str(caught.value)
+
+
+@dataclass(frozen=True)
+class ReadsShadows(Score):
+    reading: list[bool]
+    reads: ClassVar[tuple[str, ...]] = ("shadow",)
+
+    def __call__(self, step):
+        self.reading.append(True)
+        return step.shadow.confidence
+
+
+@dataclass(frozen=True)
+class ReadsLook(LeastEntropyLeft):
+    reading: list[bool]
+
+    def __call__(self, step, actions, look):
+        self.reading.append(True)
+        return super().__call__(step, actions, look)
+
+
+@pytest.mark.parametrize("make", [lambda x: 1 / 0, lambda x: x[..., ::2]], ids=["an exception", "a wrong shape"])
+@pytest.mark.parametrize("reader", [ReadsShadows, ReadsLook])
+def test_a_constraint_that_fails_while_another_part_reads_is_the_only_part_named(reader, make):
+    reading = []
+    parts = {"score": reader(reading)} if reader is ReadsShadows else COMPARES | {"lookahead": reader(reading)}
+    constraint = Shapes(lambda logits: make(logits) if reading else logits)
+    sampler = Sampler(**{"score": ByConfidence(), "select": TakeQuota()} | parts, constraint=constraint)
+    with pytest.raises(MdmkitError, match=r"^constraint Shapes (failed|returned) ") as caught:
+        mdmkit.decode(sampler, ToyBackbone(), PROMPTS)
+    assert str(caught.value).count("at tick") == 1
