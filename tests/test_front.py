@@ -152,6 +152,25 @@ def test_an_encode_that_raises_anything_is_answered(error):
             assert len(answer(front, prompts_of(3)[0]).tokens) == 3
 
 
+def test_a_prompt_that_the_thread_never_took_is_answered_too():
+    go = threading.Event()
+
+    class Ends(ToyBackbone):
+        def encode(self, prompts, plan):
+            go.wait(PATIENCE)
+            raise SystemExit(3)
+
+    async def two(front):
+        tasks = [asyncio.ensure_future(front.generate(prompt)) for prompt in prompts_of(5, 3)]
+        await asyncio.sleep(0)  # both have asked; the thread has taken one at most
+        go.set()
+        return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
+
+    first, second = asyncio.run(two(AsyncEngine(Engine(sampler(), Ends(), 2))))
+    assert "the prompt cannot be encoded: SystemExit" in str(first)
+    assert str(second) == "the engine has ended: SystemExit: 3. Make a new one."
+
+
 class Breaks(Observer):
     """Raises `error` when a prompt of 7 masks joins, and again when the others are given up."""
 
