@@ -269,6 +269,28 @@ def test_a_row_takes_its_room_its_particles_and_both_branches_of_guidance(name):
         assert len(engine.drain()) == 4
 
 
+# -- half the slots --------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_with_half_the_slots_keeps_the_order_of_its_rows_and_counts_on():
+    heard = Heard()
+    engine = Engine(sampler(), ToyBackbone(), 4, observers=[heard])
+    asked = prompts_of(4, 4, 4, 4, 4)
+    for prompt in asked:
+        engine.admit(prompt)
+    assert engine.step() == [] and engine.step() == []
+    assert engine.calls == 2 and engine.at_work == [0, 1, 2, 3]
+    heard.said.clear()
+    assert engine.halve() and engine.slots == 2
+    assert engine.calls == 2 and engine.at_work == []
+    rows = {ended.id: ended.row for ended in engine.drain()}
+    assert [id for said, id in heard.said if said == "admit"] == [0, 1, 2, 3, 4]
+    assert engine.calls == 2 + 4 * 3  # two rows, two, and one, in four steps each
+    for id, prompt in enumerate(asked):
+        alone = mdmkit.decode(sampler(), ToyBackbone(), [prompt]).rows[0]
+        assert (rows[id].tokens, rows[id].order, rows[id].nfe) == (alone.tokens, alone.order, alone.nfe)
+
+
 # -- a row that fails ------------------------------------------------------------------------------------------------
 
 
