@@ -9,6 +9,7 @@ import itertools
 import json
 import pickle
 import queue
+import re
 import runpy
 import threading
 import time
@@ -343,6 +344,14 @@ WRONG = {
         lambda work, outcomes: changed(outcomes, lambda rows: [*rows[1:], dataclasses.replace(rows[0], index=99)]),
         "yielded 8 rows and 0 errors",
     ),
+    "none": (
+        lambda work, outcomes: itertools.chain([None], outcomes),
+        r"yielded None: it must yield the outcomes of decoding units\.$",
+    ),
+    "none for a unit": (
+        lambda work, outcomes: (None for _ in work),
+        r"yielded None: it must yield the outcomes of decoding units\. No rows came of prompts ",
+    ),
     "no iterator": (lambda *_: None, "failed: TypeError: 'NoneType' object is not iterable"),
     "an exception": (fails, "failed: ConnectionError: the other machine is gone. No rows came of prompts "),
 }
@@ -353,6 +362,151 @@ def test_an_engine_that_breaks_its_promise_is_named(name: str, parts: Path) -> N
     how, words = WRONG[name]
     with pytest.raises(MdmkitError, match=rf"engine 'Wrong' of python:tests\.test_unit_engine unknown {words}"):
         decoded(Wrong(how))
+
+
+FIELDS = [
+    ("rows", None, r"rows=None: it must be a list of Row\."),
+    ("rows", "rows", r"rows='rows': it must be a list of Row\."),
+    ("rows", iter(()), r"rows=<tuple_.*>: it must be a list of Row\."),
+    ("rows", [1, 2], r"rows\[0\]=1: it must be a list of Row\."),
+    ("errors", None, r"errors=None: it must be a list of MdmkitError\."),
+    ("errors", ["x"], r"errors\[0\]='x': it must be a list of MdmkitError\."),
+    ("errors", [ValueError()], r"errors\[0\]=ValueError\(\): it must be a list of MdmkitError\."),
+    ("calls", None, r"calls=None: it must be a whole number from 0\."),
+    ("calls", -1, r"calls=-1: it must be a whole number from 0\."),
+    ("calls", 1.5, r"calls=1\.5: it must be a whole number from 0\."),
+    ("slots", None, r"slots=None: it must be a whole number from 1 to the unit's, 2\."),
+    ("slots", "1", r"slots='1': it must be a whole number from 1 to the unit's, 2\."),
+    ("slots", 0, r"slots=0: it must be a whole number from 1 to the unit's, 2\."),
+    ("slots", 3, r"slots=3: it must be a whole number from 1 to the unit's, 2\."),
+    ("slots", True, r"slots=True: it must be a whole number from 1 to the unit's, 2\."),
+]
+OF_UNIT = r"engine 'Wrong' of python:tests\.test_unit_engine unknown yielded an outcome of prompts [\d, ]+ with "
+
+
+@pytest.mark.parametrize(("field", "value", "words"), FIELDS, ids=[f"{i}-{each[0]}" for i, each in enumerate(FIELDS)])
+def test_a_wrong_field_of_an_outcome_is_named_with_its_prompts(field: str, value: Any, words: str, parts: Path) -> None:
+    engine = Wrong(lambda work, outcomes: (dataclasses.replace(each, **{field: value}) for each in outcomes))
+    with pytest.raises(MdmkitError, match=OF_UNIT + words):
+        decoded(engine)
+
+
+def test_a_row_without_an_index_is_named(parts: Path) -> None:
+    def unnumbered(rows: Any) -> Any:
+        return [*rows[:-1], dataclasses.replace(rows[-1], index=[0])]
+
+    with pytest.raises(
+        MdmkitError, match=OF_UNIT + r"rows\[7\]\.index=\[0\]: it must be the index of the row's prompt"
+    ):
+        decoded(Wrong(lambda work, outcomes: changed(outcomes, unnumbered)))
+
+
+@pytest.mark.parametrize("number", [[0], None, "0", False])
+def test_an_outcome_without_the_number_of_a_unit_names_the_prompts_that_are_missing(number: Any, parts: Path) -> None:
+    engine = Wrong(lambda work, outcomes: (dataclasses.replace(each, number=number) for each in outcomes))
+    said = rf"yielded an outcome with number={re.escape(repr(number))}: .* unit\. No rows came of prompts \d"
+    with pytest.raises(MdmkitError, match=f"engine 'Wrong' .*{said}"):
+        decoded(engine)
+
+
+# -- engines are closed, and the first error is raised ---------------------------------------------------------------
+
+
+class Plain:
+    """An iterator that is no generator, with a `close` that counts, and fails if it has an error."""
+
+    def __init__(self, outcomes: Iterable[Outcome], error: Exception | None = None):
+        self.outcomes, self.error, self.closed = iter(outcomes), error, 0
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Outcome:
+        return next(self.outcomes)
+
+    def close(self) -> None:
+        self.closed += 1
+        if self.error is not None:
+            raise self.error
+
+
+def fails_at_the_end(work: Any, outcomes: Any) -> Any:
+    try:
+        yield from outcomes
+    finally:
+        raise OSError("no such pool")
+
+
+AT_THE_END = {
+    "generator": fails_at_the_end,
+    "iterator": lambda work, outcomes: Plain(outcomes, OSError("no such pool")),
+    "a sentence": lambda work, outcomes: Plain(outcomes, MdmkitError("OSError: no such pool.")),
+}
+UNCLOSED = r"^engine 'Wrong' of python:tests\.test_unit_engine unknown failed.*OSError: no such pool\."
+
+
+def begun(engine: Any, score: str = "law_plain", decode: Any = mdmkit.stream) -> Any:
+    sampler, backbone = mdmkit.compose(score=score, select="law_quota"), mdmkit.load("law_toy:toy:0")
+    return decode(sampler, backbone, PROMPTS, batch=2, engine=engine)
+
+
+def test_an_iterator_is_closed_when_the_consumer_stops_and_at_the_end(parts: Path) -> None:
+    made: list[Plain] = []
+    engine = Wrong(lambda work, outcomes: made.append(Plain(outcomes)) or made[-1])
+    rows = begun(engine)
+    next(rows)
+    assert made[0].closed == 0
+    rows.close()
+    assert made[0].closed == 1
+    begun(engine, decode=mdmkit.decode)
+    assert made[1].closed == 1
+
+
+@pytest.mark.parametrize("how", AT_THE_END)
+def test_an_engine_that_cannot_be_closed_is_named(how: str, parts: Path) -> None:
+    with pytest.raises(MdmkitError, match=UNCLOSED):
+        begun(Wrong(AT_THE_END[how]), decode=mdmkit.decode)
+    rows = begun(Wrong(AT_THE_END[how]))
+    next(rows)
+    with pytest.raises(MdmkitError, match=UNCLOSED):
+        rows.close()
+
+
+@pytest.mark.parametrize("how", AT_THE_END)
+def test_the_error_of_a_row_is_raised_though_the_engine_cannot_be_closed(how: str, parts: Path) -> None:
+    with pytest.raises(RowError, match="gave scores that are not numbers") as caught:
+        begun(Wrong(AT_THE_END[how]), "law_fails", decode=mdmkit.decode)
+    assert caught.value.prompt == SHORT
+    assert any("no such pool" in note for note in caught.value.__notes__)
+
+
+def test_the_error_of_a_unit_is_raised_though_the_engine_fails_after_it(parts: Path) -> None:
+    class Breaks(ToyBackbone):
+        def forward(self, *args: Any, **options: Any) -> Any:
+            raise ZeroDivisionError("in the model")
+
+    with pytest.raises(ZeroDivisionError, match=r"^in the model$"):
+        mdmkit.decode(
+            mdmkit.compose(score="law_plain", select="law_quota"), Breaks(), ["ab"], engine=Wrong(fails_at_the_end)
+        )
+
+    def refuses(work: Any, outcomes: Any) -> Any:
+        try:
+            yield next(outcomes)
+            raise MdmkitError("memory is too small")
+        finally:
+            raise OSError("no such pool")
+
+    with pytest.raises(MdmkitError, match=r"^memory is too small$"):
+        decoded(Wrong(refuses))
+
+
+def test_an_error_that_the_caller_handles_is_not_the_engines(parts: Path) -> None:
+    try:
+        raise MdmkitError("another decode")
+    except MdmkitError:
+        with pytest.raises(MdmkitError, match="failed: ConnectionError: the other machine is gone"):
+            decoded(Wrong(fails))
 
 
 def test_an_engine_that_ends_early_does_not_have_an_endless_stream_read_to_its_end(parts: Path) -> None:
@@ -480,6 +634,16 @@ def test_a_process_makes_a_model_once_and_lets_go_of_it_for_another(
     assert loaded == [("law_toy:toy:4", 0), ("law_toy:toy:5", 0)]  # none is kept while another one is loaded
 
 
+CHANGES: list[dict[str, Any]] = [
+    {"plan": mdmkit.Plan(block=5)},
+    {"draw": mdmkit.Draw(temperature=0.5)},
+    {"guidance": mdmkit.Guidance(scale=2.0)},
+    {"cache": "none"},
+    {"refresh_every": 2},
+    {"seed": 1},
+]
+
+
 def test_what_another_process_cannot_make_is_refused(parts: Path) -> None:
     composed = mdmkit.compose(score="law_plain", select="law_quota")
     backbone = mdmkit.load("law_toy:toy:0")
@@ -494,8 +658,11 @@ def test_what_another_process_cannot_make_is_refused(parts: Path) -> None:
 
     with pytest.raises(MdmkitError, match=r"no plugin has score Mine\. Register it, or decode in this process"):
         recipe_of(mdmkit.compose(score=Mine(), select="law_quota"), backbone)
-    with pytest.raises(MdmkitError, match="this sampler was changed after it was composed"):
-        recipe_of(dataclasses.replace(composed, plan=mdmkit.Plan(block=5)), backbone)
+    approximate = mdmkit.compose(score="law_plain", select="law_quota", cache="prefix")
+    assert recipe_of(approximate, backbone)
+    for change in CHANGES:
+        with pytest.raises(MdmkitError, match="this sampler was changed after it was composed"):
+            recipe_of(dataclasses.replace(approximate, **change), backbone)
 
     class Options(ToyBackbone):
         source = mdmkit.model.backbone.Source("toy:0", "cpu", "auto", {"tokenizer": object()})

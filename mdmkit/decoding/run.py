@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, MutableMapping
-from contextlib import closing
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
+from mdmkit.decoding.closing import Closing
 from mdmkit.decoding.encodings import Encodings
 from mdmkit.decoding.engine import HERE, EngineLike, as_engine, is_remote, named
 from mdmkit.decoding.prompts import PromptLike, each_prompt, read_prompts
@@ -112,16 +112,17 @@ def stream(
     return _in_order(decode_batches(sampler, backbone, asked, batch=batch, observers=observers, engine=engine))
 
 
-def _in_order(batches: Iterator[tuple[list[Row], int]]) -> Iterator[Row]:
+def _in_order(batches: Generator[tuple[list[Row], int], None, None]) -> Iterator[Row]:
     held: InOrder[Row] = InOrder()
-    try:
-        for finished, _ in batches:
-            while finished:
-                row = finished.pop(0)
-                yield from held.add(row.index, row)
-    except Exception:
-        yield from held.rest()
-        raise
+    with Closing(batches.close):
+        try:
+            for finished, _ in batches:
+                while finished:
+                    row = finished.pop(0)
+                    yield from held.add(row.index, row)
+        except Exception:
+            yield from held.rest()
+            raise
 
 
 def _check(sampler: Sampler, backbone: Backbone, batch: int | None) -> None:
@@ -148,7 +149,7 @@ def decode_batches(
     slots: MutableMapping[int, int] | None = None,
     encodings: Encodings | None = None,
     engine: EngineLike = HERE,
-) -> Iterator[tuple[list[Row], int]]:
+) -> Generator[tuple[list[Row], int], None, None]:
     """Decode unit by unit; yield each unit's rows, in any order, and its number of model calls.
 
     A unit is four batches of prompts of like length. They are admitted longest first into `batch` slots, and all end
@@ -192,7 +193,7 @@ def decode_units(
     tell: Callable[[str], None] = warnings.warn,
     slots: MutableMapping[int, int] | None = None,
     engine: EngineLike = HERE,
-) -> Iterator[tuple[list[Row], int]]:
+) -> Generator[tuple[list[Row], int], None, None]:
     """Decode units that `mdmkit.decoding.units.units` has made; otherwise like `decode_batches`."""
     runs, observers = as_engine(engine), tuple(observers)
     if observers and is_remote(runs):
@@ -204,7 +205,8 @@ def decode_units(
     watchers = Watchers(observers)
     watchers.start(sampler, backbone)
     work = Work(sampler, grouped, encodings, batch, watchers, tell, slots)
-    with closing(work.outcomes(runs, partial(named, runs))) as outcomes:
+    outcomes = work.outcomes(runs, partial(named, runs))
+    with Closing(outcomes.close):
         for outcome in outcomes:
             yield [row for row in outcome.rows if row.index not in done], outcome.calls
             if outcome.errors:

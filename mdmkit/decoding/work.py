@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from mdmkit.decoding.closing import Closing
+from mdmkit.decoding.outcome import is_number, wrong_field
 from mdmkit.decoding.recipe import Recipe, recipe_of
 from mdmkit.decoding.unit import Outcome, Unit, UnitDecoder
 from mdmkit.errors import MdmkitError
@@ -19,6 +23,9 @@ T = TypeVar("T")
 
 # An error names at most this many prompts.
 NAMED = 8
+
+# The end of an engine's outcomes. An engine may yield None, so None cannot be it.
+END: Any = object()
 
 
 class Work:
@@ -84,6 +91,8 @@ class Work:
     ) -> Generator[Outcome, None, None]:
         """Let an engine decode all units; yield each unit's outcome. If this is closed, the engine is closed too.
 
+        If the engine also fails when it is closed, the first error is raised.
+
         Args:
             run: the engine.
             named: returns the engine's name and its plugin, for errors.
@@ -92,14 +101,10 @@ class Work:
             MdmkitError: a unit fails, the engine fails or loses a unit, or yields what is no outcome of a unit.
         """
         running = self._guarded(lambda: iter(run(self)), named)
-        try:
-            while (outcome := self._guarded(lambda: next(running, None), named)) is not None:
+        with Closing(lambda: self._close(running, named)):
+            while (outcome := self._guarded(lambda: next(running, END), named)) is not END:
                 self._take_in(outcome, named)
                 yield outcome
-        finally:
-            close = getattr(running, "close", None)
-            if close is not None:
-                close()
         next(self._units, None)  # one that the engine has not taken is lost too
         if self._taken:
             raise MdmkitError(f"{named()} has lost {_prompts(self._taken.values())}: it must yield each unit once.")
@@ -130,6 +135,7 @@ class Work:
 
     def _guarded(self, ask: Callable[[], T], named: Callable[[], str]) -> T:
         """Ask the engine for something; an exception of its own becomes an error that names it."""
+        handled = sys.exception()  # of the caller, so not of this decode
         try:
             return ask()
         except MdmkitError:
@@ -137,26 +143,64 @@ class Work:
         except Exception as error:
             if error is self._failure:  # as it would be without the engine
                 raise
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": .")
-            missing = f" No rows came of {_prompts(self._taken.values())}." if self._taken else ""
-            raise MdmkitError(f"{named()} failed: {said}.{missing}") from error
+            if (first := self._first(error, handled)) is not None:
+                raise first from first.__cause__
+            raise MdmkitError(f"{named()} failed: {_said(error)}.{self._missing()}") from error
+
+    def _first(self, error: Exception, handled: BaseException | None) -> Exception | None:
+        """If the engine failed after the error of a unit, as in a `finally`, return the error of the unit."""
+        before: BaseException | None = error
+        while before is not None and before.__cause__ is None and not before.__suppress_context__:
+            before = before.__context__
+            if before is None or before is handled:
+                break
+            if isinstance(before, Exception) and (isinstance(before, MdmkitError) or before is self._failure):
+                return before
+        return None
+
+    def _close(self, running: Iterator[Outcome], named: Callable[[], str]) -> None:
+        try:
+            close = getattr(running, "close", None)
+            if close is not None:
+                close()
+        except Exception as error:
+            raise MdmkitError(f"{named()} failed when it was closed: {_said(error)}.{self._missing()}") from error
+
+    def _missing(self) -> str:
+        return f" No rows came of {_prompts(self._taken.values())}." if self._taken else ""
 
     def _take_in(self, outcome: Outcome, named: Callable[[], str]) -> None:
         if not isinstance(outcome, Outcome):
-            raise MdmkitError(f"{named()} yielded {outcome!r}: it must yield the outcomes of decoding units.")
-        unit = self._taken.pop(outcome.number, None)
+            raise MdmkitError(
+                f"{named()} yielded {reprlib.repr(outcome)}: it must yield the outcomes of decoding units."
+                f"{self._missing()}"
+            )
+        if not is_number(outcome.number):
+            raise MdmkitError(
+                f"{named()} yielded an outcome with number={reprlib.repr(outcome.number)}: it must be the number of "
+                f"its unit.{self._missing()}"
+            )
+        unit = self._taken.get(outcome.number)
         if unit is None:
             what = " twice" if outcome.number in range(self._count) else ", and no such unit was handed out"
             raise MdmkitError(f"{named()} yielded unit {outcome.number}{what}: it must yield each unit once.")
+        if wrong := wrong_field(outcome, unit):
+            raise MdmkitError(f"{named()} yielded an outcome of {_prompts([unit])} with {wrong}.")
         rows, asked = [row.index for row in outcome.rows], {prompt.index for prompt in unit.prompts}
         if not asked.issuperset(rows) or len({*rows}) + len(outcome.errors) != len(asked) or len({*rows}) < len(rows):
             raise MdmkitError(
                 f"{named()} yielded {len(rows)} rows and {len(outcome.errors)} errors for {_prompts([unit])}: each "
                 "prompt must have one row or one error."
             )
+        del self._taken[unit.number]
         if outcome.slots < unit.slots:
             self._note(unit, outcome.slots)
         self.encodings.forget(unit.prompts)
+
+
+def _said(error: Exception) -> str:
+    kind = "" if isinstance(error, MdmkitError) else f"{type(error).__name__}: "
+    return f"{kind}{' '.join(str(error).split())}".rstrip(": .")
 
 
 def _prompts(units: Iterable[Unit]) -> str:
