@@ -202,7 +202,7 @@ def test_computed_defaults_are_left_to_the_running_class(config):
         ({"overrides": ["draw.penalty={5: much}"]},
          "draw.penalty must be a mapping of whole numbers to numbers or null, not {5: 'much'}."),
         ({"overrides": ["select.temperature=hot"]}, "select.temperature must be a number, not the text 'hot'."),
-        ({"overrides": ["plan.length=0"]}, "plan.length=0: it must be from 1 to 1048576, or null."),
+        ({"overrides": ["plan.length=0"]}, "plan.length=0: it must be a whole number from 1 to 1048576, or null."),
         ({"overrides": ["plan.schedule=cosin"]}, "unknown plan.schedule 'cosin'. Did you mean 'cosine'?"),
         ({"overrides": ["plan=3"]}, "plan must be a mapping, such as plan: {length: 64}, not 3."),
         ({"overrides": ["plan=null"]}, "plan must be a mapping"),

@@ -1,10 +1,12 @@
 """The plan leaves no mask behind and reproduces LLaDA's split."""
 
 import itertools
+import re
 
 import pytest
 
 from mdmkit.errors import MdmkitError
+from mdmkit.settings.draw import Draw, Guidance
 from mdmkit.settings.plan import SCHEDULES, Plan
 
 
@@ -70,10 +72,55 @@ def test_dwell_stays_at_a_tenth_left():
         ({"block": -1}, "plan.block=-1"),
         ({"steps": 4, "tokens_per_step": 2}, "say the same thing twice"),
         ({"tokens_per_step": 2, "schedule": "cosine"}, "schedule=cosine has no effect"),
-        ({"length": 10**9}, "plan.length=1000000000: it must be from 1 to"),
+        ({"length": 10**9}, "plan.length=1000000000: it must be a whole number from 1 to"),
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(plan, words):
     with pytest.raises(MdmkitError, match=words):
         Plan(**plan)
+
+
+WHOLE = [(Plan, name) for name in ("length", "block", "steps", "tokens_per_step", "room")] + [(Draw, "top_k")]
+REAL = [
+    *((Draw, name) for name in ("temperature", "temperature_end", "top_p", "end_penalty", "repetition_penalty")),
+    (Guidance, "scale"),
+]
+
+
+@pytest.mark.parametrize("value", [2.5, 2.0, True, "2", [2]])
+@pytest.mark.parametrize(("settings", "name"), WHOLE)
+def test_what_is_no_whole_number_is_refused(settings, name, value):
+    words = rf"^{settings.__name__.lower()}\.{name}={re.escape(repr(value))}: it must be a whole number[^.]*\.$"
+    with pytest.raises(MdmkitError, match=words):
+        settings(**{name: value})
+
+
+@pytest.mark.parametrize("value", [True, "0.5", [0.5], float("nan"), float("inf")])
+@pytest.mark.parametrize(("settings", "name"), REAL)
+def test_what_is_no_finite_number_is_refused(settings, name, value):
+    words = rf"^{settings.__name__.lower()}\.{name}={re.escape(repr(value))}: it must be a (finite )?number[^.]*\.$"
+    with pytest.raises(MdmkitError, match=words):
+        settings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "words"),
+    [
+        (Plan, {"early_stop": 1}, "plan.early_stop=1: it must be true or false."),
+        (Plan, {"early_stop": "no"}, "plan.early_stop='no': it must be true or false."),
+        (Plan, {"schedule": ["cosine"]}, "plan.schedule=['cosine']: it must be a name, one of linear, cosine,"),
+        (Plan, {"schedule": None}, "plan.schedule=None: it must be a name"),
+        (Guidance, {"ramp": 1}, "guidance.ramp=1: it must be true or false."),
+        (Draw, {"suppress": 5}, "draw.suppress=5: it must be a list of token ids"),
+        (Draw, {"suppress": (True,)}, "draw.suppress=(True,): it must be a list of token ids"),
+        (Draw, {"suppress": "5"}, "draw.suppress='5': it must be a list of token ids"),
+        (Draw, {"penalty": [5]}, "draw.penalty=[5]: it must map token ids to amounts, as in {5: 1.0}."),
+        (Draw, {"penalty": {"5": 1.0}}, "draw.penalty={'5': 1.0}: it must map token ids to amounts"),
+        (Draw, {"penalty": {5: True}}, "draw.penalty={5: True}: every amount must be a finite number"),
+        (Draw, {"penalty": {5: "1"}}, "draw.penalty={5: '1'}: every amount must be a finite number"),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_refused(settings, given, words):
+    with pytest.raises(MdmkitError, match=f"^{re.escape(words)}"):
+        settings(**given)

@@ -553,6 +553,33 @@ def test_errors_that_are_not_the_engines_are_raised_unchanged(parts: Path) -> No
         mdmkit.decode(sampler, Breaks(), ["ab"])
 
 
+@pytest.mark.parametrize("batch", [True, 0, 2.0, "2"])
+def test_a_batch_that_is_no_number_of_rows_is_refused(batch: Any) -> None:
+    sampler = mdmkit.compose(score=ByConfidence(), select=TakeQuota())
+    for decode in (mdmkit.decode, mdmkit.stream):
+        with pytest.raises(MdmkitError, match=rf"^batch={batch!r}: it is a number of rows, at least 1\.$"):
+            decode(sampler, ToyBackbone(), ["ab"], batch=batch)
+
+
+@pytest.mark.parametrize(
+    ("observers", "words"),
+    [
+        (
+            mdmkit.Observer(),
+            r"observers=<.*Observer object .*>: it must be a list of observers, as in \[MyObserver\(\)\]",
+        ),
+        (None, "observers=None: it must be a list of observers"),
+        ("stream", "observers='stream': it must be a list of observers"),
+        ([mdmkit.Observer], r"observer Observer is a class: observers must be instances, as in Observer\(\)"),
+        (["stream"], "observer 'stream' has no method of an observer: on_start, on_admit, on_step, on_leave"),
+    ],
+)
+def test_what_is_no_observer_is_refused(observers: Any, words: str) -> None:
+    sampler = mdmkit.compose(score=ByConfidence(), select=TakeQuota())
+    with pytest.raises(MdmkitError, match=words):
+        mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=observers)
+
+
 def test_an_engine_is_a_name_a_mapping_or_an_instance(parts: Path) -> None:
     assert as_engine("here") == as_engine({"name": "here"}) == Here()
     assert decoded(Here()) == decoded("here") == decoded({"name": "here"})

@@ -21,6 +21,7 @@ from mdmkit.errors import MdmkitError
 from mdmkit.loop.observe import Observer, Watchers
 from mdmkit.loop.sampler import Sampler
 from mdmkit.model.backbone import Backbone, unwrapped
+from mdmkit.settings.numbers import is_whole
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _check(sampler: Sampler, backbone: Backbone, batch: int | None) -> None:
         )
     if not isinstance(backbone, Backbone):
         raise MdmkitError(f"this wants a model, not {backbone!r}: load it first, as in mdmkit.load('zoo:puzzles').")
-    if batch is not None and (not isinstance(batch, int) or batch < 1):
+    if batch is not None and not (is_whole(batch) and batch >= 1):
         raise MdmkitError(f"batch={batch!r}: it is a number of rows, at least 1.")
 
 
@@ -195,7 +196,7 @@ def decode_units(
     engine: EngineLike = HERE,
 ) -> Generator[tuple[list[Row], int], None, None]:
     """Decode units that `mdmkit.decoding.units.units` has made; otherwise like `decode_batches`."""
-    runs, observers = as_engine(engine), tuple(observers)
+    runs, observers = as_engine(engine), _each_observer(observers)
     if observers and is_remote(runs):
         names = ", ".join(type(observer).__name__ for observer in observers)
         raise MdmkitError(
@@ -203,6 +204,7 @@ def decode_units(
             f"{names}, or decode with engine 'here'."
         )
     watchers = Watchers(observers)
+    _check_observers(observers)
     watchers.start(sampler, backbone)
     work = Work(sampler, grouped, encodings, batch, watchers, tell, slots)
     outcomes = work.outcomes(runs, partial(named, runs))
@@ -211,3 +213,20 @@ def decode_units(
             yield [row for row in outcome.rows if row.index not in done], outcome.calls
             if outcome.errors:
                 raise outcome.errors[0]
+
+
+def _each_observer(observers: Iterable[Observer]) -> tuple[Observer, ...]:
+    if not isinstance(observers, Iterable) or isinstance(observers, str):
+        raise MdmkitError(f"observers={observers!r}: it must be a list of observers, as in [MyObserver()].")
+    return tuple(observers)
+
+
+def _check_observers(observers: Iterable[Observer]) -> None:
+    methods = [name for name in vars(Observer) if name.startswith("on_")]
+    for observer in observers:
+        if isinstance(observer, type):
+            raise MdmkitError(
+                f"observer {observer.__name__} is a class: observers must be instances, as in {observer.__name__}()."
+            )
+        if not any(hasattr(observer, name) for name in methods):
+            raise MdmkitError(f"observer {observer!r} has no method of an observer: {', '.join(methods)}.")

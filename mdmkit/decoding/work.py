@@ -8,10 +8,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapp
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mdmkit.decoding.closing import Closing
-from mdmkit.decoding.outcome import is_number, wrong_field
+from mdmkit.decoding.outcome import wrong_field
 from mdmkit.decoding.recipe import Recipe, recipe_of
 from mdmkit.decoding.unit import Outcome, Unit, UnitDecoder
 from mdmkit.errors import MdmkitError
+from mdmkit.settings.numbers import is_whole
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
@@ -175,7 +176,7 @@ class Work:
                 f"{named()} yielded {reprlib.repr(outcome)}: it must yield the outcomes of decoding units."
                 f"{self._missing()}"
             )
-        if not is_number(outcome.number):
+        if not is_whole(outcome.number):
             raise MdmkitError(
                 f"{named()} yielded an outcome with number={reprlib.repr(outcome.number)}: it must be the number of "
                 f"its unit.{self._missing()}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mdmkit.errors import MdmkitError
+from mdmkit.settings.numbers import is_finite, is_whole
 
 
 @dataclass(frozen=True)
@@ -37,26 +38,37 @@ class Draw:
     temperature_end: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise MdmkitError(f"draw.temperature={self.temperature}: it must be a number from 0 up; 0 is greedy.")
-        if self.temperature_end is not None and not 0 <= self.temperature_end < math.inf:
+        if not (is_finite(self.temperature) and self.temperature >= 0):
+            raise MdmkitError(f"draw.temperature={self.temperature!r}: it must be a number from 0 up; 0 is greedy.")
+        if self.temperature_end is not None and not (is_finite(self.temperature_end) and self.temperature_end >= 0):
             raise MdmkitError(
-                f"draw.temperature_end={self.temperature_end}: a number from 0 up, or null for a temperature that "
-                "stays as it is."
+                f"draw.temperature_end={self.temperature_end!r}: it must be a number from 0 up, or null for a "
+                "temperature that stays as it is."
             )
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise MdmkitError(f"draw.top_p={self.top_p}: it must be above 0 and at most 1, or null.")
-        if self.top_k is not None and self.top_k < 1:
-            raise MdmkitError(f"draw.top_k={self.top_k}: it must be at least 1, or null.")
-        if not all(math.isfinite(amount) for amount in (self.penalty or {}).values()):
+        if self.top_p is not None and not (is_finite(self.top_p) and 0 < self.top_p <= 1):
+            raise MdmkitError(f"draw.top_p={self.top_p!r}: it must be a number above 0 and at most 1, or null.")
+        if self.top_k is not None and not (is_whole(self.top_k) and self.top_k >= 1):
+            raise MdmkitError(f"draw.top_k={self.top_k!r}: it must be a whole number, at least 1, or null.")
+        if not is_finite(self.end_penalty):
+            raise MdmkitError(f"draw.end_penalty={self.end_penalty!r}: it must be a finite number; 0 is off.")
+        if not (is_finite(self.repetition_penalty) and self.repetition_penalty > 0):
             raise MdmkitError(
-                f"draw.penalty={self.penalty}: every amount must be finite; draw.suppress forbids a token."
+                f"draw.repetition_penalty={self.repetition_penalty!r}: it must be a number above 0; 1 is off."
             )
-        if not math.isfinite(self.end_penalty):
-            raise MdmkitError(f"draw.end_penalty={self.end_penalty}: it must be a finite number; 0 is off.")
-        if not 0 < self.repetition_penalty < math.inf:
+        self._check_ids()
+
+    def _check_ids(self) -> None:
+        if not isinstance(self.suppress, tuple | list | set | frozenset) or not all(map(is_whole, self.suppress)):
             raise MdmkitError(
-                f"draw.repetition_penalty={self.repetition_penalty}: it must be a number above 0; 1 is off."
+                f"draw.suppress={self.suppress!r}: it must be a list of token ids, which are whole numbers."
+            )
+        if self.penalty is None:
+            return
+        if not isinstance(self.penalty, Mapping) or not all(map(is_whole, self.penalty)):
+            raise MdmkitError(f"draw.penalty={self.penalty!r}: it must map token ids to amounts, as in {{5: 1.0}}.")
+        if not all(map(is_finite, self.penalty.values())):
+            raise MdmkitError(
+                f"draw.penalty={self.penalty}: every amount must be a finite number; draw.suppress forbids a token."
             )
 
     @property
@@ -80,5 +92,7 @@ class Guidance:
     ramp: bool = False
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.scale):
-            raise MdmkitError(f"guidance.scale={self.scale}: it must be a finite number; 1 is off.")
+        if not is_finite(self.scale):
+            raise MdmkitError(f"guidance.scale={self.scale!r}: it must be a finite number; 1 is off.")
+        if not isinstance(self.ramp, bool):
+            raise MdmkitError(f"guidance.ramp={self.ramp!r}: it must be true or false.")

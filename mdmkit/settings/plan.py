@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mdmkit.errors import MdmkitError, unknown
+from mdmkit.settings.numbers import is_whole
 
 # The longest row, in tokens: a larger number is a typing mistake.
 LONGEST_ROW = 1 << 20
@@ -84,14 +85,18 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("length", "block", "steps", "tokens_per_step"):
             value = getattr(self, name)
-            if value is not None and not 1 <= value <= LONGEST_ROW:
-                raise MdmkitError(f"plan.{name}={value}: it must be from 1 to {LONGEST_ROW}, or null.")
-        if not 0 <= self.room <= LONGEST_ROW:
-            raise MdmkitError(f"plan.room={self.room}: it is a number of places, from 0 to {LONGEST_ROW}.")
+            if value is not None and not (is_whole(value) and 1 <= value <= LONGEST_ROW):
+                raise MdmkitError(f"plan.{name}={value!r}: it must be a whole number from 1 to {LONGEST_ROW}, or null.")
+        if not (is_whole(self.room) and 0 <= self.room <= LONGEST_ROW):
+            raise MdmkitError(f"plan.room={self.room!r}: it must be a whole number of tokens from 0 to {LONGEST_ROW}.")
+        if not isinstance(self.early_stop, bool):
+            raise MdmkitError(f"plan.early_stop={self.early_stop!r}: it must be true or false.")
         if self.steps is not None and self.tokens_per_step is not None:
             raise MdmkitError(
                 "plan.steps and plan.tokens_per_step say the same thing twice: give one, set the other to null."
             )
+        if not isinstance(self.schedule, str):
+            raise MdmkitError(f"plan.schedule={self.schedule!r}: it must be a name, one of {', '.join(SCHEDULES)}.")
         if self.schedule not in SCHEDULES:
             raise MdmkitError(unknown("plan.schedule", self.schedule, SCHEDULES))
         if self.tokens_per_step is not None and self.schedule != "linear":
