@@ -111,7 +111,7 @@ class TestCompose:
         assert error(compose, "plain", score={"name": "tilted", "weight": -1}) == "score 'tilted': weight is negative"
 
     def test_an_error_of_the_plan_passes_through(self):
-        assert error(compose, "plain", plan={"block": 0}).startswith("plan.block=0: it must be from 1")
+        assert error(compose, "plain", plan={"block": 0}).startswith("plan.block=0: it must be a whole number from 1")
 
     def test_an_unknown_cache_is_named(self):
         assert (
