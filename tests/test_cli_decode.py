@@ -389,8 +389,8 @@ def test_a_plugin_that_breaks_while_running_is_one_paragraph_too(decode, tmp_pat
         "@hookimpl\ndef mdmkit_observer():\n    return [Component('bad', Bad)]\n"
     )
     result = decode("--prompt", "ab", "--plugin", plugin, "--observer", "bad")
-    assert result.exit_code == 1
-    assert "KeyError" in result.stderr
+    assert result.exit_code == 2
+    assert "observer Bad failed in on_start: KeyError: 'oops'" in result.stderr
     assert "--debug" in result.stderr
     assert "Traceback" not in result.stderr
 

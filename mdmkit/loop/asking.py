@@ -54,8 +54,7 @@ def project(backbone: Backbone, hidden: Tensor) -> Tensor:
             f"{list(wanted)}, one for each of its vocab={backbone.vocab} tokens."
         )
     # A model whose head does nothing returns the hidden states themselves.
-    shared = logits.untyped_storage().data_ptr() == hidden.untyped_storage().data_ptr()
-    return logits.clone() if shared else logits
+    return logits.clone() if logits.untyped_storage() is hidden.untyped_storage() else logits
 
 
 def checked(backbone: Backbone, out: Any, given: Tensor, more: dict[str, Any]) -> dict[str, Tensor]:

@@ -168,7 +168,7 @@ class BackboneContract(Contract):
         hidden = _hidden(backbone, canvas, conditioning)
         with torch.inference_mode():
             logits = backbone.project(hidden)
-            if logits.untyped_storage().data_ptr() == hidden.untyped_storage().data_ptr():
+            if logits.untyped_storage() is hidden.untyped_storage():
                 return  # a head that does nothing: the loop then copies
             before = logits.clone()
             logits.fill_(0.0)

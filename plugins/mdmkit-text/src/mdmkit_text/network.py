@@ -210,7 +210,8 @@ class Network:
         return truth
 
     def _must_look_ahead(self, row: Tensor, valid: Tensor, positions: Tensor) -> None:
-        others = torch.cat((row[:, :1], row[:, 1:].roll(1, 1)), 1)
+        # Other tokens, not the same ones in another order: a model without positions gives the same logits for these.
+        others = row[:, :1].expand_as(row)
         if torch.equal(others, row):
             return
         first, again = (self._run(tokens, valid, positions)[:, 0] for tokens in (row, others))
