@@ -44,3 +44,8 @@ def unknown(kind: str, name: str, known: Iterable[str], *, known_as: str = "Know
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}.{guess} {known_as}: {', '.join(names) if names else 'none'}."
+
+
+def told(error: BaseException) -> str:
+    """An exception's type and text, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

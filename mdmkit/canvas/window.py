@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 
+def pick(x: Tensor, columns: Tensor) -> Tensor:
+    """Gather x [M, L, …] at columns int64 [M, S], each row at its own: [M, S, …]."""
+    return x.gather(1, columns.view(*columns.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
+
+
 @dataclass(frozen=True)
 class Window:
     """Columns start + 0 … start + W − 1 of each of B rows.
@@ -49,7 +54,7 @@ class Window:
         if self.same is not None:
             return x[:, self.same : self.same + self.width]
         columns = self.columns.clamp_max(x.shape[1] - 1)
-        return x.gather(1, columns.view(*columns.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
+        return pick(x, columns)
 
     def put(self, x: Tensor, w: Tensor) -> Tensor:
         """Return x [B, T, …] with w [B, W, …] in the row's own block; other columns keep their values."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, told
+from mdmkit.loop.guard import got
 from mdmkit.model.backbone import Output
 
 if TYPE_CHECKING:
@@ -30,10 +31,9 @@ class Asking:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if not isinstance(error, Exception) or isinstance(error, MdmkitError | torch.OutOfMemoryError):
             return
-        said = " ".join(str(error).split())
         raise MdmkitError(
-            f"backbone {type(self.backbone).__name__!r} failed in {self.method}: {type(error).__name__}: {said}. "
-            "See its own code, or run with --debug."
+            f"backbone {type(self.backbone).__name__!r} failed in {self.method}: {told(error)}. See its own code, or "
+            "run with --debug."
         ) from error
 
 
@@ -50,7 +50,7 @@ def project(backbone: Backbone, hidden: Tensor) -> Tensor:
     wanted = (*hidden.shape[:-1], backbone.vocab)
     if not isinstance(logits, Tensor) or logits.shape != wanted:
         raise MdmkitError(
-            f"backbone {type(backbone).__name__!r} returned {_got(logits)} from project; it must return logits "
+            f"backbone {type(backbone).__name__!r} returned {got(logits)} from project; it must return logits "
             f"{list(wanted)}, one for each of its vocab={backbone.vocab} tokens."
         )
     # A model whose head does nothing returns the hidden states themselves.
@@ -73,7 +73,7 @@ def checked(backbone: Backbone, out: Any, given: Tensor, more: dict[str, Any]) -
     m, length = given.shape
     if not isinstance(out.hidden, Tensor) or out.hidden.dim() != 3 or out.hidden.shape[:2] != given.shape:
         raise MdmkitError(
-            f"{name} returned hidden states {_got(out.hidden)} from forward; they must be [{m}, {length}, D], one for "
+            f"{name} returned hidden states {got(out.hidden)} from forward; they must be [{m}, {length}, D], one for "
             "each column that it was given."
         )
     extra = dict(out.extra or {})
@@ -104,12 +104,6 @@ def _check_axes(backbone: Backbone, name: str, each: str, x: Any, given: Tensor)
     least = len(shape) + (kind == "key")
     if not isinstance(x, Tensor) or x.shape[: len(shape)] != shape or x.dim() < least:
         raise MdmkitError(
-            f"{name} returned the extra {each!r} as {_got(x)}; an extra of the kind {kind} begins with {list(shape)}"
+            f"{name} returned the extra {each!r} as {got(x)}; an extra of the kind {kind} begins with {list(shape)}"
             f"{', and its last axis is columns' if kind == 'key' else ''}."
         )
-
-
-def _got(x: Any) -> str:
-    return (
-        f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
-    )

@@ -153,17 +153,19 @@ def of_commit(
     """
     if type(sampler.commit) is Write:
         return None
+    changed = _differs(step.canvas, after, ("tokens", "open"))
     if not trait("commit", sampler.commit, "rewrites"):
         plain = Write()(step, actions, choice)
         return packed(
-            [_elsewhere(sampler, step, after, limits), _differs(plain, after, ("tokens", "open")).any(1)], OF_COMMIT
+            [_elsewhere(sampler, step, after, changed, limits), _differs(plain, after, ("tokens", "open")).any(1)],
+            OF_COMMIT,
         )
     before, mask, tokens = step.canvas, step.canvas.mask_id, after.tokens
-    written = _differs(before, after, ("tokens", "open")) & ~after.open & after.valid
+    written = changed & ~after.open & after.valid
     unknown = (tokens < 0) | (tokens >= step.belief.logits.shape[-1])
     return packed(
         [
-            _elsewhere(sampler, step, after, limits),
+            _elsewhere(sampler, step, after, changed, limits),
             None,
             None if mask is None else (written & (tokens == mask)).any(1),
             (written & unknown).any(1),
@@ -181,8 +183,10 @@ def _misshapen(before: Canvas, after: Canvas) -> Tensor:
     return gap | (stray | (before.valid & ~before.open & ~after.valid)).any(1)
 
 
-def _elsewhere(sampler: Sampler, step: Step, after: Canvas, limits: Tensor) -> Tensor:
+def _elsewhere(sampler: Sampler, step: Step, after: Canvas, changed: Tensor, limits: Tensor) -> Tensor:
     """Flag rows with a change that is not the commit's to make.
+
+    `changed` bool [B, T]: positions with another token, or that were opened or filled.
 
     Of a row that takes the step it may change the positions of the block that are to be filled. One that grows may also
     add positions to the row, in this block or behind it.
@@ -193,7 +197,7 @@ def _elsewhere(sampler: Sampler, step: Step, after: Canvas, limits: Tensor) -> T
         room = (before.positions < limits[:, None]) & step.active[:, None]
         own = own | (after.editable & ~before.valid & room)
     shape = _differs(before, after, ("editable", "valid"))
-    return ((_differs(before, after, ("tokens", "open")) & ~own) | (shape & ~own if grows else shape)).any(1)
+    return ((changed & ~own) | (shape & ~own if grows else shape)).any(1)
 
 
 def _differs(before: Canvas, after: Canvas, names: Sequence[str]) -> Tensor:

@@ -23,6 +23,7 @@ from mdmkit.loop.left import Left
 from mdmkit.loop.loop import take_step
 from mdmkit.loop.observe import Observer, Watchers
 from mdmkit.loop.state import State
+from mdmkit.settings.numbers import is_whole
 
 if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
@@ -77,9 +78,9 @@ class Engine:
         observers: Iterable[Observer] | Watchers = (),
         first: int = 0,
     ):
-        if not _is_count(slots):
+        if not (is_whole(slots) and slots >= 1):
             raise MdmkitError(f"slots={slots!r}: it is how many rows are decoded together, a whole number from 1.")
-        if columns is not None and not _is_count(columns):
+        if columns is not None and not (is_whole(columns) and columns >= 1):
             raise MdmkitError(
                 f"columns={columns!r}: it is the number of columns of all rows together, a whole number from 1, or "
                 "None for no limit."
@@ -132,7 +133,7 @@ class Engine:
         Raises:
             MdmkitError: it cannot be encoded, it would never fit into `columns`, or `timeout` is no number above 0.
         """
-        if timeout is not None and not (_is_number(timeout) and timeout > 0):
+        if timeout is not None and not ((is_whole(timeout) or isinstance(timeout, float)) and timeout > 0):
             raise MdmkitError(f"timeout={timeout!r}: it is a number of seconds above 0, or None for no limit.")
         encoded = prompt if isinstance(prompt, Encoded) else self.encode(prompt)
         takes = self._takes(encoded)
@@ -295,14 +296,6 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _is_number(given: Any) -> bool:
-    return isinstance(given, int | float) and not isinstance(given, bool)
-
-
-def _is_count(given: Any) -> bool:
-    return isinstance(given, int) and not isinstance(given, bool) and given >= 1
 
 
 def _together(backbone: Backbone, waiting: list[_Waiting]) -> tuple[Canvas, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, told
 from mdmkit.loop.engine import Ended, Engine
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class AsyncEngine:
                 pass
             why = CLOSED
         except BaseException as error:  # also SystemExit: otherwise every task would wait for ever
-            why = f"the engine has ended: {_said(error)}. Make a new one."
+            why = f"the engine has ended: {told(error)}. Make a new one."
         finally:
             self._refuse(why)
             with self._lock:
@@ -166,7 +166,7 @@ class AsyncEngine:
         except MdmkitError as error:
             _answer(future, error)
         except BaseException as error:
-            own = MdmkitError(f"the prompt cannot be encoded: {_said(error)}")
+            own = MdmkitError(f"the prompt cannot be encoded: {told(error)}")
             own.__cause__ = error
             _answer(future, own)
             if not isinstance(error, Exception):
@@ -200,10 +200,6 @@ def _as_own(error: Exception, rows: int, columns: int) -> MdmkitError:
         return MdmkitError(
             f"the engine is out of GPU memory with {rows} row{'s' * (rows != 1)} at work, the longest of {columns} "
             "columns, and cannot decode fewer together. Shorten the prompt or plan.length, or load the model in a "
-            f"smaller type (bfloat16). {_said(error)}"
+            f"smaller type (bfloat16). {told(error)}"
         )
-    return MdmkitError(f"the engine failed: {_said(error)}")
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return MdmkitError(f"the engine failed: {told(error)}")

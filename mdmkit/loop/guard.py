@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, told
 from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
@@ -52,14 +52,11 @@ class Guarded:
         if not isinstance(error, Exception) or isinstance(error, PartError | torch.OutOfMemoryError):
             return
         who, at = named(self.sampler, self.kind), f"at tick {self.tick} (a row's step, from 0)"
-        said = " ".join(str(error).split())
         if isinstance(error, Wrong):
-            raise PartError(f"{who} returned {said} This was {at}.") from None
+            raise PartError(f"{who} returned {error} This was {at}.") from None
         if isinstance(error, MdmkitError):
-            raise PartError(f"{who} failed {at}: {said}") from error
-        raise PartError(
-            f"{who} failed {at}: {type(error).__name__}: {said}. See the part's own code, or run with --debug."
-        ) from error
+            raise PartError(f"{who} failed {at}: {' '.join(str(error).split())}") from error
+        raise PartError(f"{who} failed {at}: {told(error)}. See the part's own code, or run with --debug.") from error
 
 
 # -- shapes and types; the host knows them without a transfer ----------------------------------------------------------
@@ -68,28 +65,28 @@ class Guarded:
 def floats(result: Any, shape: torch.Size) -> Tensor:
     """Return a stage's result if it is a float tensor of this shape; otherwise raise `Wrong`."""
     if not isinstance(result, Tensor) or result.shape != shape or not result.is_floating_point():
-        raise Wrong(f"{_got(result)}; it must return a float tensor of shape {list(shape)}.")
+        raise Wrong(f"{got(result)}; it must return a float tensor of shape {list(shape)}.")
     return result
 
 
 def flags(result: Any, rows: int) -> Tensor:
     """Return a stop rule's result if it is one flag per row; otherwise raise `Wrong`."""
     if not isinstance(result, Tensor) or result.dtype != torch.bool or result.shape != (rows,):
-        raise Wrong(f"{_got(result)}; it must return a bool tensor of shape [{rows}].")
+        raise Wrong(f"{got(result)}; it must return a bool tensor of shape [{rows}].")
     return result
 
 
 def indices(result: Any, rows: int, what: str = "") -> Tensor:
     """Return a result if it is one index per row; otherwise raise `Wrong`."""
     if not isinstance(result, Tensor) or result.dtype != torch.int64 or result.shape != (rows,):
-        raise Wrong(f"{_got(result)}{what}; it must return an int64 tensor of shape [{rows}]{what}.")
+        raise Wrong(f"{got(result)}{what}; it must return an int64 tensor of shape [{rows}]{what}.")
     return result
 
 
 def moves(result: Any, particles: int) -> tuple[Tensor, Tensor]:
     """Return parents and choice if a search returned both; otherwise raise `Wrong`."""
     if not isinstance(result, tuple) or len(result) != 2:
-        raise Wrong(f"{_got(result)}; it must return parents and choice, two int64 tensors of shape [{particles}].")
+        raise Wrong(f"{got(result)}; it must return parents and choice, two int64 tensors of shape [{particles}].")
     return indices(result[0], particles, " as parents"), indices(result[1], particles, " as choice")
 
 
@@ -119,7 +116,7 @@ def _one_of(actions: Any, name: str, x: Any, dtype: torch.dtype, b: int, w: int 
     if not isinstance(x, Tensor) or x.dtype != dtype or x.shape != shape:
         wanted = f"[{b}, N]" if w is None else f"[{b}, N, {w}]"
         raise Wrong(
-            f"{_got(x)} as {name}; it must return mdmkit.Actions, with {name} {str(dtype).removeprefix('torch.')} "
+            f"{got(x)} as {name}; it must return mdmkit.Actions, with {name} {str(dtype).removeprefix('torch.')} "
             f"{wanted}."
         )
 
@@ -130,7 +127,7 @@ def canvas_of(result: Any, before: Canvas) -> Canvas:
     for name in ("tokens", "open", "editable", "valid"):
         x, dtype = getattr(result, name, None), types.get(name, torch.bool)
         if not isinstance(x, Tensor) or x.shape != before.tokens.shape or x.dtype != dtype:
-            shown = _got(result) if x is None else f"a canvas with {_got(x)} as {name}"
+            shown = got(result) if x is None else f"a canvas with {got(x)} as {name}"
             raise Wrong(
                 f"{shown}; it must return a Canvas of {rows} rows, {name} "
                 f"{str(dtype).removeprefix('torch.')} {list(before.tokens.shape)}, such as "
@@ -146,7 +143,8 @@ def canvas_of(result: Any, before: Canvas) -> Canvas:
     return canvas
 
 
-def _got(result: Any) -> str:
+def got(result: Any) -> str:
+    """Describe what was returned: a tensor by its type and shape, anything else by its class."""
     if isinstance(result, Tensor):
         return f"{str(result.dtype).removeprefix('torch.')} {list(result.shape)}"
     return f"a {type(result).__name__}"

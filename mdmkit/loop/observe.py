@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit.errors import MdmkitError, told, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,8 +88,7 @@ class Watchers:
             except MdmkitError:
                 raise
             except Exception as error:
-                said = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 raise MdmkitError(
-                    f"observer {type(observer).__name__} failed in {name}: {said}. See its own code, or run with "
-                    "--debug."
+                    f"observer {type(observer).__name__} failed in {name}: {told(error)}. See its own code, or run "
+                    "with --debug."
                 ) from error

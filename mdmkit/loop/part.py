@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mdmkit.canvas.window import pick
 from mdmkit.stage.hidden import FREE
 
 if TYPE_CHECKING:
@@ -42,11 +43,8 @@ class Part:
             return Part(self.hidden[:, some], self.extra | own, self.shadow)
         index = torch.tensor(offsets, device=device)[:, None] + torch.arange(width, device=device)
         index = index.clamp_max(have - 1)
-
-        def pick(x: Tensor) -> Tensor:
-            return x.gather(1, index.view(*index.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
-
-        return Part(pick(self.hidden), self.extra | {name: pick(self.extra[name]) for name in columns}, self.shadow)
+        own = {name: pick(self.extra[name], index) for name in columns}
+        return Part(pick(self.hidden, index), self.extra | own, self.shadow)
 
 
 def part_of(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mdmkit.canvas.window import pick
 from mdmkit.stage.hidden import FREE, Hidden
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Previous:
                 place = torch.arange(columns, device=x.device)
                 start, stop = (each[index][:, None] for each in (said.start, said.stop))
                 known = new[:, None] & (place >= start) & (place < stop)
-                now = _gathered(now, (place - start).clamp(0, x.shape[1] - 1))
+                now = pick(now, (place - start).clamp(0, x.shape[1] - 1))
             before = self.kept.get(name)
             before = torch.zeros_like(now) if before is None else _sized(before, now.shape, kind)
             self.kept[name] = torch.where(known.view(*known.shape, *[1] * (now.dim() - known.dim())), now, before)
@@ -65,14 +66,9 @@ class Previous:
         if self.kinds[name] != "row":
             inside = call.columns < both[0].shape[1]
             index = call.columns.clamp_max(both[0].shape[1] - 1)
-            out = [_gathered(x, index) for x in out]
+            out = [pick(x, index) for x in out]
             out = [torch.where(inside.view(*inside.shape, *[1] * (x.dim() - 2)), x, 0) for x in out]
         return out[0] if len(out) == 1 else torch.cat(out)
-
-
-def _gathered(x: Tensor, index: Tensor) -> Tensor:
-    """x [M, L, …] at columns int64 [M, S]: [M, S, …]."""
-    return x.gather(1, index.view(*index.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
 
 
 def _sized(x: Tensor, shape: torch.Size, kind: str) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdmkit.canvas.window import Window
+from mdmkit.canvas.window import Window, pick
 
 # Begins the names of extras of the branch without prompt; only the model reads them.
 FREE = "without prompt: "
@@ -64,9 +64,7 @@ class Hidden:
             offset = where.same - self.same
             if offset >= 0 and offset + where.width <= self.width:
                 return x[:, offset : offset + where.width]
-        index = (where.columns - self.start[:, None]).clamp(0, self.width - 1)
-        index = index.view(*index.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
-        return x.gather(1, index)
+        return pick(x, (where.columns - self.start[:, None]).clamp(0, self.width - 1))
 
     def at(self, states: Tensor) -> Hidden:
         """Some of the states, int64 indices into M; an index may occur several times."""
