@@ -9,11 +9,11 @@ QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1
 # Two tests at a time; the tests of a file stay together, since they share what is loaded.
 WORKERS := -n 2 --dist loadfile
 BUILD := hatchling editables build
-TOOLS := pytest pytest-xdist playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
+TOOLS := pytest pytest-xdist hypothesis playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
-.PHONY: demo test test-slow test-gpu browser lint docs results readme wheels clean
+.PHONY: demo test quick test-slow test-gpu test-extras test-oldest test-newest system lint docs results readme wheels clean
 
 demo: $(STAMP)
 	@$(QUIET) $(BIN)/mdmkit zoo demo
@@ -28,9 +28,37 @@ test-slow: $(STAMP)
 test-gpu: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m gpu tests
 
-# The trace page is tested in Debian's own chromium: playwright is told to download none.
-browser:
-	apt-get update -qq && apt-get install --yes --quiet --no-install-recommends chromium
+# The suite with other dependencies than the pinned ones: the oldest that the ranges admit, and the newest ones, with
+# lm-evaluation-harness. Each has an environment of its own. PYTHON=python3.12 tries another Python.
+test-extras: test-oldest test-newest
+
+EXTRAS := .venv-extras
+EXTRA_TESTS := -m "not slow and not gpu" $(WORKERS)
+
+test-oldest: TORCH = torch
+test-oldest: CONSTRAINTS = -c $(EXTRAS)/oldest.txt
+test-oldest: EXTRA_TOOLS = pytest pytest-xdist hypothesis playwright
+test-oldest:
+	mkdir -p $(EXTRAS) && $(PYTHON) tests/oldest.py > $(EXTRAS)/oldest.txt
+	$(call suite,oldest)
+
+test-newest: TORCH = torch==2.13.0
+test-newest: EXTRA_TOOLS = pytest pytest-xdist hypothesis playwright reasoning-gym datasets 'lm-eval>=0.4.9'
+test-newest:
+	$(call suite,newest)
+
+define suite
+	test -x $(EXTRAS)/$(1)/bin/python || $(PYTHON) -m venv $(EXTRAS)/$(1)
+	$(EXTRAS)/$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) $(TORCH) $(BUILD)
+	$(EXTRAS)/$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) $(TORCH) \
+		--no-build-isolation -e . $(addprefix -e ./,$(PROJECTS)) $(EXTRA_TOOLS)
+	$(QUIET) $(EXTRAS)/$(1)/bin/python -m pytest $(EXTRA_TESTS)
+endef
+
+# Programs that tests start: the trace page is opened in Debian's own chromium (playwright is told to download none),
+# and judged programs run in bubblewrap.
+system:
+	apt-get update -qq && apt-get install --yes --quiet --no-install-recommends chromium bubblewrap
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

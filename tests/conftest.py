@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from skipping import pytest_configure  # noqa: F401  (a hook of pytest)
 
 from mdmkit.installed import registry as registry_module
 from mdmkit.installed.registry import Registry

@@ -85,6 +85,18 @@ def test_what_was_never_decoded_holds_the_end_and_no_mask(backbone):
     assert (trace.order[0, -16:] >= 0).tolist() == [True] * 4 + [False] * 12
 
 
+def test_the_first_of_the_models_ends_fills_what_was_never_decoded(backbone):
+    backbone.ends = (5, END)
+    canvas, conditioning = backbone.encode([Prompt(text="ab")], Plan(length=8))
+    filled, _ = fill_canvas(sampler(penalty={END: -50.0}), backbone, canvas, conditioning)
+    assert filled.tokens[0, -8:].tolist() == [END] * 4 + [5] * 4
+
+
+def test_an_end_in_the_prompt_ends_nothing(backbone):
+    (row,) = mdmkit.decode(sampler(penalty={END: 50.0}), backbone, [{"prompt_ids": [1, END, 2]}]).rows
+    assert (len(row.tokens), row.stopped) == (16, "length")
+
+
 def test_an_end_with_something_open_before_it_ends_nothing(backbone):
     canvas, _ = backbone.encode([Prompt(text="ab"), Prompt(text="ab"), Prompt(text="a__b", length=0)], Plan(length=6))
     place = torch.zeros_like(canvas.open)

@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import functools
 import random
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from families import FAMILIES, load
 
 import mdmkit
 from mdmkit import Engine, read_prompts
 from mdmkit.cli.commands import default_registry
-
-sys.path.append(str(Path(__file__).parent))
-from families import FAMILIES, load
 
 IMAGES = ("halton", "maskgit", "amused", "info_gain@t2i")
 TEXTS = [part.name for part in default_registry().of_kind("sampler") if part.name not in IMAGES]

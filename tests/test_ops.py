@@ -78,6 +78,12 @@ def test_top_k_and_top_p_cut_the_tail(kept, allowed):
     assert set(ops.sample(logits, u, 1.0, **kept).flatten().tolist()) == allowed
 
 
+def test_top_p_keeps_no_more_than_it_needs_where_the_sum_is_met_exactly():
+    logits = torch.tensor([[[0.5, 0.25, 0.25]]]).log()
+    u = (torch.arange(100, dtype=torch.float64)[None, :, None] + 0.5) / 100
+    assert set(ops.sample(logits, u, 1.0, top_p=0.5).flatten().tolist()) == {0}
+
+
 def test_the_last_uniform_still_gives_a_possible_token():
     logits = torch.tensor([[[0.0, 0.0, -torch.inf]]])
     u = torch.full((1, 1, 1), 1 - 2.0**-53, dtype=torch.float64)

@@ -144,6 +144,36 @@ def test_uncertainty_is_the_entropy_of_every_committed_token():
     assert row.uncertainty == pytest.approx(total, abs=1e-9)
 
 
+class Restless(Write):
+    """Writes; in the second step it also takes back what it has just written, and edits an older token."""
+
+    rewrites: ClassVar[bool] = True
+
+    def __call__(self, step, actions, choice):
+        canvas = super().__call__(step, actions, choice)
+        now = step.active & (step.tick == 1)
+        back = step.spread(actions.take(choice)[0] & now[:, None])
+        old = step.spread(~step.open & step.member & now[:, None])
+        return canvas.filled(old, torch.full_like(canvas.tokens, 3)).reopened(back)
+
+
+def test_uncertainty_counts_what_actions_wrote_and_not_what_a_commit_changed_besides():
+    expected = torch.zeros(2, dtype=torch.float64)
+    edits, places = [], []
+
+    class Sums(Observer):
+        def on_step(self, step, actions, choice):
+            place, _ = actions.take(choice)
+            expected.add_((step.belief.entropy.double() * place).sum(1) * step.active)
+            edits.append(bool((~step.open & step.member).any()))
+            places.append(int(place[0].sum()))
+
+    plan = Plan(length=6, tokens_per_step=2)
+    decoded = run(replace(GREEDY, plan=plan, commit=Restless()), ["ab", "dc"], observers=[Sums()])
+    assert edits[1] and sum(places) > 6  # a token stood there to edit, and positions were written twice
+    assert [row.uncertainty for row in decoded.rows] == pytest.approx(expected.tolist(), abs=1e-9)
+
+
 @pytest.mark.parametrize("base", [GREEDY, AHEAD], ids=["greedy", "lookahead"])
 def test_guidance_mixes_both_logits_and_counts_two_rows(base):
     """Against a backbone that does the same inside one forward, by the formula."""

@@ -17,7 +17,7 @@ from mdmkit.watch.page.reading import read_trace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
-    pytest.skip("no chromium here; `make browser` (apt-get install chromium) brings it", allow_module_level=True)
+    pytest.skip("no chromium here; `make system` (apt-get install chromium) brings it", allow_module_level=True)
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright drives the browser")
 
 MASK = 9

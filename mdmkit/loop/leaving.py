@@ -68,7 +68,7 @@ def _left(state: State, row: int, code: int, rule: int) -> Left:
 
 def _closing(state: State) -> int:
     """The token for positions that are open when a row ends; it is never shown."""
-    return min(state.backbone.ends) if len(state.backbone.ends) else state.backbone.pad_id
+    return next(iter(state.backbone.ends), state.backbone.pad_id)
 
 
 def _best(state: State, index: list[int]) -> int:

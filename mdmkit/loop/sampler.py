@@ -8,6 +8,7 @@ from typing import Any
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit.model.cache import AUTO, CACHES
 from mdmkit.settings.draw import Draw, Guidance
+from mdmkit.settings.numbers import is_whole
 from mdmkit.settings.plan import Plan
 from mdmkit.stage.checking import check_part
 from mdmkit.stage.protocols import Commit, Constraint, Lookahead, Score, Select, Stop
@@ -50,8 +51,8 @@ class Sampler:
                     f"cache.refresh_every={self.refresh_every} is for the approximate caches "
                     f"({', '.join(approximate)}), and the cache is {self.cache}. Leave it out, or choose one of them."
                 )
-            if self.refresh_every < 1:
-                raise MdmkitError(f"cache.refresh_every={self.refresh_every}: it is a number of steps, at least 1.")
+            if not is_whole(self.refresh_every) or self.refresh_every < 1:
+                raise MdmkitError(f"cache.refresh_every={self.refresh_every!r}: it is a number of steps, at least 1.")
         for kind, part in self.stages().items():
             check_part(kind, part)
         alternatives = trait("select", self.select, "alternatives")

@@ -60,7 +60,7 @@ class Backbone(ABC):
         shadows: True if `forward` takes `shadow`, a `Shadow`: extra columns that the row's own columns do not see.
         feeds_back: True if `forward` takes `previous`: the extras of the state that each state was made from.
         lead: how many columns to the left of a window its logits need: 1 for a model with shifted logits.
-        ends: ids that end a generated row. If a row ends early, its open positions are filled with one of them.
+        ends: ids that end a generated row. If a row ends early, its open positions are filled with the first of them.
         endings: `ends` and padding: the ids that `draw.end_penalty` makes less likely.
         length: how many masks are appended to a prompt without masks, if neither prompt nor plan sets a length; None:
             no default.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ LEAST = {"alternatives": 1, "particles": 1, "lingers": 0}
 NEED_REWRITES = ("lingers", "grows")
 
 
+@functools.cache
 def known(kind: str) -> dict[str, Any]:
     """The traits that a part of this kind may have, with their defaults."""
     home = HOMES[kind]

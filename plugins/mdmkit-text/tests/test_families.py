@@ -294,6 +294,8 @@ def test_a_tokenizer_of_the_checkpoints_own_code_is_read_from_its_file(tmp_path:
     assert canvas.tokens.tolist() == [[1, 2, 125, 125, 125, 125]]
     filled = canvas.filled(canvas.open, torch.tensor([[1, 2, 7, 8, 124, 9]]))
     assert backbone.decode(filled) == ["w7 w8"], "<|im_end|> ends an answer"
+    twice = canvas.filled(canvas.open, torch.tensor([[1, 2, 7, 124, 8, 124]]))
+    assert backbone.decode(twice) == ["w7"], "the first of two"
     assert backbone.forbidden == [125]
 
 
