@@ -177,6 +177,23 @@ def test_what_show_prints_is_a_config_file(run, installed, tmp_path):
     assert run("show", "forked", "--config", str(file)).output == file.read_text()
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("draw.temperature=-1", "draw.temperature=-1"),
+        ("draw.top_p=1.5", "draw.top_p=1.5"),
+        ("plan.length=-1", "plan.length=-1"),
+        ("score={name: tilted, weight: -1}", "weight is negative"),
+        ("lookahead=null", "no lookahead chooses among them"),
+    ],
+)
+def test_show_refuses_what_decode_refuses(run, setting, said):
+    done = run("show", "forked", "--set", setting)
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())
+    assert done.stdout == ""
+
+
 def test_show_takes_a_part_from_a_file(run, tmp_path):
     file = tmp_path / "my.py"
     file.write_text(

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit.cli.options import composing
-from mdmkit.config.resolution import ABOUT, KEYS, Resolved, resolve
+from mdmkit.config.resolution import ABOUT, KEYS, STAGES, Resolved, resolve
+from mdmkit.config.schema import build
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
+from mdmkit.settings.draw import Draw, Guidance
+from mdmkit.settings.plan import Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,12 +25,24 @@ if TYPE_CHECKING:
 @click.argument("sampler", required=False)
 @composing
 def show(sampler: str | None, config: Path | None, overrides: tuple[str, ...]) -> None:
-    """Print the configuration of SAMPLER, or of a --config file, as YAML that --config can read."""
+    """Print the configuration of SAMPLER, or of a --config file, as YAML that --config can read.
+
+    A configuration that `decode` would refuse is refused.
+    """
     if sampler is None and config is None:
         raise MdmkitError(
             "name a sampler, as in `mdmkit show info_gain`, or a --config file; `mdmkit plugins` lists samplers."
         )
-    click.echo("\n".join(lines(resolve(sampler, config, overrides, registry=registry.default()))))
+    resolved = resolve(sampler, config, overrides, registry=registry.default())
+    for name, kind in (("plan", Plan), ("draw", Draw), ("guidance", Guidance)):
+        build(kind, resolved.config[name], name, name)
+    plain = resolve(sampler, registry=registry.default()).config if sampler is not None else {}
+    if any(resolved.config[key] != plain.get(key) for key in (*STAGES, "cache")):
+        # Only now: this imports torch, and takes a second. Presets are known to compose.
+        from mdmkit.config.compose import compose
+
+        compose(sampler, config=config, overrides=overrides, registry=registry.default())
+    click.echo("\n".join(lines(resolved)))
 
 
 def lines(resolved: Resolved) -> Iterator[str]:
