@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdmkit.cli.decode import DEFAULT_SAMPLER
 from mdmkit.cli.options import chat_option, composing, loading, names_sampler
 from mdmkit.cli.run import limit_threads
+from mdmkit.config.resolution import DEFAULT_SAMPLER
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from mdmkit.cli.run import limit_threads, watching
     from mdmkit.config.facts import facts
     from mdmkit.config.layers import config_layer, read_yaml
-    from mdmkit.config.resolution import resolve
+    from mdmkit.config.resolution import DEFAULT_SAMPLER, resolve
     from mdmkit.decoding.run import decode_batches
     from mdmkit.installed.registry import default as default_registry
     from mdmkit.task import make_task, read_verdict, without_reference
 
 
 __all__ = [
+    "DEFAULT_SAMPLER",
     "LiveView",
     "RowFile",
     "check_prompts",
@@ -58,6 +59,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "DEFAULT_SAMPLER": "config.resolution:DEFAULT_SAMPLER",
     "LiveView": "cli.live:LiveView",
     "RowFile": "cli.output:RowFile",
     "check_prompts": "cli.requests:check_prompts",

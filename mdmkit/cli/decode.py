@@ -18,6 +18,7 @@ from mdmkit.cli.results import Results, Traces
 from mdmkit.cli.resuming import check_resume, identity
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.cli.showing import show
+from mdmkit.config.resolution import DEFAULT_SAMPLER
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
 from mdmkit.version import __version__
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from mdmkit.model.backbone import Backbone
 
 DEFAULT_MODEL = "zoo:puzzles"
-DEFAULT_SAMPLER = "info_gain"
 DEFAULT_BATCH = 16
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mdmkit.config.compose import compose
+from mdmkit.config.resolution import DEFAULT_SAMPLER
 from mdmkit.decoding.run import Decoded, decode
 from mdmkit.errors import MdmkitError
 from mdmkit.hf.keywords import drawing, refuse_foreign
@@ -120,7 +121,7 @@ def generate(
         model: a wrapped or loaded model.
         input_ids: integers [B, L], padded on either side.
         attention_mask: [B, L], 0 on padding; None: every token counts.
-        sampler: a preset's name, or a composed sampler.
+        sampler: a preset's name, or a composed sampler; None: info_gain, unless `nodes` name a score or select.
         max_new_tokens: masks to append to each row; 0: none, only masks in the prompt are filled; None: none to a row
             that holds masks, and to any other row as many as the plan or the model says.
         seed: row b is seeded by (seed, b); None: the sampler's seed.
@@ -191,7 +192,8 @@ def _mapping(draw: Any) -> dict[str, Any]:
 
 def _sampler(sampler: str | Sampler | None, nodes: dict[str, Any]) -> Sampler:
     if not isinstance(sampler, Sampler):
-        return compose(sampler, **nodes)
+        parts = nodes.keys() & {"score", "select"}
+        return compose(sampler if sampler is not None or parts else DEFAULT_SAMPLER, **nodes)
     if nodes:
         raise MdmkitError(
             f"the sampler is composed already, and {', '.join(sorted(nodes))} would change it: give a preset's "

@@ -108,6 +108,10 @@ def test_generate_gives_what_decode_gives(name: str) -> None:
         out = wrapped.generate(ids, attention_mask=mask, sampler=sampler, max_new_tokens=8)
         composed = mdmkit.compose(sampler, plan={"length": 8})
         assert out[:, 3:].tolist() == mdmkit.decode(composed, loaded, [[11, 25, 83], [7]]).tokens
+    unnamed = wrapped.generate(ids, attention_mask=mask, max_new_tokens=8)
+    assert torch.equal(unnamed, out), "the default is that of `mdmkit decode`"
+    named = wrapped.generate(ids, attention_mask=mask, max_new_tokens=8, score="confidence", select="top_k")
+    assert torch.equal(named, wrapped.generate(ids, attention_mask=mask, max_new_tokens=8, sampler="confidence"))
 
 
 @pytest.mark.parametrize(

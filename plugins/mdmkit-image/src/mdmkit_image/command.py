@@ -9,9 +9,7 @@ from typing import Any
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import composing, loading, names_sampler
-
-DEFAULT_SAMPLER = "info_gain"
+from mdmkit.cli.commands import DEFAULT_SAMPLER, composing, loading, names_sampler
 
 
 @click.group()

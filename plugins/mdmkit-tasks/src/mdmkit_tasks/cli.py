@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import loading, plugin_option
+from mdmkit.cli.commands import DEFAULT_SAMPLER, loading, plugin_option
 
 if TYPE_CHECKING:
     from mdmkit_tasks.evaluation import Evaluation
 
 DEFAULT_MODEL = "zoo:puzzles"
-DEFAULT_SAMPLER = "info_gain"
 
 Command = Callable[..., Any]
 
