@@ -120,6 +120,15 @@ def test_rarer_refreshes_cost_less(load, name):
     assert costs[0] > costs[1] > costs[2]
 
 
+@pytest.mark.parametrize("block", [2, 3, 4, 6])
+def test_everything_is_computed_in_the_first_step_of_a_block_and_in_every_third_after_it(load, block):
+    prompt = {"prompt_ids": [11, 25, 83, 27, 94], "length": 12}
+    cache = {"name": "dual", "refresh_every": 3}
+    (row,) = mdmkit.decode(compose("confidence", cache, plan={"block": block}), load("llada"), [prompt]).rows
+    whole = sum(step % 3 == 0 for step in range(block))
+    assert row.row_tokens == 12 // block * (whole * 17 + (block - whole) * block)
+
+
 @pytest.mark.parametrize("every", [2, 3])
 @pytest.mark.parametrize("cache", ["prefix", "dual"])
 def test_a_row_with_one_next_state_is_refreshed_at_the_same_steps_before_the_commit_as_after_it(load, cache, every):

@@ -248,10 +248,25 @@ class StageContract(Contract):
             ):
                 assert own.tolist() == all_.tolist(), f"prompt {prompt!r} alone has other {name} than in the batch"
 
+    @at_temperatures
+    def test_decodes_with_a_model_that_is_certain(self, temperature: float) -> None:
+        backbone, plan = certain(self.backbone()), Plan(length=8, block=4, tokens_per_step=2)
+        try:
+            self._decode(backbone, PROMPTS, plan, Draw(temperature=temperature))
+        except MdmkitError as error:
+            pytest.fail(f"where probabilities are 1 and 0: {error}")
+
     def _decode(
         self, backbone: Backbone, prompts: Any, plan: Plan, draw: Draw, first_seed: int = 0
     ) -> tuple[Canvas, Canvas, Trace]:
         return decode_with(self.sampler(self.make(), plan, draw), backbone, prompts, first_seed)
+
+
+def certain(backbone: Backbone) -> Backbone:
+    """Change a model so that its probabilities round to 1 and 0: a part that divides by 1 − p gives NaN."""
+    project = backbone.project
+    backbone.project = lambda hidden: project(hidden) * 1e4  # type: ignore[method-assign]
+    return backbone
 
 
 def decode_with(
