@@ -90,3 +90,31 @@ def test_the_logits_are_mixed_from_the_rows_two_conditionings(scale):
         )
     allowed = slice(1, 11)
     torch.testing.assert_close(logits[0, :, allowed], (free + scale * (guided - free))[0, 3:8, allowed])
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_a_ramp_grows_with_the_share_of_the_row_that_is_filled(lookahead):
+    """The scale is 1 for a row of masks. Each next state that a lookahead reads has its own."""
+    backbone, heard = Steered(dtype=torch.float64), []
+    prompt, scale, length = PROMPTS[2:3], 3.0, 5
+
+    def score(step):
+        heard.append((step.canvas.tokens, step.canvas.open, step.belief.logits))
+        return step.confidence
+
+    stages = (score, Spread(3), LeastEntropyLeft()) if lookahead else (score, TakeQuota())
+    mdmkit.decode(Sampler(*stages, plan=Plan(), guidance=Guidance(scale, ramp=True)), backbone, prompt)
+    _, both = backbone.encode(prompt, Plan())
+    assert len(heard) == length
+    for filled, (tokens, open_, logits) in enumerate(heard):
+        assert int(open_.sum()) == length - filled
+        places = torch.arange(tokens.shape[1])[None]
+        with torch.inference_mode():
+            guided, free = (
+                backbone.project(backbone.forward(tokens, places < 8, half, positions=places).hidden)
+                for half in both.split(1)
+            )
+        now = 1 + (scale - 1) * filled / length
+        allowed = slice(1, 11)
+        wanted = (free + now * (guided - free))[0, 3:8, allowed]
+        torch.testing.assert_close(logits[0, :5, allowed], wanted, rtol=1e-5, atol=1e-5)

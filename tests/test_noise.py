@@ -1,5 +1,8 @@
 """Random numbers depend on their counters only, and are uniform and independent."""
 
+import math
+
+import pytest
 import torch
 
 from mdmkit import noise
@@ -65,3 +68,12 @@ def test_row_seeds_differ_by_row_and_run_and_fit_in_json():
     seeds = {noise.row_seed(seed, index) for seed in range(30) for index in range(30)}
     assert len(seeds) == 900
     assert max(seeds) < 1 << 53
+
+
+def test_gumbel_noise_has_its_distribution():
+    """P(g <= x) = exp(-exp(-x)): large values are common, very small ones are not."""
+    u = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+    g = noise.gumbel(u)
+    for x in (-1.0, 0.0, 2.0):
+        assert float((g <= x).double().mean()) == pytest.approx(math.exp(-math.exp(-x)), abs=2e-5)
+    assert float(g.mean()) == pytest.approx(0.57722, abs=1e-4)

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from mdmkit import MdmkitError
+from mdmkit.testing import make_step
 from mdmkit_heuristics.bounded import BlockRefinement, EntropyBound, Factor, LowEntropy
 from mdmkit_heuristics.credit import Credit, CreditThreshold
 from mdmkit_heuristics.cycles import SlowFast
@@ -66,6 +67,19 @@ def test_block_refinement(compare, threshold):
         return sure if len(sure) >= m.quota else m.top(m.quota)
 
     compare(rule, Confidence(), BlockRefinement(threshold))
+
+
+def test_block_refinement_leaves_out_a_position_that_is_exactly_at_the_threshold():
+    step = make_step(3)
+    tried = 0
+    for row in range(step.rows):
+        ranked = step.confidence[row][step.open[row]].sort(descending=True).values.tolist()
+        quota = int(step.quota[row])
+        if len(ranked) > quota > 0:
+            actions = BlockRefinement(ranked[quota])(step, step.confidence)
+            assert int(actions.place[row, 0].sum()) == quota
+            tried += 1
+    assert tried
 
 
 @pytest.mark.parametrize(("threshold", "divergence", "history"), [(0.3, 0.3, 1), (0.3, 0.5, 2), (0.1, 9.0, 3)])

@@ -11,7 +11,7 @@ import torch
 from mdmkit import MdmkitError, noise
 from mdmkit.loop.sampler import Sampler
 from mdmkit.settings.plan import Plan
-from mdmkit.testing import LookaheadContract, SelectContract, ToyBackbone, make_moment
+from mdmkit.testing import LookaheadContract, SelectContract, ToyBackbone, make_moment, make_step
 from mdmkit_info_gain.branch import Branch
 from mdmkit_info_gain.lookahead import InfoGain
 from mdmkit_info_gain.spacing import Reach, spaced_top
@@ -210,3 +210,12 @@ def test_a_parameter_out_of_range_is_refused(options, words):
         Branch(**options)
     with pytest.raises(MdmkitError, match="positions=0"):
         InfoGain(positions=0)
+
+
+def test_a_position_exactly_at_the_bypass_is_certain():
+    step = make_step(3)
+    row = int((step.open.sum(1) > step.quota).nonzero()[0])
+    best = float(step.confidence[row][step.open[row]].max())
+    above = math.nextafter(best, 2.0) + 1e-6
+    live = [Branch(candidates=4, bypass=bound)(step, step.confidence).live[row].sum() for bound in (best, above)]
+    assert live[0] == 1 < live[1]
