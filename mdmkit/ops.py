@@ -38,8 +38,9 @@ def in_chunks(function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tu
     size = max(2, _chunk_bytes(x) // (4 * max(1, x.shape[-1])))
     if len(flat) <= size:
         return tuple(part.reshape(*x.shape[:-1], *part.shape[1:]) for part in function(flat))
-    # Chunks of like size: a single row at the end would be summed up by several threads, in another order.
-    parts = [function(chunk) for chunk in flat.tensor_split(-(-len(flat) // size))]
+    # No chunk of a single row: that one would be summed up by several threads, in another order.
+    count = min(-(-len(flat) // size), len(flat) // 2)
+    parts = [function(chunk) for chunk in flat.tensor_split(count)]
     return tuple(torch.cat(column).reshape(*x.shape[:-1], *column[0].shape[1:]) for column in zip(*parts, strict=True))
 
 

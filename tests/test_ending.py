@@ -1,6 +1,6 @@
 """Early stop, and penalties on ends and repetition: the logit policy of base and lookahead logits alike."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -86,7 +86,7 @@ def test_what_was_never_decoded_holds_the_end_and_no_mask(backbone):
 
 
 def test_the_first_of_the_models_ends_fills_what_was_never_decoded(backbone):
-    backbone.ends = (5, END)
+    backbone.ends = (5, 7, END)
     canvas, conditioning = backbone.encode([Prompt(text="ab")], Plan(length=8))
     filled, _ = fill_canvas(sampler(penalty={END: -50.0}), backbone, canvas, conditioning)
     assert filled.tokens[0, -8:].tolist() == [END] * 4 + [5] * 4
@@ -177,3 +177,31 @@ def test_the_repetition_penalty_makes_repetitions_rarer(backbone):
         return sum(len(row) - len(set(row)) for row in rows)
 
     assert repeats(repetition_penalty=4.0) < repeats()
+
+
+@dataclass(frozen=True)
+class AtTick(Stop):
+    """End a row after its third step, as the clock says, or as the plan's steps say."""
+
+    clock: str = "tick"
+
+    def __call__(self, step):
+        return getattr(step, self.clock) >= 3
+
+
+@pytest.mark.parametrize("clock", ["tick", "taken"])
+@pytest.mark.parametrize("stages", ["greedy", "lookahead", "lone"])
+def test_a_stop_rule_reads_the_same_clock_in_every_sampler(backbone, stages, clock):
+    """A sampler that compares asks before the forward about rows that have one next state."""
+    select = {"greedy": TakeQuota(), "lookahead": Spread(3), "lone": Lone(3)}[stages]
+    parts = (ByConfidence(), select, None if stages == "greedy" else LeastEntropyLeft())
+    (row,) = mdmkit.decode(Sampler(*parts, plan=Plan(length=8), stop=AtTick(clock)), backbone, ["ab"]).rows
+    assert (row.stopped, sorted(tick for tick in row.order if tick >= 0)) == ("AtTick", [0, 1, 2])
+
+
+class Lone(Spread):
+    """Could propose several alternatives, and proposes one."""
+
+    def __call__(self, step, scores):
+        actions = super().__call__(step, scores)
+        return actions.without((torch.arange(self.candidates) > 0).expand_as(actions.live))

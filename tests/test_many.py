@@ -326,6 +326,15 @@ def test_a_batch_that_does_not_fit_is_halved_for_good():
     assert [row.tokens for row in rows] == mdmkit.decode(sampler(), ToyBackbone(), mixed(20)).tokens
 
 
+def test_a_unit_of_fewer_rows_than_slots_is_halved_from_its_own_number():
+    backbone, slots = Small(), {}
+    backbone.room = 1
+    prompts = read_prompts([{"prompt": "ab", "length": 3}] * 2, 0)
+    with pytest.warns(UserWarning, match="with 2 rows: decoding 1 at a time"):
+        found = [row for rows, _ in decode_batches(sampler(), backbone, prompts, batch=8, slots=slots) for row in rows]
+    assert sorted(row.index for row in found) == [0, 1] and slots == {0: 1}
+
+
 @pytest.mark.parametrize("since", [0, 8, 16])
 def test_slots_that_an_earlier_run_noted_are_obeyed_from_that_unit_on(since):
     """Also where the unit that they were noted of is done, and so is not decoded again."""

@@ -79,7 +79,7 @@ def test_top_k_and_top_p_cut_the_tail(kept, allowed):
 
 
 def test_top_p_keeps_no_more_than_it_needs_where_the_sum_is_met_exactly():
-    logits = torch.tensor([[[0.5, 0.25, 0.25]]]).log()
+    logits = torch.tensor([[[0.5, 0.25, 0.25]]], dtype=torch.float64).log()
     u = (torch.arange(100, dtype=torch.float64)[None, :, None] + 0.5) / 100
     assert set(ops.sample(logits, u, 1.0, top_p=0.5).flatten().tolist()) == {0}
 
@@ -88,3 +88,11 @@ def test_the_last_uniform_still_gives_a_possible_token():
     logits = torch.tensor([[[0.0, 0.0, -torch.inf]]])
     u = torch.full((1, 1, 1), 1 - 2.0**-53, dtype=torch.float64)
     assert ops.sample(logits, u, 1.0).item() == 1
+
+
+@pytest.mark.parametrize("rows", [2, 3, 5, 7, 8])
+def test_no_chunk_holds_a_single_row(rows, monkeypatch):
+    monkeypatch.setattr(ops, "CPU_CHUNK_BYTES", 1)  # as small as it can be: two rows
+    sizes = []
+    ops.in_chunks(lambda z: (sizes.append(len(z)), z.sum(-1))[1:], torch.rand(rows, 11))
+    assert sum(sizes) == rows and min(sizes) >= 2

@@ -1,10 +1,13 @@
 """The plan leaves no mask behind and reproduces LLaDA's split."""
 
 import itertools
+import json
 import re
 
+import numpy as np
 import pytest
 
+from mdmkit import compose
 from mdmkit.errors import MdmkitError
 from mdmkit.settings.draw import Draw, Guidance
 from mdmkit.settings.plan import SCHEDULES, Plan
@@ -124,3 +127,20 @@ def test_what_is_no_finite_number_is_refused(settings, name, value):
 def test_a_setting_of_the_wrong_kind_is_refused(settings, given, words):
     with pytest.raises(MdmkitError, match=f"^{re.escape(words)}"):
         settings(**given)
+
+
+def test_numbers_of_numpy_are_numbers():
+    plan = Plan(length=np.int64(8), steps=np.int32(4))
+    assert (plan.length, plan.steps) == (8, 4) and type(plan.length) is int
+    draw = Draw(temperature=np.float32(0.5), top_k=np.int64(3), suppress=np.array([1, 2]))
+    assert (draw.temperature, draw.top_k, list(draw.suppress)) == (0.5, 3, [1, 2]) and type(draw.top_k) is int
+    assert Guidance(np.float64(2.0)).scale == 2.0
+    for strange in (np.bool_(True), np.float64(8.0), np.array([8])):
+        with pytest.raises(MdmkitError, match=r"plan\.length="):
+            Plan(length=strange)
+
+
+def test_compose_takes_them_too():
+    sampler = compose("confidence", plan={"length": np.int64(8)}, draw={"temperature": np.float64(0.5)})
+    assert (sampler.plan.length, sampler.draw.temperature) == (8, 0.5)
+    json.dumps(sampler.config)

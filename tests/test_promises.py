@@ -392,6 +392,22 @@ def test_logits_that_are_no_numbers_in_the_forward_that_fills_the_rest_fail_the_
         )
 
 
+def test_so_it_is_if_one_of_its_particles_is_meant():
+    class Breaks(ToyBackbone):
+        """Gives NaN for the second particle of the longest row, once all but seven places are filled."""
+
+        def forward(self, tokens, *given, **more):
+            out = super().forward(tokens, *given, **more)
+            bad = ((tokens == MASK).sum(1) == 7) & (tokens.shape[1] == 12)
+            bad &= bad.cumsum(0) == 2
+            return replace(out, hidden=torch.where(bad[:, None, None], torch.nan, out.hidden))
+
+    rows, sampler = [], Sampler(ByConfidence(), TakeQuota(), stop=AtOnce(), search=Searches())
+    with pytest.raises(RowError, match="the model's logits are not numbers"):
+        rows.extend(row.index for row in mdmkit.stream(sampler, Breaks(), PROMPTS))
+    assert rows
+
+
 def test_a_row_whose_answer_cannot_be_chosen_takes_no_row_with_it_that_ended_in_the_same_step():
     def fails(canvas):
         if bool((canvas.lengths == 12).any()):
@@ -404,7 +420,9 @@ def test_a_row_whose_answer_cannot_be_chosen_takes_no_row_with_it_that_ended_in_
         engine.admit(prompt)
     with pytest.raises(MdmkitError, match=r"search Searches failed .*no answer"):
         engine.drain()
-    assert [each.row.index for each in engine.abandon()] == [0, 2]
+    ended = {each.id: each for each in engine.abandon()}
+    assert [id_ for id_, each in ended.items() if each.row is not None] == [0, 2]
+    assert "no answer" in str(ended[1].error)
     sampler = Sampler(ByConfidence(), TakeQuota(), search=Searches(answer=fails))
     rows = []
     with pytest.raises(MdmkitError, match=r"search Searches failed .*no answer"):

@@ -12,6 +12,7 @@ import mdmkit
 from mdmkit import (
     Actions,
     Commit,
+    Constraint,
     Draw,
     Lookahead,
     MdmkitError,
@@ -32,6 +33,7 @@ from mdmkit.testing import (
     Spread,
     TakeQuota,
     ToyBackbone,
+    make_step,
 )
 
 
@@ -667,3 +669,56 @@ def test_a_given_token_with_the_masks_id_is_data():
     prompt = {"prompt_ids": [1, backbone.mask_id, 2], "length": 4, "infill": False}
     (row,) = tokens_of(Sampler(ByConfidence(), TakeQuota()), backbone, [prompt]).rows
     assert row.trace["tokens"][1] == backbone.mask_id and len(row.tokens) == 4
+
+
+# -- a constraint, and a rule that fills what is open -----------------------------------------------------------------
+
+
+class Settles(Constraint):
+    def shape(self, logits, states, columns):
+        return logits
+
+    def settle(self, step, actions):
+        return actions
+
+
+class Shapes(Constraint):
+    def shape(self, logits, states, columns):
+        return logits
+
+
+def test_a_rule_that_fills_at_once_is_refused_beside_a_constraint_that_settles():
+    with pytest.raises(MdmkitError) as caught:
+        Sampler(ByConfidence(), TakeQuota(), constraint=Settles(), stop=AfterTicksFill())
+    assert "stop 'AfterTicksFill' fills what is open all at once" in str(caught.value)
+    assert "constraint 'Settles' has to settle" in str(caught.value)
+    for constraint, stop in ((Settles(), AfterTicks()), (Shapes(), AfterTicksFill())):
+        Sampler(ByConfidence(), TakeQuota(), constraint=constraint, stop=stop)
+
+
+# -- what is remembered under one name --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("again", "words"),
+    [
+        ({"fill": 1}, "asks for fill=1, and it was made with fill=0"),
+        ({"fill": 0.0}, "fill=0.0, and it was made with fill=0"),
+        ({"shape": (2,)}, "shape=(2,), and it was made with shape=()"),
+        ({"dtype": torch.float64}, "dtype=torch.float64, and it was made with dtype=torch.int64"),
+        ({"like": "window"}, "like='window', and it was made with like='row'"),
+        ({"until": "block"}, "until='block', and it was made with until='row'"),
+    ],
+)
+def test_a_name_that_is_recalled_in_two_ways_is_an_error(again, words):
+    step = make_step(0)
+    first = step.recall("mine")
+    assert torch.equal(step.recall("mine", fill=0, dtype=torch.int64), first)
+    with pytest.raises(MdmkitError) as caught:
+        step.recall("mine", **again)
+    assert words in str(caught.value)
+
+
+def test_a_fill_that_is_no_number_is_refused():
+    with pytest.raises(MdmkitError, match=r"fill=None.*`fill` is a number or a bool"):
+        make_step(0).recall("mine", fill=None)

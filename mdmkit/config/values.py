@@ -11,6 +11,8 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mdmkit.settings.numbers import own
+
 _SEQUENCES = (list, tuple, set, frozenset, Sequence, Iterable)
 _NAMES = {
     **{name: getattr(typing, name) for name in ("Any", "Optional", "Union", "Literal", "ClassVar")},
@@ -38,7 +40,7 @@ def fit(value: Any, hint: Any) -> Any:
     Raises:
         TypeError: it does not fit.
     """
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    value, origin, args = own(value), typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _fit_any(value, args)
     if origin is typing.Literal:
@@ -119,6 +121,7 @@ def _plural(hint: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Turn a value into one that JSON and YAML can hold. Any other object becomes its repr."""
+    value = own(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

@@ -19,9 +19,10 @@ from mdmkit.decoding.units import InOrder, units
 from mdmkit.decoding.work import Work
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.observe import Observer, Watchers
+from mdmkit.loop.readiness import check_pair
 from mdmkit.loop.sampler import Sampler
 from mdmkit.model.backbone import Backbone, unwrapped
-from mdmkit.settings.numbers import is_whole
+from mdmkit.settings.numbers import is_whole, own
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def decode(
     Raises:
         MdmkitError: a prompt cannot be encoded, or the decode fails; the message says which prompt and why.
     """
-    backbone = unwrapped(backbone)
+    backbone, batch = unwrapped(backbone), own(batch)
     _check(sampler, backbone, batch)
     began, rows, calls = time.perf_counter(), [], 0
     asked = read_prompts(prompts, sampler.seed if seed is None else seed)
@@ -107,7 +108,7 @@ def stream(
     Raises:
         MdmkitError: as `decode`. If a prompt fails, all finished rows are yielded before the error is raised.
     """
-    backbone = unwrapped(backbone)
+    backbone, batch = unwrapped(backbone), own(batch)
     _check(sampler, backbone, batch)
     asked = each_prompt(prompts, sampler.seed if seed is None else seed)
     return _in_order(decode_batches(sampler, backbone, asked, batch=batch, observers=observers, engine=engine))
@@ -127,12 +128,7 @@ def _in_order(batches: Generator[tuple[list[Row], int], None, None]) -> Iterator
 
 
 def _check(sampler: Sampler, backbone: Backbone, batch: int | None) -> None:
-    if not isinstance(sampler, Sampler):
-        raise MdmkitError(
-            f"this wants a sampler, not {sampler!r}: compose it first, as in mdmkit.compose('info_gain')."
-        )
-    if not isinstance(backbone, Backbone):
-        raise MdmkitError(f"this wants a model, not {backbone!r}: load it first, as in mdmkit.load('zoo:puzzles').")
+    check_pair(sampler, backbone)
     if batch is not None and not (is_whole(batch) and batch >= 1):
         raise MdmkitError(f"batch={batch!r}: it is a number of rows, at least 1.")
 
@@ -196,15 +192,12 @@ def decode_units(
     engine: EngineLike = HERE,
 ) -> Generator[tuple[list[Row], int], None, None]:
     """Decode units that `mdmkit.decoding.units.units` has made; otherwise like `decode_batches`."""
-    runs, observers = as_engine(engine), _each_observer(observers)
-    if observers and is_remote(runs):
-        names = ", ".join(type(observer).__name__ for observer in observers)
+    runs, watchers = as_engine(engine), Watchers(observers)
+    if is_remote(runs) and (names := ", ".join(type(observer).__name__ for observer in watchers)):
         raise MdmkitError(
             f"{named(runs)} decodes in other processes, and observers of this process see no steps there. Leave out "
             f"{names}, or decode with engine 'here'."
         )
-    watchers = Watchers(observers)
-    _check_observers(observers)
     watchers.start(sampler, backbone)
     work = Work(sampler, grouped, encodings, batch, watchers, tell, slots)
     outcomes = work.outcomes(runs, partial(named, runs))
@@ -213,20 +206,3 @@ def decode_units(
             yield [row for row in outcome.rows if row.index not in done], outcome.calls
             if outcome.errors:
                 raise outcome.errors[0]
-
-
-def _each_observer(observers: Iterable[Observer]) -> tuple[Observer, ...]:
-    if not isinstance(observers, Iterable) or isinstance(observers, str):
-        raise MdmkitError(f"observers={observers!r}: it must be a list of observers, as in [MyObserver()].")
-    return tuple(observers)
-
-
-def _check_observers(observers: Iterable[Observer]) -> None:
-    methods = [name for name in vars(Observer) if name.startswith("on_")]
-    for observer in observers:
-        if isinstance(observer, type):
-            raise MdmkitError(
-                f"observer {observer.__name__} is a class: observers must be instances, as in {observer.__name__}()."
-            )
-        if not any(hasattr(observer, name) for name in methods):
-            raise MdmkitError(f"observer {observer!r} has no method of an observer: {', '.join(methods)}.")

@@ -12,6 +12,7 @@ from mdmkit.loop import checks, guard, stopping
 from mdmkit.loop.guard import Guarded
 from mdmkit.loop.leaving import leave
 from mdmkit.loop.looking import leftmost
+from mdmkit.loop.place import counted
 
 if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
@@ -41,8 +42,7 @@ def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
     if state.sampler.search is None:
         state.watchers.step(step, actions, choice)
 
-    taken = step.taken + actions.spent(choice) * step.active
-    cursor = {"tick": step.tick + step.active, "taken": taken}
+    cursor = counted(step, actions, choice)
     if state.lingers and step.patience is not None:
         before, full = step.canvas, ~step.open.any(1)
         changed = ((canvas.tokens != before.tokens) | (canvas.open != before.open)).any(1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
+from mdmkit.loop.asking import Asking
 
 if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
@@ -39,7 +40,8 @@ class Encoded:
                 f"the engine takes a prompt, not {prompt!r}: wrap a text as mdmkit.Prompt(text=…) and token ids as "
                 "mdmkit.Prompt(ids=…), or read prompts of any form with mdmkit.read_prompts."
             )
-        canvas, conditioning = backbone.encode([prompt], plan)
+        with Asking(backbone, "encode"):
+            canvas, conditioning = backbone.encode([prompt], plan)
         return cls(prompt, canvas.to("cpu"), conditioning)
 
     @property

@@ -17,13 +17,16 @@ from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
 from mdmkit.canvas.trace import Trace
 from mdmkit.errors import MdmkitError
+from mdmkit.loop.asking import Asking
 from mdmkit.loop.encoded import Encoded
 from mdmkit.loop.finished import row_of
 from mdmkit.loop.left import Left
 from mdmkit.loop.loop import take_step
 from mdmkit.loop.observe import Observer, Watchers
+from mdmkit.loop.readiness import check_pair
 from mdmkit.loop.state import State
-from mdmkit.settings.numbers import is_whole
+from mdmkit.model.backbone import unwrapped
+from mdmkit.settings.numbers import is_whole, own
 
 if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
@@ -78,6 +81,8 @@ class Engine:
         observers: Iterable[Observer] | Watchers = (),
         first: int = 0,
     ):
+        backbone, slots, columns = unwrapped(backbone), own(slots), own(columns)
+        check_pair(sampler, backbone)
         if not (is_whole(slots) and slots >= 1):
             raise MdmkitError(f"slots={slots!r}: it is how many rows are decoded together, a whole number from 1.")
         if columns is not None and not (is_whole(columns) and columns >= 1):
@@ -161,7 +166,12 @@ class Engine:
         self._enforce_deadlines()
         self._join_waiting()
         if self.state.busy:
-            take_step(self.state)
+            try:
+                take_step(self.state)
+            except MdmkitError as error:
+                self._collect()
+                self._end_without_place(error)
+                raise
             self._collect()
         out, self._ended = self._ended, []
         return out
@@ -243,22 +253,32 @@ class Engine:
                 joining.append(one)
                 used += self._takes(wants)
             else:  # nothing to fill
-                self._ended.append(self._full(one))
-        if joining:
+                self._end(Left(one.id, wants.canvas, Trace.blank(1, wants.canvas.tokens.shape[1])))
+        if not joining:
+            return
+        try:
             self.state.join(*_together(self.backbone, joining), [one.id for one in joining])
-
-    def _full(self, one: _Waiting) -> Ended:
-        canvas = one.encoded.canvas
-        del self._working[one.id]
-        return self._out(one, Left(one.id, canvas, Trace.blank(1, canvas.tokens.shape[1])))
+        except MdmkitError as error:  # of the model that joins their conditioning
+            self._end_without_place(error)
 
     def _collect(self) -> None:
         for left in self.state.take_left():
-            one = self._working.pop(left.id)
-            try:
-                self._ended.append(self._out(one, left))
-            except MdmkitError as error:  # of the model that decodes the row, or of an observer
-                self._ended.append(Ended(one.id, error=error))
+            self._end(left)
+
+    def _end(self, left: Left) -> None:
+        one = self._working.pop(left.id)
+        try:
+            self._ended.append(self._out(one, left))
+        except MdmkitError as error:  # of the model that decodes the row, or of an observer
+            self._ended.append(Ended(one.id, error=error))
+
+    def _end_without_place(self, error: MdmkitError) -> None:
+        """End the rows that could not join, or that the failed step has lost."""
+        placed = {place.id for place in self.state.places}
+        for id_ in [id_ for id_ in self._working if id_ not in placed]:
+            del self._working[id_]
+            self._say_gone(id_)
+            self._ended.append(Ended(id_, error=error))
 
     def _out(self, one: _Waiting, left: Left) -> Ended:
         prompt = one.encoded.prompt
@@ -304,8 +324,9 @@ def _together(backbone: Backbone, waiting: list[_Waiting]) -> tuple[Canvas, Any]
     canvas = joined([one.encoded.canvas for one in waiting])
     if len(parts) == 1 or all(part is None for part in parts):
         return canvas, parts[0]
-    if not backbone.guided:
+    if backbone.guided:
+        first, second = (torch.tensor([half], device=backbone.device) for half in (0, 1))
+        with Asking(backbone, "select"):
+            parts = [backbone.select(part, half) for half in (first, second) for part in parts]
+    with Asking(backbone, "join"):
         return canvas, backbone.join(parts)
-    first, second = (torch.tensor([half], device=backbone.device) for half in (0, 1))
-    with_prompt = [backbone.select(part, first) for part in parts]
-    return canvas, backbone.join([*with_prompt, *[backbone.select(part, second) for part in parts]])

@@ -41,9 +41,16 @@ class AsyncEngine:
     If the thread itself ends, every task that waits gets an error that says why, and so does every later one.
 
     Use it as a context manager, or call `close`.
+
+    Raises:
+        MdmkitError: it is given anything but an engine.
     """
 
     def __init__(self, engine: Engine):
+        if not isinstance(engine, Engine):
+            raise MdmkitError(
+                f"AsyncEngine runs an engine, not {engine!r}: AsyncEngine(Engine(sampler, backbone, slots))."
+            )
         self.engine = engine
         self._asked: deque[_Asked] = deque()
         self._futures: dict[int, Future[Row]] = {}

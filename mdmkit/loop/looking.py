@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mdmkit.loop import stopping
+from mdmkit.loop.place import counted
 from mdmkit.loop.runner import Asked
 from mdmkit.loop.views import look_at
 from mdmkit.stage.look import Look, States
@@ -153,7 +154,7 @@ def _asked_before(state: State, step: Step, proposal: Proposal, first: Tensor, o
     if not state.ends and state.sampler.stop is None:
         return None
     written = step.written(*proposal.actions.take(first))
-    return stopping.ask(state, step.after(written), only)
+    return stopping.ask(state, step.after(written, **counted(step, proposal.actions, first)), only)
 
 
 def _add_lone(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mdmkit.errors import MdmkitError, told, unknown
@@ -53,8 +53,15 @@ class Watchers:
     """All observers of a decode. An object need not have all methods of `Observer`."""
 
     def __init__(self, observers: Iterable[Observer]):
+        if not isinstance(observers, Iterable) or isinstance(observers, str):
+            raise MdmkitError(f"observers={observers!r}: it must be a list of observers, as in [MyObserver()].")
         self._all = tuple(observers)
         for observer in self._all:
+            if isinstance(observer, type):
+                raise MdmkitError(
+                    f"observer {observer.__name__} is a class: observers must be instances, as in "
+                    f"{observer.__name__}()."
+                )
             if odd := [name for name in dir(observer) if name.startswith("on_") and name not in _METHODS + _OLD]:
                 raise MdmkitError(f"observer {type(observer).__name__}: {unknown('method', odd[0], _METHODS)}.")
             if old := [name for name in _OLD if hasattr(observer, name)]:
@@ -64,6 +71,11 @@ class Watchers:
                     "on_leave(id, row) for one that has left. on_start(sampler, backbone) is called once, and step.ids "
                     "says whose rows a step is of."
                 )
+            if not any(hasattr(observer, name) for name in _METHODS):
+                raise MdmkitError(f"observer {observer!r} has no method of an observer: {', '.join(_METHODS)}.")
+
+    def __iter__(self) -> Iterator[Observer]:
+        return iter(self._all)
 
     def start(self, sampler: Sampler, backbone: Backbone) -> None:
         self._tell("on_start", sampler, backbone)

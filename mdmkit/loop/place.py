@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mdmkit.canvas.blocks import Block, Blocks
 from mdmkit.model.cache import Cache, Reach
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit.stage.actions import Actions
+    from mdmkit.stage.step import Step
 
 # Why a row has ended, as a number on the device: not yet, by the rule of the end token, by the sampler's stop rule.
 RUNNING, BY_END, BY_RULE = 0, 1, 2
@@ -54,6 +61,11 @@ class Place:
     def enter(self, block: Block) -> None:
         """Enter a block."""
         self.block, self.steps, self.believed, self.afresh = block, 0, False, True
+
+
+def counted(step: Step, actions: Actions, choice: Tensor) -> dict[str, Tensor]:
+    """The rows' `tick` and `taken`, int64 [B], after the step with these actions."""
+    return {"tick": step.tick + step.active, "taken": step.taken + actions.spent(choice) * step.active}
 
 
 def free_slots(taken: Sequence[Place], slots: int) -> list[int]:

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit.loop.guard import named
-from mdmkit.model.backbone import require_cache
+from mdmkit.loop.sampler import Sampler
+from mdmkit.model.backbone import Backbone, require_cache
 from mdmkit.model.cache import AUTO, CACHES, Cache
 from mdmkit.model.shadow import SHADOWS
 from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from mdmkit.loop.sampler import Sampler
-    from mdmkit.model.backbone import Backbone
 
 # Extras that every model has: `written`, the belief at written positions.
 ALWAYS = ("written",)
@@ -53,6 +51,20 @@ def _check_offers(backbone: Backbone) -> None:
         if axes not in ("row", "column", "key"):
             said = unknown("kind of extra", str(axes), ("row", "column", "key"))
             raise MdmkitError(f"backbone {type(backbone).__name__!r} offers {name!r}: {said}")
+
+
+def check_pair(sampler: Sampler, backbone: Backbone) -> None:
+    """Refuse what is no sampler, or no model.
+
+    Raises:
+        MdmkitError: it says how to make one.
+    """
+    if not isinstance(sampler, Sampler):
+        raise MdmkitError(
+            f"this wants a sampler, not {sampler!r}: compose it first, as in mdmkit.compose('info_gain')."
+        )
+    if not isinstance(backbone, Backbone):
+        raise MdmkitError(f"this wants a model, not {backbone!r}: load it first, as in mdmkit.load('zoo:puzzles').")
 
 
 def check_parts(sampler: Sampler, backbone: Backbone) -> None:

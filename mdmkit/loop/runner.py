@@ -87,22 +87,25 @@ class Runner:
         with_prompt, without = conditioning, None
         if self.backbone.guided and conditioning is not None:
             half = torch.arange(count, device=self.backbone.device)
-            with_prompt = self.backbone.select(conditioning, half)
-            without = self.backbone.select(conditioning, half + count)
-        joined = self.backbone.join
-        first = not self.rows
-        self._given = with_prompt if first else joined([self._given, with_prompt])
-        self._without = without if first else joined([self._without, without])
+            with Asking(self.backbone, "select"):
+                with_prompt = self.backbone.select(conditioning, half)
+                without = self.backbone.select(conditioning, half + count)
+        if self.rows:
+            with Asking(self.backbone, "join"):
+                with_prompt = self.backbone.join([self._given, with_prompt])
+                without = self.backbone.join([self._without, without])
+        self._given, self._without = with_prompt, without
         for counts in (self.rows, self.row_tokens, self.columns):
             counts += [0] * (count * times)
 
     def keep_rows(self, rows: list[int], times: int) -> None:
         """Keep only these rows, in this order, with `times` particles each."""
         index = torch.tensor(rows, device=self.backbone.device)
-        if self._given is not None and rows:
-            self._given = self.backbone.select(self._given, index)
-        if self._without is not None and rows:
-            self._without = self.backbone.select(self._without, index)
+        with Asking(self.backbone, "select"):
+            if self._given is not None and rows:
+                self._given = self.backbone.select(self._given, index)
+            if self._without is not None and rows:
+                self._without = self.backbone.select(self._without, index)
         for counts in (self.rows, self.row_tokens, self.columns):
             counts[:] = [counts[row * times + k] for row in rows for k in range(times)]
 
@@ -299,9 +302,11 @@ class Runner:
 
     def _conditioning(self, prompts: Tensor) -> Any:
         """The conditioning of rows int64 [m]; under guidance of both branches."""
-        select = self.backbone.select
-        if self.branches == 1:
-            return select(self._given, prompts)
-        if self.backbone.guided:
-            return self.backbone.join([select(self._given, prompts), select(self._without, prompts)])
-        return select(self._given, prompts.repeat(2))
+        with Asking(self.backbone, "select"):
+            rows = prompts.repeat(2) if self.branches == 2 and not self.backbone.guided else prompts
+            given = self.backbone.select(self._given, rows)
+            if self.branches == 1 or not self.backbone.guided:
+                return given
+            without = self.backbone.select(self._without, prompts)
+        with Asking(self.backbone, "join"):
+            return self.backbone.join([given, without])

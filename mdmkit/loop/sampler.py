@@ -63,6 +63,14 @@ class Sampler:
                 "among them: add a lookahead, or have it propose one."
             )
 
+        settles = getattr(type(self.constraint), "settle", Constraint.settle) is not Constraint.settle
+        if settles and trait("stop", self.stop, "fill") == "best":
+            raise MdmkitError(
+                f"stop {self.name_of('stop')!r} fills what is open all at once, and constraint "
+                f"{self.name_of('constraint')!r} has to settle tokens that are filled together. Leave out one of them, "
+                "or use a stop rule that leaves open positions out of the answer (fill = 'leave')."
+            )
+
     def stages(self) -> dict[str, Any]:
         """The sampler's parts, by kind; kinds without a part are left out."""
         return {kind: getattr(self, kind) for kind in HOMES if getattr(self, kind) is not None}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mdmkit.errors import MdmkitError
-from mdmkit.settings.numbers import is_finite, is_whole
+from mdmkit.settings.numbers import is_finite, is_whole, own_fields
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Draw:
     temperature_end: float | None = None
 
     def __post_init__(self) -> None:
+        own_fields(self)
         if not (is_finite(self.temperature) and self.temperature >= 0):
             raise MdmkitError(f"draw.temperature={self.temperature!r}: it must be a number from 0 up; 0 is greedy.")
         if self.temperature_end is not None and not (is_finite(self.temperature_end) and self.temperature_end >= 0):
@@ -92,6 +93,7 @@ class Guidance:
     ramp: bool = False
 
     def __post_init__(self) -> None:
+        own_fields(self)
         if not is_finite(self.scale):
             raise MdmkitError(f"guidance.scale={self.scale!r}: it must be a finite number; 1 is off.")
         if not isinstance(self.ramp, bool):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mdmkit.errors import MdmkitError, unknown
-from mdmkit.settings.numbers import is_whole
+from mdmkit.settings.numbers import is_whole, own_fields
 
 # The longest row, in tokens: a larger number is a typing mistake.
 LONGEST_ROW = 1 << 20
@@ -83,6 +83,7 @@ class Plan:
     room: int = 0
 
     def __post_init__(self) -> None:
+        own_fields(self)
         for name in ("length", "block", "steps", "tokens_per_step"):
             value = getattr(self, name)
             if value is not None and not (is_whole(value) and 1 <= value <= LONGEST_ROW):

@@ -28,12 +28,14 @@ class Kept:
         like: `row`, `column` or `window`.
         fill: the value for a row that has just joined; with `until` = `block`, also for one that has entered a block.
         until: `row`: the value lasts as long as the row; `block`: as long as the row is in its block.
+        shape: of one row's, or one column's, value.
     """
 
     value: Tensor
     like: Like
     fill: bool | int | float
     until: Until
+    shape: tuple[int, ...] = ()
 
     @property
     def local(self) -> bool:
@@ -111,24 +113,36 @@ class Recall:
         """See `Step.recall`."""
         each = self.memory.kept.get(name)
         if each is None:
-            if like not in ("row", "column", "window") or until not in ("row", "block"):
+            if like not in ("row", "column", "window") or until not in ("row", "block") or type(fill) not in _TYPES:
                 raise MdmkitError(
-                    f"recall({name!r}): like={like!r}, until={until!r}. `like` is row, column or window, and `until` "
-                    "is row or block."
+                    f"recall({name!r}): like={like!r}, until={until!r}, fill={fill!r}. `like` is row, column or "
+                    "window, `until` is row or block, and `fill` is a number or a bool."
                 )
             each = self._blank(name, like, fill, shape, until, dtype)
-        elif (each.like, each.until) != (like, until):
+        asked = {"like": like, "fill": fill, "shape": tuple(shape), "until": until, "dtype": _kind(fill, dtype)}
+        made = {
+            "like": each.like,
+            "fill": each.fill,
+            "shape": each.shape,
+            "until": each.until,
+            "dtype": each.value.dtype,
+        }
+        if odd := [key for key in asked if repr(asked[key]) != repr(made[key])]:
             raise MdmkitError(
-                f"recall({name!r}) asks for like={like!r}, until={until!r}, and it was made with like={each.like!r}, "
-                f"until={each.until!r}: two stages use one name. Begin it with the name of your part."
+                f"recall({name!r}) asks for {odd[0]}={asked[odd[0]]!r}, and it was made with {odd[0]}="
+                f"{made[odd[0]]!r}: two stages use one name, or one asks in two ways. Begin the name with that of your "
+                "part, and ask for it in the same way everywhere."
             )
+        return self._read(each)
+
+    def _read(self, each: Kept) -> Tensor:
         value = each.value if self.rows is None else each.value[self.rows]
         if each.like == "row":
             return value
         if each.local:
             return _sized(value, self.window.width, each.fill)
         wide = _sized(value, self.columns, each.fill)
-        return self.window(wide) if like == "window" else wide
+        return self.window(wide) if each.like == "window" else wide
 
     def put(self, name: str, value: Tensor) -> None:
         """See `Step.keep`."""
@@ -138,7 +152,7 @@ class Recall:
                 f"keep({name!r}) comes before recall({name!r}, …), which says what a row reads that has just joined. "
                 + unknown("name", name, self.memory.kept)
             )
-        before = self.get(name, each.like, until=each.until)
+        before = self._read(each)
         if not isinstance(value, Tensor) or value.shape != before.shape:
             got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise MdmkitError(f"keep({name!r}) was given {got}, and recall({name!r}) gives {list(before.shape)}.")
@@ -170,10 +184,14 @@ class Recall:
         columns = {"row": (), "column": (self.columns,)}.get(like)
         if columns is None:
             columns = (self.window.width if until == "block" else self.columns,)
-        kind = dtype or _TYPES[type(fill)]
-        value = torch.full((self.memory.rows, *columns, *shape), fill, dtype=kind, device=self.window.start.device)
-        each = self.memory.kept[name] = Kept(value, like, fill, until)
+        size = (self.memory.rows, *columns, *shape)
+        value = torch.full(size, fill, dtype=_kind(fill, dtype), device=self.window.start.device)
+        each = self.memory.kept[name] = Kept(value, like, fill, until, tuple(shape))
         return each
+
+
+def _kind(fill: bool | int | float, dtype: torch.dtype | None) -> Any:
+    return dtype or _TYPES.get(type(fill))
 
 
 def _sized(value: Tensor, columns: int, fill: Any) -> Tensor:

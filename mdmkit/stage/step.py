@@ -182,7 +182,7 @@ class Step:
             dtype: None: bool, int64 or float32, by the type of `fill`.
 
         Raises:
-            MdmkitError: the name was recalled with another `like` or `until`.
+            MdmkitError: the name was recalled with other arguments before.
         """
         return self.memory_view.get(name, like, fill, shape, until, dtype)
 

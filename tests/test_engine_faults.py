@@ -1,0 +1,164 @@
+"""A fault of one row, or of the model's own code, leaves the engine able to go on: no row is stuck, none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import mdmkit
+from mdmkit import AsyncEngine, Engine, MdmkitError, Observer, Search, read_prompts
+from mdmkit.testing import ByConfidence, TakeQuota, ToyBackbone
+
+ASKED = read_prompts(["ab", {"prompt": "abc", "length": 0}, "a", "cd"], 1)
+SECONDS = 10.0
+
+
+def sampler(**parts):
+    return mdmkit.compose(**{"score": ByConfidence(), "select": TakeQuota(), "plan": {"length": 6}, **parts})
+
+
+def engine_with(backbone, prompts=ASKED, slots=2, observers=(), **parts):
+    engine = Engine(sampler(**parts), backbone, slots, observers=observers)
+    for prompt in prompts:
+        engine.admit(prompt)
+    return engine
+
+
+def drained(engine, steps=100):
+    """All rows that end; an engine that never becomes idle is a fault of its own."""
+    out = []
+    for _ in range(steps):
+        if not engine.busy:
+            return {each.id: each for each in out}
+        out += engine.step()
+    raise AssertionError(f"still busy after {steps} steps, at work: {engine.at_work}")
+
+
+class NoText(ToyBackbone):
+    """Cannot decode a row of three columns."""
+
+    def decode(self, canvas):
+        if int(canvas.lengths[0]) == 3:
+            raise ValueError("no text")
+        return super().decode(canvas)
+
+
+class DeafToFull(Observer):
+    """Fails for the row that had nothing to fill."""
+
+    def on_leave(self, id, row):
+        if id == 1:
+            raise ValueError("no such row")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "observers", "words"),
+    [
+        (NoText(), (), "backbone 'NoText' failed in decode: ValueError: no text"),
+        (ToyBackbone(), (DeafToFull(),), "observer DeafToFull failed in on_leave"),
+    ],
+)
+def test_a_prompt_with_nothing_to_fill_fails_alone(backbone, observers, words):
+    ended = drained(engine_with(backbone, observers=observers))
+    assert sorted(ended) == [0, 1, 2, 3]
+    assert words in str(ended[1].error)
+    for id_ in (0, 2, 3):
+        assert ended[id_].row.tokens == mdmkit.decode(sampler(), ToyBackbone(), [ASKED[id_]]).tokens[0]
+
+
+def test_its_task_gets_the_error_and_its_neighbours_their_rows():
+    async def everybody(front):
+        tasks = (asyncio.wait_for(front.generate(prompt), SECONDS) for prompt in ASKED)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with AsyncEngine(Engine(sampler(), NoText(), 2)) as front:
+        rows = asyncio.run(everybody(front))
+    assert isinstance(rows[1], MdmkitError) and "failed in decode" in str(rows[1])
+    assert [row.text for row in (rows[0], *rows[2:])] == [
+        mdmkit.decode(sampler(), ToyBackbone(), [ASKED[id_]]).texts[0] for id_ in (0, 2, 3)
+    ]
+
+
+class Conditioned(ToyBackbone):
+    """Has a conditioning, and a method that fails: from its second call on."""
+
+    def __init__(self, fails, **options):
+        super().__init__(**options)
+        self.fails, self.calls = fails, 0
+
+    def _called(self, method):
+        if method == self.fails:
+            self.calls += 1
+            if self.calls > 1:
+                raise ValueError(f"no {method}")
+
+    def encode(self, prompts, plan):
+        self._called("encode")
+        canvas, _ = super().encode(prompts, plan)
+        return canvas, [prompt.index for prompt in prompts]
+
+    def join(self, parts):
+        self._called("join")
+        return [each for part in parts for each in part]
+
+    def select(self, conditioning, rows):
+        return [conditioning[row] for row in rows.tolist()]
+
+
+def test_rows_that_cannot_join_end_with_the_models_error_and_those_at_work_go_on():
+    asked = read_prompts([{"prompt": "ab", "length": n} for n in (9, 3, 4, 2)], 1)
+    ended = drained(engine_with(Conditioned("join"), asked))
+    assert sorted(ended) == [0, 1, 2, 3]
+    failed = [id_ for id_, each in ended.items() if each.error is not None]
+    assert failed and 0 not in failed and 1 not in failed
+    for id_ in failed:
+        assert "backbone 'Conditioned' failed in join: ValueError: no join" in str(ended[id_].error)
+
+
+@pytest.mark.parametrize("run", [mdmkit.decode, lambda *given: list(mdmkit.stream(*given))])
+def test_an_encode_that_fails_is_named(run):
+    with pytest.raises(MdmkitError, match="backbone 'Conditioned' failed in encode: ValueError: no encode"):
+        run(sampler(), Conditioned("encode"), ["ab", "c"])
+
+
+@dataclass(frozen=True)
+class Undecided(Search):
+    """Never says which particle is the answer."""
+
+    particles: int = 2
+
+    def move(self, step, actions, values, choice, look):
+        return torch.arange(len(choice)), choice
+
+    def best(self, canvas, trace, kept):
+        raise ValueError("cannot choose")
+
+
+def test_a_row_whose_answer_cannot_be_chosen_is_not_at_work_for_ever():
+    engine = engine_with(ToyBackbone(), ASKED[:1], search=Undecided())
+    with pytest.raises(MdmkitError, match="search Undecided"):
+        engine.drain()
+    assert engine.at_work == []
+    (ended,) = engine.drain()
+    assert "search Undecided" in str(ended.error) and not engine.busy
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Engine("confidence", ToyBackbone(), 1), "this wants a sampler, not 'confidence'"),
+        (lambda: Engine(sampler(), "toy:0", 1), "this wants a model, not 'toy:0'"),
+        (lambda: Engine(sampler(), ToyBackbone(), 1, observers="stream"), "observers='stream'"),
+        (lambda: Engine(sampler(), ToyBackbone(), 1, observers=["stream"]), "has no method of an observer"),
+        (lambda: Engine(sampler(), ToyBackbone(), 1, observers=Observer()), "it must be a list of observers"),
+        (lambda: Engine(sampler(), ToyBackbone(), 1, observers=[Observer]), "observer Observer is a class"),
+        (lambda: AsyncEngine(sampler()), "AsyncEngine runs an engine, not Sampler"),
+    ],
+)
+def test_an_engine_is_refused_what_decode_is_refused(make, words):
+    with pytest.raises(MdmkitError) as caught:
+        make()
+    assert words in str(caught.value)
