@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mdmkit.decoding.run import Decoded, decode, stream
     from mdmkit.decoding.unit import Outcome, Unit
     from mdmkit.decoding.work import Work
-    from mdmkit.errors import MdmkitError, RowError, unknown
+    from mdmkit.errors import MdmkitError, MdmkitWarning, RowError, unknown
     from mdmkit.hf.wrapping import generate, wrap
     from mdmkit.installed.hookspecs import Component, hookimpl
     from mdmkit.loop.engine import Engine
@@ -76,6 +76,7 @@ __all__ = [
     "Look",
     "Lookahead",
     "MdmkitError",
+    "MdmkitWarning",
     "Observer",
     "Outcome",
     "Output",
@@ -139,6 +140,7 @@ _HOME = {
     "Look": "stage.look",
     "Lookahead": "stage.protocols",
     "MdmkitError": "errors",
+    "MdmkitWarning": "errors",
     "Observer": "loop.observe",
     "Outcome": "decoding.unit",
     "Output": "model.backbone",

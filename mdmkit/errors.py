@@ -1,4 +1,4 @@
-"""The one exception that is the user's to read: a paragraph that names the culprit, the choices and the fix."""
+"""What the user is told: the one exception, a paragraph that names culprit, choices and fix; and the one warning."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from collections.abc import Iterable
 
 class MdmkitError(Exception):
     """A mistake in what was asked, explained. The command line prints it and exits with code 2."""
+
+
+class MdmkitWarning(UserWarning):
+    """A note: what was asked is done, but not all of what was given had an effect, such as a text that was cut.
+
+    Raise it with `warnings.warn(text, MdmkitWarning, stacklevel=2)`. The command line prints each text once, as a note.
+    """
 
 
 class RowError(MdmkitError):

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from mdmkit.cli.notes import notes_shown
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
 from mdmkit.version import __version__
@@ -65,7 +66,8 @@ class Commands(click.Group):
         _write_anything()
         debug = ctx.params.get("debug")
         try:
-            return super().invoke(ctx)
+            with notes_shown():
+                return super().invoke(ctx)
         except MdmkitError as error:
             if debug:
                 raise
