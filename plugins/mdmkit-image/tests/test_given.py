@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("diffusers")
@@ -55,6 +56,37 @@ def test_only_the_cells_under_the_mask_change(model: Any, image: Image.Image) ->
     assert row.text.size == (SIDE, SIDE)
 
 
+def test_a_mask_opens_what_is_white_and_opaque(model: Any, image: Image.Image, tmp_path: Path) -> None:
+    cell = Image.new("L", (SIDE, SIDE))
+    cell.paste(255, (6, 0, 8, 2))  # the last cell of the first row
+    clear = Image.new("LA", (SIDE, SIDE), (255, 255))
+    clear.putalpha(cell)
+    deep = Image.fromarray(np.where(np.asarray(cell) > 0, 65535, 300).astype(np.uint16))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    cell.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    for mask in (cell, cell.convert("1"), clear, deep, str(tmp_path / "turned.png")):
+        row = decode(model, image=image, mask=mask)
+        assert [i for i, tick in enumerate(row.order) if tick >= 0] == [3]
+
+
+def test_an_image_is_encoded_upright_and_as_it_is_seen(model: Any, image: Image.Image) -> None:
+    def kept(given: Any) -> list[int]:
+        row = decode(model, image=given, mask=corner)
+        return [token for token, tick in zip(row.tokens, row.order, strict=True) if tick < 0]
+
+    corner = Image.new("L", (SIDE, SIDE))
+    corner.paste(255, (0, 0, 2, 2))
+    tilted = image.copy()
+    tilted.paste(0, (0, 0, SIDE, 3))
+    right = codes_of(model, tilted)[1:]
+    turned = tilted.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6
+    assert kept(turned) == right != codes_of(model, turned)[1:]
+    hidden = Image.merge("LA", (tilted, Image.new("L", tilted.size, 0)))
+    assert kept(hidden) == codes_of(model, Image.new("L", tilted.size, 255))[1:] != right
+
+
 def test_a_share_of_the_image_is_redrawn_by_the_rows_seed(model: Any, image: Image.Image) -> None:
     def opened(seed: int, **inputs: Any) -> list[int]:
         return [i for i, tick in enumerate(decode(model, seed, image=image, **inputs).order) if tick >= 0]
@@ -78,6 +110,7 @@ def test_a_share_of_the_image_is_redrawn_by_the_rows_seed(model: Any, image: Ima
         ({"image": Image.new("L", (8, 8)), "mask": Image.new("L", (8, 8))}, "black everywhere"),
         ({"image": Image.new("L", (8, 8)), "strength": 0}, "above 0 and at most 1"),
         ({"mask": Image.new("L", (8, 8), 255)}, "give 'image'"),
+        ({"image": Image.new("L", (8, 8)), "mask": Image.new("L", (8, 8), 1)}, "brightest pixel has 1 of 255"),
         ({"image": "absent.png"}, "No such file"),
         ({"image": __file__}, "not an image that Pillow can read"),
         ({"picture": "x.png"}, "unknown input 'picture'"),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from mdmkit import MdmkitError, Prompt, noise, unknown
+from mdmkit_image.reading import Source, read_picture
 
 if TYPE_CHECKING:
     from mdmkit_image.codec import VQCodec
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 KEYS = ("image", "mask", "strength")
 # The share for an image without a mask: it keeps enough cells that the result is a variation of the image.
 VARIATION = 0.6
+# Under transparent pixels: an image is seen on paper, and only what is white in a mask is redrawn.
+BACKGROUNDS = {"image": "white", "mask": "black"}
 # Pixels of a mask from this value, of 255, are redrawn.
 WHITE = 128
 
@@ -31,8 +34,8 @@ def given_cells(prompt: Prompt, codec: VQCodec, grid: tuple[int, int], mask_id: 
     `strength` is opened, drawn at random from the row's seed; the others keep their codes.
 
     Raises:
-        MdmkitError: an unknown key, a file that is not an image, a size that is not the model's, a mask without an
-            image, or nothing to redraw.
+        MdmkitError: an unknown key, a picture that cannot be read (see `read_picture`), a mask without an image, or
+            nothing to redraw.
     """
     given = prompt.inputs or {}
     name = f"prompt {prompt.index}"
@@ -44,26 +47,16 @@ def given_cells(prompt: Prompt, codec: VQCodec, grid: tuple[int, int], mask_id: 
             raise MdmkitError(f"{name}: {next(iter(given))!r} is for redrawing an image: give 'image' (--image) too.")
         return None
     size = (grid[1] * codec.factor, grid[0] * codec.factor)
-    image = _opened(name, "image", given["image"]).convert(codec.mode)
-    if image.size != size:
-        raise MdmkitError(
-            f"{name}: the image has {_size(image.size)} pixels, and this model's have {_size(size)}. Resize or crop "
-            f"it, as with Pillow's image.resize({size}), or let the model draw at another size (--model-option "
-            "width=… and height=…)."
-        )
+    image = read_picture(_source(name, "image", given, size, codec.mode))
     region = torch.ones(grid, dtype=torch.bool)
     if "mask" in given:
-        mask = _opened(name, "mask", given["mask"]).convert("L")
-        if mask.size != size:
-            raise MdmkitError(
-                f"{name}: the mask has {_size(mask.size)} pixels, and the image {_size(size)}. Give it the size of "
-                "the image, and make it white where the image is to be redrawn."
-            )
+        mask = read_picture(_source(name, "mask", given, size, "L"))
         region = F.max_pool2d(_tensor(mask), codec.factor)[0, 0] >= WHITE / 255
         if not region.any():
             raise MdmkitError(
-                f"{name}: the mask is black everywhere, so nothing would be redrawn. Make it white "
-                "where the image is to be redrawn."
+                f"{name}: the mask is black everywhere (its brightest pixel has {mask.getextrema()[1]} of 255, and "
+                f"white begins at {WHITE}), so nothing would be redrawn. Make it white where the image is to be "
+                "redrawn."
             )
     strength = _strength(name, given)
     codes = codec.encode(_tensor(image).to(device))[0].cpu()
@@ -88,28 +81,18 @@ def _strength(name: str, given: Mapping[str, Any]) -> float:
     return float(strength)
 
 
-def _opened(name: str, key: str, given: Any) -> Image.Image:
-    if isinstance(given, Image.Image):
-        return given
-    if not isinstance(given, str | Path):
-        raise MdmkitError(f"{name}: {key!r} is a file's name or a PIL image, not {given!r}.")
-    try:
-        with Image.open(given) as image:
-            image.load()
-            return image
-    except UnidentifiedImageError:
-        raise MdmkitError(f"{name}: {given}, given as {key!r}, is not an image that Pillow can read.") from None
-    except OSError as error:
-        raise MdmkitError(f"{name}: {given}, given as {key!r}: {error.strerror or error}.") from None
+def _source(name: str, role: str, given: Mapping[str, Any], size: tuple[int, int], mode: str) -> Source:
+    wanted = f"{size[0]} x {size[1]}"
+    fix = (
+        f"this model's have {wanted}. Resize or crop it, as with Pillow's image.resize({size}), or let the model draw "
+        "at another size (--model-option width=… and height=…)."
+        if role == "image"
+        else f"the image {wanted}. Give it the size of the image, and make it white where the image is to be redrawn."
+    )
+    return Source(name, role, given[role], BACKGROUNDS[role], size, mode, fix)
 
 
 def _tensor(image: Image.Image) -> Tensor:
     """float [1, C, H, W] in [0, 1]."""
-    import numpy as np
-
     values = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)
     return values.view(*values.shape[:2], -1).permute(2, 0, 1)[None]
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"
