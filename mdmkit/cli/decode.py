@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit.cli.filing import settle
+from mdmkit.cli.inputs import given_inputs
 from mdmkit.cli.options import chat_option, composing, engine_option, loading, names_sampler
 from mdmkit.cli.output import check_targets
 from mdmkit.cli.record import open_record
@@ -55,7 +56,7 @@ DEFAULT_BATCH = 16
 @click.option("--system", metavar="TEXT", help="System message before every text; implies --chat.")
 @chat_option
 @click.option("--suffix", metavar="TEXT", help="Text after the appended masks: fill in the middle.")
-@click.option("--image", metavar="FILE", help="An image to redraw, for every prompt (image models).")
+@click.option("--image", metavar="FILE", help="An image to redraw, for every prompt; - is standard input.")
 @click.option("--mask", metavar="FILE", help="White where --image is to be redrawn; without it, everything is redrawn.")
 @click.option("--strength", type=float, help="Share of the cells that are redrawn, above 0 to 1.")
 @click.option(
@@ -124,8 +125,7 @@ def decode(
 
     runs = as_engine({"name": engine, **engine_options})
     sampler = _sampler(preset, config, overrides, seed)
-    inputs = {"image": image, "mask": mask, "strength": strength}
-    inputs = {key: value for key, value in inputs.items() if value is not None}
+    inputs = given_inputs(image, mask, strength)
     defaults = partial(with_defaults, chat=chat, system=system, suffix=suffix, chat_options=chat_options, inputs=inputs)
     prompts, lines = gather(texts, ids, file, sampler.seed)
     prompts = defaults(prompts)

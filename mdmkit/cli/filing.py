@@ -33,10 +33,10 @@ class Filing:
     """
 
     def __init__(self, files: Files, output: Path | None, sheet: bool, prompts: int, resume: bool, overwrite: bool):
-        kind = files.suffix
+        kind, given = files.suffix, "" if output is None else output.suffix.lower()
         if output is None:
             raise MdmkitError(f"this model's rows are not texts: name a file for them with --output FILE{kind}.")
-        if output.suffix not in (kind, *ROWS):
+        if given not in (kind, *ROWS):
             raise MdmkitError(
                 f"--output {output}: this model writes {kind} files. Name FILE{kind}, or FILE.jsonl for the rows with "
                 f"numbered {kind} files beside it."
@@ -44,16 +44,16 @@ class Filing:
         self.files, self.output, self.sheet = files, output, sheet
         self.rows: Path | None = None
         self._items: dict[int, Any] = {}
-        if sheet and output.suffix != kind:
+        if sheet and given != kind:
             raise MdmkitError(f"--grid puts all rows on one sheet, so --output is that sheet: name FILE{kind}.")
-        if output.suffix == kind and (sheet or prompts == 1):
+        if given == kind and (sheet or prompts == 1):
             if resume:
                 raise MdmkitError(
                     f"--resume: {output} is written when everything is decoded, so there is nothing to continue. Name "
                     "a file FILE.jsonl to keep rows as they finish."
                 )
             return
-        self.rows = output if output.suffix in ROWS else output.with_suffix(".jsonl")
+        self.rows = output if given in ROWS else output.with_suffix(".jsonl")
         if self.rows != output:
             check_targets({"--output": self.rows}, {}, overwrite, "--output" if resume else None)
         taken = next((path for i in range(prompts) if (path := self.path(i)).exists()), None)
@@ -157,6 +157,6 @@ def settle(
             )
         return Places(output, trace)
     filing = Filing(files, output, grid, prompts, resume, overwrite)
-    if trace is not None and trace.suffix == files.suffix:
+    if trace is not None and trace.suffix.lower() == files.suffix:
         return Places(filing.rows, None, filing, TracePictures(files, trace, overwrite))
     return Places(filing.rows, trace, filing)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdmkit._gone import names_gone
+from mdmkit.cli.inputs import beside
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ def gather(
 
     prompts = read_prompts([*texts, *(_numbers(line) for line in ids)], seed)
     lines: dict[int, str] = {}
-    for number, line in _lines(file) if file is not None else ():
+    if file is None:
+        return prompts, lines
+    for number, line in _lines(file):
         lines[len(prompts)] = f"{file}, line {number}"
         try:
-            prompts.append(as_prompt(_parsed(line), len(prompts), seed))
+            prompts.append(beside(as_prompt(_parsed(line), len(prompts), seed), file.parent))
         except MdmkitError as error:
             raise MdmkitError(f"{lines[len(prompts)]}: {error}") from None
     return prompts, lines

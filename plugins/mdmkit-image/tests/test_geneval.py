@@ -123,6 +123,25 @@ def test_a_directory_of_something_else_is_refused(draw: Any) -> None:
     assert [path.name for path in Path("out").iterdir()] == ["mine"]
 
 
+def test_a_folder_that_a_file_manager_has_shown_is_empty(draw: Any) -> None:
+    Path("out").mkdir()
+    Path("out/.DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    done = draw("--samples", "1")
+    assert done.exit_code == 0, done.output
+    assert set(as_the_judge_reads(Path("out"))) == {0, 1}
+
+
+def test_a_sample_that_is_no_image_is_drawn_again(draw: Any) -> None:
+    assert draw("--samples", "1").exit_code == 0
+    sample = Path("out/00000/samples/0000.png")
+    whole = sample.read_bytes()
+    # A PNG of 60,000 x 60,000 pixels: Pillow refuses it with an error that is no OSError.
+    sample.write_bytes(whole[:16] + (60_000).to_bytes(4, "big") * 2 + whole[24:])
+    done = draw("--samples", "1")
+    assert done.exit_code == 0, done.output
+    assert sample.read_bytes() == whole
+
+
 def test_a_model_that_draws_nothing_is_refused(draw: Any) -> None:
     done = draw("--model", "zoo:puzzles")
     assert done.exit_code == 2 and "zoo:puzzles draws no images" in " ".join(done.output.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,9 @@ def test_what_cannot_be_redrawn(model: Any, inputs: Any, told: str) -> None:
         decode(model, **inputs)
 
 
-def test_the_command_line_redraws(
-    model: Any, image: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def command(model: Any, image: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run `mdmkit decode` in a folder with the files in.png, mask.png (white in the first cell) and the model."""
     from click.testing import CliRunner
 
     from mdmkit.cli import main
@@ -134,23 +135,69 @@ def test_the_command_line_redraws(
     mask.paste(255, (0, 0, 2, 2))
     mask.save("mask.png")
     model.save(tmp_path / "model")
-    line = [
-        "decode",
-        "--model",
-        "model",
-        "--sampler",
-        "confidence",
-        "--prompt",
-        "cat",
-        "--no-live",
-        "--image",
-        "in.png",
-    ]
-    done = CliRunner().invoke(main, [*line, "--mask", "mask.png", "--output", "out.png", "--json"])
+
+    def run(*words: str, stdin: bytes | None = None) -> Any:
+        fixed = ["--model", "model", "--sampler", "confidence", "--no-live", "--json", "--output", "out.png"]
+        return CliRunner().invoke(main, ["decode", *fixed, "--overwrite", *words], input=stdin)
+
+    return run
+
+
+ONE_CELL = '"order": [0, -1, -1'
+
+
+def test_the_command_line_redraws(command: Any) -> None:
+    done = command("--prompt", "cat", "--image", "in.png", "--mask", "mask.png")
     assert done.exit_code == 0, done.output
-    assert '"order": [0, -1, -1' in done.stdout
-    refused = CliRunner().invoke(main, ["decode", "--prompt", "7*8=_______", "--image", "in.png", "--no-live"])
+    assert ONE_CELL in done.stdout and done.stderr == ""
+    refused = command("--model", "zoo:puzzles", "--prompt", "7*8=_______", "--image", "in.png")
     assert refused.exit_code == 2
     assert "'image' cannot be given to this model" in " ".join(refused.output.split())
-    ids = CliRunner().invoke(main, ["decode", "--prompt-ids", "1 2", "--image", "in.png", "--no-live"])
+    ids = command("--prompt-ids", "1 2", "--image", "in.png")
     assert "--image is for texts" in " ".join(ids.output.split())
+
+
+@pytest.mark.parametrize("piped", ["image", "mask"])
+def test_a_picture_comes_through_a_pipe(command: Any, piped: str) -> None:
+    files = {"image": "in.png", "mask": "mask.png"}
+    data = Path(files[piped]).read_bytes()
+    named = {**files, piped: "-"}
+    done = command("--prompt", "cat", "--image", named["image"], "--mask", named["mask"], stdin=data)
+    assert done.exit_code == 0, done.output
+    alone = command("--prompt", "cat", "--image", "in.png", "--mask", "mask.png")
+    rows, others = (json.loads(run.stdout)["rows"] for run in (done, alone))
+    assert rows == others and ONE_CELL in done.stdout
+
+
+def test_what_a_pipe_cannot_be(command: Any) -> None:
+    both = command("--prompt", "cat", "--image", "-", "--mask", "-", stdin=b"x")
+    assert both.exit_code == 2 and "both read standard input" in " ".join(both.output.split())
+    empty = command("--prompt", "cat", "--image", "-", stdin=b"")
+    assert empty.exit_code == 2 and "--image -: standard input is empty" in " ".join(empty.output.split())
+    text = command("--prompt", "cat", "--image", "-", stdin=b"hello")
+    assert text.exit_code == 2 and "image is not an image that Pillow can read" in " ".join(text.output.split())
+
+
+def test_files_that_a_file_of_prompts_names_are_beside_it(command: Any) -> None:
+    Path("data").mkdir()
+    for name in ("in.png", "mask.png"):
+        Path(name).rename(Path("data") / name)
+    inputs = {"image": "in.png", "mask": str(Path("data/mask.png").absolute())}
+    Path("data/p.jsonl").write_text(json.dumps({"prompt": "cat", "inputs": inputs}))
+    done = command("--prompts", "data/p.jsonl")
+    assert done.exit_code == 0, done.output
+    assert ONE_CELL in done.stdout
+    Path("data/in.png").rename("in.png")
+    gone = command("--prompts", "data/p.jsonl")
+    assert gone.exit_code == 2
+    assert "data/p.jsonl, line 1: prompt 0: the image data/in.png cannot be read: No such" in " ".join(
+        gone.output.split()
+    )
+
+
+def test_what_a_picture_loses_is_one_note_for_all_prompts(command: Any) -> None:
+    Image.merge("LA", (Image.open("in.png"), Image.open("mask.png"))).save("clear.png")
+    done = command("--prompt", "cat", "--prompt", "dog", "--image", "clear.png", "--mask", "mask.png")
+    assert done.exit_code == 0, done.output
+    notes = [line for line in done.stderr.splitlines() if line.startswith("Note: ")]
+    assert notes == ["Note: the image clear.png has transparent pixels: they are composited on white."]

@@ -45,6 +45,15 @@ def test_one_prompt_is_one_png(decode: Any, tmp_path: Path) -> None:
     assert again.exit_code != 0 and "--overwrite" in again.output
 
 
+def test_suffixes_may_be_upper_case(decode: Any, tmp_path: Path) -> None:
+    done = decode("--prompt", "cat", "--output", "cat.PNG", "--trace", "t.PNG")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cat.PNG", "t.PNG", "t.gif"]
+    assert Image.open("cat.PNG").format == Image.open("t.PNG").format == "PNG"
+    assert decode("--prompt", "cat", "--prompt", "dog", "--output", "two.PNG").exit_code == 0
+    assert Path("two.jsonl").is_file() and Path("two-0001.png").is_file()
+
+
 def test_a_grid_is_one_sheet_and_a_trace_two_pictures(decode: Any, tmp_path: Path) -> None:
     done = decode(
         "--prompt", "cat", "--prompt", "dog", "--prompt", "8", "--grid", "--output", "s.png", "--trace", "t.png"

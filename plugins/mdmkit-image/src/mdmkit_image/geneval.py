@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Keys that the judge reads for every prompt.
 NEEDED = ("prompt", "tag")
+# Files that a file manager leaves in folders that it has shown.
+LEFT_BEHIND = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Folders:
         run = json.loads(json.dumps(run | {"prompts": self.metadata.told()}))
         try:
             fresh = not record.exists()
-            if fresh and self.path.exists() and any(self.path.iterdir()):
+            if fresh and self.path.exists() and {file.name for file in self.path.iterdir()} - LEFT_BEHIND:
                 raise MdmkitError(
                     f"--output {self.path}: it is not empty, and holds no run that could be continued. Name another "
                     "directory."
@@ -151,6 +153,6 @@ def _whole(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             image.load()
-    except (OSError, SyntaxError):
+    except Exception:  # Pillow's readers raise many unrelated types for damaged files
         return False
     return True
