@@ -99,6 +99,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     folder = tiny.write_llada(tmp_path, 5)
     with pytest.raises(MdmkitError, match="image_offset=N"):
         mdmkit.load(f"mmada:{folder}", device="cpu", vq=vq)
+    whole = tiny.write_llada(tmp_path / "whole", 8192)
+    for options, told in (({"width": 2**20}, "limit for this model is"), ({"mask_id": 10**6}, "mask_id=N")):
+        with pytest.raises(MdmkitError, match=told):
+            mdmkit.load(f"mmada:{whole}", device="cpu", vq=vq, **options)
     with pytest.raises(MdmkitError, match="lacks vqvae/"):
         mdmkit.load(f"lumina_dimoo:{folder}", device="cpu")
     config = json.loads((folder / "config.json").read_text())

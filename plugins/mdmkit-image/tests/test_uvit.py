@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -269,14 +270,32 @@ def test_a_number_of_cells_that_the_grid_does_not_have(maskgit: Any, prompt: Any
     ("options", "told"),
     [
         ({"width": 9}, "multiple of 2, such as"),
-        ({"height": 0}, "at least 2"),
+        ({"height": 0}, "at least 1"),
+        ({"height": 1}, "at least 2"),
+        ({"width": "8"}, "whole number"),
+        ({"width": 34, "height": 32}, "272 cells, and the limit for this model is 256, 16 times"),
+        ({"width": 10**9}, "limit for this model is 256"),
         ({"crop": 3}, "left and top"),
+        ({"crop": [0, math.inf]}, "left and top"),
+        ({"aesthetic_score": math.nan}, "it is a number, 6"),
         ({"colour": 3}, "unknown model option 'colour'"),
     ],
 )
 def test_options_that_make_no_sense(folders: dict[str, Path], options: Any, told: str) -> None:
     with pytest.raises(MdmkitError, match=told):
         mdmkit.load(str(folders["maskgit"]), device="cpu", **options)
+
+
+def test_options_are_judged_before_weights_are_loaded(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["maskgit"], tmp_path / "model")
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"\0")
+    with pytest.raises(MdmkitError, match="width='8'"):
+        mdmkit.load(str(folder), device="cpu", width="8")
+
+
+def test_an_image_of_the_largest_size_is_drawn(folders: dict[str, Path]) -> None:
+    model = mdmkit.load(str(folders["maskgit"]), device="cpu", width=32, height=32)
+    assert mdmkit.decode(mdmkit.compose("confidence", plan={"steps": 1}), model, ["cat"]).texts[0].size == (32, 32)
 
 
 def test_without_diffusers_it_says_what_to_install(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mdmkit import Plan
     from mdmkit_image.codec import VQCodec
 
+# An image has at most this many times the cells of the model's usual size. The cost of attention grows with the square.
+MOST_CELLS = 16
+
 
 class GridBackbone(Backbone):
     """A model whose canvas is a flattened grid of codes. Its window is the whole grid; the prompt is not in it.
@@ -110,7 +113,25 @@ def whole(name: str, value: Any, low: int) -> int:
     return value
 
 
-def side(name: str, pixels: Any, factor: int) -> int:
+def grid_of(width: int | None, height: int | None, usual: int, factor: int) -> tuple[int, int]:
+    """Return the rows and columns of cells of an image, from its size in pixels; None is the usual size.
+
+    Raises:
+        MdmkitError: a side is not a multiple of the cell's, or there are too many cells.
+    """
+    sides = {"height": usual if height is None else height, "width": usual if width is None else width}
+    rows, columns = (_side(name, pixels, factor) for name, pixels in sides.items())
+    most = MOST_CELLS * max(1, usual // factor) ** 2
+    if rows * columns > most:
+        raise MdmkitError(
+            f"model options width={sides['width']} and height={sides['height']}: that is {rows * columns} cells, and "
+            f"the limit for this model is {most}, {MOST_CELLS} times those of its usual size, {usual} x {usual} "
+            f"pixels. Choose a smaller size, such as {usual} x {usual}."
+        )
+    return rows, columns
+
+
+def _side(name: str, pixels: int, factor: int) -> int:
     """The number of cells along a side of `pixels` pixels."""
     if whole(name, pixels, factor) % factor:
         near = max(factor, round(pixels / factor) * factor)

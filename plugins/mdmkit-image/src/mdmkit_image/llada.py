@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mdmkit import MdmkitError, Output, Prompt, unknown
 from mdmkit_image.codec import VQCodec
-from mdmkit_image.grid import GridBackbone, side, take, whole
+from mdmkit_image.grid import GridBackbone, grid_of, take, whole
 from mdmkit_image.layout import dtype_of, fetch, is_hub_id, load_part, quiet, said
 from mdmkit_image.magvit import Magvit, MagvitCodec
 from mdmkit_image.trunk import Trunk
@@ -48,13 +48,16 @@ class LLaDAImage(GridBackbone):
         width: int | None = None,
         height: int | None = None,
     ):
-        rows = side("height", self.side if height is None else height, codec.factor)
-        columns = side("width", self.side if width is None else width, codec.factor)
-        super().__init__(codec, (rows, columns), codec.codes, codec.codes + 1)
+        super().__init__(codec, grid_of(width, height, self.side, codec.factor), codec.codes, codec.codes + 1)
         if offset + codec.codes > trunk.size:
             raise MdmkitError(
                 f"codes would have the ids {offset} to {offset + codec.codes - 1}, and the model has {trunk.size} ids. "
                 "Name the id of code 0 with --model-option image_offset=N."
+            )
+        if model_mask >= trunk.size:
+            raise MdmkitError(
+                f"the mask would have the id {model_mask}, and the model has {trunk.size} ids. Name the mask's id with "
+                "--model-option mask_id=N."
             )
         self.trunk, self.tokenizer, self.offset, self.model_mask = trunk, tokenizer, offset, model_mask
         self.device, self.weights = trunk.device, trunk.weights
@@ -76,9 +79,9 @@ class LLaDAImage(GridBackbone):
         for name in options:
             if name not in cls.options:
                 raise MdmkitError(unknown("model option", name, cls.options))
-        for name in ("image_offset", "mask_id"):
-            if name in options:
-                whole(name, options[name], 0)
+        for name, low in {"image_offset": 0, "mask_id": 0, "width": 1, "height": 1}.items():
+            if name in options:  # before weights are loaded
+                whole(name, options[name], low)
         folder = _folder(ref, options.pop("revision", None))
         if not (folder / "config.json").is_file():
             raise MdmkitError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from mdmkit import MdmkitError, Output, unknown
 from mdmkit_image.codec import VQCodec
-from mdmkit_image.grid import GridBackbone, side, take
+from mdmkit_image.grid import GridBackbone, grid_of, take, whole
 from mdmkit_image.layout import dtype_of, load_part, locate
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class UVitBackbone(GridBackbone):
         usual = transformer.config.sample_size * codec.factor
         self.width = usual if width is None else width
         self.height = usual if height is None else height
-        grid = (side("height", self.height, codec.factor), side("width", self.width, codec.factor))
+        grid = grid_of(self.width, self.height, usual, codec.factor)
         # The mask is the last row of the embedding. Rows between the codebook and the mask only round the number up.
         vocab = transformer.config.vocab_size
         super().__init__(codec, grid, vocab - 1, vocab)
@@ -71,11 +72,12 @@ class UVitBackbone(GridBackbone):
         for name in options:
             if name not in cls.options:
                 raise MdmkitError(unknown("model option", name, cls.options))
+        _check(options)  # before weights are loaded
         folder = locate(ref, ("transformer", "vqvae", *cls.parts), options.pop("revision", None))
         precision = dtype_of(dtype, device)
         transformer = load_part(folder, "transformer", "diffusers", "UVit2DModel", device, precision)
         vq = load_part(folder, "vqvae", "diffusers", "VQModel", device)
-        return cls(transformer, vq, **cls.read(folder, device, precision), **_checked(options))
+        return cls(transformer, vq, **cls.read(folder, device, precision), **options)
 
     @classmethod
     @abstractmethod
@@ -119,11 +121,16 @@ class UVitBackbone(GridBackbone):
         self.codec.vq.save_pretrained(Path(folder) / "vqvae")
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
+def _check(options: dict[str, Any]) -> None:
     crop, score = options.get("crop", (0, 0)), options.get("aesthetic_score", AESTHETIC_SCORE)
-    numbers = (int, float)
-    if not isinstance(crop, list | tuple) or len(crop) != 2 or not all(isinstance(c, numbers) for c in crop):
+    for name in ("width", "height"):
+        if name in options:
+            whole(name, options[name], 1)
+    if not isinstance(crop, list | tuple) or len(crop) != 2 or not all(map(_is_number, crop)):
         raise MdmkitError(f"model option crop={crop!r}: it is two numbers of pixels, left and top, as in crop=[0,0].")
-    if not isinstance(score, numbers):
+    if not _is_number(score):
         raise MdmkitError(f"model option aesthetic_score={score!r}: it is a number, {AESTHETIC_SCORE} if not given.")
-    return options
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
