@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -139,6 +140,23 @@ def test_codes_give_the_pipelines_pixels(folders: dict[str, Path], amused: Any) 
 
     codes, image = run("latent"), run("pil")[0]
     assert amused.codec.images(codes)[0].tobytes() == image.tobytes()
+
+
+def test_what_the_text_encoder_does_not_read_is_noted(folders: dict[str, Path], amused: Any) -> None:
+    """Its window has 10 tokens: begin, 8 letters, end."""
+    sampler = mdmkit.compose("confidence", plan={"steps": 1})
+
+    def notes(model: Any, *texts: str) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            mdmkit.decode(sampler, model, texts)
+        return sorted({str(each.message) for each in caught if each.category is mdmkit.MdmkitWarning})
+
+    assert notes(amused, "a b c d e f g h", "") == []
+    end = "tokens, and the text encoder reads 10. Its end has no effect"
+    assert notes(amused, "a", "a b c d e f g h i j") == [f"prompt 1 has 12 {end}: 'i j'."]
+    long = mdmkit.load(str(folders["amused"]), device="cpu", negative="a " * 700)
+    assert notes(long, "a", "b") == [f"the model option negative has 702 {end}: '{('a ' * 100)}…'."]
 
 
 @pytest.mark.parametrize("name", ["amused", "maskgit"])

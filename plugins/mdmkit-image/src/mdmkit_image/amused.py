@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdmkit import MdmkitError, Prompt
+from mdmkit import MdmkitError, MdmkitWarning, Prompt
 from mdmkit_image.layout import index_of, load_part, quiet, said
 from mdmkit_image.uvit import UVitBackbone
+
+# Letters of a text's cut end that a note shows.
+SHOWN = 200
 
 
 class Amused(UVitBackbone):
@@ -55,14 +59,30 @@ class Amused(UVitBackbone):
 
     @torch.inference_mode()
     def tell(self, prompts: Sequence[Prompt | None]) -> tuple[Tensor, Tensor]:
-        """The encoder's last but one hidden states, and its projection. Texts longer than its window are cut."""
+        """The encoder's last but one hidden states, and its projection. A text beyond its window is cut, and noted."""
         texts = [self.negative if prompt is None else prompt.text or "" for prompt in prompts]
         length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+        named = {f"prompt {prompt.index}": prompt.text or "" for prompt in prompts if prompt is not None}
+        for name, text in {**named, "the model option negative": self.negative}.items():
+            self._note_cut(name, text, length)
         ids = self.tokenizer(
             texts, return_tensors="pt", padding="max_length", truncation=True, max_length=length
         ).input_ids
         out = self.text_encoder(ids.to(self.device), return_dict=True, output_hidden_states=True)
         return out.hidden_states[-2], out.text_embeds
+
+    def _note_cut(self, name: str, text: str, length: int) -> None:
+        """Warn if a text has more tokens than the encoder reads."""
+        tokens = self.tokenizer(text, verbose=False).input_ids
+        if len(tokens) <= length:
+            return
+        end = self.tokenizer.decode(tokens[length - 1 :], skip_special_tokens=True).strip()
+        shown = end if len(end) <= SHOWN else f"{end[:SHOWN]}…"
+        warnings.warn(
+            f"{name} has {len(tokens)} tokens, and the text encoder reads {length}. Its end has no effect: {shown!r}.",
+            MdmkitWarning,
+            stacklevel=2,
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write the model's four parts as diffusers does, each in its folder."""
