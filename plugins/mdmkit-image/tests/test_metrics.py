@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,10 +59,101 @@ def test_clip_score_is_the_cosine() -> None:
     assert math.isfinite(metrics.clip_score(images, -images))
 
 
+def test_fid_of_float32_statistics_is_that_of_float64() -> None:
+    """The traces are near 65,000, so float32 loses all digits of a distance near 0."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(100, 256, generator=generator) @ torch.randn(256, 256, generator=generator)
+    known = metrics.statistics(features)
+    rounded = (known[0].float(), known[1].float())
+    assert known[1].trace() > 60_000
+    assert 0 <= metrics.frechet_distance(rounded, rounded) < 0.01
+    shifted = (rounded[0] + 2, rounded[1])
+    assert metrics.frechet_distance(shifted, rounded) == pytest.approx(256 * 4, abs=0.01)
+
+
+def test_fid_is_never_below_zero() -> None:
+    generator = torch.Generator().manual_seed(1)
+    for width in (2, 16, 64):
+        known = metrics.statistics(torch.randn(width // 2 + 2, width, generator=generator) * 100)
+        assert metrics.frechet_distance(known, known) >= 0
+
+
+def test_statistics_are_read_as_other_tools_write_them(tmp_path: Path) -> None:
+    mu, sigma = np.array([3.0, 1.0]), np.diag([9.0, 4.0])
+    np.savez(tmp_path / "theirs.npz", mu=mu, sigma=sigma, arr_0=np.zeros((1, 2)))
+    mean, covariance = metrics.load_statistics(tmp_path / "theirs.npz")
+    assert mean.tolist() == [3, 1] and covariance.tolist() == [[9, 0], [0, 4]]
+    metrics.save_statistics((mean, covariance), tmp_path / "ours.npz")
+    with np.load(tmp_path / "ours.npz") as found:
+        assert sorted(found) == ["mu", "sigma"]
+        assert np.array_equal(found["mu"], mu) and np.array_equal(found["sigma"], sigma)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"mu": np.zeros(2)}, "holds no reference statistics, mu"),
+        ({"mu": np.array([{}], dtype=object), "sigma": np.eye(1)}, "holds no reference statistics, mu"),
+        ({"mu": np.zeros(3), "sigma": np.eye(2)}, r"a mean \[3\] and a covariance \[2, 2\]"),
+        ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.nan)}, "bad.npz statistics hold NaN"),
+        ({"mu": np.zeros(2), "sigma": np.array([[1.0, 2], [0, 1]])}, "not symmetric"),
+    ],
+)
+def test_bad_statistics_are_refused_by_their_file(tmp_path: Path, arrays: dict[str, Any], told: str) -> None:
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(MdmkitError, match=told) as caught:
+        metrics.load_statistics(tmp_path / "bad.npz")
+    assert "bad.npz" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_rows_that_are_not_finite_are_named(wrong: float) -> None:
+    good = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+    bad = good.clone()
+    bad[5, 1] = wrong
+    for measure in (
+        lambda: metrics.statistics(bad),
+        lambda: metrics.inception_score(bad),
+        lambda: metrics.precision_recall(bad, good),
+        lambda: metrics.precision_recall(good, bad),
+        lambda: metrics.clip_score(bad, good),
+        lambda: metrics.clip_score(good, bad),
+    ):
+        with pytest.raises(MdmkitError, match=r"1 of 9 rows hold NaN or infinity: 5 \(counted from 0\)"):
+            measure()
+    bad[:, 0] = wrong
+    with pytest.raises(MdmkitError, match=r"9 of 9 rows .*: 0, 1, 2, 3, 4 and 4 more"):
+        metrics.statistics(bad)
+
+
+def test_features_of_two_widths_are_refused() -> None:
+    narrow, wide = torch.randn(9, 3), torch.randn(9, 4)
+    told = "two widths: 3 of the drawn images and 4 of the real ones"
+    with pytest.raises(MdmkitError, match=told):
+        metrics.frechet_distance(metrics.statistics(narrow), metrics.statistics(wide))
+    with pytest.raises(MdmkitError, match=told):
+        metrics.precision_recall(narrow, wide)
+    with pytest.raises(MdmkitError, match=r"\[9, 3\] of images and \[9, 4\] of texts"):
+        metrics.clip_score(narrow, wide)
+    with pytest.raises(MdmkitError, match="one text for each image"):
+        metrics.clip_score(narrow, narrow[:1])
+
+
+def test_precision_and_recall_do_not_depend_on_how_rows_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(3)
+    drawn, real = (torch.randn(70, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    whole = metrics.precision_recall(drawn, real)
+    assert min(whole) > 0 and max(whole) < 1
+    monkeypatch.setattr(metrics, "ROWS_AT_ONCE", 16)
+    assert metrics.precision_recall(drawn, real) == whole
+
+
 def test_too_little_or_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(MdmkitError, match="two images"):
         metrics.statistics(torch.zeros(1, 3))
     with pytest.raises(MdmkitError, match="more images"):
         metrics.precision_recall(torch.zeros(3, 1), torch.zeros(9, 1))
+    with pytest.raises(MdmkitError, match="a row for each image"):
+        metrics.inception_score(torch.zeros(0, 4))
     with pytest.raises(MdmkitError, match="no reference statistics"):
         metrics.load_statistics(tmp_path / "absent.safetensors")

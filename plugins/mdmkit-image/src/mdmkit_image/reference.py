@@ -1,0 +1,75 @@
+"""Statistics of real images in a file: ours in safetensors, or the .npz file of other tools.
+
+`.npz` files have the keys `mu` [D] and `sigma` [D, D], as pytorch-fid, clean-fid and ADM's reference batches have them.
+Safetensors files have `mean` [D] and `covariance` [D, D].
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mdmkit import MdmkitError
+from mdmkit_image.layout import said
+
+Statistics = tuple[Tensor, Tensor]
+# The names of mean and covariance in a file.
+OURS, THEIRS = ("mean", "covariance"), ("mu", "sigma")
+# A covariance may differ from its transpose by this share of its largest value: float32 rounds.
+ASYMMETRY = 1e-3
+
+
+def save_statistics(known: Statistics, file: Path) -> None:
+    """Write mean and covariance: in numpy's format for other tools if the file's suffix is `.npz`, else safetensors."""
+    if file.suffix == ".npz":
+        with file.open("wb") as opened:
+            np.savez(opened, mu=known[0].cpu().numpy(), sigma=known[1].cpu().numpy())
+    else:
+        save_file({name: part.contiguous() for name, part in zip(OURS, known, strict=True)}, file)
+
+
+def load_statistics(file: Path) -> Statistics:
+    """Read mean and covariance, float64, from a safetensors file or an `.npz` file.
+
+    Raises:
+        MdmkitError: the file cannot be read, or holds something else.
+    """
+    names = THEIRS if file.suffix == ".npz" else OURS
+    try:
+        known = _npz(file) if file.suffix == ".npz" else load_file(file)
+        parts = known[names[0]], known[names[1]]
+    except Exception as error:  # safetensors and numpy raise many unrelated types
+        raise MdmkitError(
+            f"{file} holds no reference statistics, {names[0]} [D] and {names[1]} [D, D]: {said(error)}. Name a file "
+            "that save_statistics wrote, or an .npz file with mu and sigma."
+        ) from error
+    return checked_statistics(parts, str(file))
+
+
+def checked_statistics(known: Statistics, name: str) -> Statistics:
+    """Return mean and covariance in float64, if they are finite and have the right shapes.
+
+    Raises:
+        MdmkitError: they are not, or have not.
+    """
+    mean, covariance = known
+    if mean.dim() != 1 or covariance.shape != (len(mean), len(mean)):
+        raise MdmkitError(
+            f"{name} statistics: a mean {list(mean.shape)} and a covariance {list(covariance.shape)}; they must be [D] "
+            "and [D, D]."
+        )
+    mean, covariance = mean.double(), covariance.double()
+    if not (mean.isfinite().all() and covariance.isfinite().all()):
+        raise MdmkitError(f"{name} statistics hold NaN or infinity. Compute them again, from finite features.")
+    if (covariance - covariance.T).abs().max() > ASYMMETRY * covariance.abs().max():
+        raise MdmkitError(f"{name} statistics: the second tensor is not symmetric, so it is not a covariance.")
+    return mean, covariance
+
+
+def _npz(file: Path) -> dict[str, Tensor]:
+    with np.load(file, allow_pickle=False) as found:
+        return {name: torch.from_numpy(np.asarray(found[name])) for name in THEIRS}
