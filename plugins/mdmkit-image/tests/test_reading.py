@@ -198,7 +198,7 @@ def png_of(width: int, height: int) -> bytes:
         (stored(Image.effect_noise(GREY.size, 90))[:60], "cannot be read"),
         (png_of(0, 0), "cannot be read|not an image"),
         (png_of(9000, 9000), "has 9000 x 9000 pixels, and"),
-        (png_of(60_000, 60_000), "cannot be read: Image size"),
+        (png_of(60_000, 60_000), "has more pixels than Pillow reads, and the model's"),
         (Image.new("L", (0, 0)), "has 0 x 0 pixels"),
         (Image.new("LAB", GREY.size), "cannot be read: conversion from LAB"),
         ("a\0b", "cannot be read: embedded null byte"),
@@ -210,6 +210,18 @@ def test_what_is_no_picture_is_refused(given: Any, told: str) -> None:
     with pytest.raises(MdmkitError, match=told) as caught:
         read(given)
     assert str(caught.value).startswith("prompt 3: ")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "JPEG", "TIFF", "WEBP"])
+def test_a_file_that_was_cut_is_refused_or_whole(kind: str) -> None:
+    data, refused = stored(GREY, kind), 0
+    whole = read(data)
+    for length in range(len(data)):
+        try:
+            assert np.array_equal(read(data[:length]), whole)
+        except MdmkitError:
+            refused += 1
+    assert refused > len(data) / 2
 
 
 def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:

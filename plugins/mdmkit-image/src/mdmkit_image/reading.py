@@ -103,6 +103,8 @@ def _reading(source: Source) -> Iterator[None]:
         raise
     except UnidentifiedImageError:
         raise source.error("is not an image that Pillow can read. Save it as PNG.") from None
+    except Image.DecompressionBombError:
+        raise source.error(f"has more pixels than Pillow reads, and {source.fix}") from None
     except OSError as error:
         raise source.error(f"cannot be read: {error.strerror or said(error).rstrip('.')}.") from None
     except Exception as error:  # Pillow's readers raise many unrelated types for damaged files
