@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from mdmkit.config.compose import compose
 from mdmkit.config.schema import parameters
 from mdmkit.decoding.encodings import Encodings
 from mdmkit.decoding.unit import Outcome, Unit, UnitDecoder
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, MdmkitWarning
 from mdmkit.installed.registry import default
 from mdmkit.model.loading import load
 
@@ -84,12 +85,16 @@ def recipe_of(sampler: Sampler, backbone: Backbone) -> Recipe:
 def decode_unit(recipe: Recipe, unit: Unit) -> Outcome:
     """Decode one unit in this process. The sampler and the model are made by the first call, and kept for later ones.
 
+    Notes (`MdmkitWarning`) are not repeated: the asking process has loaded the model and encoded the prompts too.
+
     Raises:
         MdmkitError: they cannot be made, a part has another version here, or memory is too small. If a row fails, its
             error is among the errors of the outcome.
     """
-    sampler, backbone = _made(recipe)
-    return UnitDecoder(sampler, Encodings(backbone, sampler.plan))(unit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MdmkitWarning)
+        sampler, backbone = _made(recipe)
+        return UnitDecoder(sampler, Encodings(backbone, sampler.plan))(unit)
 
 
 # The last recipe, as JSON, and what was made of it.

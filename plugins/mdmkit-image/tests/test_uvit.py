@@ -15,6 +15,7 @@ import torch
 
 import mdmkit
 from mdmkit import MdmkitError, Plan
+from mdmkit.decoding.recipe import recipe_of
 from mdmkit.loop.observe import Observer
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.testing import BackboneContract
@@ -155,6 +156,10 @@ def test_what_the_text_encoder_does_not_read_is_noted(folders: dict[str, Path], 
     assert notes(amused, "a b c d e f g h", "") == []
     end = "tokens, and the text encoder reads 10. Its end has no effect"
     assert notes(amused, "a", "a b c d e f g h i j") == [f"prompt 1 has 12 {end}: 'i j'."]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # another process, whose asker has noted it
+        unit = mdmkit.Unit(0, tuple(mdmkit.read_prompts(["a b c d e f g h i j"], 0)), 1)
+        assert len(mdmkit.decode_unit(recipe_of(sampler, amused), unit).rows) == 1
     long = mdmkit.load(str(folders["amused"]), device="cpu", negative="a " * 700)
     assert notes(long, "a", "b") == [f"the model option negative has 702 {end}: '{('a ' * 100)}…'."]
 
@@ -274,6 +279,12 @@ def test_classes_without_names(folders: dict[str, Path], tmp_path: Path) -> None
 def test_a_prompt_that_is_no_class(maskgit: Any) -> None:
     with pytest.raises(MdmkitError, match=r"prompt 1: unknown class 'horse'.*cat"):
         mdmkit.decode(mdmkit.compose("confidence"), maskgit, ["cat", "horse"])
+
+
+def test_ids_and_an_image_cannot_both_say_what_is_there(maskgit: Any) -> None:
+    prompt = {"prompt_ids": [0] * 16, "inputs": {"image": "in.png"}}
+    with pytest.raises(MdmkitError, match="ids of all cells and 'image' are given"):
+        mdmkit.decode(mdmkit.compose("confidence"), maskgit, [prompt])
 
 
 @pytest.mark.parametrize("prompt", [{"prompt": "cat", "length": 3}, [1, 2, 3]])

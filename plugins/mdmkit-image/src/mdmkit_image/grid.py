@@ -79,6 +79,11 @@ class GridBackbone(Backbone):
         return replace(canvas, grid=self.grid), self.condition(prompts)
 
     def _given(self, prompt: Prompt) -> list[int]:
+        if prompt.ids is not None and prompt.inputs:
+            raise MdmkitError(
+                f"prompt {prompt.index}: ids of all cells and {next(iter(prompt.inputs))!r} are given. Drop one: an "
+                "image is redrawn for a text."
+            )
         if prompt.ids is not None:
             return list(prompt.ids)
         return given_cells(prompt, self.codec, self.grid, self.mask_id, self.device) or []
