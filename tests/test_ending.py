@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import Draw, Guidance, MdmkitError, Plan, Sampler, Stop
+from mdmkit import Draw, Guidance, MdmkitError, MdmkitWarning, Plan, Sampler, Stop
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.stage.stop import ended
@@ -122,9 +122,13 @@ def test_the_end_penalty_is_that_penalty_on_every_ending(backbone, lookahead):
     assert [r.uncertainty for r in named.rows] == [r.uncertainty for r in listed.rows]
 
 
-def test_an_end_penalty_without_any_end_is_refused():
-    with pytest.raises(MdmkitError, match=r"end_penalty=2.0, and this model has no end or padding token"):
-        mdmkit.decode(sampler(end_penalty=2.0), ToyBackbone(), ["ab"])
+def test_an_end_penalty_without_any_end_changes_nothing_and_that_is_said_once():
+    with pytest.warns(MdmkitWarning, match=r"end_penalty=2.0 has no effect: this model has no end or padding") as said:
+        penalised = mdmkit.decode(sampler(end_penalty=2.0), ToyBackbone(), ["ab"] * 9, batch=1)
+    assert len(said) == 1
+    assert penalised.tokens == mdmkit.decode(sampler(), ToyBackbone(), ["ab"] * 9, batch=1).tokens
+    with pytest.warns(MdmkitWarning, match="has no effect"):
+        mdmkit.Engine(sampler(end_penalty=2.0), ToyBackbone(), 1)
 
 
 @pytest.mark.parametrize(("key", "value"), [("repetition_penalty", 0.0), ("repetition_penalty", float("inf"))])

@@ -19,7 +19,7 @@ from mdmkit.decoding.units import InOrder, units
 from mdmkit.decoding.work import Work
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.observe import Observer, Watchers
-from mdmkit.loop.readiness import check_pair
+from mdmkit.loop.readiness import check_pair, note_without_effect
 from mdmkit.loop.sampler import Sampler
 from mdmkit.model.backbone import Backbone, unwrapped
 from mdmkit.settings.numbers import is_whole, own
@@ -198,6 +198,7 @@ def decode_units(
             f"{named(runs)} decodes in other processes, and observers of this process see no steps there. Leave out "
             f"{names}, or decode with engine 'here'."
         )
+    note_without_effect(sampler, backbone)
     watchers.start(sampler, backbone)
     work = Work(sampler, grouped, encodings, batch, watchers, tell, slots)
     outcomes = work.outcomes(runs, partial(named, runs))

@@ -23,7 +23,7 @@ from mdmkit.loop.finished import row_of
 from mdmkit.loop.left import Left
 from mdmkit.loop.loop import take_step
 from mdmkit.loop.observe import Observer, Watchers
-from mdmkit.loop.readiness import check_pair
+from mdmkit.loop.readiness import check_pair, note_without_effect
 from mdmkit.loop.state import State
 from mdmkit.model.backbone import unwrapped
 from mdmkit.settings.numbers import is_whole, own
@@ -100,6 +100,7 @@ class Engine:
         self._ended: list[Ended] = []
         self._next = first
         if not started:
+            note_without_effect(sampler, backbone)
             self.watchers.start(sampler, backbone)
 
     @property

@@ -30,14 +30,8 @@ class Policy:
                 raise MdmkitError(
                     f"draw.{key} names token id {strange[0]}, and the model's ids go from 0 to {backbone.vocab - 1}."
                 )
-        if draws.end_penalty:
-            if not backbone.endings:
-                raise MdmkitError(
-                    f"draw.end_penalty={draws.end_penalty}, and this model has no end or padding token that it could "
-                    "choose. Leave it out, or name ids with draw.penalty."
-                )
-            for token in backbone.endings:
-                penalty[token] = penalty.get(token, 0.0) + draws.end_penalty
+        for token in backbone.endings if draws.end_penalty else ():
+            penalty[token] = penalty.get(token, 0.0) + draws.end_penalty
         mask = () if backbone.mask_id is None else (backbone.mask_id,)
         never = sorted({*mask, *backbone.forbidden, *draws.suppress})
         if len(never) == backbone.vocab:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit.errors import MdmkitError, MdmkitWarning, unknown
 from mdmkit.loop.guard import named
 from mdmkit.loop.sampler import Sampler
 from mdmkit.model.backbone import Backbone, require_cache
@@ -65,6 +66,17 @@ def check_pair(sampler: Sampler, backbone: Backbone) -> None:
         )
     if not isinstance(backbone, Backbone):
         raise MdmkitError(f"this wants a model, not {backbone!r}: load it first, as in mdmkit.load('zoo:puzzles').")
+
+
+def note_without_effect(sampler: Sampler, backbone: Backbone) -> None:
+    """Warn of a setting that changes nothing with this model, such as one that a preset has for other models."""
+    if sampler.draw.end_penalty and not backbone.endings:
+        warnings.warn(
+            f"draw.end_penalty={sampler.draw.end_penalty} has no effect: this model has no end or padding token that "
+            "it could choose.",
+            MdmkitWarning,
+            stacklevel=3,
+        )
 
 
 def check_parts(sampler: Sampler, backbone: Backbone) -> None:
