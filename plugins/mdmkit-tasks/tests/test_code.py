@@ -1,25 +1,24 @@
-"""Answers that are programs: found in what a model wrote, run contained, judged by their asserts alone."""
+"""Answers that are programs: found in what a model wrote, and judged by their tests alone."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import tempfile
-import time
-from collections.abc import Iterator
-from pathlib import Path
+import shutil
 
 import pytest
 
-from mdmkit import MdmkitError
-from mdmkit_tasks.judges import sandbox
 from mdmkit_tasks.judges.code import name_under_test, passes, program
-from mdmkit_tasks.judges.sandbox import Limits, run
+from mdmkit_tasks.judges.sandbox import Limits
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("bwrap") is None and "CI" not in os.environ, reason="bubblewrap is not installed (make sandbox)"
+)
 
 QUICK = Limits(seconds=2)
 HEAD = 'from typing import List\n\n\ndef add(a: int, b: int) -> int:\n    """Add two numbers."""\n'
 TESTS = ["assert add(1, 2) == 3", "assert add(-1, 1) == 0"]
+
+PLUS, USES = "def plus(a, b):\n    return a + b", "def add(a, b):\n    return plus(a, b)"
 
 # Answers to "complete this function", with the head above known.
 ANSWERS = [
@@ -59,12 +58,43 @@ ANSWERS = [
     ("    while True: pass", False),
     ("    return add(a, b)", False),
     ("    x = input()\n    return a + b", False),  # nothing is there to be read
+    # A fence that closes a block which was never opened.
+    ("    return a + b\n```\n\nThis adds two numbers.", True),
+    ("    return a + b\n```\nUse it:\n```python\nprint(add(1, 2))\n```", True),
+    ("def add(a, b):\n    return a + b\n```\nIt adds.", True),
+    ("Sure\n```\ndef add(a, b):\n    return a + b\n```", True),  # a word is an expression, but no body
+    # Fences as models write them.
+    ("```python3.11\ndef add(a, b):\n    return a + b\n```", True),
+    ("``` {.python .numberLines}\ndef add(a, b):\n    return a + b\n```", True),
+    ('```python title="add.py"\ndef add(a, b):\n    return a + b\n```', True),
+    ("~~~Python\ndef add(a, b):\n    return a + b\n~~~", True),
+    ("````\ndef add(a, b):\n    return a + b\n````", True),
+    ("1. The function:\n\n   ```python\n   def add(a, b):\n       return a + b\n   ```\n2. Done.", True),
+    ("```bash\npip install add\n```\n```python\ndef add(a, b):\n    return a + b\n```", True),
+    ("```python\ndef add(a, b):\n    return a + b\n```\nIn Java:\n```java\nint add(int a);\n```", True),
+    (f"```python\n{PLUS}\n```\nand\n```python\n{USES}\n```", True),
+    (f"```python\n{USES}\n```\nwith\n```python\n{PLUS}\n```", True),
+    (f"```python\nimport operator as o\n```\n```python\nplus = o.add\n```\n```python\n{USES}\n```", True),
+    ("```python\nimport nothing\nadd(\n```\nNo:\n```python\ndef add(a, b):\n    return a + b\n```", True),
+    ("```python\nraise SystemExit\n```\nNo:\n```python\ndef add(a, b):\n    return a + b\n```", True),
+    # What a program does when it is started by itself.
+    (
+        "```python\ndef add(a, b):\n    return a + b\n\nif __name__ == '__main__':\n    add(int(input()), 1)\n```",
+        True,
+    ),
+    ("```python\nfrom __future__ import annotations\n\ndef add(a: int, b: int) -> int:\n    return a + b\n```", True),
+    ("\treturn a + b", True),
+    ("\tif a:\n\t\treturn a + b\n\treturn b", True),
+    ("```python\ndef add(a, b):\n\treturn a + b\n```", True),
+    ("```python\nadd = lambda a, b: a + b\n```", True),
+    ("```python\nclass Adder:\n    def add(self, a, b):\n        return a + b\n\nadd = Adder().add\n```", True),
 ]
 
 
 @pytest.mark.parametrize(("answer", "right"), ANSWERS)
 def test_humaneval(answer: str, right: bool) -> None:
-    assert passes(answer, "add", TESTS, HEAD, QUICK).passed is right
+    outcome = passes(answer, "add", TESTS, HEAD, QUICK)
+    assert outcome.passed is right, (program(answer, "add", HEAD), outcome.why)
 
 
 def test_the_table_is_long_enough() -> None:
@@ -79,6 +109,9 @@ def test_the_table_is_long_enough() -> None:
         ("```python\ndef add(a, b):\n    return a + b\n```", True),
         ("add = lambda a, b: a + b", True),
         ("def plus(a, b):\n    return a + b", False),
+        ("def add(a, b):\n    return a + b\n```\n\nThis adds two numbers.", True),
+        ("[BEGIN]\n```python\ndef add(a, b):\n    return a + b\n```\n[DONE]", True),
+        ("", False),
     ],
 )
 def test_mbpp(answer: str, right: bool) -> None:
@@ -88,118 +121,14 @@ def test_mbpp(answer: str, right: bool) -> None:
 def test_the_function_that_asserts_are_about() -> None:
     assert name_under_test(["assert set(similar((3, 4))) == set([4])"]) == "similar"
     assert name_under_test(["import math", "assert math.isclose(area(3), 9)"]) == "area"
-    assert "def helper" in program("    return helper(1)", "f", "def helper(x):\n    return x\n\n\ndef f():\n")
+    assert name_under_test(["assert sum(10, 15) == 6"]) == "sum"  # a name of Python's own that the answer defines
 
 
-# -- hostile programs ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def canary() -> Iterator[Path]:
-    """A file that anybody may delete, in a folder that anybody may write to, outside of what the sandbox hides."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o777)
-        file = folder / "canary"
-        file.write_text("alive")
-        file.chmod(0o666)
-        yield file
-
-
-def left_over(name: str) -> list[str]:
-    """Processes that gave themselves a name."""
-    found = []
-    for process in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if process.name.isdigit() and (process / "comm").read_text().strip() == name:
-                found.append(process.name)
-    return found
-
-
-def named(name: str) -> str:
-    return f"import ctypes\nctypes.CDLL(None).prctl(15, {name.encode()!r}, 0, 0, 0)\n"
-
-
-def test_a_loop_is_stopped_and_so_is_sleep() -> None:
-    for endless in ("while True: pass", "import time\ntime.sleep(60)"):
-        began = time.monotonic()
-        assert run(endless, Limits(seconds=1)).why == "timeout"
-        assert time.monotonic() - began < 8
-
-
-def test_a_fork_bomb_dies_with_its_sandbox() -> None:
-    mark = f"bomb{os.getpid()}"
-    slow = "import os, time\nfor _ in range(12):\n    try: os.fork()\n    except OSError: pass\ntime.sleep(60)"
-    began = time.monotonic()
-    assert not run(named(mark) + slow, Limits(seconds=2)).passed
-    assert not run(named(mark) + "import os\nwhile True: os.fork()", Limits(seconds=2)).passed
-    assert time.monotonic() - began < 15
-    assert left_over(mark) == []
-
-
-def test_a_child_that_leaves_its_session_is_ended_too() -> None:
-    mark = f"away{os.getpid()}"
-    away = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(600)\n"
-    assert run(named(mark) + away, Limits(seconds=2)).passed
-    assert left_over(mark) == []
-
-
-def test_memory_and_disk_are_limited() -> None:
-    assert run("x = bytearray(200 << 20)").passed
-    assert "MemoryError" in run("x = bytearray(3 << 30)").why
-    assert run("open('x', 'wb').write(b'a' * (1 << 20))").passed
-    assert "File too large" in run("open('x', 'wb').write(b'a' * (64 << 20))").why
-    flood = "import os\nfor fd in range(3, 20):\n    try:\n        while True: os.write(fd, b'a' * (1 << 20))\n"
-    assert not run(flood + "    except OSError: pass", QUICK).passed
-
-
-@pytest.mark.parametrize(
-    "attempt",
-    [
-        "import os; os.remove({path!r})",
-        "import shutil; shutil.rmtree({folder!r})",
-        "open({path!r}, 'w').write('dead')",
-        "import os; os.rename({path!r}, {path!r} + '2')",
-        "import subprocess; subprocess.check_call(['rm', '-rf', {folder!r}])",
-        "open({folder!r} + '/new', 'w')",
-        "open('/etc/passwd', 'a')",
-        "import os; os.kill(1, 0); os.kill({pid}, 9)",
-        "import ctypes; assert ctypes.CDLL(None).mount(None, b'/', None, 0x1020, None) == 0",
-        "import os; os.setuid(0)",
-    ],
-)
-def test_nothing_outside_can_be_changed(attempt: str, canary: Path) -> None:
-    words = attempt.format(path=str(canary), folder=str(canary.parent), pid=os.getpid())
-    assert not run(words, QUICK).passed
-    assert canary.read_text() == "alive" and os.listdir(canary.parent) == ["canary"]
-
-
-def test_there_is_no_network() -> None:
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()
-    listening.settimeout(0.2)
-    port = listening.getsockname()[1]
-    outcome = run(f"import socket; socket.create_connection(('127.0.0.1', {port}), 1)", QUICK)
-    assert "unreachable" in outcome.why
-    with pytest.raises(TimeoutError):
-        listening.accept()
-    listening.close()
-    assert not run("import socket; socket.getaddrinfo('example.com', 80)", QUICK).passed
-
-
-def test_it_sees_an_empty_directory_and_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("A_SECRET", "x")
-    assert run("import os; assert os.listdir('.') == [] and 'A_SECRET' not in os.environ").passed
-    assert run("open('mine', 'w').write('1'); assert open('mine').read() == '1'").passed
-    assert run("import os; assert not os.path.exists('mine')").passed
-
-
-def test_without_a_sandbox_no_program_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a system whose kernel allows no namespaces: the launcher says so, and nothing falls back to running it."""
-    import subprocess
-
-    refused = subprocess.CompletedProcess([], sandbox.SEALED, b"", b"unshare: Operation not permitted")
-    monkeypatch.setattr(sandbox.subprocess, "run", lambda *args, **options: refused)
-    with pytest.raises(MdmkitError, match=r"has none \(unshare: Operation not permitted\)"):
-        run("pass")
+def test_the_helpers_of_a_prompt_are_there_for_the_answer_and_for_the_tests() -> None:
+    prompt = 'def code(x):\n    return x + 1\n\n\ndef decode(x):\n    """Undo code."""\n'
+    tests = "def check(candidate):\n    assert candidate(code(4)) == 4\n\ncheck(decode)"
+    assert passes("    return x - code(0)", "decode", tests, prompt, QUICK).passed
+    assert passes("```python\ndef decode(x):\n    return x - code(0)\n```", "decode", tests, prompt, QUICK).passed
+    # The tests use the prompt's helper, not the answer's.
+    cheat = "```python\ndef code(x):\n    return 4\n\ndef decode(x):\n    return x\n```"
+    assert not passes(cheat, "decode", tests, prompt, QUICK).passed

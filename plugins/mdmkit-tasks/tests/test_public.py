@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ from mdmkit_tasks.public import shots
 from mdmkit_tasks.public.programs import MBPP, HumanEval
 from mdmkit_tasks.public.puzzles import CountdownText, SudokuText
 from mdmkit_tasks.public.reasoning import GPQA, GSM8K, Math500
+
+bubblewrap = pytest.mark.skipif(
+    shutil.which("bwrap") is None and "CI" not in os.environ, reason="bubblewrap is not installed (make sandbox)"
+)
 
 
 def written(path: Path, *rows: Any) -> str:
@@ -98,6 +104,63 @@ def test_bad_data_names_the_line(file: Path, text: str | None, said: str) -> Non
     assert said in str(caught.value)
 
 
+CHOICES = {"Question": "q", "Correct Answer": "a"} | {f"Incorrect Answer {i}": "b" for i in (1, 2, 3)}
+FUNCTION = {
+    "prompt": 'def f(x):\n    """Twice x."""\n',
+    "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+    "entry_point": "f",
+}
+ASSERTED = {"text": "t", "test_list": ["assert f(2) == 4"]}
+
+
+@bubblewrap
+@pytest.mark.parametrize(
+    ("task", "good", "bad", "said"),
+    [
+        (GSM8K, WORDS[0], {"answer": 4}, "the field 'answer' is 4, and must be a text in quotes"),
+        (GSM8K, WORDS[0], {"question": ["q"]}, "the field 'question' is [\"q\"], and must be a text"),
+        (GSM8K, WORDS[0], {"answer": "many"}, 'the answer "many" holds no number to compare with'),
+        (Math500, {"problem": "p", "answer": "4"}, {"answer": 4}, "the field 'answer' is 4, and must be a text"),
+        (Math500, {"problem": "p", "answer": "4"}, {"answer": " "}, "the answer is empty"),
+        (
+            GPQA,
+            CHOICES,
+            {"Correct Answer": ["a"]},
+            "the field 'Correct Answer' is [\"a\"], and must be a text or a num",
+        ),
+        (HumanEval, FUNCTION, {"prompt": 3}, "the field 'prompt' is 3, and must be a text"),
+        (HumanEval, FUNCTION, {"entry_point": "g"}, 'the prompt does not define the function "g"'),
+        (
+            HumanEval,
+            FUNCTION,
+            {"test": "def check(candidate):\n    pass\n"},
+            "must define a function `check` with an assert",
+        ),
+        (HumanEval, FUNCTION, {"test": "assert f(2) == 4"}, "must define a function `check` with an assert"),
+        (MBPP, ASSERTED, {"test_list": []}, "the field 'test_list' is empty, so every answer would pass"),
+        (MBPP, ASSERTED, {"test_list": "assert f(2) == 4"}, "and must be a list of texts"),
+        (MBPP, ASSERTED, {"test_list": ["assert f(2) == 4", 3]}, "and must be a list of texts"),
+        (MBPP, ASSERTED, {"test_list": ["f(2) == 4"]}, 'the test "f(2) == 4" is not an assert'),
+        (MBPP, ASSERTED, {"test_list": ["assert f(2 == 4"]}, "is not an assert of Python"),
+        (MBPP, ASSERTED, {"test_list": ["assert True"]}, "no test calls a function"),
+        (MBPP, ASSERTED, {"test_setup_code": 3}, "the field 'test_setup_code' is 3, and must be a text"),
+        (SudokuText, {"puzzle": "0" * 16}, {"puzzle": None}, "the field 'puzzle' or 'Puzzle' is missing"),
+        (SudokuText, {"puzzle": "0" * 16}, {"puzzle": [1]}, "the puzzle [1] is not sixteen digits"),
+        (CountdownText, {"numbers": [1, 2], "target": 3}, {"numbers": "1 2"}, 'the numbers "1 2" are not a list'),
+        (CountdownText, {"numbers": [1, 2], "target": 3}, {"numbers": [1, "x"]}, "are not a list of whole numbers"),
+        (CountdownText, {"numbers": [1, 2], "target": 3}, {"target": "x"}, 'the target "x" is not a whole number'),
+    ],
+)
+def test_data_that_cannot_be_judged_is_refused_with_its_line(
+    task: Any, good: dict[str, Any], bad: dict[str, Any], said: str, file: Path
+) -> None:
+    """Nothing is decoded before: a task gives its prompts before a model is loaded."""
+    assert task(written(file, good)).prompts(1, 0)
+    with pytest.raises(MdmkitError) as caught:
+        task(written(file, good, good | bad)).prompts(1, 0)
+    assert said in str(caught.value) and f"{file}, line 2: " in str(caught.value)
+
+
 def test_without_datasets_or_a_file_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MdmkitError, match=r"openai/gsm8k.*mdmkit-tasks\[hub\].*--data FILE.jsonl"):
@@ -150,6 +213,7 @@ HEAD = 'def double(x):\n    """Twice x."""\n'
 CHECK = "def check(candidate):\n    assert candidate(2) == 4\n"
 
 
+@bubblewrap
 def test_humaneval(file: Path) -> None:
     task = HumanEval(written(file, {"prompt": HEAD, "test": CHECK, "entry_point": "double"}))
     (prompt,) = task.prompts(None, 0)
@@ -158,6 +222,24 @@ def test_humaneval(file: Path) -> None:
     assert task.judge(prompt, "    return 2 * x") and not task.judge(prompt, "    return x")
 
 
+@pytest.mark.parametrize("task", [HumanEval, MBPP])
+def test_programs_are_refused_before_a_model_is_loaded_if_none_can_be_run(
+    task: Any, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mdmkit_tasks.judges import sandbox, seals
+
+    sandbox.require.cache_clear()
+    monkeypatch.setattr(seals.shutil, "which", lambda name: None)
+    row = FUNCTION | ASSERTED
+    with pytest.raises(MdmkitError, match="apt install bubblewrap"):
+        task(written(file, row)).prompts(1, 0)
+    assert task(str(file), seal="own").prompts(1, 0)
+    with pytest.raises(MdmkitError, match="unknown seal"):
+        task(str(file), seal="none")
+    sandbox.require.cache_clear()
+
+
+@bubblewrap
 def test_mbpp(file: Path) -> None:
     row = {
         "text": "Write a function to double.",

@@ -3,61 +3,87 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Sequence
 
+from mdmkit_tasks.judges.fences import blocks
+from mdmkit_tasks.judges.names import DEFINITIONS, needed, parsed
 from mdmkit_tasks.judges.sandbox import Limits, Outcome, run
 
-FENCE = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.S | re.I)
 # The end of a function's completion, where other text of the model begins.
 STOPS = re.compile(r"\n(?=(?:class |def |if __name__|print\(|assert |@|#|<\||\[DONE\]|```|Question:|[A-Z][a-z]+ ))")
 
 
-def program(answer: str, name: str, prompt: str = "") -> str:
-    """The program that an answer gives for a function `name`.
+def program(answer: str, name: str, prompt: str = "") -> list[str]:
+    """The program that an answer gives for a function `name`, in parts that run one after the other.
 
     Args:
         prompt: the function's head, which an answer may leave out: completions of HumanEval begin with the body.
     """
-    blocks = FENCE.findall(answer)
-    whole = re.compile(rf"^(?:async )?def {re.escape(name)}\b", re.M)
-    for block in reversed(blocks):
-        if whole.search(block):
-            return _imports(prompt) + block
-    text = "\n".join(blocks) if blocks else answer.removeprefix("[BEGIN]").partition("[DONE]")[0]
-    if match := whole.search(text):
-        return _imports(prompt) + _runs(text[_start(text, match.start()) :])
+    plain = answer.removeprefix("[BEGIN]").partition("[DONE]")[0]
+    found = blocks(plain, lambda text: bool(_defines(name).search(text)) or _completes(text, prompt))
+    texts = [plain] if found is None else found
+    for index in reversed(range(len(texts))):
+        if match := _defines(name).search(texts[index]):
+            whole = _valid(texts[index] if found is not None else texts[index][_start(texts[index], match.start()) :])
+            helpers = needed(whole, texts[:index] + texts[index + 1 :], head(prompt))
+            return [head(prompt), *helpers, whole]
     if not prompt:
-        return text
-    body = text if re.match(r"\s*\n|[ \t]", text) else "    " + text
-    return prompt + STOPS.split(body, maxsplit=1)[0] + "\n"
+        return [_valid("\n".join(texts))]
+    text = next((text for text in texts if _completes(text, prompt)), "\n".join(texts))
+    return [prompt + STOPS.split(_body(text, prompt), maxsplit=1)[0] + "\n"]
 
 
-def passes(answer: str, name: str, tests: Sequence[str] | str, prompt: str = "", limits: Limits = Limits()) -> Outcome:  # noqa: B008
-    """True if the program in an answer passes its tests."""
+def passes(
+    answer: str,
+    name: str,
+    tests: Sequence[str] | str,
+    prompt: str = "",
+    limits: Limits = Limits(),  # noqa: B008
+    by: str = "bwrap",
+) -> Outcome:
+    """Judge the program in an answer by its tests.
+
+    Raises:
+        MdmkitError: the sandbox does not work here.
+    """
     asserts = tests if isinstance(tests, str) else "\n".join(tests)
-    return run(f"{program(answer, name, prompt)}\n\n{asserts}\n", limits)
+    return run(program(answer, name, prompt), asserts, name=name, head=prompt, limits=limits, by=by)
 
 
 def name_under_test(tests: Sequence[str]) -> str:
-    """The function that the asserts test: the first called name that is not a builtin of Python."""
-    import builtins
-
+    """The function that the asserts test: the first called name that is not Python's own, else the first called."""
+    called = []
     for test in tests:
-        try:
-            nodes = list(ast.walk(ast.parse(test)))
-        except SyntaxError:
-            continue
-        for node in nodes:
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id):
-                return node.func.id
-    return ""
+        tree = parsed(test)
+        nodes = ast.walk(tree) if tree is not None else ()
+        called += [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return next((name for name in called if not hasattr(builtins, name)), called[0] if called else "")
 
 
-def _imports(prompt: str) -> str:
-    """The lines before a function's `def` that its head needs, helpers included."""
-    heads = list(re.finditer(r"^def ", prompt, re.M))
+def head(prompt: str) -> str:
+    """The lines before a prompt's last `def`: imports, and helpers that the function may call."""
+    heads = list(re.finditer(r"^(?:async )?def ", prompt, re.M))
     return prompt[: heads[-1].start()] if heads else ""
+
+
+def _defines(name: str) -> re.Pattern[str]:
+    return re.compile(rf"^(?:async )?def {re.escape(name)}\b|^{re.escape(name)} *(?::[^=\n]*)?=(?!=)", re.M)
+
+
+def _completes(text: str, prompt: str) -> bool:
+    """True for the body of the prompt's function. Prose is none: it may be a valid expression, but it does nothing."""
+    tree = parsed(prompt + _body(text, prompt)) if prompt and text.strip() else None
+    if tree is None or not isinstance(tree.body[-1], DEFINITIONS):
+        return False
+    return any(not isinstance(line, ast.Expr) for line in tree.body[-1].body)
+
+
+def _body(text: str, prompt: str) -> str:
+    """A body with the indent that it needs; tabs become spaces if the prompt has none."""
+    body = text if re.match(r"\s*\n|[ \t]", text) else "    " + text
+    return body if "\n\t" in prompt else re.sub(r"^[ \t]+", lambda found: found[0].expandtabs(4), body, flags=re.M)
 
 
 def _start(text: str, found: int) -> int:
@@ -66,14 +92,8 @@ def _start(text: str, found: int) -> int:
     return min(first.start(), found) if first else found
 
 
-def _runs(text: str) -> str:
+def _valid(text: str) -> str:
     """The longest beginning of a text that is valid Python, because text after the program is not."""
     lines = text.split("\n")
-    for end in range(len(lines), 0, -1):
-        head = "\n".join(lines[:end])
-        try:
-            ast.parse(head)
-        except (SyntaxError, ValueError):
-            continue
-        return head
-    return text
+    beginnings = ("\n".join(lines[:end]) for end in range(len(lines), 0, -1))
+    return next((beginning for beginning in beginnings if parsed(beginning) is not None), text)

@@ -1,47 +1,25 @@
-"""A separate program that uses only the standard library: it isolates itself, then runs the program to be judged.
+"""The older seal: a separate program that uses only the standard library, isolates itself, then starts the supervisor.
 
 It has its own namespaces for mounts, processes, network, IPC and host name. Every mount is read-only, except an empty
-/tmp in memory; /run is empty. It has the rights of nobody, and limits of memory, CPU time, processes and file sizes.
-Linux 5.12 or newer.
+/tmp in memory; /run is empty. All other files of this machine can still be read. Linux 5.12 or newer.
 
-    python -I contained.py '{"seconds": 5, …}' < {"program": …, "token": …}
+    python -I -S contained.py '{"side": "answer", "disk": …}' < job
 """
 
 import ctypes
 import json
 import os
-import resource
 import signal
 import sys
-import time
 
-NOBODY = 65534
 NEW_NS, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = (
     0x00020000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
 )  # fmt: skip
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 NOSUID_NODEV = 0x2 | 0x4
 SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, RDONLY = 442, -100, 0x8000, 0x1
-SET_PDEATHSIG, SET_DUMPABLE, SET_NO_NEW_PRIVS = 1, 4, 38
-SEALED = 93  # the exit code if the isolation failed
-
-# The program. Its output is dropped, and only at its end, after the last assert, the token is printed.
-RUNNER = """
-import json, os, sys
-asked = json.loads(sys.stdin.read())
-out, me = os.dup(1), os.getpid()
-null = os.open(os.devnull, os.O_RDWR)
-for fd in (0, 1, 2):
-    os.dup2(null, fd)
-try:
-    exec(compile(asked["program"], "answer.py", "exec"), {"__name__": "__main__"})
-    said = asked["token"]
-except BaseException as error:
-    said = "%s: %s" % (type(error).__name__, str(error)[:200])
-if os.getpid() == me:
-    os.write(out, said.encode("utf-8", "replace"))
-os._exit(0)
-"""
+SET_PDEATHSIG = 1
+SUPERVISING = "mdmkit_tasks.judges.sealed.supervising"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -84,64 +62,48 @@ def leave():
         for name, line in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(line)
-    return root
 
 
-def shut(limits, root):
-    """Make everything except /tmp read-only, and give up all rights."""
-    prefix = os.path.realpath(sys.base_prefix)
+def shut(disk):
+    """Make everything except /tmp read-only. Python and the sealed modules may be in /tmp, which is covered."""
+    shown = {
+        "/tmp/.python": os.path.realpath(sys.base_prefix),
+        "/tmp/.sealed/mdmkit_tasks/judges/sealed": os.path.join(os.path.dirname(os.path.abspath(__file__)), "sealed"),
+    }
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", "/run", "tmpfs", NOSUID_NODEV, "size=4k,mode=0555")
-    here = os.open(prefix, os.O_PATH | os.O_DIRECTORY)  # the file may be in /tmp, which is covered next
-    mount("tmpfs", "/tmp", "tmpfs", NOSUID_NODEV, f"size={limits['disk']},mode=0777")
-    os.mkdir("/tmp/.python", 0o755)
-    os.mkdir("/tmp/work", 0o777)
+    held = {target: os.open(source, os.O_PATH | os.O_DIRECTORY) for target, source in shown.items()}
+    mount("tmpfs", "/tmp", "tmpfs", NOSUID_NODEV, f"size={int(disk)},mode=0777")
+    os.mkdir("/tmp/work")
     os.chmod("/tmp/work", 0o777)
-    mount(f"/proc/self/fd/{here}", "/tmp/.python", None, MS_BIND | MS_REC)
-    os.close(here)
+    for target, fd in held.items():
+        os.makedirs(target)
+        mount(f"/proc/self/fd/{fd}", target, None, MS_BIND | MS_REC)
+        os.close(fd)
     mount("proc", "/proc", "proc", NOSUID_NODEV)
     read_only("/", True, True)
     read_only("/tmp", False, False)
-    for name, value in (
-        ("AS", limits["memory"]), ("CPU", limits["seconds"] + 1), ("NPROC", limits["processes"]),
-        ("FSIZE", limits["disk"]), ("NOFILE", 64), ("CORE", 0),
-    ):  # fmt: skip
-        kind = getattr(resource, f"RLIMIT_{name}")
-        hard = resource.getrlimit(kind)[1]
-        value = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
-        resource.setrlimit(kind, (value, value))
-    if root:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-    check(libc.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new privileges")
     check(libc.prctl(SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "parent's death")
     os.chdir("/tmp/work")
 
 
 def main():
-    limits = json.loads(sys.argv[1])
-    try:
-        root = leave()
-        child = os.fork()
-        if child == 0:  # the first process of its namespace: all others end with it
-            shut(limits, root)
-            python = "/tmp/.python/bin/python{}.{}".format(*sys.version_info[:2])
-            there = {"PATH": "/usr/bin:/bin", "HOME": "/tmp/work", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
-            os.execve(python, [python, "-I", "-S", "-c", RUNNER], there)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        os._exit(SEALED)
-    end = time.monotonic() + limits["seconds"]
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            os._exit(SEALED if os.waitstatus_to_exitcode(status) == SEALED else 0)
-        if time.monotonic() > end:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            os._exit(124)
-        time.sleep(0.005)
+    asked = sys.argv[1]
+    leave()
+    child = os.fork()
+    if child == 0:  # the first process of its namespace: all others end with it
+        shut(json.loads(asked)["disk"])
+        python = "/tmp/.python/bin/python{}.{}".format(*sys.version_info[:2])
+        there = {
+            "PATH": "/usr/bin:/bin", "HOME": "/tmp/work", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": "/tmp/.sealed", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1",
+        }  # fmt: skip
+        for fd in json.loads(asked)["channel"]:
+            os.set_inheritable(fd, True)
+        os.execve(python, [python, "-s", "-P", "-S", "-m", SUPERVISING, asked], there)
+    for fd in (0, 1, *json.loads(asked)["channel"]):
+        os.close(fd)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,37 @@
-"""Run an untrusted Python program, and find out if it runs to its end."""
+"""Judge an untrusted Python program: it runs sealed, and its tests run in a second sealed process.
+
+The tests call the program over a pipe, and only plain data crosses (see `mdmkit_tasks.judges.sealed.crossing`). The
+verdict is written by the process of the tests, which the program cannot reach.
+"""
 
 from __future__ import annotations
 
 import json
-import secrets
+import os
+import select
 import subprocess
-import sys
-import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
+from typing import IO, Any
 
 from mdmkit import MdmkitError
-from mdmkit_tasks.judges.contained import SEALED
+from mdmkit_tasks.judges.sealed.supervising import OVER_MEMORY, SEALED
+from mdmkit_tasks.judges.seals import seal, syscall_filter
+
+START = 30.0  # seconds that a loaded machine may take to start a sealed process
+VERDICT = 64 << 10  # bytes that a verdict may have
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The resources that a program may use.
+    """The resources that a program may use. Its tests, in their own process, may use as much.
 
     Args:
-        seconds: wall-clock time, and CPU time.
-        memory: bytes of address space.
+        seconds: wall-clock time, and CPU time of each process.
+        memory: bytes, of all its processes together; also the address space of each.
         processes: at once, threads included.
         disk: bytes of files; they are in memory, and are lost afterwards.
     """
@@ -34,53 +44,138 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """True if the program ran to its end; else `why` it did not: the exception, `timeout`, or `ended early`."""
+    """True if all tests passed; else `why` not: the exception, `timeout`, `memory`, or that the program ended early."""
 
     passed: bool
     why: str = ""
 
 
-def run(program: str, limits: Limits = Limits()) -> Outcome:
-    """Run a program in its own namespaces, with limits (see `mdmkit_tasks.judges.contained`).
+def run(
+    program: str | Sequence[str],
+    tests: str = "",
+    *,
+    name: str = "",
+    head: str = "",
+    limits: Limits = Limits(),
+    by: str = "bwrap",
+) -> Outcome:
+    """Run a program, then its tests.
 
-    It sees the standard library and an empty directory. It has no network and no rights, and can change nothing
-    outside. Its output does not matter, also on standard error: it passes if it runs to its end.
+    The program sees the standard library and an empty directory. It has no network and no rights, and can change
+    nothing outside. Its output does not matter, also on standard error.
+
+    Args:
+        program: its source; if there are several, they run one after the other in one namespace.
+        tests: asserts. A name that they do not define is looked up in the program.
+        name: a name that is always looked up in the program, also if it is one of Python's own.
+        head: code that the tests may use, such as the helpers that a prompt defines.
+        by: the seal, `bwrap` or `own`.
 
     Raises:
-        MdmkitError: this system has no such sandbox; the program was not run.
+        MdmkitError: this system has no such seal; the program was not run.
     """
-    token = secrets.token_hex(16)
-    line = [sys.executable, "-I", "-S", str(Path(__file__).with_name("contained.py")), json.dumps(asdict(limits))]
-    asked = json.dumps({"program": program, "token": token}).encode()
-    # A file, not a pipe, because the size of a file is limited.
-    with tempfile.TemporaryFile() as out:
+    parts = [program] if isinstance(program, str) else list(program)
+    asked = {"tests": tests, "name": name, "head": head}
+    with ExitStack() as stack:
+        calls, answers = os.pipe(), os.pipe()
         try:
-            done = subprocess.run(
-                line, input=asked, stdout=out, stderr=subprocess.PIPE, timeout=limits.seconds + 10,
-                start_new_session=True, cwd="/",
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
+            answer = stack.enter_context(_Side("answer", {"program": parts}, (calls[0], answers[1]), limits, by))
+            judge = stack.enter_context(_Side("tests", asked, (answers[0], calls[1]), limits, by))
+        finally:
+            for fd in (*calls, *answers):
+                os.close(fd)
+        answer.wait_sealed()
+        judge.wait_sealed()
+        try:
+            said = judge.line(limits.seconds)
+        except TimeoutError:
             return Outcome(False, "timeout")
-        out.seek(0)
-        said = out.read(1000).decode(errors="replace")
-    if done.returncode == SEALED:
-        raise MdmkitError(
-            "answers that are programs run only in a sandbox, and this system has none "
-            f"({done.stderr.decode(errors='replace').strip()}). It needs Linux 5.12 or newer with namespaces: allow "
-            "user namespaces (kernel.unprivileged_userns_clone=1), or run as root."
-        )
-    if done.returncode == 124:
-        return Outcome(False, "timeout")
-    return Outcome(said == token, "" if said == token else said or "ended early")
+    if OVER_MEMORY in (answer.code, judge.code):
+        return Outcome(False, "memory")
+    if not said:
+        return Outcome(False, "the tests ended early")
+    verdict = json.loads(said)
+    return Outcome(verdict["passed"] is True, verdict.get("why", ""))
 
 
 @cache
-def require() -> None:
+def require(by: str = "bwrap") -> None:
     """Try the sandbox once.
 
     Raises:
         MdmkitError: this system has none.
     """
-    outcome = run("pass", Limits(seconds=30))
+    outcome = run("def one():\n    return 1", "assert one() == 1", limits=Limits(seconds=START), by=by)
     if not outcome.passed:
         raise MdmkitError(f"the sandbox for answers that are programs does not work here: {outcome.why}.")
+
+
+class _Side:
+    """One sealed process, and all that it starts. They end when the block is left."""
+
+    def __init__(self, side: str, job: dict[str, Any], channel: tuple[int, int], limits: Limits, by: str):
+        self.by, self.code = by, 0
+        asked = {"side": side, "channel": channel, **asdict(limits)}
+        keep = list(channel)
+        if (blocked := syscall_filter()) is not None and by == "bwrap":
+            reading, writing = os.pipe()
+            os.write(writing, blocked)
+            os.close(writing)
+            asked["filter"] = reading
+            keep.append(reading)
+        try:
+            self.process = subprocess.Popen(
+                seal(by)(asked), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                pass_fds=keep, start_new_session=True, cwd="/", env={},
+            )  # fmt: skip
+        finally:
+            for fd in keep[2:]:
+                os.close(fd)
+        with suppress(BrokenPipeError), self._file("stdin") as file:  # `wait_sealed` says why it has ended
+            file.write(json.dumps(job).encode())
+
+    def _file(self, name: str) -> IO[bytes]:
+        file: IO[bytes] = getattr(self.process, name)
+        return file
+
+    def wait_sealed(self) -> None:
+        try:
+            said = self.line(START)
+        except TimeoutError:
+            said = b""
+        if said != SEALED:
+            self.process.kill()
+            why = " ".join(self._file("stderr").read(2000).decode(errors="replace").split())
+            raise MdmkitError(
+                f"answers that are programs run only in a sandbox, and seal {self.by!r} does not work on this system "
+                f"({why or 'it did not start'}). It needs Linux with namespaces: allow user namespaces "
+                "(kernel.unprivileged_userns_clone=1; Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0), or run "
+                "as root with the right to make namespaces."
+            )
+
+    def line(self, seconds: float) -> bytes:
+        """The next line of standard output; empty if it is closed.
+
+        Raises:
+            TimeoutError: there is none after so many seconds.
+        """
+        fd, end, said = self._file("stdout").fileno(), time.monotonic() + seconds, b""
+        while not said.endswith(b"\n") and len(said) < VERDICT:
+            if not select.select([fd], [], [], max(0.0, end - time.monotonic()))[0]:
+                raise TimeoutError
+            if not (more := os.read(fd, 1)):
+                break
+            said += more
+        return said
+
+    def __enter__(self) -> _Side:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file("stdout").close()  # the supervisor ends, and with it all other processes
+        try:
+            self.code = self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._file("stderr").close()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mdmkit import Backbone, MdmkitError
 from mdmkit_tasks.judges import code, sandbox
+from mdmkit_tasks.judges.names import parsed
+from mdmkit_tasks.judges.seals import seal as find_seal
 from mdmkit_tasks.public import shots as examples
-from mdmkit_tasks.public.data import FromData
+from mdmkit_tasks.public.data import FromData, brief
 
 COMPLETE = "Complete this function. Answer with the whole function in one block of Python."
 PASS = "Answer with one block of Python."
@@ -18,17 +21,25 @@ class _Programs(FromData):
     """Args:
     chat: True: use the model's chat template; None: if the model has one.
     seconds: how long a program may run.
+    seal: `bwrap`, the sandbox of bubblewrap; `own`, mdmkit's older one, which does not hide files. It goes with the
+        next release.
     """
 
     measure = "pass@1"
     settings = {"plan": {"length": 512}}  # noqa: RUF012
 
-    def __init__(self, data: str | None = None, chat: bool | None = None, seconds: float = 5.0):
+    def __init__(self, data: str | None = None, chat: bool | None = None, seconds: float = 5.0, seal: str = "bwrap"):
         super().__init__(data)
-        self.chat, self.limits = chat, sandbox.Limits(seconds=seconds)
+        find_seal(seal)
+        self.chat, self.limits, self.seal = chat, sandbox.Limits(seconds=seconds), seal
+
+    def rows(self, count: int | None, seed: int) -> list[dict[str, Any]]:
+        found = super().rows(count, seed)
+        sandbox.require(self.seal)  # before a model is loaded
+        return found
 
     def check(self, backbone: Backbone) -> None:
-        sandbox.require()
+        sandbox.require(self.seal)
 
     def ask(self, text: str, reference: Any) -> dict[str, Any]:
         asked = {"prompt": text, "infill": False, "reference": reference}
@@ -45,6 +56,14 @@ class HumanEval(_Programs):
     name, hub = "humaneval", ("openai/openai_humaneval", None, "test")
     fields = ("prompt", "test", "entry_point")
 
+    def problem(self, row: Mapping[str, Any]) -> str:
+        name, head, tests = row["entry_point"], parsed(row["prompt"]), parsed(row["test"])
+        if head is None or name not in _functions(head):
+            return f"the prompt does not define the function {brief(name)} that is to be completed"
+        if tests is None or "check" not in _functions(tests) or not _asserts(tests):
+            return "the test must define a function `check` with an assert, since nothing else could fail"
+        return ""
+
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         out = []
         for row in self.rows(count, seed):
@@ -57,7 +76,7 @@ class HumanEval(_Programs):
     def judge(self, prompt: Any, answer: str) -> bool:
         row = prompt["reference"]
         tests = f"{row['test']}\n\ncheck({row['entry_point']})"
-        return code.passes(answer, row["entry_point"], tests, row["prompt"], self.limits).passed
+        return code.passes(answer, row["entry_point"], tests, row["prompt"], self.limits, self.seal).passed
 
 
 class MBPP(_Programs):
@@ -70,12 +89,39 @@ class MBPP(_Programs):
 
     name, hub = "mbpp", ("google-research-datasets/mbpp", "sanitized", "test")
     fields = ("prompt|text", "test_list")
+    others = ("test_list",)
 
-    def __init__(self, data: str | None = None, chat: bool | None = None, seconds: float = 5.0, shots: int = 0):
-        super().__init__(data, False if chat is None and shots else chat, seconds)
+    def __init__(
+        self,
+        data: str | None = None,
+        chat: bool | None = None,
+        seconds: float = 5.0,
+        shots: int = 0,
+        seal: str = "bwrap",
+    ):
+        super().__init__(data, False if chat is None and shots else chat, seconds, seal)
         if not 0 <= shots <= len(examples.PROGRAMS):
             raise MdmkitError(f"task 'mbpp': shots={shots} is from 0 to {len(examples.PROGRAMS)}.")
         self.shots = shots
+
+    def problem(self, row: Mapping[str, Any]) -> str:
+        for field in ("test_list", "test_imports"):
+            lines = row.get(field) or []
+            if (
+                isinstance(lines, str)
+                or not isinstance(lines, Sequence)
+                or not all(isinstance(line, str) for line in lines)
+            ):
+                return f"the field {field!r} is {brief(row[field])}, and must be a list of texts"
+        if not isinstance(row.get("test_setup_code") or "", str):
+            return f"the field 'test_setup_code' is {brief(row['test_setup_code'])}, and must be a text"
+        if not row["test_list"]:
+            return "the field 'test_list' is empty, so every answer would pass"
+        for line in row["test_list"]:
+            tree = parsed(line)
+            if tree is None or not _asserts(tree):
+                return f"the test {brief(line)} is not an assert of Python, so no answer could fail it"
+        return "" if code.name_under_test(row["test_list"]) else "no test calls a function"
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         out = []
@@ -92,7 +138,15 @@ class MBPP(_Programs):
 
     def judge(self, prompt: Any, answer: str) -> bool:
         row = prompt["reference"]
-        return code.passes(answer, row["name"], row["tests"], limits=self.limits).passed
+        return code.passes(answer, row["name"], row["tests"], limits=self.limits, by=self.seal).passed
+
+
+def _functions(tree: ast.Module) -> set[str]:
+    return {line.name for line in tree.body if isinstance(line, (ast.FunctionDef, ast.AsyncFunctionDef))}
+
+
+def _asserts(tree: ast.Module) -> bool:
+    return any(isinstance(node, ast.Assert) for node in ast.walk(tree))
 
 
 def _shot(asked: str, test: str, program: str) -> str:

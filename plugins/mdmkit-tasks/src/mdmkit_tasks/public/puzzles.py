@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mdmkit import MdmkitError, Task
 from mdmkit_tasks.judges import countdown, sudoku
-from mdmkit_tasks.public.data import from_file
+from mdmkit_tasks.public.data import brief, from_file
 
 
 class SudokuText(Task):
@@ -49,12 +49,8 @@ class SudokuText(Task):
         return {"prompt": text, "length": 128, "infill": False, "reference": puzzle}
 
     def _read(self, count: int) -> list[str]:
-        rows = from_file("sudoku4_text", Path(str(self.data)), ("puzzle|Puzzle",))
-        puzzles = [re.sub(r"[_.]", "0", re.sub(r"[^0-4_.]", "", str(row["puzzle"]).rjust(16, "0"))) for row in rows]
-        bad = next((i for i, puzzle in enumerate(puzzles) if len(puzzle) != 16), None)
-        if bad is not None:
-            raise MdmkitError(f"{self.data}, puzzle {bad + 1}: {rows[bad]['puzzle']!r} is not sixteen digits 0 to 4.")
-        return puzzles[:count]
+        rows = from_file("sudoku4_text", Path(str(self.data)), ("puzzle|Puzzle",), _sudoku_problem)
+        return [_cells(row["puzzle"]) for row in rows][:count]
 
 
 class CountdownText(Task):
@@ -76,8 +72,8 @@ class CountdownText(Task):
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         count = self.limit if count is None else count
         if self.data is not None:
-            rows = from_file("countdown_text", Path(self.data), ("numbers|nums", "target"))
-            puzzles = [([int(n) for n in row["numbers"]], int(row["target"])) for row in rows[:count]]
+            rows = from_file("countdown_text", Path(self.data), ("numbers|nums", "target"), _countdown_problem)
+            puzzles = [(list(row["numbers"]), row["target"]) for row in rows[:count]]
         else:
             rng = random.Random(f"countdown_text/{seed}")
             puzzles = [_countdown(rng, self.numbers) for _ in range(count)]
@@ -93,6 +89,25 @@ class CountdownText(Task):
             "few words, and end with the expression inside <answer></answer>, such as <answer>(1 + 2) * 3</answer>."
         )
         return {"prompt": text, "infill": False, "reference": {"numbers": numbers, "target": target}}
+
+
+def _cells(puzzle: Any) -> str:
+    """Sixteen digits of a puzzle, which a spreadsheet may have turned into a number without its first zeros."""
+    return re.sub(r"[_.]", "0", re.sub(r"[^0-4_.]", "", str(puzzle).rjust(16, "0")))
+
+
+def _sudoku_problem(row: Mapping[str, Any]) -> str:
+    said = row["puzzle"]
+    if type(said) in (str, int) and len(_cells(said)) == 16:
+        return ""
+    return f"the puzzle {brief(said)} is not sixteen digits 0 to 4"
+
+
+def _countdown_problem(row: Mapping[str, Any]) -> str:
+    given, target = row["numbers"], row["target"]
+    if not isinstance(given, list) or not given or not all(type(n) is int and n >= 0 for n in given):
+        return f"the numbers {brief(given)} are not a list of whole numbers, such as [3, 9, 2]"
+    return "" if type(target) is int else f"the target {brief(target)} is not a whole number"
 
 
 def _countdown(rng: random.Random, size: int) -> tuple[list[int], int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mdmkit import Backbone, MdmkitError
 from mdmkit_tasks.judges import choice, mathematics, numbers
 from mdmkit_tasks.public import shots as examples
-from mdmkit_tasks.public.data import FromData
+from mdmkit_tasks.public.data import FromData, brief
 
 
 class _Questions(FromData):
@@ -48,6 +48,11 @@ class GSM8K(_Questions):
     instruction = "Solve this step by step, and put the final number in \\boxed{}."
     examples = examples.WORD_PROBLEMS
 
+    def problem(self, row: Mapping[str, Any]) -> str:
+        if numbers.final_number(row["answer"]) is None:
+            return f"the answer {brief(row['answer'])} holds no number to compare with"
+        return ""
+
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         return [self.ask(row["question"], row["answer"]) for row in self.rows(count, seed)]
 
@@ -62,6 +67,9 @@ class Math500(_Questions):
     settings = {"plan": {"length": 512}}  # noqa: RUF012
     instruction = "Solve this step by step, and put the final answer in \\boxed{}."
     examples = examples.MATHEMATICS
+
+    def problem(self, row: Mapping[str, Any]) -> str:
+        return "" if row["answer"].strip() else "the answer is empty"
 
     def check(self, backbone: Backbone) -> None:
         mathematics.require()
@@ -78,8 +86,15 @@ class GPQA(_Questions):
 
     name, hub = "gpqa", ("Idavidrein/gpqa", "gpqa_diamond", "train")
     fields = ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
+    others = fields[1:]  # a choice may be a number
     settings = {"plan": {"length": 256}}  # noqa: RUF012
     instruction = "Think step by step, and end with the letter of the right choice in \\boxed{}."
+
+    def problem(self, row: Mapping[str, Any]) -> str:
+        for field in self.others:
+            if isinstance(row[field], bool) or not isinstance(row[field], (str, int, float)):
+                return f"the field {field!r} is {brief(row[field])}, and must be a text or a number"
+        return ""
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         out = []

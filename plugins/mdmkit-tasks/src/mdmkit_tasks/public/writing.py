@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mdmkit import Backbone, MdmkitError
 from mdmkit_tasks.judges.endpoint import Endpoint
-from mdmkit_tasks.public.data import FromData
+from mdmkit_tasks.public.data import FromData, brief
 
 
 class Writing(FromData):
@@ -35,6 +35,12 @@ class Writing(FromData):
     ):
         super().__init__(data)
         self.judge_url, self.judge_model, self.judge_key, self.chat = judge_url, judge_model, judge_key, chat
+
+    def problem(self, row: Mapping[str, Any]) -> str:
+        for field in ("story", "reference"):
+            if row.get(field) is not None and not isinstance(row[field], str):
+                return f"the field {field!r} is {brief(row[field])}, and must be a text in quotes"
+        return ""
 
     @property
     def endpoint(self) -> Endpoint:

@@ -1,0 +1,99 @@
+"""The first process inside the seal: it gives up all rights, starts one side, and ends all processes with itself.
+
+    python -m mdmkit_tasks.judges.sealed.supervising '{"side": "answer", "memory": …, "channel": [3, 4]}' < job
+
+Nobody inside can end it, stop it or read its memory. It ends when its reader closes standard output, when the side has
+ended, or when all processes together use too much memory; the kernel then ends every other process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import select
+import sys
+from typing import Any
+
+from mdmkit_tasks.judges.sealed.answering import answer
+from mdmkit_tasks.judges.sealed.crossing import Channel
+from mdmkit_tasks.judges.sealed.testing import test
+
+NOBODY = 65534
+SET_DUMPABLE, SET_NO_NEW_PRIVS = 4, 38
+SEALED, OVER_MEMORY = b"sealed\n", 91
+PAUSE = 10  # ms between two looks at the memory
+
+
+def main() -> None:
+    asked = json.loads(sys.argv[1])
+    job = json.loads(sys.stdin.buffer.read())
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    for option, value in ((SET_NO_NEW_PRIVS, 1), (SET_DUMPABLE, 0)):
+        if libc.prctl(option, value, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"prctl {option}")
+    os.write(1, SEALED)
+    side = os.fork()
+    if side == 0:
+        try:
+            _start(asked, job)
+        finally:
+            os._exit(0)
+    for fd in asked["channel"]:
+        os.close(fd)
+    _watch(side, asked["memory"])
+
+
+def _start(asked: dict[str, Any], job: dict[str, Any]) -> None:
+    verdict = os.dup(1) if asked["side"] == "tests" else None
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    for name, value in (
+        ("AS", asked["memory"]), ("CPU", asked["seconds"] + 1), ("NPROC", asked["processes"]),
+        ("FSIZE", asked["disk"]), ("NOFILE", 64), ("CORE", 0),
+    ):  # fmt: skip
+        kind = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(kind)[1]
+        value = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
+        resource.setrlimit(kind, (value, value))
+    reading, writing = asked["channel"]
+    channel = Channel(os.fdopen(reading, "rb"), os.fdopen(writing, "wb"))
+    if verdict is None:
+        answer(job, channel)
+    else:
+        test(job, channel, os.fdopen(verdict, "w"))
+
+
+def _watch(side: int, memory: int) -> None:
+    reader = select.poll()
+    reader.register(1, 0)  # only its end is reported
+    while True:
+        if reader.poll(PAUSE):
+            os._exit(0)
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                if ended == side:
+                    os._exit(0)
+        if _used() > memory:
+            os._exit(OVER_MEMORY)
+
+
+def _used() -> int:
+    """Bytes of memory that all processes inside the seal use, without the pages of files."""
+    total = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/status", encoding="utf-8", errors="replace") as file:
+                total += sum(int(line.split()[1]) << 10 for line in file if line.startswith(("RssAnon", "RssShmem")))
+    return total
+
+
+if __name__ == "__main__":
+    main()
