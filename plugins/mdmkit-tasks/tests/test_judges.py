@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from mdmkit_tasks.judges.choice import chosen
@@ -51,6 +54,36 @@ NUMBERS = [
     ("#### 18", "16 - 3 - 4 = <<16-3-4=9>>9 eggs, 9 * 2 = $<<9*2=18>>18\n#### 18", True),
     ("9 eggs, so 9 * 2 = $<<9*2=18>>18", "18", True),
     ("The answer is 18<|im_end|>\n19", "18", True),
+    # Signs and fractions of LaTeX.
+    ("\\boxed{-\\frac{1}{2}}", "-1/2", True),
+    ("\\boxed{-\\dfrac{3}{4}}", "-0.75", True),
+    ("\\boxed{\\frac{-3}{4}}", "-0.75", True),
+    ("\\boxed{\\frac12}", "1/2", True),
+    ("\\boxed{\\frac{1}2}", "0.5", True),
+    ("\\boxed{2\\frac12}", "5/2", True),
+    ("\\boxed{ - 18}", "-18", True),
+    ("#### - 5", "-5", True),
+    ("So x = - 5", "-5", True),
+    ("So 10 - 5", "5", True),
+    # Large numbers in words, with spaces, and as powers.
+    ("#### 1 000", "1000", True),
+    ("The answer is 12 000.", "12000", True),
+    ("#### 1.5 million", "1500000", True),
+    ("\\boxed{1.5 \\text{ million}}", "1500000", True),
+    ("The answer is $2 million.", "2,000,000", True),
+    ("\\boxed{2 \\times 10^3}", "2000", True),
+    ("\\boxed{10^{3}}", "10", False),
+    # A time of day and a ratio are no numbers.
+    ("\\boxed{12:30}", "12", False),
+    ("\\boxed{3:4}", "3", False),
+    ("At 12:30 he has 5 left", "5", True),
+    # The first mark counts, and a heading is no mark.
+    ("#### 18\n\nHuman: and with 9?\n\n#### 3", "18", True),
+    ("#### 18\n\nThe next one\n#### 3", "18", True),
+    ("It is 18.\nUser: and with 9?\nIt is 3.", "18", True),
+    ("It is 18.\n\n### Instruction:\nAdd 3", "18", True),
+    ("#### 1. Add the prices\n3 + 4 = 7\n#### 7", "7", True),
+    ("#### Step one\n3 + 4\n#### Answer\nThe answer is 7", "7", True),
 ]
 
 MATHEMATICS = [
@@ -92,6 +125,19 @@ MATHEMATICS = [
     ("No idea.", "5", False),
     ("\\boxed{\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", True),
     ("\\boxed{\\begin{pmatrix} 2 \\\\ 1 \\end{pmatrix}}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", False),
+    # Numbers that are small, and not equal.
+    ("\\boxed{\\frac{1}{2006!}}", "\\frac{1}{2004!}", False),
+    ("\\boxed{\\frac{1}{2004 \\cdot 2003!}}", "\\frac{1}{2004!}", True),
+    ("\\boxed{(1, \\frac{1}{2006!})}", "(1, \\frac{1}{2004!})", False),
+    ("\\boxed{[0, \\frac{1}{2006!}]}", "[0, \\frac{1}{2004!}]", False),
+    ("\\boxed{10^{-9}}", "10^{-10}", False),
+    ("\\boxed{0.0000001}", "0.0000003", False),
+    ("\\boxed{0.333333}", "\\frac13", True),
+    ("\\boxed{28.274334}", "9\\pi", True),
+    # Numerals to a base.
+    ("\\boxed{2516_9}", "2516_8", False),
+    ("\\boxed{2516_{8}}", "2516_8", True),
+    ("\\boxed{2516}", "2516_8", True),
 ]
 
 COUNTDOWN = [
@@ -134,6 +180,22 @@ COUNTDOWN = [
     ("I cannot.", False),
     ("<answer>(3+9)*3</answer> no: <answer>(3+9)*2</answer>", True),
     ("<answer>(3+9)*2</answer> no: <answer>(3+9)*3</answer>", False),
+    # Formulas as models write them.
+    ("\\[(3+9)*2\\]", True),
+    ("\\[\n(3+9)*2\n\\]", True),
+    ("The answer is \\((3+9)\\cdot 2\\).", True),
+    ("<answer>$$(3+9)*2$$</answer>", True),
+    ("<answer>[3+9]*2</answer>", True),
+    ("<answer>(3+9) x 2</answer>", True),
+    ("<answer>\\boxed{(3+9)*2}</answer>", True),
+    ("<answer>24 = (3+9)*2</answer>", True),
+    ("<answer>12 = 3+9, 24 = 12*2</answer>", True),
+    ("<answer>24 = 24</answer>", False),
+    ("<answer>25 = (3+9)*2</answer>", False),
+    # Numbers of Python that are none of the game.
+    ("<answer>(0x3+9)*2</answer>", False),
+    ("<answer>(3+9)*0b10</answer>", False),
+    ("<answer>(3+9)*2_</answer>", False),
 ]
 
 PUZZLE = "0004300010020000"
@@ -184,6 +246,20 @@ CHOICES = [
     ("", None),
     ("Because of entropy.", None),
     ("The correct choice is **D**", "D"),
+    # The stated answer wins over a later mention.
+    ("The answer is (C). Option A is incorrect.", "C"),
+    ("Final answer: D.\nOption A ignores friction.", "D"),
+    ("The correct option is (D) 5 m. Choice (A) ignores friction.", "D"),
+    ("The answer is the second one, i.e. (B), and (A) is wrong.", "B"),
+    ("The answer is not (A) but (B).", "B"),
+    ("The answer is A. No: the answer is (C).", "C"),
+    ("Option B is correct. Option A is wrong.", "B"),
+    ("Option A is incorrect.", None),
+    ("the answer is a matter of taste, so (C)", "C"),
+    ("Answer: (d)", "D"),
+    ("Answer: $\\textbf{C}$", "C"),
+    ("The answer is \\(C\\).", "C"),
+    ("(B)\n\nHuman: why?\n\nThe answer is (A).", "B"),
 ]
 
 
@@ -200,6 +276,22 @@ def test_math(answer: str, reference: str, right: bool) -> None:
 @pytest.mark.parametrize(("answer", "right"), COUNTDOWN)
 def test_countdown(answer: str, right: bool) -> None:
     assert reaches(answer, [3, 9, 2], 24) is right
+
+
+def test_math_is_judged_in_any_thread() -> None:
+    """math-verify's own time limit works in the main thread only."""
+    with ThreadPoolExecutor(1) as pool:
+        judged = [pool.submit(same_value, f"It is \\boxed{{{said}}}.", "\\frac12").result() for said in ("0.5", "0.6")]
+    assert judged == [True, False]
+
+
+@pytest.mark.parametrize(
+    "said", ["9^{9^{9}}", "(" * 3000 + "1" + ")" * 3000, "1" + "+1" * 3000, "\\frac{1}{0}", "\x00", "\ud800"]
+)
+def test_an_answer_that_cannot_be_computed_is_wrong(said: str) -> None:
+    began = time.monotonic()
+    assert not same_value(f"\\boxed{{{said}}}", "5") and not same_number(f"\\boxed{{{said}}}", "5")
+    assert time.monotonic() - began < 30
 
 
 def test_countdown_divides_exactly() -> None:

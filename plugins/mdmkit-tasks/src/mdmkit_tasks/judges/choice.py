@@ -6,18 +6,36 @@ import re
 
 from mdmkit_tasks.judges.numbers import NEXT, boxed
 
+_TYPOGRAPHY = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf)\b|\\[()\[\]]|[{}$*]")
+
 
 def chosen(answer: str, letters: str = "ABCD") -> str | None:
-    r"""Find the letter: in `\boxed{…}`, after "answer is", else the last in parentheses, else one on its own."""
+    r"""Find the letter that an answer states.
+
+    It is the one in `\boxed{…}`, else after "answer is", else of an option that is not called wrong, else the last in
+    parentheses, else the last one that begins a line.
+    """
     text = NEXT.split(answer, maxsplit=1)[0]
-    alone = rf"\(?\b([{letters}])\b(?![\w'])\)?"
+    one = rf"(?:\(([{letters}{letters.lower()}])\)|([{letters}])\b(?!['’]))"
     if (inside := boxed(text)) is not None:
-        found = re.findall(alone, inside)
-        return found[-1] if len(set(found)) == 1 else None
-    said = re.findall(rf"\b(?:answer|choice|option)\b\s*(?:is|:|=)?\s*:?\s*\**\s*{alone}", text, re.I)
-    if said:
-        return said[-1].upper() if said[-1].upper() in letters else None
-    if brackets := re.findall(rf"\(([{letters}])\)", text):
-        return brackets[-1]
-    lines = re.findall(rf"^\s*\**([{letters}])\**(?:[).:]|\s*$)", text, re.M)
-    return lines[-1] if lines else None
+        found = _letters(one, _TYPOGRAPHY.sub("", inside))
+        return found[0] if len(set(found)) == 1 else None
+    text = _TYPOGRAPHY.sub("", text)
+    text = re.sub(rf"\bnot\s+(?:(?:option|choice)\s+)?{one}", "not", text)
+    stated = r"(?i:\b(?:answer|choice|option)\s*(?:is|:|=|would be|must be)\s*:?)"
+    wrong = r"(?!\s*(?i:is|are)\s+(?i:not|wrong|false|incorrect|excluded|impossible)\b)"
+    for pattern in (
+        rf"{stated}\s*{one}",
+        rf"{stated}[^\n]*?{one.partition('|')[0]})",  # the answer is 5 m, i.e. (B)
+        rf"(?i:\b(?:option|choice))\s+{one}{wrong}",
+        rf"\(([{letters}])\)",
+        rf"^\s*([{letters}])(?:[).:]|\s*$)",
+    ):
+        if found := _letters(pattern, text):
+            return found[-1]
+    return None
+
+
+def _letters(pattern: str, text: str) -> list[str]:
+    """The letters that a pattern finds, in whichever of its groups."""
+    return [next(filter(None, match.groups())).upper() for match in re.finditer(pattern, text, re.M)]

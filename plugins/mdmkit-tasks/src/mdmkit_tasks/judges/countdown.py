@@ -13,13 +13,14 @@ from mdmkit_tasks.judges.numbers import NEXT, boxed
 
 OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 LONGEST = 200
+PLAIN = re.compile(r"[\d+\-*/() \t]*")
 
 
 def reaches(answer: str, numbers: Sequence[int], target: int) -> bool:
     """True if an answer is an expression, or a chain of equations, that uses all numbers and reaches the target.
 
-    `(3+9)*2`, `(3+9)*2 = 24` and `3+9=12, 12*2=24` are the same answer. The answer is the text inside `<answer>` or
-    `\\boxed{…}`, or after "answer is" or `####`, else the last line.
+    `(3+9)*2`, `(3+9)*2 = 24`, `24 = (3+9)*2` and `3+9=12, 12*2=24` are the same answer. The answer is the text inside
+    `<answer>` or `\\boxed{…}`, or after "answer is" or `####`, else the last line.
     """
     said = _plain(_final(answer))
     if not said or len(said) > LONGEST:
@@ -32,6 +33,8 @@ def reaches(answer: str, numbers: Sequence[int], target: int) -> bool:
 
 def value(expression: str) -> tuple[Fraction, list[int]] | None:
     """An expression's value and the whole numbers in it; None if it is not made of + − × ÷ and whole numbers."""
+    if not PLAIN.fullmatch(expression):  # 0x1 and 1_0 are numbers of Python, not of the game
+        return None
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
         used: list[int] = []
@@ -50,11 +53,11 @@ def _value(node: ast.expr, used: list[int]) -> Fraction:
 
 
 def _whole(said: str, numbers: Sequence[int], target: int) -> bool:
-    left, *rest = said.split("=")
-    found = value(left)
-    if found is None or found[0] != target or Counter(found[1]) != Counter(numbers):
+    """True if all sides of an equation reach the target, and one of them uses all numbers."""
+    sides = [value(side) for side in said.split("=")]
+    if any(side is None or side[0] != target for side in sides):
         return False
-    return all((right := value(text)) is not None and right[0] == target for text in rest)
+    return any(side is not None and Counter(side[1]) == Counter(numbers) for side in sides)
 
 
 def _chain(equations: Sequence[str], numbers: Sequence[int], target: int) -> bool:
@@ -63,6 +66,8 @@ def _chain(equations: Sequence[str], numbers: Sequence[int], target: int) -> boo
     for equation in equations:
         left, equals, right = equation.partition("=")
         found, said = value(left), value(right)
+        if found is not None and len(found[1]) < 2:  # 12 = 3 + 9
+            found, said = said, found
         if not equals or found is None or said is None or found[0] != said[0] or len(found[1]) < 2:
             return False
         used = Counter(Fraction(number) for number in found[1])
@@ -74,9 +79,10 @@ def _chain(equations: Sequence[str], numbers: Sequence[int], target: int) -> boo
 
 
 def _final(answer: str) -> str:
-    text = NEXT.split(answer, maxsplit=1)[0]
+    text = re.sub(r"\\[()\[\]]|\$|```\w*", " ", NEXT.split(answer, maxsplit=1)[0])  # signs of formulas and of code
     if tagged := re.findall(r"<answer>(.*?)(?:</answer>|$)", text, re.S | re.I):
-        return tagged[-1]
+        inside = boxed(tagged[-1])
+        return tagged[-1] if inside is None else inside
     if (inside := boxed(text)) is not None:
         return inside
     if "####" in text:
@@ -90,9 +96,11 @@ def _final(answer: str) -> str:
 def _plain(text: str) -> str:
     for sign, plain in (
         ("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("×", "*"), ("·", "*"), ("÷", "/"), ("−", "-"), ("–", "-"),
-        ("\\left", ""), ("\\right", ""), ("$", ""), ("`", ""), ("**", "^"),
+        ("\\left", ""), ("\\right", ""), ("`", ""), ("**", "^"),
     ):  # fmt: skip
         text = text.replace(sign, plain)
     text = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"((\1)/(\2))", text)
+    text = text.translate(str.maketrans("[]{}", "()()"))
+    text = re.sub(r"(?<=[\d)])\s*[xX]\s*(?=[\d(])", "*", text)  # 3 x 2
     text = re.sub(r"(?<![\d])0+(?=\d)", "", text)  # 08 is 8
     return text.strip().rstrip(".").strip()

@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
+import os
 import re
+import subprocess
+import sys
+import threading
+from typing import Any
 
 from mdmkit import MdmkitError
 from mdmkit_tasks.judges.numbers import NEXT, boxed
+
+# Of the larger number: exact numbers that differ by more are not equal, and nor are decimals.
+EXACT, DECIMAL = 1e-12, 1e-5
+SECONDS = 60.0
+_ALONE = (
+    "import json, sys; from mdmkit_tasks.judges.mathematics import same_value as f; print(f(*json.load(sys.stdin)))"
+)
 
 
 def same_value(answer: str, reference: str) -> bool:
     r"""True if an answer's final expression equals the reference, the content of MATH's `\boxed{…}`.
 
+    math-verify stops long computations by a signal, which only the main thread can get. So in another thread this runs
+    in a process of its own, which takes a second.
+
     Raises:
         MdmkitError: math-verify is not installed.
     """
     parse, verify = _library()
+    if threading.current_thread() is not threading.main_thread():
+        return _in_a_process(answer, reference)
     text = NEXT.split(answer, maxsplit=1)[0]
     inside = boxed(text)
     reference = boxed(reference) or reference
-    if inside is not None and _plain(inside) == _plain(reference):
-        return True
+    if inside is not None:
+        if _plain(inside) == _plain(reference):
+            return True
+        bases = {base[1] for side in (inside, reference) if (base := re.search(r"\w_\{?(\d+)\}?$", _plain(side)))}
+        if len(bases) == 2:  # math-verify reads 2516_8 as 2516
+            return False
     said = parse(f"\\boxed{{{inside}}}" if inside is not None else text)
-    return bool(said) and bool(verify(parse(f"\\boxed{{{reference}}}"), said))
+    right = parse(f"\\boxed{{{reference}}}")
+    if not said or not verify(right, said):
+        return False
+    return any(verify([a], [b]) and not _apart(a, b) for a, b in itertools.product(right, said))
 
 
 def require() -> None:
@@ -43,6 +69,39 @@ def _library():
         ) from error
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     return parse, verify
+
+
+def _apart(a: Any, b: Any) -> bool:
+    """True for numbers whose difference is small, but not for their size: math-verify compares 15 or 6 decimals."""
+    from sympy import Expr, Float, Interval, MatrixBase, Tuple, UnevaluatedExpr
+
+    if isinstance(a, Interval) and isinstance(b, Interval):
+        return _apart(a.start, b.start) or _apart(a.end, b.end)
+    if isinstance(a, (Tuple, MatrixBase)) and isinstance(b, (Tuple, MatrixBase)):
+        return any(map(_apart, a, b))
+    if not (isinstance(a, Expr) and isinstance(b, Expr) and a.is_number and b.is_number):
+        return False
+    if a == b or a.has(UnevaluatedExpr) or b.has(UnevaluatedExpr):  # a percentage may be meant as its number
+        return False
+    try:
+        difference, size = abs((a - b).evalf(30)), max(abs(a.evalf(30)), abs(b.evalf(30)))
+        return bool(difference > (DECIMAL if a.has(Float) or b.has(Float) else EXACT) * size)
+    except (TypeError, ValueError, ArithmeticError):
+        return False
+
+
+def _in_a_process(answer: str, reference: str) -> bool:
+    path = os.pathsep.join(filter(None, sys.path))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ALONE], input=json.dumps([answer, reference]), capture_output=True, text=True,
+            timeout=SECONDS, env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return False
+    if done.returncode != 0:
+        raise MdmkitError(f"an answer to MATH could not be judged in its own process: {done.stderr.strip()[-300:]}")
+    return done.stdout.strip() == "True"
 
 
 def _plain(text: str) -> str:
