@@ -40,6 +40,20 @@ class Moved(Faint):
     def __init__(self, address="a"):
         pass
 
+class Broken(Length):
+    def __init__(self, said="nan"):
+        self.said = said
+    def judge(self, prompt, answer):
+        if prompt["reference"] == 1:
+            return {"score": 1.0, "part": float(self.said)}
+        return 1.0
+
+class Fresh(Length):
+    def prompts(self, count, seed):
+        return [{"prompt": "_*_=_______", "reference": os.urandom(4).hex()} for i in range(count)]
+    def judge(self, prompt, answer):
+        return True
+
 class Pictures(Length):
     answers = "image"
 
@@ -50,7 +64,8 @@ class Rivals(Length):
 @hookimpl
 def mdmkit_task():
     return [Component("length", Length), Component("faint", Faint), Component("rivals", Rivals),
-            Component("pictures", Pictures), Component("moved", Moved)]
+            Component("pictures", Pictures), Component("moved", Moved),
+            Component("broken", Broken), Component("fresh", Fresh)]
 '''
 
 
@@ -235,6 +250,28 @@ def test_answers_whose_judge_is_down_are_kept_and_judged_later() -> None:
     run(*words)
     after = rows("out/rows/faint/confidence.jsonl")[8:]
     assert [row | {"score": None} for row in after] == before and rows("out/results.jsonl")[0]["score"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("nan", "a judge's numbers are finite, and this one said {'score': 1.0, 'part': nan}"),
+        ("inf", "a judge's numbers are finite"),
+        ("many", "the judge raised ValueError: could not convert string to float: 'many'. Task 'broken' is of"),
+    ],
+)
+def test_a_judge_that_gives_no_number_is_named_with_task_and_prompt(verdict: str, said: str) -> None:
+    words = ["--task", "broken", "--task-option", f"said={verdict}", "--plugin", "tasks.py", "--sampler", "confidence"]
+    assert f"task 'broken', prompt 1, seed 0: {said}" in run("eval", *words, *SMALL, fails=True)
+    kept = rows("out/rows/broken/confidence.jsonl")  # nothing that was decoded is lost
+    assert len(kept) == 8 and {row["score"] for row in kept} == {None}
+
+
+def test_a_task_whose_prompts_are_never_the_same_is_named() -> None:
+    words = ["eval", "--task", "fresh", "--plugin", "tasks.py", "--sampler", "confidence", *SMALL]
+    run(*words)
+    said = run(*words, fails=True)
+    assert "the data of task 'fresh' changed, or it draws its prompts without the seed" in said
 
 
 def test_samplers_are_set_against_the_first_where_a_task_compares_two_answers() -> None:

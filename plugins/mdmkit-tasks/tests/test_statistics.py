@@ -60,6 +60,21 @@ def test_equal_samplers_do_not_differ() -> None:
     assert pair.p == 1.0 and pair.ties == 3
 
 
+def test_a_difference_of_rounding_is_a_tie() -> None:
+    (pair,) = compare("t", {"a": rows([[0.1 + 0.2] * 6]), "b": rows([[0.3] * 6])})
+    assert 0.1 + 0.2 != 0.3 and (pair.wins, pair.ties, pair.losses, pair.p) == (0, 6, 0, 1.0)
+    assert pair.difference == 0.0
+
+
+def test_ties_change_no_test_and_few_differences_are_tested_exactly() -> None:
+    few, many = [0.5] * 5, [0.5] * 5 + [0.0] * 20
+    (alone,) = compare("t", {"a": rows([few]), "b": rows([[0.0] * 5])})
+    (among_ties,) = compare("t", {"a": rows([many]), "b": rows([[0.0] * 25])})
+    assert alone.p == among_ties.p == 2 / 2**5 and among_ties.ties == 20
+    (single,) = compare("t", {"a": rows([[0.5, 0.0]]), "b": rows([[0.0, 0.0]])})
+    assert single.p == 1.0
+
+
 def test_holm() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.7]) == [1.0, 1.0]

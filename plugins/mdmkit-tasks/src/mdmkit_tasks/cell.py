@@ -76,9 +76,13 @@ class Cell:
                 "name another --output."
             ) from None
         if different := list(differences(theirs, self.identity)):
+            changed = any(said.startswith("prompts (the same number") for said in different)
+            why = (
+                f" If you asked for the same, the data of task {self.task!r} changed, or it draws its prompts without "
+            )
             raise MdmkitError(
-                f"{self.path} is of another run: {'; '.join(different)}. Ask for the same, or start again with "
-                "--overwrite, or name another --output."
+                f"{self.path} is of another run: {'; '.join(different)}.{why + 'the seed.' if changed else ''} Ask for "
+                "the same, or start again with --overwrite, or name another --output."
             )
 
     def _read(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mdmkit import JudgeDown, MdmkitError, RowError
 from mdmkit.cli.commands import check_prompts, decode_batches, read_verdict
 from mdmkit_tasks.memory import Peak
+from mdmkit_tasks.public.data import brief
 
 if TYPE_CHECKING:
     from mdmkit import Backbone, Row, Sampler
@@ -44,13 +46,28 @@ class Judging:
         prompt = self.asked.items[index]
         try:
             if self.rival is None:
-                return read_verdict(self.asked.task.judge(prompt, answer))
-            return read_verdict(self.asked.task.versus(prompt, answer, self.rival.rows[seed, index]["text"]))
+                return _finite(self.asked.task.judge(prompt, answer))
+            return _finite(self.asked.task.versus(prompt, answer, self.rival.rows[seed, index]["text"]))
         except JudgeDown as error:
             self.down = str(error)
             return None
         except MdmkitError as error:
-            raise MdmkitError(f"task {self.asked.name!r}, prompt {index}: {error}") from error
+            raise MdmkitError(f"{self._where(seed, index)}: {error}") from error
+        except Exception as error:
+            raise MdmkitError(
+                f"{self._where(seed, index)}: the judge raised {type(error).__name__}: {str(error)[:300]}. Task "
+                f"{self.asked.name!r} is of {self.asked.origin}: report it there, with the answer {brief(answer)}."
+            ) from error
+
+    def _where(self, seed: int, index: int) -> str:
+        return f"task {self.asked.name!r}, prompt {index}, seed {seed}"
+
+
+def _finite(said: Any) -> dict[str, float]:
+    verdict = read_verdict(said)
+    if all(map(math.isfinite, verdict.values())):
+        return verdict
+    raise MdmkitError(f"a judge's numbers are finite, and this one said {said!r}.")
 
 
 def run_cell(
@@ -102,18 +119,21 @@ def run_cell(
         rows, calls = decoded
         shares = {"calls": calls / len(rows), "seconds": (time.perf_counter() - began) / len(rows)}
         lines = [
-            _line(row, seeds[row.index // count], row.index % count, judging, shares | {"memory": peak.read()})
+            _line(row, seeds[row.index // count], row.index % count, shares | {"memory": peak.read()})
             for row in sorted(rows, key=lambda row: row.index)  # rows come in the order in which they finish
         ]
-        cell.add(lines)
-        told(lines)
+        try:
+            judged = [line | _told(judging.verdict(line["seed"], line["index"], line["text"])) for line in lines]
+        except MdmkitError:
+            cell.add(lines)  # the same command judges them when the judge is mended
+            raise
+        cell.add(judged)
+        told(judged)
 
 
-def _line(row: Row, seed: int, index: int, judging: Judging, costs: Mapping[str, float]) -> dict[str, Any]:
-    """A row in its written form: the row of `mdmkit decode`, its cost, and the verdict."""
-    verdict = judging.verdict(seed, index, row.text)
-    said = row.json() | {"index": index, "seed": seed, "row_seed": row.seed, **costs}
-    return said | _told(verdict)
+def _line(row: Row, seed: int, index: int, costs: Mapping[str, float]) -> dict[str, Any]:
+    """A row in its written form: the row of `mdmkit decode`, and its cost; not judged yet."""
+    return row.json() | {"index": index, "seed": seed, "row_seed": row.seed, **costs} | _told(None)
 
 
 def _told(verdict: dict[str, float] | None) -> dict[str, Any]:

@@ -12,8 +12,10 @@ import numpy as np
 
 Rows = Sequence[Mapping[str, Any]]
 
-# Resamples of the permutation test, if there are too many sign patterns to try all.
+# Resamples of the permutation test, if there are more sign patterns; else all are tried, and the test is exact.
 RESAMPLES = 9999
+# Means of equal scores differ by this much at most, because sums are rounded.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ class Paired:
         difference: first minus second, mean over prompts; `error` its standard error.
         wins, ties, losses: of the first, by prompt.
         p: two-sided; `holm` the same after Holm's correction for all pairs of the task.
-        test: `mcnemar` (exact; every difference is −1, 0 or 1) or `sign flips` (permutation test of the mean).
+        test: `mcnemar` (exact; every difference is −1, 0 or 1) or `sign flips` (permutation test of the mean; ties are
+            left out, since a zero has no sign).
     """
 
     task: str
@@ -130,20 +133,18 @@ class Paired:
 
 def compare(task: str, cells: Mapping[str, Rows]) -> list[Paired]:
     """Test every two samplers of a task on the prompts that they share."""
-    from scipy.stats import binomtest, permutation_test
+    from scipy.stats import binomtest
 
     scores = {name: table(rows, "score").mean(0) for name, rows in cells.items()}
     found = []
     for first, second in itertools.combinations(scores, 2):
         gaps = scores[first] - scores[second]
+        gaps[np.abs(gaps) < ROUNDING] = 0.0
         wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
         if np.isin(gaps, (-1.0, 0.0, 1.0)).all():
             test, p = "mcnemar", binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
         else:
-            test = "sign flips"
-            p = permutation_test(
-                (gaps,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, rng=np.random.default_rng(0)
-            ).pvalue
+            test, p = "sign flips", _sign_flips(gaps[gaps != 0])
         error = gaps.std(ddof=1) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.nan
         found.append((first, second, float(gaps.mean()), float(error), wins, losses, test, float(p)))
     corrected = holm([pair[-1] for pair in found])
@@ -151,6 +152,16 @@ def compare(task: str, cells: Mapping[str, Rows]) -> list[Paired]:
         Paired(task, first, second, gap, error, wins, len(scores[first]) - wins - losses, losses, test, p, adjusted)
         for (first, second, gap, error, wins, losses, test, p), adjusted in zip(found, corrected, strict=True)
     ]
+
+
+def _sign_flips(gaps: np.ndarray) -> float:
+    from scipy.stats import permutation_test
+
+    if len(gaps) < 2:  # turned around, a single difference is as large
+        return 1.0
+    rng = np.random.default_rng(0)
+    tested = permutation_test((gaps,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, rng=rng)
+    return float(tested.pvalue)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
