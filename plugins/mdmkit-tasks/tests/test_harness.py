@@ -126,6 +126,10 @@ def test_a_tasks_generation_options_become_the_samplers_and_ours_win(folder: Pat
     assert model._generation({"until": [], "max_gen_toks": 9}) == (9, {})
     assert model._generation({"do_sample": False, "temperature": 0.7}) == (None, {})
     assert model._generation({"do_sample": True, "temperature": 0.7}) == (None, {"draw.temperature": "0.7"})
+    for everything in (0, -1):  # as transformers and vLLM write that all tokens are kept
+        assert model._generation({"do_sample": True, "top_k": everything}) == (None, {"draw.top_k": "null"})
+    model._compose({"draw.top_k": "null"})
+    assert model._generation({"num_beams": 1, "repetition_penalty": 1.0, "min_p": 0.0}) == (None, {})
     own = MdmkitLM("zoo:puzzles", "confidence", device="cpu", length=5, **{"draw.temperature": 0.3})
     assert own._generation({"do_sample": True, "temperature": 0.7, "max_gen_toks": 9}) == (5, {})
     assert own.sampler.draw.temperature == 0.3
@@ -135,6 +139,43 @@ def test_a_tasks_generation_options_become_the_samplers_and_ours_win(folder: Pat
         MdmkitLM("zoo:puzzles", "confidenc")
     with pytest.raises(mdmkit.MdmkitError, match="has no tokenizer of transformers"):
         MdmkitLM("zoo:bigram", "confidence", device="cpu").apply_chat_template([])
+
+
+def test_a_documents_answer_does_not_depend_on_the_other_requests(folder: Path) -> None:
+    """Such as those that a cache has answered; a repeated request draws anew."""
+    from lm_eval.api.instance import Instance
+
+    from mdmkit_tasks.harness import MdmkitLM
+
+    def ask(document: int) -> Any:
+        asked = (PRODUCTS[document]["question"], {"max_gen_toks": 7})
+        return Instance("generate_until", {}, asked, 0, metadata=("products", document, 1))
+
+    model = MdmkitLM("zoo:puzzles", "confidence", device="cpu", seed=3, **{"draw.temperature": 3.0})
+    every = model.generate_until([ask(document) for document in range(6)])
+    assert model.generate_until([ask(document) for document in (4, 1)]) == [every[4], every[1]]
+    again = model._seeds([ask(2), ask(2), ask(2)])
+    assert len(set(again)) == 3 and again[0] == mdmkit.row_seed(3, 2)
+
+
+def test_a_cache_changes_no_answer(folder: Path) -> None:
+    arguments = "pretrained=zoo:puzzles,sampler=confidence,draw.temperature=3.0,device=cpu"
+    alone = simple(folder, "products", arguments, limit=6)
+    simple(folder, "products", arguments, limit=3, use_cache=str(folder / "cache" / "answers"))
+    cached = simple(folder, "products", arguments, limit=6, use_cache=str(folder / "cache" / "answers"))
+    answers = [[sample["resps"][0][0] for sample in found["samples"]["products"]] for found in (alone, cached)]
+    assert answers[0] == answers[1] and len(set(answers[0])) > 1
+
+
+def test_the_harness_finds_the_model_by_its_entry_point() -> None:
+    from importlib.metadata import entry_points
+
+    from lm_eval.api import registry as theirs
+
+    if not hasattr(theirs, "load_plugins"):
+        pytest.skip("this lm-evaluation-harness does not look for models of other distributions: use `mdmkit lm-eval`")
+    (ours,) = [point for point in entry_points(group="lm_eval.models") if point.name == "mdmkit"]
+    assert theirs.get_model("mdmkit") is ours.load()
 
 
 def test_answers_are_cut_at_the_first_stop_and_greedy_is_what_the_sampler_writes(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,10 +13,16 @@ from lm_eval.api.registry import register_model
 import mdmkit
 from mdmkit import MdmkitError, row_seed
 from mdmkit.cli.commands import limit_threads
+from mdmkit_tasks import templates
 from mdmkit_tasks.likelihood import Pair, log_likelihood, pair
 
 # Keys of a task about generation, and the keys of mdmkit that they become.
 DRAW = {"temperature": "draw.temperature", "top_p": "draw.top_p", "top_k": "draw.top_k"}
+# Values of other keys that change nothing, so a task may set them.
+NEUTRAL = {
+    "num_beams": 1, "num_return_sequences": 1, "repetition_penalty": 1, "length_penalty": 1, "no_repeat_ngram_size": 0,
+    "min_p": 0, "typical_p": 1,
+}  # fmt: skip
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens")
 
 
@@ -28,7 +35,7 @@ class MdmkitLM(LM):
         sampler: a preset; or `config`, a YAML file.
         batch_size: rows decoded together; `auto` is 16.
         device, dtype: as `mdmkit.load` takes them.
-        seed: row i of a run is seeded as row i of a decode.
+        seed: document i of a task is seeded as row i of a decode.
         length: masks of an answer; None: the number of the task, else that of the model.
         infill: prompts hold their masks themselves, and nothing is appended.
         likelihood: `bound` (Monte Carlo) or `left_to_right`, see `mdmkit_tasks.likelihood`.
@@ -64,6 +71,7 @@ class MdmkitLM(LM):
         self.config, self.given = config, {key: _yaml(value) for key, value in settings.items()}
         self.sampler = self._compose({})
         self.backbone = mdmkit.load(pretrained, device=device or "auto", dtype=dtype)
+        self._template = ""
         limit_threads(self.backbone)
         self._device = self.backbone.device
 
@@ -72,21 +80,25 @@ class MdmkitLM(LM):
         return self.pretrained.replace("/", "__")
 
     def chat_template(self, chat_template: bool | str = False) -> str:
-        return str(self._tokenizer().chat_template or "") if chat_template else ""
+        """Choose the tokenizer's template, or one of several by its name."""
+        if chat_template is False:
+            return ""
+        self._template = templates.find(self._tokenizer(), self.pretrained, chat_template)
+        return self._template
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        return self._tokenizer().apply_chat_template(
-            chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
+        """Write a conversation. Without `add_generation_prompt` the answer continues its last message."""
+        template = self._template or self.chat_template(True)
+        return templates.write(self._tokenizer(), self.pretrained, template, chat_history, add_generation_prompt)
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Decode every context; cut the text at the first of the task's stops."""
         groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
         asked: list[dict[str, Any]] = []
-        for index, request in enumerate(requests):
+        for index, (request, seed) in enumerate(zip(requests, self._seeds(requests), strict=True)):
             context, options = request.args
             length, overrides = self._generation(options)
-            prompt = {"prompt": context, "chat": False, "infill": self.infill, "seed": row_seed(self.seed, index)}
+            prompt = {"prompt": context, "chat": False, "infill": self.infill, "seed": seed}
             asked.append(prompt if length is None or self.infill else prompt | {"length": length})
             groups.setdefault(tuple(sorted(overrides.items())), []).append(index)
         out = [""] * len(requests)
@@ -102,23 +114,37 @@ class MdmkitLM(LM):
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Score every continuation given its context, in nats, and tell if the sampler would write it."""
         out = []
-        for index, request in enumerate(requests):
+        for request, seed in zip(requests, self._seeds(requests), strict=True):
             given = pair(self.backbone, *request.args)
-            out.append((self._score(given, index), self.check_greedy and self._written(given)))
+            out.append((self._score(given, seed), self.check_greedy and self._written(given)))
             self.cache_hook.add_partial("loglikelihood", request.args, out[-1])
         return out
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """Score whole texts. A text that is too long for the model is an error; it is not cut."""
-        return [self._score(pair(self.backbone, "", r.args[0]), index) for index, r in enumerate(requests)]
+        seeds = self._seeds(requests)
+        return [self._score(pair(self.backbone, "", r.args[0]), seed) for r, seed in zip(requests, seeds, strict=True)]
 
     def get_model_info(self) -> dict[str, Any]:
         return {"model": self.pretrained, "sampler": self.sampler.config, "mdmkit": mdmkit.__version__}
 
-    def _score(self, given: Pair, index: int) -> float:
+    def _seeds(self, requests: Sequence[Any]) -> list[int]:
+        """A seed for each request, by its document: the requests that come with it, or are in a cache, change nothing.
+
+        A request that is repeated gets another seed every time.
+        """
+        out, before = [], Counter[tuple[Any, ...]]()
+        for place, request in enumerate(requests):
+            document = place if request.doc_id is None else request.doc_id
+            key = (request.task_name, document, request.idx)
+            seed = row_seed(self.seed, document)
+            out.append(row_seed(seed, before[key]) if before[key] else seed)
+            before[key] += 1
+        return out
+
+    def _score(self, given: Pair, seed: int) -> float:
         return log_likelihood(
-            self.backbone, given, kind=self.likelihood, samples=self.samples, batch=self.batch,
-            seed=row_seed(self.seed, index),
+            self.backbone, given, kind=self.likelihood, samples=self.samples, batch=self.batch, seed=seed
         )  # fmt: skip
 
     def _written(self, given: Pair) -> bool:
@@ -135,7 +161,9 @@ class MdmkitLM(LM):
                 length = length if length is not None else int(value)
             elif key in DRAW and value is not None and (options.get("do_sample") or key != "temperature"):
                 if DRAW[key] not in self.given:
-                    overrides[DRAW[key]] = _yaml(value)
+                    overrides[DRAW[key]] = _yaml(None if key == "top_k" and value in (0, -1) else value)  # all tokens
+            elif key in NEUTRAL and value in (NEUTRAL[key], None):
+                continue
             elif key not in ("until", "do_sample", *DRAW):
                 raise MdmkitError(
                     f"the task asks for {key}={value!r} in generation, and samplers of mdmkit know: until, do_sample, "
