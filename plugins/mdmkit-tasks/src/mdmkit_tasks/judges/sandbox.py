@@ -6,6 +6,7 @@ verdict is written by the process of the tests, which the program cannot reach.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -23,6 +24,9 @@ from mdmkit_tasks.judges.seals import seal, syscall_filter
 
 START = 30.0  # seconds that a loaded machine may take to start a sealed process
 VERDICT = 64 << 10  # bytes that a verdict may have
+# Users that nobody is, for mdmkit as root. Processes are counted by user, so each sealed process gets one of its own.
+USERS, SHARE = 1 << 24, 64
+_started = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ class _Side:
 
     def __init__(self, side: str, job: dict[str, Any], channel: tuple[int, int], limits: Limits, by: str):
         self.by, self.code = by, 0
-        asked = {"side": side, "channel": channel, **asdict(limits)}
+        user = USERS + os.getpid() * SHARE + next(_started) % SHARE
+        asked = {"side": side, "channel": channel, "user": user, **asdict(limits)}
         keep = list(channel)
         if (blocked := syscall_filter()) is not None and by == "bwrap":
             reading, writing = os.pipe()

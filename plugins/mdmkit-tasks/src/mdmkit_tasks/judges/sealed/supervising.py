@@ -33,7 +33,10 @@ def main() -> None:
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        try:
+            os.setuid(asked["user"])
+        except OSError:  # in a container whose users end before it
+            os.setuid(NOBODY)
     libc = ctypes.CDLL(None, use_errno=True)
     for option, value in ((SET_NO_NEW_PRIVS, 1), (SET_DUMPABLE, 0)):
         if libc.prctl(option, value, 0, 0, 0) != 0:
