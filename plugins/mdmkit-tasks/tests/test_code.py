@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import pytest
@@ -10,9 +9,7 @@ import pytest
 from mdmkit_tasks.judges.code import name_under_test, passes, program
 from mdmkit_tasks.judges.sandbox import Limits
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("bwrap") is None and "CI" not in os.environ, reason="bubblewrap is not installed (make sandbox)"
-)
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed (make system)")
 
 QUICK = Limits(seconds=2)
 HEAD = 'from typing import List\n\n\ndef add(a: int, b: int) -> int:\n    """Add two numbers."""\n'

@@ -20,9 +20,7 @@ import pytest
 
 from mdmkit_tasks.judges.sandbox import Limits, Outcome, run
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("bwrap") is None and "CI" not in os.environ, reason="bubblewrap is not installed (make sandbox)"
-)
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed (make system)")
 
 TEXT = Path(__file__).with_name("hostile_programs.txt").read_text()
 PROGRAMS = re.findall(r"^== (\w+): (.+)\n((?:(?!== ).*\n)+)", TEXT, re.M)
