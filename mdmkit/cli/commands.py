@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mdmkit.cli.contents import contents
     from mdmkit.cli.live import LiveView
     from mdmkit.cli.options import composing, computing, loading, names_sampler, pairs, plugin_option
     from mdmkit.cli.output import RowFile, has_begun, record_of, write_json, write_text, write_whole
@@ -34,6 +35,7 @@ __all__ = [
     "composing",
     "computing",
     "config_layer",
+    "contents",
     "decode_batches",
     "default_registry",
     "differences",
@@ -66,6 +68,7 @@ _HOME = {
     "composing": "cli.options:composing",
     "computing": "cli.options:computing",
     "config_layer": "config.layers:config_layer",
+    "contents": "cli.contents:contents",
     "decode_batches": "decoding.run:decode_batches",
     "default_registry": "installed.registry:default",
     "differences": "cli.resuming:differences",

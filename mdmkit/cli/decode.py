@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdmkit.cli.contents import contents
 from mdmkit.cli.filing import settle
 from mdmkit.cli.inputs import given_inputs
 from mdmkit.cli.options import chat_option, composing, engine_option, loading, names_sampler
@@ -138,6 +139,8 @@ def decode(
     listening, live = _observers(watchers, live)
     document = {"mdmkit": __version__, "model": model, "sampler": sampler.config}
     settings = {"model-option": model_options, "device": backbone.device.type, "dtype": dtype}
+    if places.rows is not None:
+        settings["contents"] = contents(backbone, sampler.config, prompts)
     record = open_record(places.rows, identity(document, prompts, **settings), resume, overwrite, len(prompts))
     traces = Traces(places.trace, document, backbone) if places.trace is not None else None
     results = Results(record, traces, collect=as_json or places.rows is None, told=places.told)

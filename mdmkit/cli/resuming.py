@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdmkit.cli.contents import changed
 from mdmkit.cli.output import can_resume, has_begun, record_of, write_json
 from mdmkit.errors import MdmkitError
 
@@ -182,7 +183,9 @@ def _read(output: Path, prompts: int, waiting: dict[int, dict[str, Any]]) -> Kep
 
 def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
     """Describe the differences between two runs, by dotted name."""
-    if path == "prompts":
+    if path == "contents":
+        yield from changed(theirs, ours)
+    elif path == "prompts":
         if theirs == ours:
             return
         if isinstance(theirs, dict) and theirs.get("number") != ours["number"]:

@@ -74,12 +74,11 @@ def wrap(model: Any, tokenizer: Any = None, *, registry: Registry | None = None,
                 "mdmkit.wrap(model) only."
             )
         return Wrapped(model)
-    cls, asked = ask_backbones(
-        lambda cls: bool(getattr(cls, "wraps", None)) and cls.wraps(model), registry or default()
-    )
-    if cls is None:
+    registry = registry or default()
+    part, asked = ask_backbones(lambda cls: bool(getattr(cls, "wraps", None)) and cls.wraps(model), registry)
+    if part is None:
         raise MdmkitError(f"no backbone wraps a {type(model).__name__}. {asked} mdmkit-text wraps callables.")
-    return Wrapped(cls.wrap(model, tokenizer, **options))
+    return Wrapped(registry.load(part).wrap(model, tokenizer, **options))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -35,12 +36,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Source:
-    """What a model was loaded from: the arguments of `mdmkit.load`, with which another process loads the same model."""
+    """What a model was loaded from: the arguments of `mdmkit.load`, with which another process loads the same model.
+
+    Attributes:
+        origin: distribution and version of the plugin that loaded it.
+    """
 
     ref: str
     device: str
     dtype: str
     options: Mapping[str, Any]
+    origin: str = ""
 
 
 class Backbone(ABC):
@@ -71,7 +77,9 @@ class Backbone(ABC):
         samples: example prompts.
         weights: number of parameters, 0 if unknown.
         device: the device of the model.
-        source: what the model was loaded from; None if `mdmkit.load` did not load it.
+        source: the reference and options that the model was loaded with; None if `mdmkit.load` did not load it.
+        loaded_from: the files and folders that the model was read from. The record of a run says what they hold, so
+            that no other run continues it with other weights. Empty: `mdmkit.load` sets the reference, if it is a path.
     """
 
     mask_id: int | None
@@ -95,6 +103,7 @@ class Backbone(ABC):
     weights: int = 0
     device: torch.device = torch.device("cpu")
     source: Source | None = None
+    loaded_from: Sequence[Path] = ()
 
     @classmethod
     def accepts(cls, ref: str) -> bool:

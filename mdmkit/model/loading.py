@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from mdmkit.errors import MdmkitError, unknown
+from mdmkit.installed.part import Part
 from mdmkit.installed.registry import Registry, default, first_party
 from mdmkit.model.backbone import Backbone, Source
 
@@ -34,11 +36,14 @@ def load(
     if dtype not in DTYPES:
         raise MdmkitError(unknown("dtype", str(dtype).removeprefix("torch."), DTYPES))
     device = _device(device)
-    cls, rest = _backbone(str(ref), registry or default())
-    backbone = cls.load(rest, device=device, dtype=dtype, **options)
+    registry = registry or default()
+    part, rest = _backbone(str(ref), registry)
+    backbone = registry.load(part).load(rest, device=device, dtype=dtype, **options)
     if isinstance(backbone, Backbone):
         # Not by plain assignment, because a backbone may be a frozen dataclass.
-        object.__setattr__(backbone, "source", Source(str(ref), device, dtype, options))
+        object.__setattr__(backbone, "source", Source(str(ref), device, dtype, options, part.origin))
+        if not backbone.loaded_from and rest and os.path.exists(rest):
+            object.__setattr__(backbone, "loaded_from", (Path(rest),))
     return backbone
 
 
@@ -58,21 +63,21 @@ def _device(name: str) -> str:
     return name
 
 
-def _backbone(ref: str, registry: Registry) -> tuple[type[Backbone], str]:
-    """The class that loads a reference, and the reference without the backbone's name."""
+def _backbone(ref: str, registry: Registry) -> tuple[Part, str]:
+    """The backbone that loads a reference, and the reference without the backbone's name."""
     installed = registry.of_kind("backbone")
     name, colon, rest = ref.partition(":")
     if colon and name not in {part.name for part in installed}:
         for part in installed:  # distribution:name:rest, if two distributions use one name
             prefix = f"{part.distribution}:{part.name}:"
             if ref.startswith(prefix):
-                return registry.load(part), ref.removeprefix(prefix)
+                return part, ref.removeprefix(prefix)
     elif colon:
-        return registry.load(registry.find("backbone", name)), rest
+        return registry.find("backbone", name), rest
 
-    cls, asked = ask_backbones(lambda cls: cls.accepts(ref), registry)
-    if cls is not None:
-        return cls, ref
+    found, asked = ask_backbones(lambda cls: cls.accepts(ref), registry)
+    if found is not None:
+        return found, ref
     if colon and not Path(ref).exists():
         registry.find("backbone", name)  # raises: nothing has that name
     kind = "a directory" if Path(ref).is_dir() else "a file" if Path(ref).is_file() else "no file or directory here"
@@ -82,7 +87,7 @@ def _backbone(ref: str, registry: Registry) -> tuple[type[Backbone], str]:
     raise MdmkitError(f"no backbone reads model {ref!r} ({kind}). {asked}{more}")
 
 
-def ask_backbones(answers: Callable[[type[Backbone]], bool], registry: Registry) -> tuple[type[Backbone] | None, str]:
+def ask_backbones(answers: Callable[[type[Backbone]], bool], registry: Registry) -> tuple[Part | None, str]:
     """Ask every installed backbone, in order of name; one that cannot be imported is passed over.
 
     Returns:
@@ -96,6 +101,6 @@ def ask_backbones(answers: Callable[[type[Backbone]], bool], registry: Registry)
             faults.append(str(error))
             continue
         if answers(cls):
-            return cls, ""
+            return part, ""
     named = ", ".join(f"{part.name} ({part.origin})" for part in installed) or "none is installed"
     return None, " ".join((f"Installed backbones: {named}.", *faults))

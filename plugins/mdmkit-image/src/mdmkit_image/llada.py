@@ -87,7 +87,8 @@ class LLaDAImage(GridBackbone):
             raise MdmkitError(
                 f"model {ref!r}: {folder} holds no config.json, so it is not a checkpoint in LLaDA's format."
             )
-        codec = cls.codec_of(folder, options.pop("vq", None), device)
+        vq = options.pop("vq", None)
+        codec = cls.codec_of(folder, vq, device)
         from transformers import AutoTokenizer
 
         try:
@@ -98,7 +99,9 @@ class LLaDAImage(GridBackbone):
         trunk = Trunk.load(folder, device, dtype_of(dtype, device))
         mask = options.pop("mask_id", trunk.config.get("mask_token_id") or MASK_ID)
         offset = options.pop("image_offset", cls.first_code(tokenizer))
-        return cls(trunk, codec, tokenizer, offset, mask, **options)
+        backbone = cls(trunk, codec, tokenizer, offset, mask, **options)
+        backbone.loaded_from = (folder,) if vq is None else (folder, _folder(vq, None))
+        return backbone
 
     @classmethod
     @abstractmethod

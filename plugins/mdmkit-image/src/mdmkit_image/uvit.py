@@ -77,7 +77,9 @@ class UVitBackbone(GridBackbone):
         precision = dtype_of(dtype, device)
         transformer = load_part(folder, "transformer", "diffusers", "UVit2DModel", device, precision)
         vq = load_part(folder, "vqvae", "diffusers", "VQModel", device)
-        return cls(transformer, vq, **cls.read(folder, device, precision), **options)
+        backbone = cls(transformer, vq, **cls.read(folder, device, precision), **options)
+        backbone.loaded_from = (folder,)
+        return backbone
 
     @classmethod
     @abstractmethod

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import mdmkit
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import default_registry, write_json
+from mdmkit.cli.commands import contents, default_registry, write_json
 from mdmkit_tasks import report
 from mdmkit_tasks.cell import Cell
 from mdmkit_tasks.request import Asked, check, sampler_for
@@ -160,6 +160,7 @@ class Evaluation:
             "task": {"name": asked.name, "of": asked.origin, "options": options},
             "prompts": {"number": len(asked.items), "sha256": digest},
             "sampler": sampler.config,
+            "contents": contents(self.backbone, [sampler.config, options], asked.prompts([0])),
         }
         return identity if rival is None else identity | {"rival": {"name": rival[0], "sampler": rival[1].config}}
 

@@ -123,7 +123,9 @@ class TextBackbone(Backbone):
         mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, model.config.vocab_size)
         with quiet():
             model = model if "device_map" in placed else model.to(target)
-            return cls(model, tokens, family, mask_id, manifest, block, ref)
+            backbone = cls(model, tokens, family, mask_id, manifest, block, ref)
+        backbone.loaded_from = reference.files_of(folder)
+        return backbone
 
     @classmethod
     def wraps(cls, model: Any) -> bool:

@@ -48,6 +48,11 @@ def locate(ref: str, revision: str | None = None) -> Path:
     return path
 
 
+def files_of(folder: Path) -> list[Path]:
+    """The files of a model's folder that decide what it computes."""
+    return sorted({path for pattern in _WANTED for path in folder.glob(pattern) if not path.name.endswith(".run.json")})
+
+
 def _fetch(ref: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 

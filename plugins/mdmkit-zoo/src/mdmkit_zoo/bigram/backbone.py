@@ -83,7 +83,9 @@ class Bigram(Backbone):
             ) from None
         transitions = witten_bell(counts["first"], counts["second"], counts["count"], counts["unigram"])
         initial = counts["unigram"].double() / counts["unigram"].sum()
-        return cls(transitions.to(device, DTYPES[dtype]), initial, words, length=use["length"], samples=use["samples"])
+        model = cls(transitions.to(device, DTYPES[dtype]), initial, words, length=use["length"], samples=use["samples"])
+        model.loaded_from = (folder,)
+        return model
 
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, None]:
         before = [list(p.ids) if p.ids is not None else self.tokens(p.text or "", f"prompt {p.index}") for p in prompts]

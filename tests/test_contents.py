@@ -1,0 +1,168 @@
+"""A run is continued only if its files hold what they held: weights, tokenizer, inputs, tables, plugin files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import mdmkit
+from mdmkit.cli import contents, main
+from mdmkit.cli.resuming import differences
+from mdmkit.installed import registry
+from mdmkit_zoo.catalogue import ENTRIES
+
+PLUGIN = '''
+import mdmkit
+from mdmkit import Component, Observer, hookimpl
+
+
+class Other:
+    """Another name for a model that `mdmkit.load` knows."""
+
+    @classmethod
+    def accepts(cls, ref):
+        return False
+
+    @classmethod
+    def load(cls, ref, **options):
+        options.pop("table", None)
+        return mdmkit.load(ref, **options)
+
+
+class Stopping(Observer):
+    """Stops like Ctrl-C when the last row has joined."""
+
+    def on_admit(self, id, prompt, canvas):
+        if prompt.index == 7:
+            raise KeyboardInterrupt
+
+
+@hookimpl
+def mdmkit_backbone():
+    return [Component("other", Other)]
+
+
+@hookimpl
+def mdmkit_observer():
+    return [Component("stopping", Stopping)]
+'''
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a copy of the puzzle model, prompts, a table and a plugin file, and in it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ENTRIES["puzzles"].folder, tmp_path / "model")
+    (tmp_path / "p.jsonl").write_text("".join(f'"{i + 2}*7=__"\n' for i in range(8)))
+    (tmp_path / "table.txt").write_text("1 2 3")
+    (tmp_path / "other.py").write_text(PLUGIN)
+    return tmp_path
+
+
+@pytest.fixture
+def decode(place, monkeypatch):
+    def call(*options):
+        monkeypatch.setattr(registry, "_default", None)  # every command is a process of its own
+        line = ["decode", "--plugin", "other.py", "--model", "other:./model", "--model-option", "table=table.txt"]
+        line += ["--prompts", "p.jsonl", "--output", "out.jsonl", "--batch", "1", "--no-live", "--device", "cpu"]
+        return CliRunner().invoke(main, [*line, "--sampler", "confidence", *options])
+
+    return call
+
+
+def spoil(file: Path) -> None:
+    """Change the last bytes, and leave size and time as they are: of a safetensors file these are weights."""
+    before, content = file.stat(), bytearray(file.read_bytes())
+    content[-8:] = bytes(byte ^ 1 for byte in content[-8:])
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("model/model.safetensors", "the model's files differ (model.safetensors)"),
+        ("model/tokenizer.json", "the model's files differ (tokenizer.json)"),
+        ("table.txt", "files differ (table.txt)"),
+        ("other.py", "the model's plugin (file:other.py "),
+    ],
+)
+def test_a_run_whose_files_have_changed_is_not_continued(decode, place, file, said):
+    stopped = decode("--observer", "stopping")
+    assert stopped.exit_code == 130, stopped.output
+    before = (place / "out.jsonl").read_bytes()
+    if file.endswith(".safetensors"):
+        spoil(place / file)
+    else:
+        with open(place / file, "a") as changed:
+            changed.write("\n")
+    result = decode("--resume")
+    assert result.exit_code == 2
+    assert f"out.jsonl is of another run: {said}" in " ".join(result.stderr.split())
+    assert (place / "out.jsonl").read_bytes() == before
+
+
+def test_files_that_are_touched_copied_or_beside_the_model_change_nothing(decode, place):
+    assert decode("--observer", "stopping").exit_code == 130
+    shutil.copytree(place / "model", place / "copy")
+    shutil.rmtree(place / "model")
+    (place / "copy").rename(place / "model")
+    os.utime(place / "model/model.safetensors", (1, 1))
+    (place / "model/README.md").write_text("A puzzle model.")
+    result = decode("--resume")
+    assert result.exit_code == 0, result.output
+    assert len((place / "out.jsonl").read_text().splitlines()) == 8
+
+
+def test_a_record_without_contents_is_not_continued(decode, place):
+    assert decode("--observer", "stopping").exit_code == 130
+    record = place / "out.jsonl.run.json"
+    document = json.loads(record.read_text())
+    del document["run"]["contents"]
+    record.write_text(json.dumps(document))
+    assert "their content is not on record" in " ".join(decode("--resume").stderr.split())
+
+
+def test_of_a_large_file_the_beginning_the_size_and_the_time_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(contents, "HASHED", 16)
+    file = tmp_path / "large.safetensors"
+    file.write_bytes(bytes(100))
+    seen = {contents.fingerprint(file)}
+    os.utime(file, (1, 1))
+    seen.add(contents.fingerprint(file))
+    for content in (bytes(101), b"1" + bytes(99)):
+        file.write_bytes(content)
+        os.utime(file, (1, 1))
+        seen.add(contents.fingerprint(file))
+    assert len(seen) == 4
+    spoil(file)
+    assert contents.fingerprint(file) in seen  # nothing of it shows that it has changed
+
+
+def test_a_file_of_the_hubs_cache_is_known_by_its_blob(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshots/1a2b").mkdir(parents=True)
+    (tmp_path / "blobs/abc").write_text("{}")
+    link = tmp_path / "snapshots/1a2b/config.json"
+    link.symlink_to("../../blobs/abc")
+    assert contents.fingerprint(link) == "abc"
+    os.utime(tmp_path / "blobs/abc", (1, 1))
+    assert contents.fingerprint(link) == "abc"
+
+
+def test_a_model_names_the_files_that_it_was_read_from(place):
+    model = mdmkit.load("./model", device="cpu")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in model.loaded_from}
+    assert mdmkit.load("zoo:bigram", device="cpu").loaded_from == (ENTRIES["bigram"].folder,)
+
+
+def test_long_lists_of_changed_files_are_cut():
+    ours = {"backbone": "a 1", "model": {f"{i}.safetensors": "a" for i in range(9)}, "files": {}}
+    theirs = {**ours, "model": {}}
+    said = list(differences({"contents": theirs}, {"contents": ours}))
+    assert said == ["the model's files differ (0.safetensors, 1.safetensors, 2.safetensors, 3.safetensors and 5 more)"]
