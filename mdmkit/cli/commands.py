@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mdmkit.cli.contents import contents
     from mdmkit.cli.live import LiveView
+    from mdmkit.cli.locking import held
     from mdmkit.cli.options import composing, computing, loading, names_sampler, pairs, plugin_option
     from mdmkit.cli.output import RowFile, has_begun, record_of, write_json, write_text, write_whole
     from mdmkit.cli.requests import check_prompts
@@ -41,6 +42,7 @@ __all__ = [
     "differences",
     "facts",
     "has_begun",
+    "held",
     "is_record",
     "limit_threads",
     "loading",
@@ -74,6 +76,7 @@ _HOME = {
     "differences": "cli.resuming:differences",
     "facts": "config.facts:facts",
     "has_begun": "cli.output:has_begun",
+    "held": "cli.locking:held",
     "is_record": "cli.resuming:is_record",
     "limit_threads": "cli.run:limit_threads",
     "loading": "cli.options:loading",

@@ -12,6 +12,7 @@ import click
 from mdmkit.cli.contents import contents
 from mdmkit.cli.filing import settle
 from mdmkit.cli.inputs import given_inputs
+from mdmkit.cli.locking import held
 from mdmkit.cli.options import chat_option, composing, engine_option, loading, names_sampler
 from mdmkit.cli.output import check_targets
 from mdmkit.cli.record import open_record
@@ -135,6 +136,8 @@ def decode(
     prompts = prompts or defaults(_samples(backbone, model, sampler.seed))
     encodings = check_prompts(backbone, prompts, sampler.plan, lines)
     places = settle(backbone.files, model, output, trace, grid, len(prompts), resume, overwrite)
+    if places.rows is not None and places.rows != output:
+        click.get_current_context().with_resource(held("--output", places.rows))
     _check_watching(runs, watchers, places.trace, live)
     listening, live = _observers(watchers, live)
     document = {"mdmkit": __version__, "model": model, "sampler": sampler.config}
@@ -162,15 +165,16 @@ def decode(
 def _check_files(
     output: Path | None, trace: Path | None, prompts: Path | None, config: Path | None, resume: bool, overwrite: bool
 ) -> None:
-    """Refuse files that cannot be written, or that must not be replaced, before anything is loaded."""
+    """Refuse files that cannot be written, or that must not be replaced, before anything is loaded; lock the others."""
     if resume:
         check_resume(output, trace, overwrite)
-    check_targets(
-        {"--output": output, "--trace": trace},
-        {"--prompts": prompts, "--config": config},
-        overwrite,
-        "--output" if resume else None,
-    )
+    targets, sources = {"--output": output, "--trace": trace}, {"--prompts": prompts, "--config": config}
+    check_targets(targets, sources, overwrite, "--output" if resume else None)
+    for option, path in targets.items():
+        if path is not None:
+            click.get_current_context().with_resource(held(option, path))
+    # Again, now that nobody else writes: a run may have ended since the first check.
+    check_targets(targets, sources, overwrite, "--output" if resume else None)
 
 
 def _sampler(preset: str | None, config: Path | None, overrides: tuple[str, ...], seed: int | None) -> Sampler:

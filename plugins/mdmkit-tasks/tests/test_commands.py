@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 
 from mdmkit.cli import main
 from mdmkit.installed import registry
+from mdmkit_zoo.catalogue import ENTRIES
 
 TASKS = '''
 from mdmkit import Component, hookimpl
@@ -161,6 +163,27 @@ def test_a_run_killed_at_any_moment_goes_on_with_the_same_command(tmp_path: Path
     again = file.read_bytes()
     run(*words)
     assert file.read_bytes() == again
+
+
+def test_a_folder_has_one_writer_and_a_refused_run_makes_none() -> None:
+    from mdmkit_tasks.cli import kept
+
+    with kept(Path("a/out")):
+        said = run("eval", "--task", "length", "--plugin", "tasks.py", "--output", "a/out", fails=True)
+        assert "--output a/out: another run is writing it now" in said
+    assert not Path("a").exists()
+    run("eval", "--task", "nothing", "--output", "a/out", fails=True)
+    assert not Path("a").exists()
+
+
+def test_rows_of_a_model_whose_files_have_changed_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(ENTRIES["puzzles"].folder, tmp_path / "model")
+    given = ("eval", "--task", "length", "--plugin", "tasks.py", "--sampler", "confidence", "--model", "./model")
+    run(*given, *SMALL)
+    with open("model/tokenizer.json", "a") as file:
+        file.write("\n")
+    said = run(*given, *SMALL, "--seeds", "3", fails=True)
+    assert "confidence.jsonl is of another run: the model's files differ (tokenizer.json)" in said
 
 
 def test_rows_killed_before_their_record_was_written_begin_anew() -> None:

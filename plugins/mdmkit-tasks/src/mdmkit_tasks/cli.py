@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import DEFAULT_SAMPLER, loading, plugin_option
+from mdmkit.cli.commands import DEFAULT_SAMPLER, held, loading, plugin_option
 
 if TYPE_CHECKING:
     from mdmkit_tasks.evaluation import Evaluation
@@ -140,6 +141,7 @@ def _run(
         if len(tasks) > 1:
             raise MdmkitError("--data is for a single task. With several tasks, give --task-option TASK.data=FILE.")
         given[tasks[0]]["data"] = str(data)
+    click.get_current_context().with_resource(kept(folder))
     asked = [ask(name, given[name], limit, prompt_seed) for name in tasks]
     backbone = load(model, device=device, dtype=dtype, **model_options)
     limit_threads(backbone)
@@ -157,6 +159,27 @@ def check_folder(folder: Path) -> None:
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not access(there, W_OK):
         raise MdmkitError(f"--output {folder}: it cannot be written ({there}). Name another place.")
+
+
+@contextlib.contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """Make the folder, and hold its lock. A folder that nothing was written to is removed at the end.
+
+    Raises:
+        MdmkitError: another run is writing to it, or it cannot be made.
+    """
+    made = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MdmkitError(f"--output {folder}: {error.strerror or error}. Name another place.") from error
+    try:
+        with held("--output", folder / "run.json", folder):
+            yield
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):  # it holds something
+                path.rmdir()
 
 
 def watched(evaluation: Evaluation) -> None:
