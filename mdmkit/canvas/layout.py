@@ -14,6 +14,9 @@ from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
 
+# In the ids of a prompt, one position to fill. Where the mask's own id stands, `Prompt.infill` decides.
+OPEN = -1
+
 
 def _require_read(prompt: Prompt) -> None:
     if prompt.inputs:
@@ -55,7 +58,8 @@ def lay_out(
 ) -> Canvas:
     """Put encoded prompts on one canvas: `before`, appended masks, `after`, padded on the right.
 
-    If a prompt holds masks, it is an infill, and no masks are appended unless the prompt has a `length`. Otherwise the
+    An id of −1 is a position to fill, and so is the mask's id unless the prompt's `infill` is False. If a prompt holds
+    such positions, it is an infill, and no masks are appended unless the prompt has a `length`. Otherwise the
     number of appended masks is the prompt's `length`, else the plan's, else the model's default. `block` is the length
     of the model's attention blocks. If a row ends in appended masks, more masks complete its last block, because the
     model was trained on whole blocks only.
@@ -107,12 +111,14 @@ def _row(
 ) -> _Row:
     name, (plan_length, default_length, max_length) = f"prompt {prompt.index}", lengths
     _require_read(prompt)
-    bad = [i for i in (*head, *tail) if not 0 <= i < vocab]
+    given = (*head, *tail)
+    bad = [i for i in given if not 0 <= i < vocab and (i != OPEN or mask_id is None)]
     if bad:
         raise MdmkitError(
             f"{name}: token id {bad[0]} is outside the model's vocabulary of {vocab} ids (0 to {vocab - 1})."
         )
-    held = prompt.infill and mask_id is not None and mask_id in (*head, *tail)
+    own = {OPEN} if prompt.infill is False else {OPEN, mask_id}
+    held = mask_id is not None and not own.isdisjoint(given)
     length = prompt.length if prompt.length is not None else 0 if held else plan_length
     if length is None:
         length = default_length
@@ -122,15 +128,13 @@ def _row(
             "into the prompt, or say how many to append: --set plan.length=N, or max_new_tokens=N in generate."
         )
     spare = -(len(head) + length) % block if block and length and not tail else 0
-    given, size = len(head) + len(tail), len(head) + length + len(tail) + spare
+    size = len(given) + length + spare
     if size > (max_length or math.inf):
         raise MdmkitError(
-            f"{name} needs {size} positions ({given} of prompt, {length + spare} to fill), and this model "
-            f"has {max_length}. {_shorten(length, given, max_length or 0, block if not tail else None)}"
+            f"{name} needs {size} positions ({len(given)} of prompt, {length + spare} to fill), and this model "
+            f"has {max_length}. {_shorten(length, len(given), max_length or 0, block if not tail else None)}"
         )
     blank = 0 if mask_id is None else mask_id
-    own = [*[False] * len(head), *[True] * (length + spare), *[False] * len(tail)]
-    tokens = [*head, *[blank] * (length + spare), *tail]
-    if held:
-        own = [mine or token == mask_id for mine, token in zip(own, tokens, strict=True)]
-    return _Row(tokens, own, held, spare)
+    laid = [*head, *[OPEN] * (length + spare), *tail]
+    tokens = [blank if token == OPEN else token for token in laid]
+    return _Row(tokens, [token in own if held else token == OPEN for token in laid], held, spare)

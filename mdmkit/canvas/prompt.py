@@ -16,7 +16,8 @@ class Prompt:
         ids: token ids, taken as they are.
         seed: the row's seed.
         length: how many masks to append; None: the plan or the model decides.
-        infill: False: masks in the prompt are ordinary tokens and stay, and `[MASK:8]` is text.
+        infill: True: masks in the prompt are filled. False: they are ordinary tokens and stay, and `[MASK:8]` is text.
+            None: True, except in a chat template, where a mask that somebody writes about is text.
         index: its index among all prompts.
         messages: a conversation of (role, content) pairs, for the model's chat template.
         chat: True: put the text into the chat template; None: the model decides.
@@ -30,7 +31,7 @@ class Prompt:
     ids: tuple[int, ...] | None = None
     seed: int = 0
     length: int | None = None
-    infill: bool = True
+    infill: bool | None = None
     index: int = 0
     messages: tuple[tuple[str, str], ...] | None = None
     chat: bool | None = None

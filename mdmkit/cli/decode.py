@@ -55,6 +55,11 @@ DEFAULT_BATCH = 16
     default=None,
     help="Put texts into the model's chat template (default: if it has one, but not for base models and infills).",
 )
+@click.option(
+    "--infill/--no-infill",
+    default=None,
+    help="Fill the masks that prompts hold, or take them as text (default: fill them, but not in a chat template).",
+)
 @click.option("--system", metavar="TEXT", help="System message before every text; implies --chat.")
 @chat_option
 @click.option("--suffix", metavar="TEXT", help="Text after the appended masks: fill in the middle.")
@@ -95,6 +100,7 @@ def decode(
     ids: tuple[str, ...],
     file: Path | None,
     chat: bool | None,
+    infill: bool | None,
     system: str | None,
     chat_options: dict[str, Any],
     suffix: str | None,
@@ -128,7 +134,15 @@ def decode(
     runs = as_engine({"name": engine, **engine_options})
     sampler = _sampler(preset, config, overrides, seed)
     inputs = given_inputs(image, mask, strength)
-    defaults = partial(with_defaults, chat=chat, system=system, suffix=suffix, chat_options=chat_options, inputs=inputs)
+    defaults = partial(
+        with_defaults,
+        chat=chat,
+        infill=infill,
+        system=system,
+        suffix=suffix,
+        chat_options=chat_options,
+        inputs=inputs,
+    )
     prompts, lines = gather(texts, ids, file, sampler.seed)
     prompts = defaults(prompts)
     backbone = load(model, device=device, dtype=dtype, **model_options)
@@ -159,7 +173,7 @@ def decode(
         nfe = {"rows": sum(row["nfe"] for row in results.rows), "calls": calls}
         click.echo(json.dumps(document | {"rows": results.rows, "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
     else:
-        show(results, calls, seconds)
+        show(results, calls, seconds, encodings.infills)
 
 
 def _check_files(

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from mdmkit.cli.results import Results
 
 
-def show(results: Results, calls: int, seconds: float) -> None:
-    """Print the rows that were collected, and one line about all of them."""
+def show(results: Results, calls: int, seconds: float, infills: int) -> None:
+    """Print the rows that were collected, and one line about all of them.
+
+    Args:
+        infills: the number of rows whose prompts held the masks themselves. It is printed, because a prompt may hold
+            the text of a mask by chance.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -25,8 +30,9 @@ def show(results: Results, calls: int, seconds: float) -> None:
         console.print(Text(f"H̃ {row['uncertainty']:.3f} nats · NFE {row['nfe']}\n", style="dim"))
     before = f" {results.finished - results.new} rows were there before." if results.finished > results.new else ""
     where = f" All are in {file.path}." if file is not None else ""
+    filled = f" {infills} row{'s were infills' if infills > 1 else ' was an infill'}." if infills else ""
     rate = results.tokens / max(seconds, 1e-9)
     console.print(
         f"{results.new} rows, {results.tokens} tokens in {seconds:.2f} s ({rate:.0f} tokens/s); "
-        f"NFE {results.nfe} rows in {calls} calls{'.' if before or where else ''}{before}{where}"
+        f"NFE {results.nfe} rows in {calls} calls{'.' if before or where or filled else ''}{before}{filled}{where}"
     )

@@ -19,20 +19,26 @@ CONDITIONED = 256
 
 
 class Size(NamedTuple):
-    """How long a prompt is, in tokens: all of its row, and the masks in it."""
+    """How long a prompt is, in tokens: all of its row, and the masks in it; and whether it holds these itself."""
 
     length: int
     masks: int
+    infill: bool
 
 
 class Encodings:
-    """Encode prompts, and keep the result of each by the prompt's index; canvases are on the host."""
+    """Encode prompts, and keep the result of each by the prompt's index; canvases are on the host.
+
+    Attributes:
+        infills: how many of the prompts whose size was asked hold their masks themselves.
+    """
 
     def __init__(self, backbone: Backbone, plan: Plan):
         self.backbone, self.plan = backbone, plan
         self._kept: dict[int, Encoded] = {}
         self._sizes: dict[int, Size] = {}
         self._conditioned: set[int] = set()  # those kept that have a conditioning
+        self.infills = 0
 
     def of(self, prompt: Prompt) -> Encoded:
         """Return the prompt as the model has it.
@@ -51,6 +57,7 @@ class Encodings:
         """
         if prompt.index not in self._sizes:
             self._encode(prompt)
+            self.infills += self._sizes[prompt.index].infill
         return self._sizes[prompt.index]
 
     def forget(self, prompts: Iterable[Prompt]) -> None:
@@ -62,7 +69,9 @@ class Encodings:
 
     def _encode(self, prompt: Prompt) -> Encoded:
         encoded = Encoded.of(prompt, self.backbone, self.plan)
-        self._sizes[prompt.index] = Size(encoded.columns, int(encoded.canvas.open.sum()))
+        self._sizes[prompt.index] = Size(
+            encoded.columns, int(encoded.canvas.open.sum()), bool(encoded.canvas.infill.all())
+        )
         if encoded.conditioning is None or len(self._conditioned) < CONDITIONED:
             self._kept[prompt.index] = encoded
             if encoded.conditioning is not None:

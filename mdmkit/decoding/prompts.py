@@ -74,7 +74,7 @@ def _from_mapping(given: Mapping[str, Any], index: int, own: int) -> Prompt:
         ids=_ids(given["prompt_ids"], index) if "prompt_ids" in given else None,
         seed=given.get("seed", own),
         length=given.get("length"),
-        infill=given.get("infill", True),
+        infill=given.get("infill"),
         index=index,
         messages=messages,
         chat=given.get("chat"),
@@ -89,12 +89,13 @@ def with_defaults(
     prompts: Sequence[Prompt],
     *,
     chat: bool | None = None,
+    infill: bool | None = None,
     system: str | None = None,
     suffix: str | None = None,
     chat_options: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Any] | None = None,
 ) -> list[Prompt]:
-    """Add the command line's options to all texts. Options of a prompt itself, and token ids, are not changed.
+    """Add the command line's options to all texts; `infill` also to token ids. A prompt's own options stay.
 
     Raises:
         MdmkitError: no prompt can take an option, or an option is for the template and `chat` is False.
@@ -108,6 +109,8 @@ def with_defaults(
     named = next((name for name, value in of_chat.items() if value is not None), None)
     if chat is False and named:
         raise MdmkitError(f"{named} goes through the chat template, and --no-chat says not to use it: drop one.")
+    if infill is not None:
+        prompts = [prompt if prompt.infill is not None else replace(prompt, infill=infill) for prompt in prompts]
     told = [_with_defaults(prompt, chat, system, suffix, chat_options or {}) for prompt in prompts]
     if not inputs:
         return told
@@ -132,14 +135,14 @@ def _with_defaults(
 
 def _told(prompt: Prompt) -> dict[str, Any]:
     """The mapping that a user would write for this prompt."""
-    told: dict[str, Any] = {"seed": prompt.seed, "infill": prompt.infill}
+    told: dict[str, Any] = {"seed": prompt.seed}
     if prompt.messages is not None:
         told["messages"] = [{"role": role, "content": content} for role, content in prompt.messages]
     elif prompt.ids is not None:
         told["prompt_ids"] = prompt.ids
     else:
         told["prompt"] = prompt.text
-    own = {key: getattr(prompt, key) for key in ("length", *OF_TEXTS, "inputs")}
+    own = {key: getattr(prompt, key) for key in ("length", "infill", *OF_TEXTS, "inputs")}
     return told | {key: value for key, value in own.items() if value is not None}
 
 

@@ -69,7 +69,7 @@ def decode(
     """Decode prompts, `batch` rows at a time (None: all at once).
 
     A prompt is a text, a list of token ids, or a mapping with `prompt`, `prompt_ids` or `messages` (a conversation). A
-    mapping may also have `seed`, `length` (masks to append), `infill` (False: masks in the prompt are ordinary tokens),
+    mapping may also have `seed`, `length` (masks to append), `infill` (fill the masks that it holds, or not),
     `chat`, `system` and `suffix` (see `mdmkit.Prompt`). If a prompt has no seed, its row's seed is computed from `seed`
     (None: the sampler's) and the row's index.
 

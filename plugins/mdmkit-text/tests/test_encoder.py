@@ -15,7 +15,7 @@ from mdmkit.errors import MdmkitError
 from mdmkit.settings.plan import Plan
 from mdmkit_text.backbone import TextBackbone
 from mdmkit_text.chat import is_base
-from mdmkit_text.encoder import Encoder
+from mdmkit_text.encoder import OPEN, Encoder
 from mdmkit_text.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -84,14 +84,20 @@ def encoder(tokenizer: Any, ref: str = "org/Model-Instruct") -> Encoder:
 
 
 def encoded(tokenizer: Any, given: Any, ref: str = "org/Model-Instruct") -> tuple[list[str], list[str]]:
-    """The tokens before and after the appended masks, by name."""
-    before, after = encoder(tokenizer, ref).encode(read_prompts([given], 0)[0])
+    """The tokens before and after the appended masks, by name; a mask by the name of its token."""
+    before, after = masked(encoder(tokenizer, ref), given)
     return tokenizer.convert_ids_to_tokens(before), tokenizer.convert_ids_to_tokens(after)
+
+
+def masked(encoder: Encoder, given: Any) -> tuple[list[int], ...]:
+    """The ids before and after the appended masks, and the mask's id where a mask is written."""
+    pieces = encoder.encode(read_prompts([given], 0)[0])
+    return tuple([encoder.mask_id if i == OPEN else i for i in ids] for ids in pieces)
 
 
 def written(tokenizer: Any, given: Any, ref: str = "org/Model-Instruct") -> str:
     """All of a prompt as the model sees it; `…` where masks are appended."""
-    before, after = encoder(tokenizer, ref).encode(read_prompts([given], 0)[0])
+    before, after = masked(encoder(tokenizer, ref), given)
     return "…".join(tokenizer.decode(ids) for ids in (before, after))
 
 
@@ -138,7 +144,7 @@ def test_chat_is_the_default_with_a_template_unless_the_name_says_base_or_the_pr
 
 def test_chat_can_be_asked_for_where_it_is_not_the_default() -> None:
     tokenizer = byte_level(chat_template=LLADA)
-    asked = {"chat": True, "prompt": "a[MASK:2]b"}
+    asked = {"chat": True, "prompt": "a[MASK:2]b", "infill": True}
     assert written(tokenizer, asked) == "<s><h>user</h>a<m><m>b<eot><h>assistant</h>…"
     assert written(tokenizer, {"chat": True, "prompt": "a", "suffix": "b"}) == (
         "<s><h>user</h>a<eot><h>assistant</h>…b"
@@ -228,7 +234,7 @@ def test_a_mask_token_that_takes_the_space_before_it_takes_it_here_too() -> None
     tokenizer = byte_level(mask=AddedToken("<m>", lstrip=True, special=True))
     assert encoded(tokenizer, "a <m> b") == encoded(tokenizer, "a [MASK] b")
     assert encoded(tokenizer, "a [MASK] b")[0] == ["<s>", "a", "<m>", "Ġ", "b"]
-    assert encoder(tokenizer).encode(Prompt(text="a <m> b"))[0] == tokenizer("a <m> b")["input_ids"][:-1]
+    assert masked(encoder(tokenizer), "a <m> b")[0] == tokenizer("a <m> b")["input_ids"][:-1]
 
 
 def test_a_text_that_is_no_infill_keeps_the_brackets() -> None:
@@ -243,6 +249,28 @@ def test_masks_and_suffix_on_the_canvas(loaded: Callable[[str], Any]) -> None:
     assert canvas.tokens.tolist() == [[2, 5, 6, 4, 4, 3, 0], [2, 5, 4, 4, 4, 6, 3], [2, 4, 4, 7, 3, 0, 0]]
     assert canvas.editable.long().tolist() == [[0, 0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0, 0], [0, 1, 1, 0, 0, 0, 0]]
     assert canvas.infill.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("mask", ["[MASK]", "[MASK:8]", "<m>"])
+@pytest.mark.parametrize("chat", [True, None])
+def test_in_a_chat_template_a_mask_is_text_unless_infilling_is_asked_for(mask: str, chat: bool | None) -> None:
+    tokenizer, text = byte_level(chat_template=LLADA), f"What does {mask} do?"
+    asked = {"prompt": text, "chat": True} if chat else {"messages": [_user(text)]}
+    pieces = encoder(tokenizer).encode(read_prompts([asked | {"suffix": mask}], 0)[0])
+    assert OPEN not in [*pieces[0], *pieces[1]]
+    assert written(tokenizer, asked) == f"<s><h>user</h>{text}<eot><h>assistant</h>…"
+    pieces = encoder(tokenizer).encode(read_prompts([asked | {"infill": True}], 0)[0])
+    assert pieces[0].count(OPEN) == (8 if "8" in mask else 1)
+
+
+def test_a_mask_whose_id_is_that_of_a_letter_is_only_where_it_is_written(build: Callable[..., Path]) -> None:
+    backbone = TextBackbone.load(str(build("bert", text={"mask_token": None})), mask_id=5)  # a
+    prompts = [Prompt(text="aba", length=2), Prompt(text="ab[MASK]"), Prompt(ids=(5, 6))]
+    canvas = backbone.encode(prompts, Plan())[0]
+    assert canvas.tokens.tolist() == [[2, 5, 6, 5, 5, 5, 3], [2, 5, 6, 5, 3, *canvas.tokens[1, 5:].tolist()],
+                                      [5, 6, *canvas.tokens[2, 2:].tolist()]]  # fmt: skip
+    assert canvas.open.long().tolist() == [[0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]]
+    assert canvas.infill.tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize("text", ["a[MASK:0]", "[MASK:99999999]", "[MASK:" + "9" * 5000 + "]", "[MASK:-1]", "[MASK:²]"])
@@ -260,7 +288,7 @@ def test_many_masks_are_counted_together() -> None:
 
 def test_a_mask_without_a_name_in_the_tokenizer_can_be_written_too() -> None:
     tokenizer = byte_level(mask_token=None)
-    assert Encoder(Tokens(tokenizer, SimpleNamespace()), 999).encode(Prompt(text="a[MASK:2]"))[0][2:] == [999, 999]
+    assert masked(Encoder(Tokens(tokenizer, SimpleNamespace()), 999), "a[MASK:2]")[0][2:] == [999, 999]
 
 
 def test_without_a_tokenizer_a_conversation_is_refused_as_a_text_is() -> None:

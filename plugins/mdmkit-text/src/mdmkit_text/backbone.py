@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -182,7 +183,8 @@ class TextBackbone(Backbone):
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, None]:
         pieces = [self.encoder.encode(prompt) for prompt in prompts]
         canvas = lay_out(
-            [prompt.read() for prompt in prompts],
+            # The encoder has found the masks of a text. In ids, the mask's id is a mask.
+            [prompt.read() if prompt.ids is not None else replace(prompt.read(), infill=False) for prompt in prompts],
             [before for before, _ in pieces],
             [after for _, after in pieces],
             mask_id=self.mask_id,

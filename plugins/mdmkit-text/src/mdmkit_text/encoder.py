@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
     from mdmkit import Prompt
     from mdmkit_text.tokens import Tokens
+
+
+# One position to fill, for `lay_out`. The mask's own id is none: it may also be that of an ordinary letter.
+OPEN = -1
 
 
 class Encoder:
@@ -28,7 +33,10 @@ class Encoder:
         self.tokens, self.mask_id, self.ref = tokens, mask_id, ref
 
     def encode(self, prompt: Prompt) -> tuple[list[int], list[int]]:
-        """Return the ids before and after the appended masks. The ids of a prompt given as ids are not changed.
+        """Return the ids before and after the appended masks; −1 is a mask that is written in a text.
+
+        The ids of a prompt given as ids are not changed. In a chat template, texts hold masks only if the prompt's
+        `infill` is True: a turn that speaks about a mask does not ask for one.
 
         Raises:
             MdmkitError: a text without a tokenizer, a text that the tokenizer cannot read, a wrong number of masks, or
@@ -41,8 +49,10 @@ class Encoder:
                 f"prompt {prompt.index} is a text, and {self.tokens.why_none}. Give token ids "
                 '(--prompt-ids "5 7 9"), or put the tokenizer\'s files (tokenizer.json) beside config.json.'
             )
+        chats = self.chats(prompt)
+        prompt = replace(prompt, infill=not chats if prompt.infill is None else prompt.infill)
         after = [] if prompt.suffix is None else self._read(prompt, prompt.suffix, self._inner)
-        if self.chats(prompt):
+        if chats:
             # The template has added all special tokens. The beginning of the text is tokenized as usual.
             text = chat.render(self.tokens.tokenizer, prompt, self.ref)
             return self._read(prompt, text, self._bare), after
@@ -64,7 +74,7 @@ class Encoder:
         asked = (prompt.messages, prompt.system, prompt.chat_options, prompt.chat)
         if any(each is not None for each in asked):
             return prompt.chat is not False
-        holds = prompt.infill and self._masks.held(prompt.text or "")
+        holds = prompt.infill is not False and self._masks.held(prompt.text or "")
         return bool(self.tokens.tokenizer.chat_template) and not (
             holds or prompt.suffix is not None or chat.is_base(self.ref)
         )
@@ -75,7 +85,7 @@ class Encoder:
         try:
             ids = first(texts[0])
             for piece, count in zip(texts[1:], counts, strict=True):
-                ids += [*[self.mask_id] * count, *self._inner(piece)]
+                ids += [*[OPEN] * count, *self._inner(piece)]
         except Exception as error:  # the Rust tokenizers raise bare Exceptions
             raise MdmkitError(
                 f"prompt {prompt.index}: the model's tokenizer cannot read {text!r}: {error}.{self._alphabet(text)}"

@@ -25,7 +25,10 @@ class Masks:
 
     def __init__(self, tokenizer: Any, mask_id: int):
         token = tokenizer.added_tokens_decoder.get(mask_id)
-        own = [re.escape(token.content)] if token is not None else []
+        text = token.content if token is not None else None
+        if text is None and getattr(tokenizer, "mask_token_id", None) == mask_id:
+            text = tokenizer.mask_token
+        own = [re.escape(text)] if text else []
         self._pattern = re.compile("|".join([_MARKER, *own]))
         # A mask token may include the space beside it: that of RoBERTa stands for a word and the space before it.
         self._takes_left, self._takes_right = getattr(token, "lstrip", False), getattr(token, "rstrip", False)
