@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mdmkit.decoding.run import Decoded, decode, stream
     from mdmkit.decoding.unit import Outcome, Unit
     from mdmkit.decoding.work import Work
-    from mdmkit.errors import MdmkitError, MdmkitWarning, RowError, unknown
+    from mdmkit.errors import MdmkitError, MdmkitWarning, RowError, shown, unknown
     from mdmkit.hf.wrapping import generate, wrap
     from mdmkit.installed.hookspecs import Component, hookimpl
     from mdmkit.loop.engine import Engine
@@ -116,6 +116,7 @@ __all__ = [
     "load",
     "read_prompts",
     "row_seed",
+    "shown",
     "stream",
     "unknown",
     "wrap",
@@ -181,6 +182,7 @@ _HOME = {
     "read_prompts": "decoding.prompts",
     "row_seed": "noise",
     "stream": "decoding.run",
+    "shown": "errors",
     "unknown": "errors",
     "wrap": "hf.wrapping",
 }

@@ -53,6 +53,12 @@ def unknown(kind: str, name: str, known: Iterable[str], *, known_as: str = "Know
     return f"unknown {kind} {name!r}.{guess} {known_as}: {', '.join(names) if names else 'none'}."
 
 
+def shown(value: object, most: int = 200) -> str:
+    """Show a value that the user gave, for an error: its `repr`, cut to some 200 characters."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+
+
 def told(error: BaseException) -> str:
     """An exception's type and text, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mdmkit._gone import names_gone
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit.errors import MdmkitError, shown, unknown
 
 if TYPE_CHECKING:
     from mdmkit.decoding.prompts import PromptLike
@@ -102,7 +102,7 @@ def read_verdict(verdict: Verdict) -> dict[str, float]:
         return {str(key): float(value) for key, value in verdict.items()}
     if isinstance(verdict, bool | int | float):
         return {"score": float(verdict)}
-    raise MdmkitError(f"a judge says True, False, a number or {{'score': …}}, and this one said {verdict!r}.")
+    raise MdmkitError(f"a judge says True, False, a number or {{'score': …}}, and this one said {shown(verdict)}.")
 
 
 __getattr__ = names_gone("task")

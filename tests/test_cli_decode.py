@@ -286,7 +286,7 @@ def test_a_mistake_is_one_paragraph_and_leaves_nothing(decode, tmp_path, name):
         ("7", "7 is not a prompt"),
         ('{"promt": "a"}', "Did you mean 'prompt'"),
         ('{"prompt": "a", "prompt_ids": [1]}', "either 'prompt'"),
-        ('{"seed": 1}', "either 'prompt'"),
+        ('{"seed": 1}', "none of the keys 'prompt'"),
         ('{"prompt": "a", "seed": "x"}', "'seed' must be int"),
         ('{"prompt": "a", "seed": 99999999999999999999}', "64 bits"),
         ('{"prompt": "a", "length": -1}', "'length'"),

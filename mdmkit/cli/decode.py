@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit.cli.contents import contents
-from mdmkit.cli.filing import settle
+from mdmkit.cli.filing import Places, settle
 from mdmkit.cli.inputs import given_inputs
 from mdmkit.cli.locking import held
 from mdmkit.cli.options import chat_option, composing, engine_option, loading, names_sampler
@@ -28,6 +28,7 @@ from mdmkit.version import __version__
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
+    from mdmkit.canvas.row import Row
     from mdmkit.decoding.engine import UnitEngine
     from mdmkit.loop.observe import Observer
     from mdmkit.loop.sampler import Sampler
@@ -48,8 +49,9 @@ DEFAULT_BATCH = 16
     "--prompts",
     "file",
     type=click.Path(path_type=Path),
-    help="JSON lines: texts, id lists, or objects with per-row options.",
+    help="Prompts as JSON lines, a JSON array, or one text a line (.txt); - is standard input.",
 )
+@click.option("--prompt-key", metavar="KEY", help="The key that holds the prompt, in the objects of --prompts.")
 @click.option(
     "--chat/--no-chat",
     default=None,
@@ -99,6 +101,7 @@ def decode(
     texts: tuple[str, ...],
     ids: tuple[str, ...],
     file: Path | None,
+    prompt_key: str | None,
     chat: bool | None,
     infill: bool | None,
     system: str | None,
@@ -124,7 +127,8 @@ def decode(
 ) -> None:
     """Fill the masks of prompts with a masked diffusion model.
 
-    Without --prompt, --prompt-ids or --prompts, the model's own sample prompts are decoded.
+    Without --prompt, --prompt-ids or --prompts, prompts are read from a pipe. If there is none, the model's own sample
+    prompts are decoded.
     """
     _check_files(output, trace, file, config, resume, overwrite)
     from mdmkit.decoding.engine import as_engine
@@ -143,8 +147,8 @@ def decode(
         chat_options=chat_options,
         inputs=inputs,
     )
-    prompts, lines = gather(texts, ids, file, sampler.seed)
-    prompts = defaults(prompts)
+    asked = gather(texts, ids, file, sampler.seed, prompt_key)
+    prompts, lines = defaults(asked.prompts), asked.lines
     backbone = load(model, device=device, dtype=dtype, **model_options)
     limit_threads(backbone)
     prompts = prompts or defaults(_samples(backbone, model, sampler.seed))
@@ -158,9 +162,13 @@ def decode(
     settings = {"model-option": model_options, "device": backbone.device.type, "dtype": dtype}
     if places.rows is not None:
         settings["contents"] = contents(backbone, sampler.config, prompts)
-    record = open_record(places.rows, identity(document, prompts, **settings), resume, overwrite, len(prompts))
+    record = open_record(
+        places.rows, identity(document, prompts, asked.own, **settings), resume, overwrite, len(prompts)
+    )
     traces = Traces(places.trace, document, backbone) if places.trace is not None else None
-    results = Results(record, traces, collect=as_json or places.rows is None, told=places.told)
+    results = Results(
+        record, traces, collect=as_json or places.rows is None, told=partial(_with_own, places, asked.own)
+    )
     if as_json:
         results.rows += record.earlier()
     if traces is not None:
@@ -189,6 +197,11 @@ def _check_files(
             click.get_current_context().with_resource(held(option, path))
     # Again, now that nobody else writes: a run may have ended since the first check.
     check_targets(targets, sources, overwrite, "--output" if resume else None)
+
+
+def _with_own(places: Places, own: dict[int, dict[str, Any]], row: Row) -> dict[str, Any]:
+    """A row as it is written, with the id and the other keys of its prompt."""
+    return places.told(row) | own.get(row.index, {})
 
 
 def _sampler(preset: str | None, config: Path | None, overrides: tuple[str, ...], seed: int | None) -> Sampler:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, shown
 from mdmkit.installed import registry
 
 Command = Callable[..., Any]
@@ -148,10 +148,10 @@ def pairs(given: tuple[str, ...], option: str = "--model-option", example: str =
         key, equals, value = pair.partition("=")
         if option == "--model-option" and key in ("cls", "ref", "device", "dtype", "registry"):
             raise MdmkitError(
-                f"--model-option {pair!r}: {key} cannot be passed this way. Use --model, --device or --dtype."
+                f"--model-option {shown(pair)}: {key} cannot be passed this way. Use --model, --device or --dtype."
             )
         if not equals or not key.isidentifier():
-            raise MdmkitError(f"{option} {pair!r}: write it as KEY=VALUE, e.g. {option} {example}.")
+            raise MdmkitError(f"{option} {shown(pair)}: write it as KEY=VALUE, e.g. {option} {example}.")
         try:
             options[key] = json.loads(value)
         except (ValueError, RecursionError):

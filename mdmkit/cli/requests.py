@@ -1,17 +1,19 @@
-"""Read the prompts: texts, token ids and JSON-lines files, in the given order."""
+"""Collect the prompts: texts, token ids and files, in the given order."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from mdmkit._gone import names_gone
 from mdmkit.cli.inputs import beside
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.decoding.encodings import Encodings
@@ -19,30 +21,47 @@ if TYPE_CHECKING:
     from mdmkit.settings.plan import Plan
 
 
-def gather(
-    texts: Sequence[str], ids: Sequence[str], file: Path | None, seed: int
-) -> tuple[list[Prompt], dict[int, str]]:
+@dataclass
+class Requests:
+    """The prompts of a run.
+
+    Attributes:
+        lines: index of a prompt of a file -> its line, for errors.
+        own: index -> `id` and `meta` of a prompt, which travel into its row.
+    """
+
+    prompts: list[Prompt]
+    lines: dict[int, str] = field(default_factory=dict)
+    own: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+def gather(texts: Sequence[str], ids: Sequence[str], file: Path | None, seed: int, key: str | None = None) -> Requests:
     """Collect the prompts of `--prompt`, `--prompt-ids` and `--prompts`, each seeded by its place in the list.
 
-    Returns:
-        The prompts, and for those of the file the line of each, for errors.
+    If there is none of these, and standard input is a pipe or a file, its prompts are read.
 
     Raises:
-        MdmkitError: an id is not a number; or the file is missing, empty, not JSON lines, or holds a wrong line.
+        MdmkitError: an id is not a number; or the file is missing, empty, or holds a wrong line.
     """
+    from mdmkit.cli.prompt_file import STANDARD_INPUT, holds_something, piped, read_file
     from mdmkit.decoding.prompts import as_prompt, read_prompts
 
-    prompts = read_prompts([*texts, *(_numbers(line) for line in ids)], seed)
-    lines: dict[int, str] = {}
-    if file is None:
-        return prompts, lines
-    for number, line in _lines(file):
-        lines[len(prompts)] = f"{file}, line {number}"
+    asked = Requests(read_prompts([*texts, *(_numbers(line) for line in ids)], seed))
+    if file is None and not asked.prompts and piped():
+        click.echo("No prompt given: reading prompts from standard input.", err=True)
+        file = STANDARD_INPUT if holds_something() else None
+    if file is None and key is not None:
+        raise MdmkitError(f"--prompt-key {key} is for the objects of --prompts: give --prompts FILE too.")
+    for where, prompt, own in read_file(file, key) if file is not None else ():
+        index = len(asked.prompts)
+        asked.lines[index] = where
         try:
-            prompts.append(beside(as_prompt(_parsed(line), len(prompts), seed), file.parent))
+            asked.prompts.append(beside(as_prompt(prompt, index, seed), file.parent))
         except MdmkitError as error:
-            raise MdmkitError(f"{lines[len(prompts)]}: {error}") from None
-    return prompts, lines
+            raise MdmkitError(f"{where}: {error}") from None
+        if own:
+            asked.own[index] = own
+    return asked
 
 
 def check_prompts(backbone: Backbone, prompts: Iterable[Prompt], plan: Plan, lines: dict[int, str]) -> Encodings:
@@ -67,33 +86,9 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(word) for word in text.replace(",", " ").split()]
     except ValueError:
-        raise MdmkitError(f"--prompt-ids {text!r}: token ids are whole numbers, as in --prompt-ids '5 7 9'.") from None
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise MdmkitError(f"--prompts {file}: {error.strerror or error}. Name a readable file of JSON lines.") from None
-    except UnicodeDecodeError:
-        raise MdmkitError(f"--prompts {file}: not UTF-8 text. It should hold one JSON value per line.") from None
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
-        raise MdmkitError(f"--prompts {file}: the file holds no prompt. Write one JSON value per line.")
-    yield from lines
-
-
-def _parsed(line: str) -> Any:
-    form = 'a line is a text in quotes, a list of token ids, or an object such as {"prompt": "…"}'
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise MdmkitError(f"not JSON ({error.msg} at column {error.colno}); {form}.") from None
-    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or too many nested brackets
-        raise MdmkitError(f"not a prompt ({' '.join(str(error).split())}); {form}.") from None
-    if not isinstance(value, str | list | dict):
-        raise MdmkitError(f"{value!r} is not a prompt; {form}.")
-    return value
+        raise MdmkitError(
+            f"--prompt-ids {shown(text)}: token ids are whole numbers, as in --prompt-ids '5 7 9'."
+        ) from None
 
 
 __getattr__ = names_gone("cli.requests")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,13 +87,19 @@ class Slots(dict[int, int]):
         self._note(self)
 
 
-def identity(document: dict[str, Any], prompts: Sequence[Prompt], **settings: Any) -> dict[str, Any]:
-    """The facts that two runs must share, so that one can continue the rows of the other."""
+def identity(
+    document: dict[str, Any], prompts: Sequence[Prompt], own: Mapping[int, dict[str, Any]], **settings: Any
+) -> dict[str, Any]:
+    """The facts that two runs must share, so that one can continue the rows of the other.
+
+    Args:
+        own: index of a prompt -> its own keys, which are written into its row.
+    """
     from mdmkit.noise import row_seed
 
     digest, seed = hashlib.sha256(), document["sampler"]["seed"]
     for prompt in prompts:
-        said = asdict(prompt) | {"index": None}
+        said = asdict(prompt) | {"index": None, "own": own.get(prompt.index)}
         if prompt.seed == row_seed(seed, prompt.index):  # the run's seed is compared by itself
             said["seed"] = None
         digest.update(json.dumps(said, default=str).encode("utf-8", "surrogatepass") + b"\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, shown
 from mdmkit.installed.target import package_file
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def config_layer(config: Mapping[str, Any] | str | Path | None) -> tuple[str, di
     if isinstance(config, str | Path):
         return str(config), read_yaml(config)
     if not isinstance(config, Mapping):
-        raise MdmkitError(f"config must be a mapping or the path of a YAML file, not {config!r}.")
+        raise MdmkitError(f"config must be a mapping or the path of a YAML file, not {shown(config)}.")
     if OmegaConf.is_config(config):
         config = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
     return "config", dict(config)
@@ -52,7 +52,7 @@ def config_layer(config: Mapping[str, Any] | str | Path | None) -> tuple[str, di
 def preset_name(asked: str | None, named: Any, where: str) -> str | None:
     """Return the name of the preset: the argument, or the one that the config names."""
     if named is not None and not isinstance(named, str):
-        raise MdmkitError(f"{where}: sampler must be the name of a sampler, not {named!r}.")
+        raise MdmkitError(f"{where}: sampler must be the name of a sampler, not {shown(named)}.")
     if asked is not None and named is not None and asked != named:
         raise MdmkitError(f"sampler {asked!r} was asked for, but {where} says sampler: {named}. Remove one of the two.")
     return asked if asked is not None else named
@@ -76,11 +76,11 @@ def override_layer(tree: Mapping[str, Any], override: str) -> dict[str, Any]:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise MdmkitError(f"--set {override!r} is not of the form KEY=VALUE, such as plan.length=64.")
+        raise MdmkitError(f"--set {shown(override)} is not of the form KEY=VALUE, such as plan.length=64.")
     try:
         value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]  # type: ignore[index, call-overload]
     except Exception as error:
-        raise MdmkitError(f"--set {override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
+        raise MdmkitError(f"--set {shown(override)}: the value is not YAML: {' '.join(str(error).split())}") from error
     if len(keys) == 3 and isinstance(tree.get(keys[0]), Mapping):
         held = tree[keys[0]].get(keys[1])
         value = {**(held if isinstance(held, Mapping) else {}), keys[2]: value}

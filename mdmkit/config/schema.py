@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdmkit.config.values import describe, fit, hint_of, plain
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit.errors import MdmkitError, shown, unknown
 from mdmkit.installed.target import source_file
 
 if typing.TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _shown(value: Any) -> str:
     said = {None: "null", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
         return said[value]
-    return f"the text {value!r}" if isinstance(value, str) else repr(plain(value))
+    return f"the text {shown(value)}" if isinstance(value, str) else shown(plain(value))
 
 
 def read(target: Any) -> Schema | None:

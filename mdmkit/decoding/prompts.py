@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit.errors import MdmkitError, shown, unknown
 from mdmkit.noise import row_seed
 from mdmkit.settings.plan import LONGEST_ROW
 
@@ -31,7 +31,7 @@ def read_prompts(prompts: Iterable[PromptLike], seed: int) -> list[Prompt]:
 def each_prompt(prompts: Iterable[PromptLike], seed: int) -> Iterator[Prompt]:
     """Turn the user's prompts into `Prompt`s one by one, when they are needed."""
     if isinstance(prompts, str | Mapping | Prompt) or not isinstance(prompts, Iterable):
-        raise MdmkitError(f"prompts is a list of prompts, not {prompts!r}: wrap a single prompt in [ ].")
+        raise MdmkitError(f"prompts is a list of prompts, not {shown(prompts)}: wrap a single prompt in [ ].")
     if not isinstance(seed, int):
         raise MdmkitError(f"seed is a whole number, not {seed!r}.")
     return (as_prompt(prompt, index, seed) for index, prompt in enumerate(prompts))
@@ -60,13 +60,14 @@ def _from_mapping(given: Mapping[str, Any], index: int, own: int) -> Prompt:
         )
     for key, kind in KINDS.items():
         if key in given and (not isinstance(given[key], kind) or (kind is int and isinstance(given[key], bool))):
-            raise MdmkitError(f"prompt {index}: {key!r} must be {kind.__name__}, not {given[key]!r}.")
+            raise MdmkitError(f"prompt {index}: {key!r} must be {kind.__name__}, not {shown(given[key])}.")
     if not 0 <= given.get("length", 0) <= LONGEST_ROW:
         raise MdmkitError(
-            f"prompt {index}: 'length' is the number of masks to append, 0 to {LONGEST_ROW}, not {given['length']}."
+            f"prompt {index}: 'length' is the number of masks to append, 0 to {LONGEST_ROW}, not "
+            f"{shown(given['length'])}."
         )
     if not -(1 << 63) <= given.get("seed", 0) < 1 << 63:
-        raise MdmkitError(f"prompt {index}: 'seed' must fit in 64 bits, and {given['seed']} does not.")
+        raise MdmkitError(f"prompt {index}: 'seed' must fit in 64 bits, and {shown(given['seed'])} does not.")
     messages = _messages(given["messages"], index) if "messages" in given else None
     _check_chat(given, messages, index)
     return Prompt(
@@ -149,18 +150,32 @@ def _told(prompt: Prompt) -> dict[str, Any]:
 def _messages(given: Any, index: int) -> tuple[tuple[str, str], ...]:
     form = 'a conversation is a list such as [{"role": "user", "content": "…"}]'
     if not isinstance(given, list | tuple) or not given:
-        raise MdmkitError(f"prompt {index}: 'messages' is {given!r}; {form}.")
+        raise MdmkitError(f"prompt {index}: 'messages' is {shown(given)}; {form}.")
+    told = []
     for message in given:
-        if (
-            not isinstance(message, Mapping)
-            or set(message) != {"role", "content"}
-            or not all(isinstance(value, str) for value in message.values())
-        ):
+        known = isinstance(message, Mapping) and set(message) == {"role", "content"}
+        content = _joined(message["content"], index) if known else None
+        if content is None or not isinstance(message["role"], str):
             raise MdmkitError(
-                f"prompt {index}: {message!r} is no message of 'messages': it has a 'role' and a 'content', both "
+                f"prompt {index}: {shown(message)} is no message of 'messages': it has a 'role' and a 'content', both "
                 f"texts; {form}."
             )
-    return tuple((message["role"], message["content"]) for message in given)
+        told.append((message["role"], content))
+    return tuple(told)
+
+
+def _joined(content: Any, index: int) -> str | None:
+    """The text of a message's content, a text or a list of parts of type text; None if it is neither."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else None
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind != "text" or not isinstance(part.get("text"), str):
+            raise MdmkitError(
+                f"prompt {index}: a message has the part {shown(part)}, and only parts of text are read here, such as "
+                '{"type": "text", "text": "…"}. Take it out.'
+            )
+    return "".join(part["text"] for part in content)
 
 
 def _has_system(messages: Sequence[tuple[str, str]]) -> bool:
@@ -187,5 +202,5 @@ def _ids(given: Any, index: int) -> tuple[int, ...]:
     if isinstance(given, torch.Tensor):
         given = given.tolist()
     if not isinstance(given, Sequence) or not all(isinstance(i, int) and not isinstance(i, bool) for i in given):
-        raise MdmkitError(f"prompt {index}: token ids are a list of whole numbers, not {given!r}.")
+        raise MdmkitError(f"prompt {index}: token ids are a list of whole numbers, not {shown(given)}.")
     return tuple(given)

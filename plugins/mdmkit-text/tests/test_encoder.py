@@ -132,6 +132,19 @@ def test_a_conversation_is_written_turn_by_turn() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("template", "seen"),
+    [
+        (LLADA, "<s><h>user</h>hi<eot><h>assistant</h>So…"),
+        (QWEN, "<im>system\nhelp<eot><im>user\nhi<eot><im>assistant\nSo…"),
+        (ROLES, "<role>HUMAN</role>hi<role>ASSISTANT</role>So…"),
+    ],
+)
+def test_the_assistants_last_turn_is_continued(template: str, seen: str) -> None:
+    given = {"messages": [_user("hi"), {"role": "assistant", "content": "So"}]}
+    assert written(byte_level(chat_template=template), given) == seen
+
+
 def test_chat_is_the_default_with_a_template_unless_the_name_says_base_or_the_prompt_is_an_infill() -> None:
     chatty, plain = byte_level(chat_template=LLADA), byte_level()
     assert written(plain, "hi") == written(chatty, {"prompt": "hi", "chat": False}) == "<s>hi…</s>"

@@ -30,6 +30,8 @@ def is_base(ref: str) -> bool:
 def render(tokenizer: Any, prompt: Prompt, ref: str) -> str:
     """Write a conversation, or a text as the only message, in the tokenizer's template, up to the answer.
 
+    If the last turn is the assistant's, it is the beginning of the answer: it is not closed, and no new one begins.
+
     The text holds all special tokens of the template, so tokenizing must add none.
 
     Raises:
@@ -51,7 +53,14 @@ def render(tokenizer: Any, prompt: Prompt, ref: str) -> str:
         for name in options:
             if not re.search(rf"\b{re.escape(name)}\b", template):  # a template ignores options that it does not know
                 raise MdmkitError(f"prompt {prompt.index}: the chat template of model {ref!r} has no option {name!r}.")
-        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
+        continued = said[-1][0] == "assistant"
+        return tokenizer.apply_chat_template(
+            messages,
+            add_generation_prompt=not continued,
+            continue_final_message=continued,
+            tokenize=False,
+            **options,
+        )
     except MdmkitError:
         raise
     except Exception as error:  # the code of a template may raise anything

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mdmkit import MdmkitError
+from mdmkit import MdmkitError, shown
 from mdmkit_text import chat, infill
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class Encoder:
                 ids += [*[OPEN] * count, *self._inner(piece)]
         except Exception as error:  # the Rust tokenizers raise bare Exceptions
             raise MdmkitError(
-                f"prompt {prompt.index}: the model's tokenizer cannot read {text!r}: {error}.{self._alphabet(text)}"
+                f"prompt {prompt.index}: the model's tokenizer cannot read {shown(text)}: {error}."
+                f"{self._alphabet(text)}"
             ) from error
         return ids
 

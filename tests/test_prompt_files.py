@@ -1,0 +1,141 @@
+"""Files of prompts as people have them, and what of them travels into the rows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from mdmkit import MdmkitError, read_prompts
+from mdmkit.cli import main
+from mdmkit.cli.prompt_file import read_file
+from mdmkit.errors import shown
+
+LINE = ["decode", "--sampler", "confidence", "--device", "cpu", "--no-live", "--set", "plan.length=2"]
+
+
+def read(tmp_path, name, content, key=None):
+    file = tmp_path / name
+    file.write_bytes((content if isinstance(content, str) else json.dumps(content)).encode())
+    return [(line.prompt, line.own) for line in read_file(file, key)]
+
+
+def refused(tmp_path, content, key=None, name="p.jsonl"):
+    with pytest.raises(MdmkitError) as found:
+        read(tmp_path, name, content, key)
+    return str(found.value)
+
+
+def test_own_keys_travel_into_the_row(tmp_path):
+    file, out = tmp_path / "p.jsonl", tmp_path / "out.jsonl"
+    rows = [{"id": "a/7", "question": "2*7=", "answer": "14", "input": 3}, {"question": "3*7=", "length": 3}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["--prompts", str(file), "--prompt-key", "question"]
+    result = CliRunner().invoke(main, [*LINE, *given, "--json", "--output", str(out)])
+    assert result.exit_code == 0, result.output
+    first, second = (json.loads(line) for line in out.read_text().splitlines())
+    assert (first["id"], first["meta"]) == ("a/7", {"answer": "14", "input": 3})
+    assert first["prompt"] == "2*7=" and "id" not in second and "meta" not in second
+    assert json.loads(result.stdout)["rows"] == [first, second]
+    file.write_text(file.read_text().replace("a/7", "a/8"))
+    result = CliRunner().invoke(main, [*LINE, *given, "--output", str(out), "--resume"])
+    assert result.exit_code == 2 and "other prompts" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "prompt"),
+    [
+        ("a text", {"prompt": "a text"}),
+        ([1, 2], {"prompt_ids": [1, 2]}),
+        ([{"role": "user", "content": "a"}], {"messages": [{"role": "user", "content": "a"}]}),
+        ([{"from": "human", "value": "a"}], {"messages": [{"role": "user", "content": "a"}]}),
+    ],
+)
+def test_the_named_key_holds_a_text_ids_or_a_conversation(tmp_path, value, prompt):
+    content = {"q": value, "prompt": "another", "seed": 3}
+    assert read(tmp_path, "p.jsonl", content, "q") == [(prompt | {"seed": 3}, {"meta": {"prompt": "another"}})]
+
+
+def test_a_key_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    said = refused(tmp_path, {"id": 5, "question": "a"})
+    assert "p.jsonl, line 1: it has none of the keys 'prompt', 'prompt_ids', 'messages', 'conversations'" in said
+    assert "Its keys are id, question: name the one that holds the prompt, as in --prompt-key" in said
+    assert "no key 'q' (--prompt-key). Its keys are prompt." in refused(tmp_path, {"prompt": "a"}, "q")
+    assert "names a key of an object, and this is 'a'" in refused(tmp_path, '"a"', "q")
+    assert "'q' is 5, and a prompt is" in refused(tmp_path, {"q": 5}, "q")
+
+
+def test_a_key_that_is_nearly_ours_or_a_setting_is_not_taken_for_ones_own(tmp_path):
+    assert "unknown key 'lenght'. Did you mean 'length'?" in refused(tmp_path, {"prompt": "a", "lenght": 5})
+    assert "--set draw.temperature=…" in refused(tmp_path, {"prompt": "a", "temperature": 1})
+    assert "--set plan.length=…" in refused(tmp_path, {"prompt": "a", "max_tokens": 1})
+    with pytest.raises(MdmkitError, match="unknown key 'question'"):
+        read_prompts([{"prompt": "a", "question": "a"}], 0)
+
+
+def test_sharegpt_is_read_as_messages(tmp_path):
+    turns = [("system", "s"), ("human", "a"), ("gpt", "b"), ("human", "c")]
+    content = {"id": "x", "conversations": [{"from": name, "value": text} for name, text in turns]}
+    ((prompt, own),) = read(tmp_path, "p.jsonl", content)
+    roles = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c")]
+    assert [(message["role"], message["content"]) for message in prompt["messages"]] == roles
+    assert own == {"id": "x"}
+    content["conversations"][1]["from"] = "observation"
+    assert "is no turn of 'conversations'" in refused(tmp_path, content)
+    messages = [{"role": "user", "content": "a"}]
+    assert read(tmp_path, "p.jsonl", {"conversations": messages}) == [({"messages": messages}, {})]
+
+
+def test_parts_of_text_are_joined_and_others_refused_by_name():
+    def asked(*parts):
+        return read_prompts([{"messages": [{"role": "user", "content": list(parts)}]}], 0)[0].messages
+
+    assert asked({"type": "text", "text": "a "}, {"type": "text", "text": "b"}) == (("user", "a b"),)
+    for part in ({"type": "image_url", "image_url": {"url": "a.png"}}, {"type": "text"}, "a", {}):
+        with pytest.raises(MdmkitError, match="prompt 0: a message has the part"):
+            asked({"type": "text", "text": "a"}, part)
+
+
+def test_an_array_is_a_prompt_an_item(tmp_path):
+    rows = ["a", {"prompt": "b", "id": 1}, [1, 2]]
+    for content in (json.dumps(rows), json.dumps(rows, indent=1), " " + json.dumps(rows)):
+        assert read(tmp_path, "p.json", content) == [("a", {}), ({"prompt": "b"}, {"id": 1}), ([1, 2], {})]
+    assert "p.jsonl, item 2: 7.5 is not a prompt" in refused(tmp_path, '["a", 7.5]')
+    assert read(tmp_path, "p.jsonl", "[1, 2]\n[3]") == [([1, 2], {}), ([3], {})]  # lines of ids are no array
+    assert "A JSON array must be whole" in refused(tmp_path, '["a",\n"b"')
+
+
+def test_a_txt_file_is_a_text_a_line(tmp_path):
+    content = 'What is 2?\r\n\n  indented\n{a brace}\n"a quotation"\n'
+    texts = [prompt for prompt, _ in read(tmp_path, "p.txt", content)]
+    assert texts == ["What is 2?", "  indented", "{a brace}", '"a quotation"']
+    assert "Let its name end in .jsonl" in refused(tmp_path, {"prompt": "a"}, name="p.txt")
+
+
+@pytest.mark.parametrize(
+    ("options", "content", "asked"),
+    [
+        (["--prompts", "-"], '{"prompt": "2*7="}\n"3*7="\n', ["2*7=", "3*7="]),
+        (["--prompts", "-"], "2*7=\n3*7=\n", ["2*7=", "3*7="]),
+        ([], "4*7=\n", ["4*7="]),  # a pipe, and no other prompt
+        (["--prompt", "5*7="], "4*7=\n", ["5*7="]),
+    ],
+)
+def test_prompts_come_through_a_pipe(options, content, asked):
+    command = [sys.executable, "-m", "mdmkit", *LINE, "--json", *options]
+    done = subprocess.run(command, input=content, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [row["prompt"] for row in json.loads(done.stdout)["rows"]] == asked
+    assert ("reading prompts from standard input" in done.stderr) == (not options)
+
+
+def test_a_long_value_is_cut_in_an_error(tmp_path):
+    assert shown("a" * 300) == "'" + "a" * 199 + "… (302 characters)"
+    long = "a" * 100_000
+    for content in ({"prompt": [long]}, {"prompt": "a", "seed": long}, {"messages": long}, {long: 1}, [[long]]):
+        with pytest.raises(MdmkitError) as found:
+            read_prompts([prompt for prompt, _ in read(tmp_path, "p.json", content)], 0)
+        assert len(str(found.value)) < 1000
