@@ -12,6 +12,7 @@ import click
 
 from mdmkit.cli.options import chat_option, composing, loading, names_sampler
 from mdmkit.cli.run import limit_threads
+from mdmkit.cli.saying import say, styled
 from mdmkit.config.resolution import DEFAULT_SAMPLER
 from mdmkit.errors import MdmkitError
 
@@ -101,7 +102,7 @@ def talk(conversation: Conversation, model: str, live: bool | None) -> None:
                 notes.print()
             return
         except MdmkitError as error:
-            click.echo(f"Error: {error}", err=True)
+            say(f"Error: {error}", err=True)
         except KeyboardInterrupt:
             if not typed:
                 raise
@@ -109,22 +110,18 @@ def talk(conversation: Conversation, model: str, live: bool | None) -> None:
 
 
 def _answer(conversation: Conversation, line: str, answers: Console, notes: Console, live: bool | None) -> None:
-    from rich.text import Text
-
     try:
         with _watching(live) as views:
             row = conversation.ask(line, views)
     except KeyboardInterrupt:
         _note(notes, "Stopped; the conversation is as it was before this message.")
         raise
-    answers.print(Text(str(row.text)))
+    answers.print(styled(str(row.text)))
     _note(notes, f"H̃ {row.uncertainty:.3f} nats · NFE {row.nfe}")
 
 
 def _note(console: Console, text: str) -> None:
-    from rich.text import Text
-
-    console.print(Text(text, style="dim"))
+    console.print(styled(text, "dim"))
 
 
 @contextlib.contextmanager

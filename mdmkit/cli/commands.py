@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from mdmkit.cli.requests import check_prompts
     from mdmkit.cli.resuming import differences, is_record, write_record
     from mdmkit.cli.run import limit_threads, watching
+    from mdmkit.cli.saying import say, styled
     from mdmkit.config.facts import facts
     from mdmkit.config.layers import config_layer, read_yaml
     from mdmkit.config.resolution import DEFAULT_SAMPLER, resolve
     from mdmkit.decoding.run import decode_batches
     from mdmkit.installed.registry import default as default_registry
     from mdmkit.task import make_task, read_verdict, without_reference
+    from mdmkit.terminal import to_json, visible
 
 
 __all__ = [
@@ -54,6 +56,10 @@ __all__ = [
     "read_yaml",
     "record_of",
     "resolve",
+    "say",
+    "styled",
+    "to_json",
+    "visible",
     "watching",
     "without_reference",
     "write_json",
@@ -88,6 +94,10 @@ _HOME = {
     "read_yaml": "config.layers:read_yaml",
     "record_of": "cli.output:record_of",
     "resolve": "config.resolution:resolve",
+    "say": "cli.saying:say",
+    "styled": "cli.saying:styled",
+    "to_json": "terminal:to_json",
+    "visible": "terminal:visible",
     "watching": "cli.run:watching",
     "without_reference": "task:without_reference",
     "write_json": "cli.output:write_json",

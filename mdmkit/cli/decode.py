@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,12 @@ from mdmkit.cli.requests import check_prompts, gather
 from mdmkit.cli.results import Results, Traces
 from mdmkit.cli.resuming import check_resume, identity
 from mdmkit.cli.run import limit_threads, run
+from mdmkit.cli.saying import say
 from mdmkit.cli.showing import show
 from mdmkit.config.resolution import DEFAULT_SAMPLER
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
+from mdmkit.terminal import to_json
 from mdmkit.version import __version__
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def decode(
     record.finish()
     if as_json:
         nfe = {"rows": sum(row["nfe"] for row in results.rows), "calls": calls}
-        click.echo(json.dumps(document | {"rows": results.rows, "nfe": nfe, "seconds": seconds}, ensure_ascii=False))
+        click.echo(to_json(document | {"rows": results.rows, "nfe": nfe, "seconds": seconds}))
     else:
         show(results, calls, seconds, encodings.infills)
 
@@ -221,7 +222,7 @@ def _samples(backbone: Backbone, model: str, seed: int) -> list[Prompt]:
         raise MdmkitError(
             f"no prompt, and model {model} has no samples: give --prompt TEXT, --prompt-ids or --prompts FILE."
         )
-    click.echo(f"No prompt given: decoding the {len(backbone.samples)} sample prompts of {model}.", err=True)
+    say(f"No prompt given: decoding the {len(backbone.samples)} sample prompts of {model}.", err=True)
     return read_prompts(backbone.samples, seed)
 
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from rich.text import Text
 
 from mdmkit.loop.observe import Observer
+from mdmkit.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +154,7 @@ class LiveView(Observer):
         lines = [self._line(row) for row in self._shown.values()]
         for row in self._shown.values():
             row.before = row.now
-        return Panel(Group(*lines), title=f"mdmkit · {self.title}", title_align="left")
+        return Panel(Group(*lines), title=Text(visible(f"mdmkit · {self.title}")), title_align="left")
 
     def _line(self, row: _Shown) -> Text:
         line = Text(overflow="fold")
@@ -161,12 +162,12 @@ class LiveView(Observer):
             if t >= len(row.own) or row.own[t] is None:
                 continue
             if not row.own[t]:
-                line.append(self.render(token), style="bold")
+                line.append(visible(self.render(token)), style="bold")
             elif token < 0:
                 line.append(MASK_SIGN, style="dim")
             else:
                 fresh = row.before[t] != token
-                line.append(self.render(token), style="bold #ffffff on #2e7d32" if fresh else "green")
+                line.append(visible(self.render(token)), style="bold #ffffff on #2e7d32" if fresh else "green")
         return line
 
 

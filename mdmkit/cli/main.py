@@ -12,6 +12,7 @@ import click
 from mdmkit.cli.notes import notes_shown
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
+from mdmkit.terminal import visible
 from mdmkit.version import __version__
 
 
@@ -71,16 +72,19 @@ class Commands(click.Group):
         except MdmkitError as error:
             if debug:
                 raise
-            raise Refused(str(error)) from error
+            raise Refused(visible(str(error))) from error
         except KeyboardInterrupt:
             click.echo("Stopped before any row was finished.", err=True)
             raise SystemExit(130) from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            error.message = visible(error.message)  # type: ignore[misc]
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             if debug or isinstance(error, BrokenPipeError):
                 raise
-            raise Failed(_story(error)) from error
+            raise Failed(visible(_story(error))) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

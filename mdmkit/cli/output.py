@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from mdmkit.errors import MdmkitError
+from mdmkit.terminal import to_json
 
 
 def check_targets(
@@ -155,7 +155,7 @@ class RowFile:
                 self.opened()
             start = self._file.tell() if self._file.seekable() else None
             try:
-                self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+                self._file.write("".join(to_json(row) + "\n" for row in rows).encode())
                 self._file.flush()
                 _to_disk(self._file)
             except OSError:
@@ -197,7 +197,7 @@ class DocumentFile:
             MdmkitError: it cannot be written; nothing is left behind.
         """
         with self._guarded():
-            self._append((", " if self.rows else "") + json.dumps(row, ensure_ascii=False))
+            self._append((", " if self.rows else "") + to_json(row))
         self.rows += 1
 
     def finish(self) -> None:
@@ -216,7 +216,7 @@ class DocumentFile:
     def _append(self, text: str) -> None:
         if self._file is None:
             self._file = self._part.open("w", encoding="utf-8")
-            self._file.write(json.dumps(self.head | {"rows": []}, ensure_ascii=False).removesuffix("]}"))
+            self._file.write(to_json(self.head | {"rows": []}).removesuffix("]}"))
         self._file.write(text)
 
     @contextlib.contextmanager
@@ -239,7 +239,7 @@ def write_json(option: str, path: Path, document: Any) -> None:
     Raises:
         MdmkitError: it cannot be written; nothing is left behind.
     """
-    write_text(option, path, json.dumps(document, ensure_ascii=False))
+    write_text(option, path, to_json(document))
 
 
 def write_text(option: str, path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mdmkit.cli.options import plugin_option
+from mdmkit.cli.saying import say
 from mdmkit.installed import registry
+from mdmkit.terminal import to_json, visible
 from mdmkit.version import __version__
 
 if TYPE_CHECKING:
@@ -25,14 +26,14 @@ def plugins(only_broken: bool, as_json: bool) -> None:
     """List the installed parts by kind, and the distributions that bring them."""
     found = registry.default()
     if as_json:
-        click.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
+        click.echo(to_json(_document(found), indent=2))
     elif only_broken:
         _print_broken(found.broken)
     else:
         _print_parts(found.parts)
         if found.broken:
             names = ", ".join(plugin.distribution for plugin in found.broken)
-            click.echo(f"\nSet aside as broken: {names}. See why: mdmkit plugins --broken", err=True)
+            say(f"\nSet aside as broken: {names}. See why: mdmkit plugins --broken", err=True)
 
 
 def _document(found: registry.Registry) -> dict[str, object]:
@@ -54,7 +55,7 @@ def _print_parts(parts: tuple[Part, ...]) -> None:
     before = None
     for part in parts:
         kind = part.kind if part.kind != before else ""
-        table.add_row(kind, part.name, part.distribution, part.version, part.summary)
+        table.add_row(*map(visible, (kind, part.name, part.distribution, part.version, part.summary)))
         before = part.kind
     Console(markup=False, highlight=False, emoji=False).print(table)
 
@@ -63,4 +64,4 @@ def _print_broken(broken: tuple[Broken, ...]) -> None:
     if not broken:
         click.echo("No plugin is broken.")
     for plugin in broken:
-        click.echo(f"{plugin.distribution} {plugin.version}: {plugin.reason}")
+        say(f"{plugin.distribution} {plugin.version}: {plugin.reason}")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from mdmkit.cli.saying import say
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ def run(
                 batch,
                 observers=listening if remote else [*views, *listening],
                 done=done,
-                tell=lambda said: print(said, file=sys.stderr),
+                tell=lambda said: say(said, err=True),
                 slots=record.slots,
                 engine=engine,
             ):
@@ -80,7 +78,7 @@ def run(
         results.end()
     except KeyboardInterrupt:
         results.end()
-        click.echo(f"Stopped: {_kept(results, len(prompts))}", err=True)
+        say(f"Stopped: {_kept(results, len(prompts))}", err=True)
         raise SystemExit(130) from None
     except MdmkitError as error:
         results.end()
@@ -90,7 +88,7 @@ def run(
     except Exception:
         results.end()
         if results.finished:
-            click.echo(f"Stopped: {_kept(results, len(prompts))}", err=True)
+            say(f"Stopped: {_kept(results, len(prompts))}", err=True)
         raise
     finally:
         results.close()

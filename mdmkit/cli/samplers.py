@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from mdmkit.cli.options import plugin_option
+from mdmkit.cli.saying import say
 from mdmkit.config.facts import Facts, facts
 from mdmkit.installed import registry
+from mdmkit.terminal import to_json
 
 HEADS = ["sampler", "forwards", "cache", "for", "seeds", "paper"]
 
@@ -25,14 +26,14 @@ def samplers(as_json: bool) -> None:
     found = registry.default()
     rows = [facts(part, found) for part in found.of_kind("sampler")]
     if as_json:
-        click.echo(json.dumps({"samplers": [_document(row) for row in rows]}, indent=2, ensure_ascii=False))
+        click.echo(to_json({"samplers": [_document(row) for row in rows]}, indent=2))
         return
     cells = [HEADS, *map(_cells, rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(HEADS))]
     for line, row in zip(cells, (None, *rows), strict=True):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         if row is not None:
-            click.echo(f"    {_when(row)}")
+            say(f"    {_when(row)}")
 
 
 def _cells(row: Facts) -> list[str]:

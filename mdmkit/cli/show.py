@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit.cli.options import composing
+from mdmkit.cli.saying import say
 from mdmkit.config.resolution import ABOUT, KEYS, STAGES, Resolved, resolve
 from mdmkit.config.schema import build
 from mdmkit.errors import MdmkitError
@@ -42,7 +43,7 @@ def show(sampler: str | None, config: Path | None, overrides: tuple[str, ...]) -
         from mdmkit.config.compose import compose
 
         compose(sampler, config=config, overrides=overrides, registry=registry.default())
-    click.echo("\n".join(lines(resolved)))
+    say("\n".join(lines(resolved)))
 
 
 def lines(resolved: Resolved) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mdmkit.cli.output import is_stdout
+from mdmkit.cli.saying import styled
 
 if TYPE_CHECKING:
     from mdmkit.cli.results import Results
@@ -18,21 +19,21 @@ def show(results: Results, calls: int, seconds: float, infills: int) -> None:
             the text of a mask by chance.
     """
     from rich.console import Console
-    from rich.text import Text
 
     file = results.record.file
     # If rows are written to standard output, nothing else is printed there.
     console = Console(highlight=False, soft_wrap=True, stderr=file is not None and is_stdout(file.path))
     for row in results.rows:
         asked = row["prompt"] if row["prompt"] is not None else " ".join(map(str, row["prompt_ids"]))
-        console.print(Text(asked, style="dim"))
-        console.print(Text(str(row.get("file") or row["text"]), style="bold"))
-        console.print(Text(f"H̃ {row['uncertainty']:.3f} nats · NFE {row['nfe']}\n", style="dim"))
+        console.print(styled(asked, "dim"))
+        console.print(styled(str(row.get("file") or row["text"]), "bold"))
+        console.print(styled(f"H̃ {row['uncertainty']:.3f} nats · NFE {row['nfe']}\n", "dim"))
     before = f" {results.finished - results.new} rows were there before." if results.finished > results.new else ""
     where = f" All are in {file.path}." if file is not None else ""
     filled = f" {infills} row{'s were infills' if infills > 1 else ' was an infill'}." if infills else ""
     rate = results.tokens / max(seconds, 1e-9)
-    console.print(
+    line = (
         f"{results.new} rows, {results.tokens} tokens in {seconds:.2f} s ({rate:.0f} tokens/s); "
         f"NFE {results.nfe} rows in {calls} calls{'.' if before or where or filled else ''}{before}{filled}{where}"
     )
+    console.print(styled(line))

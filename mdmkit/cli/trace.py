@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mdmkit.cli.output import check_targets, is_stdout, write_text
+from mdmkit.cli.saying import say
 
 
 @click.command()
@@ -35,4 +36,4 @@ def trace(files: tuple[Path, ...], output: Path | None, overwrite: bool, rows: t
     write_text("--output", output, text)
     count = sum(len(document["rows"]) for document in read.values())
     said = f"{output}: {count} row{'s' * (count != 1)}, {len(text) / 1e6:.1f} MB. Open it in a browser."
-    click.echo(said, err=is_stdout(output))
+    say(said, err=is_stdout(output))

@@ -13,6 +13,7 @@ import torch
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.observe import Observer
 from mdmkit.stage.traits import trait
+from mdmkit.terminal import visible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,7 +112,7 @@ class _Printer:
 
     def __call__(self, row: int, piece: str, last: bool) -> None:
         if not self.several:
-            print(piece, end="\n" if last else "", file=sys.stderr, flush=True)
+            print(visible(piece), end="\n" if last else "", file=sys.stderr, flush=True)
             return
         *lines, rest = (self._line.pop(row, "") + piece).split("\n")
         if last:
@@ -119,4 +120,4 @@ class _Printer:
         else:
             self._line[row] = rest
         for line in lines:
-            print(f"[{row}] {line}", file=sys.stderr, flush=True)
+            print(f"[{row}] {visible(line)}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdmkit import MdmkitError
+from mdmkit.cli.commands import say
 
 if TYPE_CHECKING:
     from mdmkit import Backbone
@@ -39,7 +40,7 @@ def build(texts: tuple[Path, ...], model: str, output: Path, source: str, overwr
         )
     table = count(pieces, backbone, model, source or ", ".join(path.name for path in texts))
     table.save(output)
-    click.echo(f"{output}: {table.total} tokens, {len(table.counts)} of {table.vocab} ids; {left_out} words left out")
+    say(f"{output}: {table.total} tokens, {len(table.counts)} of {table.vocab} ids; {left_out} words left out")
 
 
 @corpus.command("check")
@@ -52,7 +53,7 @@ def check(table: str, model: str) -> None:
 
     found = read(table)
     found.check(mdmkit.load(model, device="cpu"), table)
-    click.echo(f"{table} fits {model}: {found.total} tokens of {found.source}")
+    say(f"{table} fits {model}: {found.total} tokens of {found.source}")
 
 
 def _check_output(output: Path, texts: tuple[Path, ...], overwrite: bool) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import DEFAULT_SAMPLER, composing, loading, names_sampler
+from mdmkit.cli.commands import DEFAULT_SAMPLER, composing, loading, names_sampler, say
 
 
 @click.group()
@@ -73,7 +72,7 @@ def geneval(
     folders.open({"mdmkit": mdmkit.__version__, "model": model, "sampler": sampler.config} | settings)
     kept, drawn = _draw(sampler, backbone, folders, prompts, encodings, batch)
     before = f"; {kept} were there before" if kept else ""
-    click.echo(f"{drawn} images of {len(folders.metadata.lines)} prompts drawn{before}. All are in {output}.")
+    say(f"{drawn} images of {len(folders.metadata.lines)} prompts drawn{before}. All are in {output}.")
 
 
 def _draw(sampler: Any, backbone: Any, folders: Any, prompts: list[Any], encodings: Any, batch: int) -> tuple[int, int]:
@@ -95,14 +94,12 @@ def _draw(sampler: Any, backbone: Any, folders: Any, prompts: list[Any], encodin
                 length=lambda prompt: sizes[prompt.index // folders.samples].length,
                 done=done,
                 encodings=encodings,
-                tell=lambda said: print(said, file=sys.stderr),
+                tell=lambda said: say(said, err=True),
             ):
                 for row in rows:
                     folders.save(row.index, row.text, backbone.files)
                 drawn += len(rows)
     except KeyboardInterrupt:
-        click.echo(
-            f"Stopped: {len(done) + drawn} of {len(prompts)} images are there; the same command continues.", err=True
-        )
+        say(f"Stopped: {len(done) + drawn} of {len(prompts)} images are there; the same command continues.", err=True)
         raise SystemExit(130) from None
     return len(done), drawn

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import DEFAULT_SAMPLER, held, loading, plugin_option
+from mdmkit.cli.commands import DEFAULT_SAMPLER, held, loading, plugin_option, say, styled, visible
 
 if TYPE_CHECKING:
     from mdmkit_tasks.evaluation import Evaluation
@@ -185,6 +185,7 @@ def kept(folder: Path) -> Iterator[None]:
 def watched(evaluation: Evaluation) -> None:
     """Run with a progress bar on the terminal; without a terminal, print a line per cell."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
@@ -199,15 +200,15 @@ def watched(evaluation: Evaluation) -> None:
         begun: set[tuple[str, str]] = set()
 
         def told(task: str, sampler: str, rows: list[dict[str, Any]]) -> None:
-            bar.update(line, advance=len(rows), description=f"{task} · {sampler}")
+            bar.update(line, advance=len(rows), description=escape(visible(f"{task} · {sampler}")))
             if not console.is_terminal and (task, sampler) not in begun:
                 begun.add((task, sampler))
-                click.echo(f"{task} · {sampler}: {evaluation.finished} of {evaluation.total} rows of all", err=True)
+                say(f"{task} · {sampler}: {evaluation.finished} of {evaluation.total} rows of all", err=True)
 
         try:
-            evaluation.run(told, lambda said: console.print(said))
+            evaluation.run(told, lambda said: console.print(styled(said)))
         except KeyboardInterrupt:
-            click.echo(
+            say(
                 f"Stopped: {evaluation.finished} of {evaluation.total} rows are judged and in {evaluation.folder}. "
                 "The same command continues from there.",
                 err=True,
@@ -217,7 +218,7 @@ def watched(evaluation: Evaluation) -> None:
 
 def _show(page: str, folder: Path) -> None:
     show_page(page.split("\n![", 1)[0])
-    click.echo(f"Table, plots and rows are in {folder}.")
+    say(f"Table, plots and rows are in {folder}.")
 
 
 def show_page(page: str) -> None:
@@ -227,6 +228,6 @@ def show_page(page: str) -> None:
 
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(Markdown(page))
+        console.print(Markdown(visible(page)))
     else:
-        click.echo(page)
+        say(page)
