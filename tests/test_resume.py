@@ -389,9 +389,46 @@ def test_a_file_of_another_kind_is_refused(decode, place):
     refused(decode("--output", "out.jsonl"), "the run is recorded in out.jsonl.run.json, and that file exists")
     assert (place / "out.jsonl.run.json").read_text() == "[1]"
     assert decode("--output", "out.jsonl", "--overwrite").exit_code == 0
-    (place / "out.jsonl").write_text('{"index": 0}\nprecious\n')
-    refused(decode("--output", "out.jsonl", "--resume"), "line 2 of out.jsonl is not a row of this run")
-    assert (place / "out.jsonl").read_text() == '{"index": 0}\nprecious\n'
+    damaged = (place / "out.jsonl").read_text().splitlines()[0] + "\nprecious\n"
+    (place / "out.jsonl").write_text(damaged)
+    refused(decode("--output", "out.jsonl", "--resume"), "line 2 of out.jsonl is not a row of this run: it is not JSON")
+    assert (place / "out.jsonl").read_text() == damaged
+
+
+DAMAGES = [("nfe", "x"), ("order", [[]]), ("order", [1]), ("tokens", None), ("uncertainty", "NaN"), ("prompt", 5)]
+
+
+@pytest.mark.parametrize(("key", "value"), DAMAGES)
+def test_a_damaged_row_is_named_by_its_line_and_what_is_wrong(decode, place, whole, key, value):
+    lines = whole.splitlines(keepends=True)
+    row = json.dumps(json.loads(lines[1]) | {key: value}).replace('"NaN"', "NaN")
+    record = json.loads((place / "whole.jsonl.run.json").read_text())
+    (place / "whole.jsonl").write_bytes(lines[0] + row.encode() + b"\n")
+    said = f"'{key}'" if value != [1] else "'order' and 'tokens' differ in length"
+    refused(decode("--output", "whole.jsonl", "--resume", "--json"), "line 2 of whole.jsonl is not a row", said)
+    (place / "whole.jsonl").write_bytes(lines[0])
+    (place / "whole.jsonl.run.json").write_text(json.dumps(record | {"waiting": [json.loads(row)]}))
+    refused(decode("--output", "whole.jsonl", "--resume"), "does not record the run of whole.jsonl")
+
+
+def test_an_empty_output_without_a_record_gets_one_with_its_first_row(decode, place, whole, monkeypatch):
+    """What a full disk leaves: without a record, the rows of the next run could not be continued."""
+    from mdmkit.cli import record
+
+    kept = []
+    monkeypatch.setattr(record, "write_record", lambda path, *rest: kept.append((path.name, path.stat().st_size)))
+    (place / "out.jsonl").write_bytes(b"")
+    assert decode("--output", "out.jsonl", "--resume").exit_code == 0
+    assert kept[0] == ("out.jsonl", 0)
+
+
+def test_the_advice_after_a_failed_run_with_a_trace_is_one_that_works(decode, place, whole):
+    result = decode("--output", "out.jsonl", "--trace", "t.json", NAN_AT=30)
+    assert "The same command with --resume, and without --trace, continues from there." in " ".join(
+        result.stderr.split()
+    )
+    assert decode("--output", "out.jsonl", "--resume").exit_code == 0
+    assert (place / "out.jsonl").read_bytes() == whole
 
 
 @pytest.mark.parametrize(
@@ -517,8 +554,11 @@ def test_a_record_that_says_nothing_usable_is_refused(decode, place, whole):
         assert (place / "out.jsonl").read_bytes() == lines[0]
     (place / "out.jsonl.run.json").write_text(json.dumps(record))
     for index in ("1.0", "true", '"1"', "60", "-1"):
-        (place / "out.jsonl").write_bytes(lines[0] + b'{"index": %s}\n' % index.encode())
-        refused(decode("--output", "out.jsonl", "--resume"), "line 2 of out.jsonl is not a row of this run")
+        row = json.dumps(json.loads(lines[1]) | {"index": 7777}).replace("7777", index)
+        (place / "out.jsonl").write_bytes(lines[0] + row.encode() + b"\n")
+        refused(
+            decode("--output", "out.jsonl", "--resume"), "line 2 of out.jsonl is not a row of this run: its 'index'"
+        )
 
 
 def test_the_record_replaces_no_file_that_is_asked_for(decode, place):

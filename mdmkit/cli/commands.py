@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mdmkit.cli.output import RowFile, has_begun, record_of, write_json, write_text, write_whole
     from mdmkit.cli.requests import check_prompts
     from mdmkit.cli.resuming import differences, is_record, write_record
+    from mdmkit.cli.rows import is_count, is_number, read_row
     from mdmkit.cli.run import limit_threads, watching
     from mdmkit.cli.saying import say, styled
     from mdmkit.config.facts import facts
@@ -45,6 +46,8 @@ __all__ = [
     "facts",
     "has_begun",
     "held",
+    "is_count",
+    "is_number",
     "is_record",
     "limit_threads",
     "loading",
@@ -52,6 +55,7 @@ __all__ = [
     "names_sampler",
     "pairs",
     "plugin_option",
+    "read_row",
     "read_verdict",
     "read_yaml",
     "record_of",
@@ -83,6 +87,8 @@ _HOME = {
     "facts": "config.facts:facts",
     "has_begun": "cli.output:has_begun",
     "held": "cli.locking:held",
+    "is_count": "cli.rows:is_count",
+    "is_number": "cli.rows:is_number",
     "is_record": "cli.resuming:is_record",
     "limit_threads": "cli.run:limit_threads",
     "loading": "cli.options:loading",
@@ -90,6 +96,7 @@ _HOME = {
     "names_sampler": "cli.options:names_sampler",
     "pairs": "cli.options:pairs",
     "plugin_option": "cli.options:plugin_option",
+    "read_row": "cli.rows:read_row",
     "read_verdict": "task:read_verdict",
     "read_yaml": "config.layers:read_yaml",
     "record_of": "cli.output:record_of",

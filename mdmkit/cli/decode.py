@@ -161,11 +161,13 @@ def decode(
     listening, live = _observers(watchers, live)
     document = {"mdmkit": __version__, "model": model, "sampler": sampler.config}
     settings = {"model-option": model_options, "device": backbone.device.type, "dtype": dtype}
+    if places.filing is not None:
+        settings["files"] = places.filing.files.suffix
     if places.rows is not None:
         settings["contents"] = contents(backbone, sampler.config, prompts)
-    record = open_record(
-        places.rows, identity(document, prompts, asked.own, **settings), resume, overwrite, len(prompts)
-    )
+    known = identity(document, prompts, asked.own, **settings)
+    stale = partial(places.stale, prompts=len(prompts))
+    record = open_record(places.rows, known, resume, overwrite, len(prompts), stale)
     traces = Traces(places.trace, document, backbone) if places.trace is not None else None
     results = Results(
         record, traces, collect=as_json or places.rows is None, told=partial(_with_own, places, asked.own)

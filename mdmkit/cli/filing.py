@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cli.output import check_targets, write_whole
+from mdmkit.cli.output import check_suffix, check_targets, write_whole
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
     from mdmkit.canvas.row import Row
     from mdmkit.model.files import Files
 
-ROWS = (".jsonl", ".json")
+ROWS = (".jsonl", ".ndjson")
 
 
 class Filing:
@@ -128,6 +129,13 @@ class Places:
             self.pictures.keep(row)
         return row.json() if self.filing is None else self.filing.told(row)
 
+    def stale(self, before: Mapping[str, Any], prompts: int) -> list[Path]:
+        """The rows' files of an earlier run, by its record, that a run of so many prompts does not replace."""
+        filing, number = self.filing, before["prompts"]["number"]
+        if filing is None or before.get("files") != filing.files.suffix:
+            return []
+        return [filing.path(index) for index in range(prompts, number)]
+
     def finish(self) -> None:
         """Write the files that need all rows."""
         for part in (self.filing, self.pictures):
@@ -148,15 +156,20 @@ def settle(
     """Choose the files for the rows of `prompts` prompts, from `--output` and `--trace`.
 
     Raises:
-        MdmkitError: the model's rows cannot go into such a file, or a file exists already.
+        MdmkitError: the model's rows cannot go into such a file, a suffix says another format, or a file exists.
     """
+    drawn = files is not None and trace is not None and trace.suffix.lower() == files.suffix
+    if not drawn:
+        more = f", or FILE{files.suffix} for a picture, with {', '.join(files.beside)} beside it" if files else ""
+        check_suffix("--trace", trace, (".json",), f"a trace is JSON: name it FILE.json{more}.")
     if files is None:
+        check_suffix("--output", output, ROWS, "the rows are texts, as JSON lines: name it FILE.jsonl.")
         if grid:
             raise MdmkitError(
                 f"--grid is for models that draw images, and the rows of {model} are texts. Leave it out."
             )
         return Places(output, trace)
     filing = Filing(files, output, grid, prompts, resume, overwrite)
-    if trace is not None and trace.suffix.lower() == files.suffix:
+    if trace is not None and drawn:
         return Places(filing.rows, None, filing, TracePictures(files, trace, overwrite))
     return Places(filing.rows, trace, filing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gettext
 import io
 import sys
@@ -30,10 +31,19 @@ def _story(error: Exception) -> str:
     said = " ".join(str(error).split())[:500]
     if "out of memory" in said.lower() or "can't allocate memory" in said or isinstance(error, MemoryError):
         return f"out of memory. Lower --batch, the length or the number of candidates. ({said})"
-    if isinstance(error, OSError):
-        return f"{error.filename or 'standard output'}: {error.strerror or said}."
     where = "Run `mdmkit --debug …` to see where it was raised. If that is in a plugin, the plugin is the cause."
     return f"{type(error).__name__}: {said}. {where}"
+
+
+def _file_trouble(error: Exception) -> str | None:
+    """What is wrong with a file, or with the terminal; None if the error is about something else."""
+    if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+        return f"{error.filename or 'standard output'}: {error.strerror or error}."
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return "the name of a file holds a NUL, which no file system allows. Name another file."
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # before Python 3.13
+        return f"{error}. Name a file, not a link to itself."
+    return None
 
 
 def _write_anything() -> None:
@@ -84,6 +94,8 @@ class Commands(click.Group):
         except Exception as error:
             if debug or isinstance(error, BrokenPipeError):
                 raise
+            if said := _file_trouble(error):
+                raise Refused(visible(said)) from error
             raise Failed(visible(_story(error))) from error
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from mdmkit.errors import MdmkitError
 from mdmkit.terminal import to_json
+
+# A name is too long; it holds a NUL; links form a loop (a RuntimeError before Python 3.13).
+_IMPOSSIBLE = (OSError, ValueError, RuntimeError)
 
 
 def check_targets(
@@ -28,7 +31,11 @@ def check_targets(
     Raises:
         MdmkitError: before any work is done. The error names the option, the path and the fix.
     """
-    taken = {path.resolve(): option for option, path in sources.items() if path is not None}
+    taken = {}
+    for option, path in sources.items():
+        with contextlib.suppress(*_IMPOSSIBLE):  # whoever reads it says so
+            if path is not None:
+                taken[path.resolve()] = option
     for option, path in targets.items():
         if path is None:
             continue
@@ -39,8 +46,9 @@ def check_targets(
             if goes_on and can_resume(path):
                 written[record_of(path)] = "--output, for the record of its run,"
                 _check_record(path)
-        except OSError as error:  # the name is too long, or links form a loop
-            raise MdmkitError(f"{option} {path}: {error.strerror or error}. Name another file.") from error
+        except _IMPOSSIBLE as error:
+            said = getattr(error, "strerror", None) or error
+            raise MdmkitError(f"{option} {path}: {said}. Name another file.") from error
         for file, name in written.items():
             where = file.resolve()
             if where in taken:
@@ -48,6 +56,17 @@ def check_targets(
                     f"{taken[where]} and {name} both name {file}: one would replace the other. Name two files."
                 )
             taken[where] = name
+
+
+def check_suffix(option: str, path: Path | None, suffixes: Sequence[str], form: str) -> None:
+    """Refuse a name whose suffix says another format. A name without a suffix, a pipe or a device says none.
+
+    Raises:
+        MdmkitError: `form` says how to name it.
+    """
+    if path is None or path.suffix == "" or path.suffix.lower() in suffixes or (path.exists() and not path.is_file()):
+        return
+    raise MdmkitError(f"{option} {path}: {path.suffix} says another format, and {form}")
 
 
 def record_of(output: Path) -> Path:
@@ -66,7 +85,7 @@ def can_resume(output: Path) -> bool:
         return False
     try:
         return output.is_file() or not output.exists()
-    except OSError:  # such a name is impossible; `check_targets` refuses it
+    except _IMPOSSIBLE:  # such a name is impossible; `check_targets` refuses it
         return True
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mdmkit.cli.output import RowFile, can_resume, record_of
-from mdmkit.cli.resuming import Kept, Slots, is_record, reopen, rows_of, write_record
+from mdmkit.cli.output import RowFile, can_resume, has_begun, record_of
+from mdmkit.cli.resuming import Kept, Slots, is_record, read_run, reopen, rows_of, write_record
 from mdmkit.errors import MdmkitError
 
 
@@ -61,8 +61,18 @@ class Record:
             self.write()
 
 
-def open_record(output: Path | None, run: dict[str, Any], resume: bool, overwrite: bool, prompts: int) -> Record:
+def open_record(
+    output: Path | None,
+    run: dict[str, Any],
+    resume: bool,
+    overwrite: bool,
+    prompts: int,
+    stale: Callable[[dict[str, Any]], Iterable[Path]] = lambda before: (),
+) -> Record:
     """Open the file for the rows, and find the rows that it already holds. A record of the run is written beside it.
+
+    Args:
+        stale: from the run of an earlier record, the files to remove when this run replaces its rows.
 
     Raises:
         MdmkitError: the record's name is taken, or the run cannot be resumed.
@@ -79,7 +89,10 @@ def open_record(output: Path | None, run: dict[str, Any], resume: bool, overwrit
 
     def forget() -> None:
         # A kill between the two leaves an empty file without a record, not a file with the record of another run.
+        for path in stale(read_run(beside) or run):
+            path.unlink(missing_ok=True)
         beside.unlink(missing_ok=True)
 
-    record.file = RowFile(output, (kept.rows, kept.size) if resume and output.exists() else None, forget, record.write)
+    goes_on = resume and output.exists() and has_begun(output)
+    record.file = RowFile(output, (kept.rows, kept.size) if goes_on else None, forget, record.write)
     return record

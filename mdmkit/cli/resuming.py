@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdmkit.cli.contents import changed
 from mdmkit.cli.output import can_resume, has_begun, record_of, write_json
+from mdmkit.cli.rows import check_row, read_row
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
@@ -155,10 +156,10 @@ def rows_of(output: Path, number: int) -> Iterator[dict[str, Any]]:
 
 
 def _index(row: Any, prompts: int) -> int:
-    """The index of a line's row; a ValueError if the line is not a row of this run."""
-    index = row["index"]
-    if type(index) is not int or not 0 <= index < prompts:
-        raise ValueError
+    """The index of a row; a ValueError if it is not a row of this run."""
+    index = check_row(row)["index"]
+    if index >= prompts:
+        raise ValueError(f"its 'index' is {index}, of {prompts} prompts")
     return index
 
 
@@ -169,15 +170,14 @@ def _read(output: Path, prompts: int, waiting: dict[int, dict[str, Any]]) -> Kep
             if not line.endswith(b"\n"):  # cut short while it was written
                 break
             try:
-                row = json.loads(line)
+                row = read_row(line)
                 index = _index(row, prompts)
                 if index <= last:
-                    raise ValueError
-            except (ValueError, TypeError, KeyError):
+                    raise ValueError(f"its 'index' is {index}, after {last}")
+            except ValueError as error:
                 raise MdmkitError(
-                    f"--resume: line {number} of {output} is not a row of this run. Start again with --overwrite, or "
-                    "name "
-                    "another --output."
+                    f"--resume: line {number} of {output} is not a row of this run: {error}. Start again with "
+                    "--overwrite, or name another --output."
                 ) from None
             last = index
             if index == rows:
@@ -208,6 +208,16 @@ def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
 
 def _said(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def read_run(record: Path) -> dict[str, Any] | None:
+    """The run that a record describes; None if the file is no record."""
+    try:
+        document = json.loads(record.read_text(encoding="utf-8"))
+        number = document["run"]["prompts"]["number"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return document["run"] if isinstance(number, int) else None
 
 
 def is_record(path: Path) -> bool:

@@ -100,7 +100,10 @@ def _kept(results: Results, prompts: int) -> str:
     file = results.record.file
     if file is None or not results.finished:
         return f"{finished}."
-    return f"{finished} and in {file.path}. The same command with --resume continues from there."
+    how = "The same command with --resume"
+    if results.traces is not None:
+        how = "The same command with --resume, and without --trace,"
+    return f"{finished} and in {file.path}. {how} continues from there."
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mdmkit.cli.output import check_targets, is_stdout, write_text
+from mdmkit.cli.output import check_suffix, check_targets, is_stdout, write_text
 from mdmkit.cli.saying import say
 
 
@@ -27,6 +27,7 @@ def trace(files: tuple[Path, ...], output: Path | None, overwrite: bool, rows: t
     """
     output = output if output is not None else files[0].with_suffix(".html")
     check_targets({"--output": output}, {f"FILE {path}": path for path in files}, overwrite, resumable=False)
+    check_suffix("--output", output, (".html", ".htm"), "the page is HTML: name it FILE.html.")
 
     from mdmkit.watch.page import page
     from mdmkit.watch.page.reading import read_trace

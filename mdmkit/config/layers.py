@@ -23,8 +23,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
+    except UnicodeDecodeError as error:
+        raise MdmkitError(f"config file {str(path)!r} cannot be read: it is not UTF-8 text.") from error
+    except (OSError, ValueError) as error:  # a name may hold a NUL
+        reason = getattr(error, "strerror", None) or error
         raise MdmkitError(f"config file {str(path)!r} cannot be read: {reason}.") from error
     try:
         found: Any = OmegaConf.create(text) if text.strip() else {}

@@ -91,10 +91,28 @@ def test_a_batch_is_numbered_and_goes_on_where_it_stopped(decode: Any, tmp_path:
     assert [Path(f"whole-{i:04}.png").read_bytes() for i in range(4)] == before
 
 
+def test_pictures_of_a_run_that_is_replaced_are_removed_by_its_record(decode: Any, tmp_path: Path) -> None:
+    three = ("--prompt", "cat", "--prompt", "dog", "--prompt", "8")
+    assert decode(*three, "--output", "out.png").exit_code == 0
+    for own in ("out-0003.png", "out-0002.jpg"):
+        Path(own).write_text("not of this run")
+    assert decode(*three[:4], "--output", "out.png", "--overwrite").exit_code == 0
+    left = {"out-0000.png", "out-0001.png", "out.jsonl", "out.jsonl.run.json"}
+    assert {path.name for path in tmp_path.iterdir()} == left | {"out-0003.png", "out-0002.jpg"}
+    # A text run of that name had no pictures: files that look like its own are not.
+    record = json.loads(Path("out.jsonl.run.json").read_text())
+    del record["run"]["files"]
+    Path("out.jsonl.run.json").write_text(json.dumps(record))
+    assert decode(*three[:2], *three[:2], "--output", "out.jsonl", "--overwrite").exit_code == 0
+    assert Path("out-0003.png").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         ((), "--output FILE.png"),
+        (("--output", "a.json"), "FILE.jsonl for the rows"),
+        (("--output", "c.png", "--trace", "c.gif"), "FILE.png for a picture, with .gif beside it"),
         (("--output", "a.jpg"), "writes .png files"),
         (("--output", "a.jsonl", "--grid"), "one sheet"),
         (("--output", "a.png", "--resume"), "nothing to continue"),

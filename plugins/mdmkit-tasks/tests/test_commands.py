@@ -186,6 +186,19 @@ def test_rows_of_a_model_whose_files_have_changed_are_refused(tmp_path: Path) ->
     assert "confidence.jsonl is of another run: the model's files differ (tokenizer.json)" in said
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("order", [[]]), ("nfe", "x"), ("measures", []), ("score", "a"), ("calls", {})]
+)
+def test_a_damaged_row_is_named_by_file_line_and_field(key: str, value: object) -> None:
+    given = ("eval", "--task", "length", "--plugin", "tasks.py", "--sampler", "confidence")
+    run(*given, *SMALL)
+    file = Path("out/rows/length/confidence.jsonl")
+    first, second, *rest = file.read_text().splitlines()
+    file.write_text("\n".join([first, json.dumps(json.loads(second) | {key: value}), *rest, ""]))
+    said = run(*given, *SMALL, fails=True)
+    assert f"line 2 of {file} is not a row of this run: its '{key}' is" in said
+
+
 def test_rows_killed_before_their_record_was_written_begin_anew() -> None:
     words = ["eval", "--task", "one_way", "--sampler", "confidence", *SMALL]
     file = Path("out/rows/one_way/confidence.jsonl")

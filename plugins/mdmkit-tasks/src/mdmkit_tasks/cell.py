@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import RowFile, differences, has_begun, is_record, record_of, write_record
+from mdmkit.cli.commands import RowFile, differences, has_begun, is_number, is_record, read_row, record_of, write_record
 
 SCORE = "score"
+# The fields that a judged row has beside those of a decoded one.
+JUDGED = {
+    SCORE: lambda value: value is None or is_number(value),
+    "measures": lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
+    **dict.fromkeys(("calls", "seconds", "memory"), is_number),
+    "text": lambda value: True,
+}
 
 
 class Cell:
@@ -93,13 +100,12 @@ class Cell:
                 if not line.endswith(b"\n"):  # cut short while it was written
                     break
                 try:
-                    row = json.loads(line)
-                    key, _ = (int(row["seed"]), int(row["index"])), row[SCORE]
-                except (ValueError, TypeError, KeyError):
+                    row = read_row(line, JUDGED)
+                except ValueError as error:
                     raise MdmkitError(
-                        f"line {number} of {self.path} is not a row of this run. Start again with --overwrite, or name "
-                        "another --output."
+                        f"line {number} of {self.path} is not a row of this run: {error}. Start again with "
+                        "--overwrite, or name another --output."
                     ) from None
-                self.rows[key] = row
+                self.rows[row["seed"], row["index"]] = row
                 size += len(line)
         return size

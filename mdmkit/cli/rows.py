@@ -1,0 +1,68 @@
+"""Read rows again that an earlier run has written. A damaged row is named, and nothing is computed from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mdmkit.errors import shown
+
+Fits = Callable[[Any], bool]
+
+
+def is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and all(type(each) is int for each in value)
+
+
+FIELDS: dict[str, Fits] = {
+    "index": is_count,
+    "prompt": lambda value: value is None or isinstance(value, str),
+    "prompt_ids": _is_list,
+    "tokens": _is_list,
+    "order": _is_list,
+    "seed": lambda value: type(value) is int,
+    "uncertainty": is_number,
+    "nfe": is_count,
+    "row_tokens": is_count,
+    "stopped": lambda value: isinstance(value, str),
+}
+
+
+def read_row(line: str | bytes, more: Mapping[str, Fits] | None = None) -> dict[str, Any]:
+    """Read a line of a file of rows.
+
+    Args:
+        more: further fields, and what their values must fulfil.
+
+    Raises:
+        ValueError: it is no row; the text says what is wrong.
+    """
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is not JSON") from error
+    return check_row(row, more)
+
+
+def check_row(row: Any, more: Mapping[str, Fits] | None = None) -> dict[str, Any]:
+    """Check a row that was read: see `read_row`."""
+    if not isinstance(row, dict):
+        raise ValueError(f"it is {shown(row, 60)}")
+    for name, fits in {**FIELDS, **(more or {})}.items():
+        if name not in row:
+            raise ValueError(f"it has no {name!r}")
+        if not fits(row[name]):
+            raise ValueError(f"its {name!r} is {shown(row[name], 60)}")
+    if len(row["order"]) != len(row["tokens"]):
+        raise ValueError("its 'order' and 'tokens' differ in length")
+    return row
