@@ -12,7 +12,7 @@ from mdmkit.errors import MdmkitError
 
 @contextlib.contextmanager
 def held(option: str, path: Path, named: Path | None = None) -> Iterator[None]:
-    """Hold the lock of a file, and remove what a killed run has left half-written beside it.
+    """Hold the lock of a file or folder, and remove what a killed run has left half-written beside it.
 
     The lock is the file `.NAME.lock` beside it. The system releases it when the process ends, however it ends. A pipe
     or a device has no lock.
@@ -27,7 +27,7 @@ def held(option: str, path: Path, named: Path | None = None) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     named, path = named or path, path.resolve()  # two links to one file have one lock
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file() and not path.is_dir():
         yield
         return
     file = path.with_name(f".{path.name}.lock")

@@ -208,6 +208,7 @@ class DocumentFile:
         self.option, self.head, self.rows = option, head, 0
         self._part = self.path if self._piped else _part(self.path)
         self._file: IO[str] | None = None
+        self._finished = False
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row.
@@ -231,6 +232,15 @@ class DocumentFile:
             self._file.close()
             if not self._piped:
                 os.replace(self._part, self.path)
+        self._finished = True
+
+    def close(self) -> None:
+        """Remove the document, unless it is finished."""
+        if self._file is not None and not self._finished:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            if not self._piped:
+                self._part.unlink(missing_ok=True)
 
     def _append(self, text: str) -> None:
         if self._file is None:
@@ -243,11 +253,7 @@ class DocumentFile:
         try:
             yield
         except (OSError, UnicodeError) as error:
-            if self._file is not None:
-                with contextlib.suppress(OSError):
-                    self._file.close()
-            if not self._piped:
-                self._part.unlink(missing_ok=True)
+            self.close()
             said = error.strerror if isinstance(error, OSError) else None
             raise MdmkitError(f"{self.option} {self.path}: {said or error}.") from error
 

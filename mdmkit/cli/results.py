@@ -93,6 +93,8 @@ class Results:
     def close(self) -> None:
         if self.record.file is not None:
             self.record.file.close()
+        if self.traces is not None:
+            self.traces.file.close()  # a file could not be written, so it is not whole
 
     def _write(self, due: list[Written]) -> None:
         self._broken = True  # until the write has succeeded

@@ -115,6 +115,22 @@ def test_bad_metadata_leaves_nothing(draw: Any, line: str, told: str) -> None:
     assert not Path("out").exists()
 
 
+def test_images_of_other_weights_or_of_another_run_at_work_are_refused(draw: Any, model: str) -> None:
+    from mdmkit.cli.commands import held
+
+    assert draw("--samples", "1").exit_code == 0
+    with held("--output", Path("out")):
+        assert "another run is writing it now" in draw("--samples", "1").output
+    index = Path(model) / "model_index.json"
+    before = index.read_text()
+    index.write_text(before + "\n")
+    try:
+        done = draw("--samples", "1")
+    finally:
+        index.write_text(before)
+    assert done.exit_code == 2 and "the model's files differ (model_index.json)" in " ".join(done.output.split())
+
+
 def test_a_directory_of_something_else_is_refused(draw: Any) -> None:
     Path("out").mkdir()
     Path("out/mine").write_text("x")

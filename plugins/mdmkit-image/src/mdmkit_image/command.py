@@ -52,7 +52,7 @@ def geneval(
     folders = Folders(output, Metadata.read(metadata), samples)
     import mdmkit
     from mdmkit import read_prompts
-    from mdmkit.cli.commands import check_prompts, limit_threads
+    from mdmkit.cli.commands import check_prompts, contents, held, limit_threads
 
     if preset is None and not names_sampler(config):
         preset = DEFAULT_SAMPLER
@@ -69,6 +69,8 @@ def geneval(
     places = {number * samples: place for number, place in enumerate(folders.metadata.places)}
     encodings = check_prompts(backbone, prompts[::samples], sampler.plan, places)
     settings = {"model-option": model_options, "device": backbone.device.type, "dtype": dtype}
+    settings["contents"] = contents(backbone, sampler.config, ())
+    click.get_current_context().with_resource(held("--output", output))
     folders.open({"mdmkit": mdmkit.__version__, "model": model, "sampler": sampler.config} | settings)
     kept, drawn = _draw(sampler, backbone, folders, prompts, encodings, batch)
     before = f"; {kept} were there before" if kept else ""
