@@ -7,8 +7,10 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from mdmkit import Prompt, lay_out
+from mdmkit import MdmkitError, Prompt, lay_out
 from mdmkit.cli import main
+
+SIZES = {"mask_id": 5, "pad_id": 0, "vocab": 9, "plan_length": 1, "default_length": None, "max_length": None}
 
 
 def decode(*options):
@@ -40,12 +42,13 @@ def test_a_switch_takes_the_masks_of_all_prompts_as_text_and_a_prompt_may_say_ot
 
 def test_a_position_to_fill_is_told_from_a_token_with_the_masks_id():
     def laid(infill, *ids):
-        prompt = Prompt(ids=ids, infill=infill, length=None)
-        sizes = {"mask_id": 5, "pad_id": 0, "vocab": 9, "plan_length": 1, "default_length": None, "max_length": None}
-        canvas = lay_out([prompt], [ids], [[]], **sizes)
+        prompt = Prompt(text="", infill=infill)
+        canvas = lay_out([prompt], [ids], [[]], **SIZES)
         return canvas.tokens[0].tolist(), canvas.open[0].long().tolist(), canvas.infill[0].item()
 
     assert laid(None, 5, 2) == laid(True, 5, 2) == ([5, 2], [1, 0], True)
     assert laid(False, 5, 2) == ([5, 2, 5], [0, 0, 1], False)
     assert laid(False, 5, -1, 2) == ([5, 5, 2], [0, 1, 0], True)
     assert laid(True, 5, -1, 2) == ([5, 5, 2], [1, 1, 0], True)
+    with pytest.raises(MdmkitError, match="token id -1 is outside"):  # in ids of the user, it is a mistake
+        lay_out([Prompt(ids=(5, -1))], [(5, -1)], [[]], **SIZES)

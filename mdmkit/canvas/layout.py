@@ -14,7 +14,7 @@ from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
 
-# In the ids of a prompt, one position to fill. Where the mask's own id stands, `Prompt.infill` decides.
+# In the ids of a text, one position to fill. Where the mask's own id stands, `Prompt.infill` decides.
 OPEN = -1
 
 
@@ -58,11 +58,11 @@ def lay_out(
 ) -> Canvas:
     """Put encoded prompts on one canvas: `before`, appended masks, `after`, padded on the right.
 
-    An id of −1 is a position to fill, and so is the mask's id unless the prompt's `infill` is False. If a prompt holds
-    such positions, it is an infill, and no masks are appended unless the prompt has a `length`. Otherwise the
-    number of appended masks is the prompt's `length`, else the plan's, else the model's default. `block` is the length
-    of the model's attention blocks. If a row ends in appended masks, more masks complete its last block, because the
-    model was trained on whole blocks only.
+    In the ids of a text, −1 is a position to fill; the mask's id is one too, unless the prompt's `infill` is False. A
+    prompt that holds such positions is an infill, and no masks are appended unless the prompt has a `length`. Otherwise
+    the number of appended masks is the prompt's `length`, else the plan's, else the model's default. `block` is the
+    length of the model's attention blocks. If a row ends in appended masks, more masks complete its last block, because
+    the model was trained on whole blocks only.
 
     Raises:
         MdmkitError: no length is known, a row exceeds `max_length` tokens, an id is outside `vocab`, or a prompt asks
@@ -112,7 +112,7 @@ def _row(
     name, (plan_length, default_length, max_length) = f"prompt {prompt.index}", lengths
     _require_read(prompt)
     given = (*head, *tail)
-    bad = [i for i in given if not 0 <= i < vocab and (i != OPEN or mask_id is None)]
+    bad = [i for i in given if not 0 <= i < vocab and (i != OPEN or prompt.ids is not None or mask_id is None)]
     if bad:
         raise MdmkitError(
             f"{name}: token id {bad[0]} is outside the model's vocabulary of {vocab} ids (0 to {vocab - 1})."
