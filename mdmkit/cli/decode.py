@@ -138,7 +138,7 @@ def decode(
 
     runs = as_engine({"name": engine, **engine_options})
     sampler = _sampler(preset, config, overrides, seed)
-    inputs = given_inputs(image, mask, strength)
+    inputs = given_inputs(image, mask, strength, file)
     defaults = partial(
         with_defaults,
         chat=chat,

@@ -18,8 +18,13 @@ FILES = ("image", "mask")
 MOST = 1 << 28
 
 
-def given_inputs(image: str | None, mask: str | None, strength: float | None) -> dict[str, Any]:
+def given_inputs(
+    image: str | None, mask: str | None, strength: float | None, prompts: Path | None = None
+) -> dict[str, Any]:
     """Return the inputs that options give to every prompt. `-` is the content of standard input, as bytes.
+
+    Args:
+        prompts: the file of prompts, which may be standard input too.
 
     Raises:
         MdmkitError: two options read standard input, or it is empty or too long.
@@ -27,8 +32,9 @@ def given_inputs(image: str | None, mask: str | None, strength: float | None) ->
     given = {"image": image, "mask": mask, "strength": strength}
     inputs = {key: value for key, value in given.items() if value is not None}
     piped = [key for key in FILES if inputs.get(key) == "-"]
-    if len(piped) > 1:
-        raise MdmkitError("--image - and --mask - would both read standard input. Name a file for one of them.")
+    if len(readers := [*piped, *(["prompts"] if str(prompts) == "-" else [])]) > 1:
+        one, other = readers[:2]
+        raise MdmkitError(f"--{one} - and --{other} - would both read standard input. Name a file for one of them.")
     return inputs | {key: _standard_input(key) for key in piped}
 
 

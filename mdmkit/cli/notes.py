@@ -7,8 +7,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import click
-
+from mdmkit.cli.saying import say
 from mdmkit.errors import MdmkitWarning
 
 # A file of thousands of prompts may have a note for each. Further notes are only counted.
@@ -29,11 +28,11 @@ def notes_shown() -> Iterator[None]:
             elif (text := str(message)) not in said:
                 said.add(text)
                 if len(said) <= SHOWN:
-                    click.echo(f"Note: {text}", err=True)
+                    say(f"Note: {text}", err=True)
 
         warnings.showwarning = show
         try:
             yield
         finally:
             if len(said) > SHOWN:
-                click.echo(f"Note: {len(said) - SHOWN} more notes are not shown.", err=True)
+                say(f"Note: {len(said) - SHOWN} more notes are not shown.", err=True)

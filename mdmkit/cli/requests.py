@@ -52,7 +52,9 @@ def gather(texts: Sequence[str], ids: Sequence[str], file: Path | None, seed: in
         file = STANDARD_INPUT if holds_something() else None
     if file is None and key is not None:
         raise MdmkitError(f"--prompt-key {key} is for the objects of --prompts: give --prompts FILE too.")
-    for where, prompt, own in read_file(file, key) if file is not None else ():
+    if file is None:
+        return asked
+    for where, prompt, own in read_file(file, key):
         index = len(asked.prompts)
         asked.lines[index] = where
         try:
