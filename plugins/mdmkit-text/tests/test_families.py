@@ -184,7 +184,7 @@ def test_a_field_whose_absence_means_something_else_has_to_be_there(tmp_path: Pa
 
 @pytest.mark.parametrize(("name", "field"), [("llada", "d_model"), ("lladamoe", "expert_intermediate_size")])
 def test_a_size_that_is_missing_is_named_with_the_directory(name: str, field: str, tmp_path: Path) -> None:
-    refused(changed(name, tmp_path, **{field: ...}), rf"{name}: config\.json must give {field} as a whole number")
+    refused(changed(name, tmp_path, **{field: ...}), rf"{name}': config\.json must give {field} as a whole number")
 
 
 def test_lladas_sizes_that_follow_from_others_are_worked_out() -> None:
@@ -239,7 +239,7 @@ def test_the_usual_mask_serves_only_where_the_vocabulary_has_it(
 
 
 def test_a_family_is_forced_by_name(tmp_path: Path) -> None:
-    folder = changed("llada", tmp_path, model_type="my-llada")
+    folder = changed("llada", tmp_path, model_type="my-llada", architectures=["MyLLaDA"])
     refused(
         folder,
         r"unknown model_type .my-llada..*and the model types llada, mmada, lladamoe, llada_moe, llada2_moe, ",
@@ -248,7 +248,7 @@ def test_a_family_is_forced_by_name(tmp_path: Path) -> None:
     assert isinstance(backbone, TextBackbone)
     assert torch.equal(backbone.network.model.lm_head.weight, golden("llada").network.model.lm_head.weight)
     refused(f"masked_lm:{folder}", "cannot be of family masked_lm: unknown model_type 'my-llada'")
-    refused(f"dream:{folder}", "config.json must give hidden_size as a whole number of at least 1, and gives None")
+    refused(f"dream:{folder}", "config.json must give hidden_size as a whole number of at least 1, and gives null")
     refused("llada:nowhere", "there is no directory 'nowhere'")
 
 

@@ -108,7 +108,8 @@ def test_positions_start_where_the_models_table_does(name: str, offset: int, loa
 def test_no_position_beyond_the_models_table_is_tried(build: Callable[..., Path]) -> None:
     # On a GPU an index out of range cannot be caught.
     folder = build("bert", pad_token_id=27, max_position_embeddings=20)
-    model = load_model(folder, read_object(folder / "config.json"), MaskedLM(), torch.float32)
+    family = MaskedLM()
+    model = load_model(folder, *family.native(read_object(folder / "config.json")), family, torch.float32)
     seen: list[int] = []
     asked = "position_ids"
     model.register_forward_pre_hook(

@@ -129,7 +129,8 @@ def test_a_class_of_transformers_keeps_the_caches_of_its_family(name: str, cache
 def test_a_family_whose_attention_ends_with_the_block_needs_a_class_that_is_known() -> None:
     model = TextBackbone.load(str(GOLDEN / "sdar"), mask_id=125).network.model
     refused(Flat(model), r"Flat is of family sdar.*load the checkpoint with mdmkit\.load", family="sdar", mask_id=125)
-    refused(inner("llada"), "every position attends to every other", block_length=4)
+    assert mdmkit.wrap(inner("llada"), block_length=4).caches == {"none", "block"}
+    refused(inner("llada"), "every position attends to every other", family="llada", block_length=4)
     assert mdmkit.wrap(Flat(inner("llada")), mask_id=125).caches == {"none"}
 
 
@@ -243,7 +244,7 @@ def test_what_cannot_be_wrapped_is_explained() -> None:
     refused(Bare(model), "unknown option of wrap 'mask'. Did you mean 'mask_id'", mask=5)
     refused(Bare(model), "unknown family 'drem'. Did you mean 'dream'", family="drem")
     refused(Bare(model), "shift=1: it is True if", shift=1)
-    refused(Bare(model), r"ends='x': it is a list of token ids", ends="x")
+    refused(Bare(model), r"ends='x': give token ids with commas", ends="x")
     refused(Bare(model), "second argument, not a str: AutoTokenizer", mask_id=5, tokenizer="bert-base")
     refused(Bare(model), "ends: token id 128 is outside the model's vocabulary of 128 ids", mask_id=5, ends=[3, 128])
     refused(Bare(model), "ends: token id -1 is outside", mask_id=5, ends=-1)

@@ -10,14 +10,19 @@ from torch import Tensor
 
 from mdmkit import Backbone, Canvas, MdmkitError, Output, Prompt, lay_out, unknown
 from mdmkit_text import reference, wrapped
+from mdmkit_text.about import about
+from mdmkit_text.config import end_ids, read_config
 from mdmkit_text.encoder import Encoder
-from mdmkit_text.families import family_of, split_family
+from mdmkit_text.ends import check_ends, read_ends
+from mdmkit_text.families import build_config, family_of, split_family
+from mdmkit_text.families.family import BLOCK_CACHES
 from mdmkit_text.foreign import config_of, name_of
-from mdmkit_text.jsonfile import read_object
+from mdmkit_text.headers import read_shapes
 from mdmkit_text.manifest import Manifest, read_manifest
 from mdmkit_text.network import Network
 from mdmkit_text.placement import placement
 from mdmkit_text.quiet import quiet
+from mdmkit_text.sizes import check_layers, check_sizes
 from mdmkit_text.tokens import Tokens
 from mdmkit_text.weights import load_model
 
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OPTIONS = ("mask_id", "block_length", "revision", "device_map", "quantization")
+_OPTIONS = ("mask_id", "ends", "block_length", "revision", "device_map", "quantization")
 
 
 class TextBackbone(Backbone):
@@ -62,7 +67,8 @@ class TextBackbone(Backbone):
         self.pad_id = pad_id if pad_id is not None and pad_id != mask_id else int(mask_id == 0)
         self.network = Network(model, self._trial_ids(model.config.vocab_size), self.pad_id, block)
         self.pads = self.network.padded
-        self.caches = family.caches if self.network.freezes else frozenset({"none"})
+        offered = family.caches if block is None else BLOCK_CACHES
+        self.caches = offered if self.network.freezes else frozenset({"none"})
         self.cache = "block" if "block" in self.caches else "none"
         # In a shifted model a shadow column would predict the position to its right.
         self.shadows = self.network.freezes and not self.lead
@@ -74,13 +80,13 @@ class TextBackbone(Backbone):
                     f"{name} {token} is outside the model's vocabulary of {self.vocab} ids (0 to {self.vocab - 1})."
                 )
         self.forbidden = sorted({*self._never(self.vocab), *manifest.forbidden})
-        ends = self.tokens.ends if family.generates_end else ()
+        ends = self.tokens.ends if tokens.writes_end else ()
         self.ends = sorted(end for end in ends if end < self.vocab and end not in self.forbidden)
         pads = [] if pad_id is None or pad_id in self.forbidden else [pad_id]
         self.endings = sorted({*self.ends, *pads})
 
     def _never(self, vocab: int) -> set[int]:
-        return {*self.tokens.never(vocab, ends=self.family.generates_end), self.mask_id}
+        return {*self.tokens.never(vocab), self.mask_id}
 
     def _trial_ids(self, vocab: int) -> list[int]:
         """A few ordinary ids to try the model with."""
@@ -101,9 +107,10 @@ class TextBackbone(Backbone):
                 sets the family (`llada:./checkpoint`), whatever config.json names.
             device: a torch device.
             dtype: `"auto"` is that of the checkpoint on a GPU, float32 on the CPU.
-            options: `mask_id`, if the checkpoint does not name it; `block_length`, another length of the attention's
-                blocks, for a model that has them; `revision` of a hub model; `device_map`, to spread the model over
-                devices; `quantization` of its weights (see `mdmkit_text.placement`).
+            options: `mask_id`, if the checkpoint does not name it; `ends`, ids that end an answer, instead of those
+                that the checkpoint names; `block_length`, another length of the attention's blocks; `revision` of a hub
+                model; `device_map`, to spread the model over devices; `quantization` of its weights (see
+                `mdmkit_text.placement`).
 
         Raises:
             MdmkitError: the reference, the checkpoint or an option is wrong.
@@ -116,12 +123,21 @@ class TextBackbone(Backbone):
         precision = _dtype(dtype, target)
         placed = placement(target, precision, options.get("device_map"), options.get("quantization"))
         folder = reference.locate(ref, options.get("revision"))
-        config = read_object(folder / "config.json")
-        family, manifest = family_of(config, ref, forced), read_manifest(folder)
-        block = _block_length(ref, options.get("block_length"), family, config)
-        model = load_model(folder, config, family, precision, placed)
-        tokens = Tokens.read(folder, model.config, family)
-        mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, model.config.vocab_size)
+        with about(f"model {ref!r}"):
+            config = read_config(folder)
+            family = family_of(config, forced)
+            shapes = read_shapes(folder)
+            check_layers(config, family, shapes)
+            native, settings = build_config(family, config)
+            check_sizes(native, settings, family, shapes)
+            block = _block_length(options.get("block_length"), family, config)
+            ends = end_ids(folder, config)
+        manifest = read_manifest(folder)
+        tokens = Tokens.read(folder, settings, family, ends)
+        tokens.replace_ends(read_ends(options.get("ends")), f"model {ref!r}", family)
+        mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, settings.vocab_size)
+        check_ends(read_ends(options.get("ends")) or (), mask_id, settings.vocab_size)
+        model = load_model(folder, native, settings, family, precision, placed)
         with quiet():
             model = model if "device_map" in placed else model.to(target)
             backbone = cls(model, tokens, family, mask_id, manifest, block, ref)
@@ -157,7 +173,8 @@ class TextBackbone(Backbone):
         family = wrapped.family_for(model, given["family"], given["shift"])
         tokens = wrapped.tokens_for(model, tokenizer, family, given["ends"])
         native, config = wrapped.is_native(model), config_of(model)
-        block = _block_length(name_of(model), given["block_length"], family, config)
+        with about(name_of(model)):
+            block = _block_length(given["block_length"], family, config)
         if block is not None and not native:
             raise MdmkitError(
                 f"{name_of(model)} is of family {family.name}, whose attention ends with the block, and mdmkit does "
@@ -168,7 +185,7 @@ class TextBackbone(Backbone):
         def make(network: Any) -> TextBackbone:
             vocab = network.config.vocab_size
             mask_id = _mask_id(name_of(model), given["mask_id"], tokens, family, vocab)
-            wrapped.check_ends(given["ends"] or (), mask_id, vocab)
+            check_ends(given["ends"] or (), mask_id, vocab)
             return cls(network, tokens, family, mask_id, block=block)
 
         with quiet():
@@ -223,7 +240,7 @@ class TextBackbone(Backbone):
         rows = zip(canvas.tokens.tolist(), shown.tolist(), canvas.infill.tolist(), strict=True)
         for row, keep, infill in rows:
             ids = [token for token, kept in zip(row, keep, strict=True) if kept]
-            if not infill and self.family.generates_end:
+            if not infill and self.tokens.writes_end:
                 ends = [i for i, token in enumerate(ids) if token in self.tokens.ends]
                 ids = ids[: ends[0]] if ends else ids
             texts.append(self.tokens.decode(ids))
@@ -241,13 +258,12 @@ def _dtype(name: str, device: torch.device) -> Any:
     return _DTYPES[name]
 
 
-def _block_length(ref: str, given: Any, family: Family, config: dict[str, Any]) -> int | None:
-    own = family.block(config)
+def _block_length(given: Any, family: Family, config: dict[str, Any]) -> int | None:
     if given is None:
-        return own
-    if own is None:
+        return family.block(config)
+    if not family.blocks:
         raise MdmkitError(
-            f"model {ref!r}: block_length={given!r}, but in a model of family {family.name} every position attends to "
+            f"block_length={given!r}, but in a model of family {family.name} every position attends to "
             "every other. The blocks that are decoded one after the other are plan.block."
         )
     if not isinstance(given, int) or isinstance(given, bool) or given < 1:

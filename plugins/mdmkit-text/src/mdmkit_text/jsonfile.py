@@ -26,3 +26,9 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise MdmkitError(f"{path} must hold a JSON object, and holds a {type(content).__name__}.")
     return content
+
+
+def brief(value: Any, limit: int = 200) -> str:
+    """Write a value from a JSON file for an error, cut to `limit` characters."""
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"

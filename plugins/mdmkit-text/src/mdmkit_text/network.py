@@ -45,7 +45,8 @@ class Network:
         max_length: positions that a row may have; None: no limit is known.
 
     Raises:
-        MdmkitError: the model cannot run on tokens only, is causal, is random (dropout), or its logits are not numbers.
+        MdmkitError: the model cannot run on tokens only, is causal, is random (dropout), or its logits are not numbers;
+            or it should attend by blocks, and has layers with local attention.
     """
 
     def __init__(self, model: Any, ids: Sequence[int], pad_id: int, block: int | None = None):
@@ -57,6 +58,15 @@ class Network:
         self._cache_name = next((name for name in ("cache", "past_key_values") if name in self._takes), None)
         limit = getattr(model.config, "max_position_embeddings", None)
         self._limit = limit if isinstance(limit, int) and limit > 0 else None
+        # Layers with local attention have their own masks, and the mask of the whole row would replace them.
+        kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+        self._uniform = kinds == {"full_attention"}
+        if block is not None and not self._uniform:
+            raise MdmkitError(
+                f"{type(model).__name__} has layers with local attention ({', '.join(sorted(kinds))}), and mdmkit cannot "
+                f"combine these with attention by blocks of {block}. Leave out block_size or block_length, if the "
+                "model was trained without blocks."
+            )
         self.offset: int | None = None
         self.split, self.padded, self.freezes = False, True, False
         with torch.inference_mode():
@@ -158,9 +168,7 @@ class Network:
         tokens, valid, positions = (nn.functional.pad(each, (0, _PADDING)) for each in alone)
         self.padded = error(lambda: self.project(self._run(tokens, valid, positions))[:, :length]) <= bound
         self._must_look_ahead(*alone)
-        # Layers with local attention have their own masks, and the mask of the whole row would replace them.
-        kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
-        if self._cache_name is not None and self.padded and kinds == {"full_attention"}:
+        if self._cache_name is not None and self.padded and self._uniform:
             self.freezes = error(lambda: self.project(self._refrozen(*alone))) <= bound
 
     def _refrozen(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from mdmkit import MdmkitError
+from mdmkit_text.headers import refuse_adapter
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Only the files that a model needs: no pickles, no code, no copies of the weights in another format.
@@ -21,7 +22,10 @@ def is_hub_id(ref: str) -> bool:
 def accepts(ref: str) -> bool:
     """Return True if a reference is a model directory or has the form of a hub id; nothing is loaded."""
     path = Path(os.path.expanduser(ref))
-    return (path / "config.json").is_file() if path.exists() else is_hub_id(ref)
+    if not path.exists():
+        return is_hub_id(ref)
+    # An adapter is no model, but the error of `locate` says what to do with it.
+    return (path / "config.json").is_file() or (path / "adapter_config.json").is_file()
 
 
 def locate(ref: str, revision: str | None = None) -> Path:
@@ -41,6 +45,7 @@ def locate(ref: str, revision: str | None = None) -> Path:
             )
         path = _fetch(ref, revision)
     if not (path / "config.json").is_file():
+        refuse_adapter(path)
         raise MdmkitError(
             f"model {ref!r}: {path} holds no config.json. A model directory holds config.json, model.safetensors (or "
             "its shards and index) and, for prompts as text, a tokenizer."

@@ -9,7 +9,7 @@ from mdmkit_text.jsonfile import read_object
 from mdmkit_text.quiet import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from mdmkit_text.families.family import Family
@@ -29,15 +29,26 @@ class Tokens:
         special: name ("mask", "pad", "cls", "sep", "bos", "eos", "unk") -> id; from the tokenizer if there is one; else
             from config.json, whose defaults may not fit another tokenizer.
         ends: ids that end a text.
+        writes_end: True if an end may be chosen, and ends a generated text: so for a decoder, and for a masked language
+            model that was trained on conversations (it has a chat template), which fills with its end what it leaves
+            empty.
 
     Args:
         tokenizer: transformers' tokenizer; None: ids only.
         config: the model's config object.
-        end_tokens: names of further tokens that end a text, if the tokenizer has them.
+        family: the model's family, or None: names of further tokens that end a text, and if its models write an end.
+        more_ends: further ids that end a text, as config.json and generation_config.json name them.
         why_none: why there is no tokenizer, for errors.
     """
 
-    def __init__(self, tokenizer: Any, config: Any, end_tokens: Sequence[str] = (), why_none: str = _NONE):
+    def __init__(
+        self,
+        tokenizer: Any,
+        config: Any,
+        family: Family | None = None,
+        more_ends: Iterable[int] = (),
+        why_none: str = _NONE,
+    ):
         self.tokenizer, self.why_none = tokenizer, why_none
         source = config if tokenizer is None else tokenizer
         with quiet():
@@ -50,22 +61,28 @@ class Tokens:
                 self.special[name] = ids[0]
             if name == "eos":
                 self.ends.update(ids)
-        if tokenizer is not None and end_tokens:
+        chats = bool(getattr(tokenizer, "chat_template", None)) and bool(self.ends)
+        self._of_decoder = family is None or family.generates_end
+        self.writes_end = self._of_decoder or chats
+        if tokenizer is not None and family is not None:
             vocabulary = tokenizer.get_vocab()
-            self.ends.update(vocabulary[name] for name in end_tokens if name in vocabulary)
+            self.ends.update(vocabulary[name] for name in family.end_tokens if name in vocabulary)
+        if self.writes_end:
+            self.ends.update(more_ends)
         declared = getattr(config, "mask_token_id", None)
         if "mask" not in self.special and isinstance(declared, int):
             self.special["mask"] = declared
 
     @classmethod
-    def read(cls, folder: Path, config: Any, family: Family) -> Tokens:
+    def read(cls, folder: Path, config: Any, family: Family, more_ends: Iterable[int] = ()) -> Tokens:
         """Read a model directory's tokenizer, if there is one that needs no code of the checkpoint.
 
         Raises:
-            MdmkitError: the tokenizer's files exist, but do not load.
+            MdmkitError: the tokenizer's files exist, but do not load; or it has a token with which models of this kind
+                do more than fill masks.
         """
         if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
-            return cls(None, config)
+            return cls(None, config, family, more_ends)
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
         settings = folder / "tokenizer_config.json"
@@ -79,6 +96,8 @@ class Tokens:
             return cls(
                 None,
                 config,
+                family,
+                more_ends,
                 why_none=f"this model's tokenizer is code of the checkpoint ({named}), which is never run, and there "
                 "is no tokenizer.json",
             )
@@ -94,19 +113,33 @@ class Tokens:
                     )
         except Exception as error:  # transformers and tokenizers raise many types here
             raise MdmkitError(f"{folder}: the tokenizer does not load: {' '.join(str(error).split())}") from error
-        return cls(tokenizer, config, family.end_tokens)
+        _check_control(folder, tokenizer, family)
+        return cls(tokenizer, config, family, more_ends)
 
-    def never(self, vocab: int, *, ends: bool) -> list[int]:
-        """Ids that may never be chosen: special ids, except `ends`, and rows of the vocabulary without a token."""
+    def replace_ends(self, ends: set[int] | None, name: str, family: Family) -> None:
+        """Replace the ids that end a text; None changes nothing.
+
+        Raises:
+            MdmkitError: models of the family write no end.
+        """
+        if ends and not self.writes_end:
+            raise MdmkitError(
+                f"ends={sorted(ends)}, but {name} is of family {family.name}, whose models fill masks and write no end "
+                "token. Leave ends out, or name another family."
+            )
+        if ends is not None:
+            self.ends = ends
+
+    def never(self, vocab: int) -> list[int]:
+        """Ids that may never be chosen: special ids, except ends that are written, and rows without a token."""
         never = set(self.special.values())
         if self.tokenizer is not None:
             never.update(set(range(vocab)) - set(self.tokenizer.get_vocab().values()))
-        if ends:
-            # If one token is both padding and end, it must stay allowed: the model ends with it.
-            return sorted(i for i in never if i not in self.ends and i < vocab)
-        if self.tokenizer is not None:
-            never.update(self.tokenizer.all_special_ids)
-        return sorted(i for i in never | self.ends if i < vocab)
+            if not self._of_decoder:
+                never.update(self.tokenizer.all_special_ids)
+        # If one token is both padding and end, it must stay allowed: the model ends with it.
+        never = never - self.ends if self.writes_end else never | self.ends
+        return sorted(i for i in never if i < vocab)
 
     def enclose(self, text: str) -> tuple[list[int], list[int]]:
         """The ids of a text with the tokenizer's opening tokens before it, and separately the closing tokens."""
@@ -136,6 +169,16 @@ class Tokens:
         if self.tokenizer is None:
             return str(token)
         return self.tokenizer.decode([token]) or str(self.tokenizer.convert_ids_to_tokens(token))
+
+
+def _check_control(folder: Path, tokenizer: Any, family: Family) -> None:
+    vocabulary = tokenizer.get_vocab()
+    for token, ability in family.control_tokens.items():
+        if token in vocabulary:
+            raise MdmkitError(
+                f"{folder}: its tokenizer has the token {token}: a model with it {ability}. mdmkit would decode it as "
+                f"a plain model of family {family.name}, and the texts would be wrong, so it is refused."
+            )
 
 
 def _is_foreign(name: str) -> bool:

@@ -3,49 +3,46 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import MdmkitError
-from mdmkit_text.jsonfile import read_object
 from mdmkit_text.quiet import quiet
+from mdmkit_text.sizes import attention
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from mdmkit_text.families.family import Family
 
-_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _LISTED = 12
 
 
 def load_model(
-    folder: Path, config: dict[str, Any], family: Family, dtype: Any, placed: dict[str, Any] | None = None
+    folder: Path, native: Any, config: Any, family: Family, dtype: Any, placed: dict[str, Any] | None = None
 ) -> Any:
     """Load the model, for evaluation only. On a terminal, a slow load shows its progress.
 
     Args:
         folder: holds the weights.
-        config: the content of config.json.
-        family: the names of the weights, and their class.
+        native, config: transformers' model class and its config object, as `family.native` gives them.
+        family: the names of the weights.
         dtype: a torch dtype, or `"auto"` for the checkpoint's.
         placed: keywords of `placement`; with a device_map each weight goes to its device as it is read. Without one,
             all stay on the CPU, memory-mapped if the dtype is that of the checkpoint.
 
     Raises:
-        MdmkitError: weight files are absent, pickled or corrupt; weights are missing, unexpected or of the wrong shape;
+        MdmkitError: weights are missing, unexpected or of the wrong shape;
             or transformers cannot build the model.
     """
-    check_files(folder)
     try:
         with quiet(progress=True):
-            native, native_config = family.native(config)
             model, report = native.from_pretrained(
                 folder,
-                config=native_config,
+                config=config,
                 dtype=dtype,
                 key_mapping=family.key_mapping,
-                attn_implementation="sdpa" if getattr(native, "_supports_sdpa", False) else "eager",
+                attn_implementation=attention(native),
                 output_loading_info=True,
                 # Different shapes are in the report, so that all are listed at once.
                 ignore_mismatched_sizes=True,
@@ -54,8 +51,6 @@ def load_model(
                 trust_remote_code=False,
                 **(placed or {}),
             )
-    except MdmkitError as error:
-        raise MdmkitError(f"{folder}: {error}") from error
     except Exception as error:  # transformers raises many types here; each means that this checkpoint does not load
         reason = " ".join(str(error).split()) or type(error).__name__
         if "automatic conversion of the weights" in reason:  # transformers writes only to its log which ones
@@ -66,61 +61,6 @@ def load_model(
         raise MdmkitError(f"{folder}: transformers could not build the model: {reason}") from error
     _check_report(folder, type(model).__name__, report, family)
     return model.eval().requires_grad_(False)
-
-
-def check_files(folder: Path) -> None:
-    """Check that the weights are complete safetensors files; only their headers are read.
-
-    Raises:
-        MdmkitError: no safetensors files, a missing shard, or a file that is incomplete or of another format.
-    """
-    if (folder / "adapter_config.json").exists():
-        raise MdmkitError(
-            f"{folder} holds an adapter (adapter_config.json), not a whole model. Merge it into its base model "
-            "(peft: merge_and_unload, then save_pretrained) and give that directory."
-        )
-    if (folder / _SINGLE).is_file():
-        names = [_SINGLE]
-    elif (folder / _INDEX).is_file():
-        shards = read_object(folder / _INDEX).get("weight_map")
-        if not isinstance(shards, dict) or not shards or not all(_plain(name) for name in shards.values()):
-            raise MdmkitError(
-                f"{folder / _INDEX} has no usable weight_map: it should name the file here that holds each weight."
-            )
-        names = sorted(set(shards.values()))
-    else:
-        raise MdmkitError(_no_weights(folder))
-    from safetensors import SafetensorError, safe_open
-
-    for name in names:
-        path = folder / name
-        if not path.is_file():
-            raise MdmkitError(f"{path} is missing, though {_INDEX} names it. Fetch the file again.")
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise MdmkitError(
-                f"{path} is not a whole safetensors file: {error}. It may be cut short, or a Git LFS pointer in place "
-                "of the file. Fetch it again."
-            ) from error
-
-
-def _plain(name: Any) -> bool:
-    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
-
-
-def _no_weights(folder: Path) -> str:
-    pickles = sorted(p.name for suffix in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(suffix))
-    if pickles:
-        return (
-            f"{folder} holds its weights only as pickle ({', '.join(pickles[:4])}), which can run code when read. "
-            "If you trust them, convert them once: read the file with torch.load(file, weights_only=True) and write "
-            f"it with safetensors.torch.save_file(weights, {_SINGLE!r}), or use transformers' save_pretrained."
-        )
-    named = sorted(p.name for p in folder.glob("*.safetensors"))
-    found = f" It holds {', '.join(named[:4])}; rename the weights to {_SINGLE}." if named else ""
-    return f"{folder} holds no weights: neither {_SINGLE} nor {_INDEX}.{found}"
 
 
 def _check_report(folder: Path, native: str, report: dict[str, Any], family: Family) -> None:

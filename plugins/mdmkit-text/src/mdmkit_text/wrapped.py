@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import MdmkitError, unknown
+from mdmkit_text.ends import read_ends
 from mdmkit_text.families import FAMILIES
 from mdmkit_text.families.decoder import BidirectionalDecoder
 from mdmkit_text.families.dream import Dream
@@ -14,7 +15,7 @@ from mdmkit_text.foreign import Foreign, config_of, name_of, ways
 from mdmkit_text.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from mdmkit_text.families.family import Family
 
@@ -32,14 +33,10 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
         if name not in OPTIONS:
             raise MdmkitError(unknown("option of wrap", name, OPTIONS))
     found = dict.fromkeys(OPTIONS) | options
-    shift, ends, family = found["shift"], found["ends"], found["family"]
+    shift, family = found["shift"], found["family"]
     if shift is not None and not isinstance(shift, bool):
         raise MdmkitError(f"shift={shift!r}: it is True if logits predict the next position, else False.")
-    if ends is not None:
-        listed = [ends] if isinstance(ends, int) else list(ends) if isinstance(ends, list | tuple | set) else [None]
-        if not all(isinstance(i, int) and not isinstance(i, bool) for i in listed):
-            raise MdmkitError(f"ends={ends!r}: it is a list of token ids.")
-        found["ends"] = {*listed}
+    found["ends"] = read_ends(found["ends"])
     if family is not None and family not in {each.name for each in FAMILIES}:
         raise MdmkitError(unknown("family", str(family), [each.name for each in FAMILIES]))
     return found
@@ -84,23 +81,9 @@ def tokens_for(model: Any, tokenizer: Any, family: Family, ends: set[int] | None
             f"wrap takes a tokenizer of transformers as its second argument, not a {type(tokenizer).__name__}: "
             "AutoTokenizer.from_pretrained(…) gives one. Without a tokenizer, prompts are token ids."
         )
-    if ends and not family.generates_end:
-        raise MdmkitError(
-            f"ends={sorted(ends)}, but {name_of(model)} is of family {family.name}, whose models fill masks and write "
-            "no end token. Leave ends out, or name another family."
-        )
-    tokens = Tokens(tokenizer, SimpleNamespace(**config_of(model)), family.end_tokens, why_none=_NO_TOKENIZER)
-    if ends is not None:
-        tokens.ends = ends
+    tokens = Tokens(tokenizer, SimpleNamespace(**config_of(model)), family, why_none=_NO_TOKENIZER)
+    tokens.replace_ends(ends, name_of(model), family)
     return tokens
-
-
-def check_ends(ends: Iterable[int], mask_id: int, vocab: int) -> None:
-    """Raise an MdmkitError if an id that should end answers can never be chosen."""
-    for end in sorted(ends):
-        if end == mask_id or not 0 <= end < vocab:
-            why = "is the mask's" if end == mask_id else f"is outside the model's vocabulary of {vocab} ids"
-            raise MdmkitError(f"ends: token id {end} {why}, so it could never end an answer. Name other ids.")
 
 
 def first_that_pads(model: Any, make: Callable[[Foreign], Any]) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from mdmkit import MdmkitError, unknown
+from mdmkit import MdmkitError
 from mdmkit_text.families.a2d import A2D
 from mdmkit_text.families.decoder import BidirectionalDecoder
 from mdmkit_text.families.dream import Dream
@@ -14,7 +13,10 @@ from mdmkit_text.families.llada import LLaDA
 from mdmkit_text.families.llada2 import LLaDA2
 from mdmkit_text.families.llada_moe import LLaDAMoE
 from mdmkit_text.families.masked_lm import MaskedLM
+from mdmkit_text.families.refusals import refusal
 from mdmkit_text.families.sdar import SDAR
+from mdmkit_text.jsonfile import brief
+from mdmkit_text.quiet import quiet
 
 if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
@@ -39,8 +41,14 @@ def split_family(ref: str) -> tuple[type[Family] | None, str]:
     return next(((family, rest) for family in FAMILIES if colon and family.name == name), (None, ref))
 
 
-def family_of(config: dict[str, Any], ref: str, forced: type[Family] | None = None) -> Family:
-    """Find the family that loads a checkpoint with this config.json, or check the requested one.
+def family_of(config: dict[str, Any], forced: type[Family] | None = None) -> Family:
+    """Find the family that loads a checkpoint with this config, or check the requested one.
+
+    The class in `architectures` decides before `model_type`: two families have been published with one `model_type`.
+
+    Args:
+        config: as `read_config` returns it.
+        forced: the family that the user named.
 
     Raises:
         MdmkitError: no family claims it, and the error says why; or a field of the config is not supported by the
@@ -48,59 +56,77 @@ def family_of(config: dict[str, Any], ref: str, forced: type[Family] | None = No
     """
     model_type, names = config.get("model_type"), config.get("architectures") or []
     if not isinstance(model_type, str | None):
-        raise MdmkitError(f"model {ref!r}: model_type in its config.json must be a text, not {model_type!r}.")
+        raise MdmkitError(f"model_type in its config.json must be a text, not {brief(model_type)}.")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise MdmkitError(
-            f"model {ref!r}: architectures in its config.json must be a list of class names, not {names!r}."
-        )
+        raise MdmkitError(f"architectures in its config.json must be a list of class names, not {brief(names)}.")
     if forced is not None and not forced.forced(config):
-        raise MdmkitError(f"model {ref!r} cannot be of family {forced.name}: {_why_not(config)}")
-    found = forced or next((family for family in FAMILIES if family.claims(config)), None)
+        raise MdmkitError(f"it cannot be of family {forced.name}: {_why_not(config)}")
+    claiming = claimed_by(config)
+    found = forced or claiming
     if found is None:
-        raise MdmkitError(f"model {ref!r}: {_why_not(config)}")
+        raise MdmkitError(_why_not(config))
     family = found()
-    _check_covered(config, ref, family)
+    try:
+        _check_quantized(config, family)
+        _check_covered(config, family)
+    except MdmkitError as error:
+        if claiming in (None, found):
+            raise
+        raise MdmkitError(
+            f"{error} Its config.json is that of family {claiming.name}, which loads it if {found.name!r} is left out."
+        ) from None
     return family
 
 
-def _check_covered(config: dict[str, Any], ref: str, family: Family) -> None:
+def build_config(family: Family, config: dict[str, Any]) -> tuple[Any, Any]:
+    """Return transformers' model class and its config object.
+
+    Raises:
+        MdmkitError: the config lacks a field, or transformers refuses a value.
+    """
+    try:
+        with quiet():
+            return family.native(config)
+    except MdmkitError:
+        raise
+    except Exception as error:  # each config class checks its values in its own way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MdmkitError(f"transformers could not build the model: {reason}") from error
+
+
+def claimed_by(config: dict[str, Any]) -> type[Family] | None:
+    """Return the family of a config: the one whose class it names, else the first that claims it; None if none does."""
+    named = next((family for family in FAMILIES if family.named(config)), None)
+    return named or next((family for family in FAMILIES if family.claims(config)), None)
+
+
+def _check_covered(config: dict[str, Any], family: Family) -> None:
     faults = [
-        f"{field} is {json.dumps(config[field]) if field in config else 'absent'} (covered: "
-        f"{' or '.join(json.dumps(value) for value in values)})"
+        f"{field} is {brief(config[field]) if field in config else 'absent'} (covered: "
+        f"{' or '.join(dict.fromkeys(brief(value) for value in values))})"
         for field, values in family.covered(config).items()
         if config.get(field) not in values
     ]
     if faults:
         raise MdmkitError(
-            f"model {ref!r}: its config.json has values that family {family.name} does not cover: "
-            f"{'; '.join(faults)}. "
+            f"its config.json has values that family {family.name} does not cover: {'; '.join(faults)}. "
             "Its logits would be wrong, so it is refused."
         )
 
 
-def _why_not(config: dict[str, Any]) -> str:
-    from transformers import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    own = [name for family in FAMILIES for name in family.model_types]
-    accepted = (
-        "Accepted are masked language models (a transformers class ...ForMaskedLM), decoders whose config.json has "
-        f'"is_causal": false, and the model types {", ".join(own)}.'
+def _check_quantized(config: dict[str, Any], family: Family) -> None:
+    """Refuse a checkpoint whose weights are stored in another form than the family reads."""
+    settings = config.get("quantization_config") if family.honoured is not None else None
+    mlx = isinstance(config.get("quantization"), dict)
+    if settings is None and not mlx:
+        return
+    method = "mlx" if mlx else str(settings.get("quant_method")) if isinstance(settings, dict) else "an unknown method"
+    raise MdmkitError(
+        f"its weights are quantised ({method}), and family {family.name} reads weights as they were trained. Give the "
+        "checkpoint from which it was made; --model-option quantization=int8, or nf4, makes its weights small while it "
+        "loads."
     )
-    model_type = config.get("model_type")
-    if model_type is None:
-        return f"its config.json names no model_type. {accepted}"
-    if model_type not in CONFIG_MAPPING:
-        close = unknown("model_type", str(model_type), [*CONFIG_MAPPING.keys(), *own]).split(" Known:")[0]
-        remote = " Code that comes with a checkpoint (auto_map) is never run." if "auto_map" in config else ""
-        return (
-            f"{close} The installed transformers has no class for it.{remote} {accepted} Load any other model in your "
-            "own code, and wrap it: mdmkit.wrap(model, tokenizer)."
-        )
-    if model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return (
-            f"its config.json describes a causal decoder (model_type {model_type!r}), in which no position attends to "
-            "later ones. "
-            'If it was trained with bidirectional attention, put "is_causal": false into its config.json. ' + accepted
-        )
-    return f"model_type {model_type!r} has no masked-language-model class in the installed transformers. {accepted}"
+
+
+def _why_not(config: dict[str, Any]) -> str:
+    return refusal(config, [name for family in FAMILIES for name in family.model_types])

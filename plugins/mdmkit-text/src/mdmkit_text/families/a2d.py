@@ -11,6 +11,7 @@ class A2D(BidirectionalDecoder):
     """The class of the original model: `a2d-qwen3` is a Qwen3."""
 
     name = "a2d"
+    architectures = ("A2DLlamaLMHeadModel", "A2DQwen2LMHeadModel", "A2DQwen3LMHeadModel")
     model_types = ("a2d-llama", "a2d-qwen2", "a2d-qwen3")
     end_tokens = ("<|im_end|>", "<|eot_id|>")
 

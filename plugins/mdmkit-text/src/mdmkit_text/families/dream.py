@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mdmkit_text.families.family import FULL_CACHES
+from typing import Any, ClassVar
+
+from mdmkit_text.families.family import FULL_CACHES, shared_width
 from mdmkit_text.families.shifted import ShiftedQwen2
 
 
@@ -10,7 +12,18 @@ class Dream(ShiftedQwen2):
     """Every position attends to every other."""
 
     name = "dream"
+    architectures = ("DreamModel",)
     model_types = ("Dream",)
+    control_tokens: ClassVar[dict[str, str]] = {
+        "<|expand|>": "turns one mask into two, or into none, while it decodes, as DreamOn does"
+    }
     mask_id = 151666
     end_tokens = ("<|im_end|>",)
     caches = FULL_CACHES
+
+    def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+        return super().covered(config) | {
+            "head_dim": (None, shared_width(config)),
+            "block_size": (None,),
+            "expand_token_id": (None,),
+        }

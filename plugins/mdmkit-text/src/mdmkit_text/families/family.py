@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from mdmkit import MdmkitError
+from mdmkit_text.config import by_layer
+from mdmkit_text.jsonfile import brief
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,30 +21,45 @@ class Family(ABC):
 
     Attributes:
         name: the prefix that sets the family, as in `name:reference`.
+        architectures: the class names in `architectures` of config.json that only this family has.
         model_types: the `model_type` values in config.json of this family; transformers has no class for them.
+        honoured: the fields of config.json that the family reads. None: all, since the class is that of the
+            `model_type`, and reads its own config.
+        control_tokens: tokens with which a model does more than fill masks, and what it does with them. A checkpoint
+            whose tokenizer has one is refused.
         key_mapping: regex -> replacement, from the checkpoint's weight names to the class's; None keeps them.
         ignored_weights: regexes of weights that the checkpoint may hold, and that are not needed to fill masks.
         mask_id: the mask's id if neither tokenizer nor config.json names it.
         end_tokens: names of tokens that end an answer, in addition to the tokenizer's end-of-sequence token.
         generates_end: True if the end-of-sequence token may be chosen, and ends a generated answer.
-        caches: as in `Backbone.caches`; the exact one is the default.
+        caches: as in `Backbone.caches`, if attention is full; the exact one is the default.
+        blocks: True if attention may be by blocks, of which `BLOCK_CACHES` are the caches.
         lead: as in `Backbone.lead`.
     """
 
     name: ClassVar[str]
+    architectures: ClassVar[tuple[str, ...]] = ()
     model_types: ClassVar[tuple[str, ...]] = ()
+    honoured: ClassVar[frozenset[str] | None] = None
+    control_tokens: ClassVar[dict[str, str]] = {}
     key_mapping: ClassVar[dict[str, str] | None] = None
     ignored_weights: ClassVar[tuple[str, ...]] = ()
     mask_id: ClassVar[int | None] = None
     end_tokens: ClassVar[tuple[str, ...]] = ()
     generates_end: ClassVar[bool] = True
     caches: ClassVar[frozenset[str]] = frozenset({"none"})
+    blocks: ClassVar[bool] = False
     lead: ClassVar[int] = 0
 
     @classmethod
     def claims(cls, config: dict[str, Any]) -> bool:
-        """Return True if a checkpoint with this config.json belongs to the family."""
+        """Return True if a checkpoint with this config.json belongs to the family, by its `model_type`."""
         return config.get("model_type") in cls.model_types
+
+    @classmethod
+    def named(cls, config: dict[str, Any]) -> bool:
+        """Return True if `architectures` names a class of this family, whatever the `model_type` is."""
+        return not {*cls.architectures}.isdisjoint(config.get("architectures") or ())
 
     @classmethod
     def forced(cls, config: dict[str, Any]) -> bool:
@@ -51,7 +69,8 @@ class Family(ABC):
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
         """Return the fields of config.json that change the computation, and the values that `native` supports.
 
-        None stands for a field that is null or absent.
+        None stands for a field that is null or absent: allowed if the reference then computes what `native` does, or
+        if the names and shapes of the weights decide.
         """
         return {}
 
@@ -78,6 +97,15 @@ class Family(ABC):
 
 FULL_CACHES = frozenset({"none", "prefix", "dual"})
 BLOCK_CACHES = frozenset({"none", "block"})
+# Read from config.json of every family: which family and tokens it has, and the length of its rows.
+SHARED = frozenset(
+    {
+        *("model_type", "architectures", "max_position_embeddings", "rope_parameters", "rope_theta", "dtype"),
+        *("torch_dtype", "bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id"),
+    }
+)
+_ROPE = ("rope_theta", "rope_scaling", "partial_rotary_factor")
+_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id")
 
 
 def shifted(hidden: Tensor, positions: Tensor) -> Tensor:
@@ -94,30 +122,78 @@ def native_config(config: dict[str, Any], **changes: Any) -> Any:
     from transformers import CONFIG_MAPPING
 
     kept = {key: value for key, value in config.items() if key != "auto_map"} | changes
+    if kept.get("rope_parameters") is not None and not by_layer(kept["rope_parameters"]):
+        kept = {key: value for key, value in kept.items() if key not in _ROPE}
     return CONFIG_MAPPING[kept["model_type"]].from_dict(kept)
 
 
-def size(config: dict[str, Any], *names: str) -> int:
-    """Read a size from the first of these fields that exists.
+def bidirectional(config: dict[str, Any], model_type: str, **fields: Any) -> Any:
+    """Build the config object of a decoder without the causal mask, from these fields and the special ids only.
+
+    No other field of config.json reaches the class, so none can change what it computes. An absent id is None, and not
+    the default of the class, which belongs to another tokenizer.
+    """
+    kept = {name: config.get(name) for name in _IDS}
+    kept |= {name: config[name] for name in ("dtype", "torch_dtype") if name in config}
+    return native_config(kept, model_type=model_type, is_causal=False, use_cache=False, **fields)
+
+
+def rope(config: dict[str, Any], theta: float | None, **more: Any) -> dict[str, Any]:
+    """Return `rope_parameters` of unscaled positions; `theta` is the reference's default, None if it has none.
 
     Raises:
-        MdmkitError: none exists, or the value is not a whole number above 0.
+        MdmkitError: the base is missing or no number, or settings differ from layer to layer.
     """
-    value = next((config[name] for name in names if config.get(name) is not None), None)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        field = " or ".join(names)
-        raise MdmkitError(f"config.json must give {field} as a whole number of at least 1, and gives {value!r}.")
+    if by_layer(config.get("rope_parameters")):
+        raise MdmkitError(
+            f"config.json gives rope_parameters for each kind of layer ({brief(config['rope_parameters'])}), and "
+            "models of this family have one setting for all layers."
+        )
+    return {"rope_type": "default", "rope_theta": number(config, "rope_theta", theta), **more}
+
+
+def number(config: dict[str, Any], name: str, default: float | None) -> float:
+    """Read a number above 0; an absent field has the reference's default, None if it must be there.
+
+    Raises:
+        MdmkitError: the field is no such number.
+    """
+    value = config.get(name, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise MdmkitError(f"config.json must give {name} as a number above 0, and gives {brief(value)}.")
     return value
 
 
-def require_sizes(config: dict[str, Any], *more: str) -> None:
-    """Check that a config.json with transformers' own field names gives the model's sizes.
-
-    The defaults of the class are those of a model with billions of weights. Without this check, such a model would be
-    built before the error is found.
+def flag(config: dict[str, Any], name: str, default: bool) -> bool:
+    """Read true or false; an absent field has the reference's default.
 
     Raises:
-        MdmkitError: as `size`.
+        MdmkitError: the field is neither.
     """
-    for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", *more):
-        size(config, name)
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise MdmkitError(f"config.json must give {name} as true or false, and gives {brief(value)}.")
+    return value
+
+
+def size(config: dict[str, Any], *names: str, default: int | None = None) -> int:
+    """Read a size from the first of these fields that exists; if none does, it is the reference's default.
+
+    Raises:
+        MdmkitError: none exists and there is no default, or the value is not a whole number above 0.
+    """
+    value = next((config[name] for name in names if config.get(name) is not None), default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        field = " or ".join(names)
+        raise MdmkitError(f"config.json must give {field} as a whole number of at least 1, and gives {brief(value)}.")
+    return value
+
+
+def shared_width(config: dict[str, Any]) -> int:
+    """Return the width of one head if the heads share the model's width."""
+    return size(config, "hidden_size") // size(config, "num_attention_heads")
+
+
+def head_dim(config: dict[str, Any]) -> int:
+    """Read the width of one head; an absent one is `shared_width`."""
+    return size(config, "head_dim", default=shared_width(config))

@@ -15,10 +15,13 @@ class FastDLLMv2(ShiftedQwen2):
     """
 
     name = "fast_dllm_v2"
+    architectures = ("Fast_dLLM_QwenForCausalLM",)
     model_types = ("Fast_dLLM_Qwen",)
     mask_id = 151665
     end_tokens = ("<|im_end|>",)
     caches = BLOCK_CACHES
+    blocks = True
+    honoured = ShiftedQwen2.honoured | {"bd_size"}
 
     def block(self, config: dict[str, Any]) -> int | None:
-        return size(config, "bd_size") if config.get("bd_size") is not None else 32
+        return size(config, "bd_size", default=32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from mdmkit_text.families.family import FULL_CACHES, Family, native_config, size
+from mdmkit_text.families.family import FULL_CACHES, SHARED, Family, bidirectional, flag, number, rope, size
 
 _OFF = (None, False)
 _BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
@@ -15,9 +15,14 @@ class LLaDA(Family):
     """`LlamaForCausalLM`. The mask's id differs between these models, so it is read, never assumed."""
 
     name = "llada"
+    architectures = ("LLaDAModelLM",)
     model_types = ("llada", "mmada")
     end_tokens = ("<|eot_id|>",)
     caches = FULL_CACHES
+    honoured = SHARED - {"max_position_embeddings"} | {
+        *("d_model", "n_heads", "n_kv_heads", "n_layers", "mlp_hidden_size", "mlp_ratio", "multi_query_attention"),
+        *("vocab_size", "embedding_size", "max_sequence_length", "rms_norm_eps", "weight_tying"),
+    }
     key_mapping: ClassVar[dict[str, str] | None] = {
         r"^model\.transformer\.wte\.": "model.embed_tokens.",
         r"^model\.transformer\.ln_f\.": "model.norm.",
@@ -33,14 +38,20 @@ class LLaDA(Family):
         _BLOCK + r"ff_out\.": _LAYER + "mlp.down_proj.",
     }
 
+    @classmethod
+    def claims(cls, config: dict[str, Any]) -> bool:
+        # Mixtures of experts have been published with the same model_type.
+        return super().claims(config) and config.get("num_experts") is None
+
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-        # None is not allowed: the reference has another default, so the field must be present.
+        one_key, keys = config.get("multi_query_attention"), config.get("n_kv_heads")
+        # None is not among the first four: the reference has another default, so the field must be present.
         return {
             "block_type": ("llama",),
             "layer_norm_type": ("rms",),
             "activation_type": ("silu",),
             "rope": (True,),
-            "include_bias": (False,),
+            "include_bias": _OFF,
             "alibi": _OFF,
             "include_qkv_bias": _OFF,
             "bias_for_layer_norm": _OFF,
@@ -51,6 +62,9 @@ class LLaDA(Family):
             "block_group_size": (None, 1),
             "clip_qkv": (None,),
             "rope_scaling": (None,),
+            "partial_rotary_factor": (None, 1),
+            "block_size": (None,),
+            "n_kv_heads": (keys,) if one_key is None or keys is None else (1 if one_key else config.get("n_heads"),),
         }
 
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
@@ -59,21 +73,20 @@ class LLaDA(Family):
         width, heads = size(config, "d_model"), size(config, "n_heads")
         inner = config.get("mlp_hidden_size")
         one_key = config.get("n_kv_heads") is None and bool(config.get("multi_query_attention"))
-        ids = {f"{name}_token_id": config.get(f"{name}_token_id") for name in ("bos", "eos", "pad", "mask")}
-        native = native_config(
-            ids,
-            model_type="llama",
+        native = bidirectional(
+            config,
+            "llama",
             vocab_size=size(config, "embedding_size", "vocab_size"),
             hidden_size=width,
-            intermediate_size=size(config, "mlp_ratio") * width if inner is None else size(config, "mlp_hidden_size"),
+            intermediate_size=size(config, "mlp_ratio", default=4) * width
+            if inner is None
+            else size(config, "mlp_hidden_size"),
             num_hidden_layers=size(config, "n_layers"),
             num_attention_heads=heads,
             num_key_value_heads=1 if one_key else size(config, "n_kv_heads", "n_heads"),
-            max_position_embeddings=size(config, "max_sequence_length"),
-            rms_norm_eps=config.get("rms_norm_eps", 1e-5),
-            rope_theta=config.get("rope_theta", 10000.0),
-            tie_word_embeddings=bool(config.get("weight_tying", True)),
-            is_causal=False,
-            use_cache=False,
+            max_position_embeddings=size(config, "max_sequence_length", default=1024),
+            rms_norm_eps=number(config, "rms_norm_eps", 1e-5),
+            rope_parameters=rope(config, 10000.0),
+            tie_word_embeddings=flag(config, "weight_tying", True),
         )
         return LlamaForCausalLM, native

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from mdmkit_text.families.family import BLOCK_CACHES, Family, native_config, require_sizes, size
+from mdmkit_text.families.family import BLOCK_CACHES, SHARED, Family, bidirectional, flag, head_dim, number, rope, size
 
 _OFF = (None, False)
+_EDITS = "inserts and deletes tokens while it decodes, as LLaDA2.2 does"
 
 
 class LLaDA2(Family):
     """`Glm4MoeForCausalLM`; queries, keys and values are one tensor in the checkpoint."""
 
     name = "llada2"
+    architectures = ("LLaDA2MoeModelLM", "LLaDA21MoeModelLM")
     model_types = ("llada2_moe", "llada21_moe")
+    control_tokens: ClassVar[dict[str, str]] = {"<|delete|>": _EDITS, "<|split|>": _EDITS}
     mask_id = 156895
     end_tokens = ("<|role_end|>",)
     caches = BLOCK_CACHES
+    blocks = True
+    honoured = SHARED | {
+        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
+        *("num_key_value_heads", "moe_intermediate_size", "num_experts", "num_shared_experts", "num_experts_per_tok"),
+        *("n_group", "topk_group", "first_k_dense_replace", "routed_scaling_factor", "partial_rotary_factor"),
+        *("hidden_act", "rms_norm_eps", "tie_word_embeddings", "block_size"),
+    }
     key_mapping: ClassVar[dict[str, str] | None] = {
         r"^model\.word_embeddings\.": "model.embed_tokens.",
         r"\.attention\.query_layernorm\.": ".self_attn.q_norm.",
@@ -27,18 +37,24 @@ class LLaDA2(Family):
     }
 
     def block(self, config: dict[str, Any]) -> int | None:
-        return size(config, "block_size") if config.get("block_size") is not None else 32
+        return size(config, "block_size", default=32)
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+        width = config.get("head_dim")
+        turned = int(width * config.get("partial_rotary_factor", 0.5)) if isinstance(width, int) else None
         return {
-            "use_qk_norm": (True,),
+            "use_qk_norm": (None, True),
             "use_bias": _OFF,
             "use_qkv_bias": _OFF,
             "norm_head": _OFF,
-            "score_function": ("sigmoid",),
-            "moe_router_enable_expert_bias": (True,),
+            "norm_softmax": _OFF,
+            "use_rmsnorm": (None, True),
+            "using_split_qkv_in_self_attention": _OFF,
+            "score_function": (None, "sigmoid"),
+            "moe_router_enable_expert_bias": (None, True),
             "norm_topk_prob": (None, True),
             "rope_scaling": (None,),
+            "rotary_dim": (None, turned),
             "use_sliding_window": _OFF,
             "moe_shared_expert_intermediate_size": (None, config.get("moe_intermediate_size")),
             "num_nextn_predict_layers": (None, 0),
@@ -49,27 +65,31 @@ class LLaDA2(Family):
 
         from mdmkit_text.families.fused import fused_config
 
-        require_sizes(config, "intermediate_size", "num_key_value_heads", "moe_intermediate_size")
-        counts = ("num_shared_experts", "num_experts_per_tok", "n_group", "topk_group")
-        shared, per_token, groups, top_groups = (size(config, name) for name in counts)
-        native = native_config(
-            {key: value for key, value in config.items() if key not in ("rope_theta", "partial_rotary_factor")},
-            model_type="glm4_moe",
-            head_dim=config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
+        native = bidirectional(
+            config,
+            "glm4_moe",
+            vocab_size=size(config, "vocab_size"),
+            hidden_size=size(config, "hidden_size"),
+            intermediate_size=size(config, "intermediate_size"),
+            num_hidden_layers=size(config, "num_hidden_layers"),
+            num_attention_heads=size(config, "num_attention_heads"),
+            num_key_value_heads=size(config, "num_key_value_heads"),
+            head_dim=head_dim(config),
+            moe_intermediate_size=size(config, "moe_intermediate_size"),
             n_routed_experts=size(config, "num_experts"),
-            n_shared_experts=shared,
-            num_experts_per_tok=per_token,
-            n_group=groups,
-            topk_group=top_groups,
+            n_shared_experts=size(config, "num_shared_experts"),
+            num_experts_per_tok=size(config, "num_experts_per_tok", default=2),
+            n_group=size(config, "n_group", default=8),
+            topk_group=size(config, "topk_group", default=4),
+            first_k_dense_replace=config.get("first_k_dense_replace", 0),
+            routed_scaling_factor=number(config, "routed_scaling_factor", 2.5),
             norm_topk_prob=True,
             use_qk_norm=True,
             attention_bias=False,
-            rope_parameters={
-                "rope_type": "default",
-                "rope_theta": config.get("rope_theta", 10000.0),
-                "partial_rotary_factor": config.get("partial_rotary_factor", 1.0),
-            },
-            is_causal=False,
-            use_cache=False,
+            hidden_act=config.get("hidden_act", "silu"),
+            rms_norm_eps=number(config, "rms_norm_eps", 1e-5),
+            max_position_embeddings=size(config, "max_position_embeddings", default=16384),
+            tie_word_embeddings=flag(config, "tie_word_embeddings", False),
+            rope_parameters=rope(config, 10000.0, partial_rotary_factor=number(config, "partial_rotary_factor", 0.5)),
         )
         return Glm4MoeForCausalLM, fused_config(native)

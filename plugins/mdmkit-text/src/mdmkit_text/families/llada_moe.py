@@ -4,17 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from mdmkit_text.families.family import FULL_CACHES, Family, native_config, require_sizes, size
+from mdmkit_text.families.family import (
+    FULL_CACHES,
+    SHARED,
+    Family,
+    bidirectional,
+    flag,
+    number,
+    rope,
+    shared_width,
+    size,
+)
 
 
 class LLaDAMoE(Family):
     """`Qwen3MoeForCausalLM`, the weights under the same names."""
 
     name = "llada_moe"
+    architectures = ("LLaDAMoEModelLM", "LLaDAMoEModel")
     model_types = ("lladamoe", "llada_moe")
     mask_id = 156895
     end_tokens = ("<|role_end|>",)
     caches = FULL_CACHES
+    honoured = SHARED | {
+        *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+        *("expert_intermediate_size", "num_experts", "num_experts_per_tok", "hidden_act", "rms_norm_eps"),
+        "tie_word_embeddings",
+    }
+
+    @classmethod
+    def claims(cls, config: dict[str, Any]) -> bool:
+        # Also published with the model_type of the dense models.
+        return super().claims(config) or (config.get("model_type") == "llada" and config.get("num_experts") is not None)
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
         layers = config.get("moe_layer_freq")
@@ -22,33 +43,45 @@ class LLaDAMoE(Family):
         return {
             "qk_layernorm": (True,),
             "attention_bias": (None, False),
+            "head_dim": (None, shared_width(config)),
             "clip_qkv": (None,),
             "moe_layer_freq": (None, every_layer),
             "moe_router_enable_expert_bias": (None, False),
             "moe_router_score_function": (None, "softmax"),
+            "norm_topk_prob": (None, False),
             "partial_rotary_factor": (None, 1),
             "rope_scaling": (None,),
             "routed_scaling_factor": (None, 1),
             "router_num_group": (None,),
             "router_topk_group": (None,),
             "shared_expert_intermediate_size": (None, 0),
+            "block_size": (None,),
         }
 
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
         from transformers import Qwen3MoeForCausalLM
 
-        require_sizes(config, "num_key_value_heads")
-        native = native_config(
+        native = bidirectional(
             config,
-            model_type="qwen3_moe",
-            head_dim=config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
+            "qwen3_moe",
+            vocab_size=size(config, "vocab_size"),
+            hidden_size=size(config, "hidden_size"),
+            num_hidden_layers=size(config, "num_hidden_layers"),
+            num_attention_heads=size(config, "num_attention_heads"),
+            num_key_value_heads=size(config, "num_key_value_heads", "num_attention_heads"),
+            head_dim=shared_width(config),
             moe_intermediate_size=size(config, "expert_intermediate_size"),
             num_experts=size(config, "num_experts"),
             num_experts_per_tok=size(config, "num_experts_per_tok"),
-            norm_topk_prob=bool(config.get("norm_topk_prob")),
+            # The reference never normalises them, whatever its config says.
+            norm_topk_prob=False,
             decoder_sparse_step=1,
             mlp_only_layers=[],
-            is_causal=False,
-            use_cache=False,
+            attention_bias=False,
+            hidden_act=config.get("hidden_act", "silu"),
+            rms_norm_eps=number(config, "rms_norm_eps", 1e-5),
+            max_position_embeddings=size(config, "max_position_embeddings", default=4096),
+            tie_word_embeddings=flag(config, "tie_word_embeddings", False),
+            rope_parameters=rope(config, None),
         )
         return Qwen3MoeForCausalLM, native

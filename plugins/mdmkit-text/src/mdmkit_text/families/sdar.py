@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from mdmkit_text.families.family import BLOCK_CACHES, Family, native_config, require_sizes, size
+from mdmkit_text.families.family import BLOCK_CACHES, SHARED, Family, bidirectional, flag, head_dim, number, rope, size
 
 
 class SDAR(Family):
     """`Qwen3ForCausalLM` or `Qwen3MoeForCausalLM`, the weights under the same names."""
 
     name = "sdar"
+    architectures = ("SDARForCausalLM", "SDARMoeForCausalLM")
     model_types = ("sdar", "sdar_moe")
     mask_id = 151669
     end_tokens = ("<|im_end|>",)
     caches = BLOCK_CACHES
+    blocks = True
+    honoured = SHARED | {
+        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
+        *("num_key_value_heads", "hidden_act", "rms_norm_eps", "attention_bias", "tie_word_embeddings", "block_size"),
+        *("num_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob"),
+    }
 
     def block(self, config: dict[str, Any]) -> int | None:
-        return size(config, "block_size") if config.get("block_size") is not None else 4
+        return size(config, "block_size", default=4)
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+        layers = config.get("layer_types")
         return {
             "use_sliding_window": (None, False),
             "rope_scaling": (None,),
+            "partial_rotary_factor": (None, 1),
+            "layer_types": (None, ["full_attention"] * len(layers) if isinstance(layers, list) else None),
             "mlp_only_layers": (None, []),
             "decoder_sparse_step": (None, 1),
         }
@@ -30,13 +40,33 @@ class SDAR(Family):
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
         from transformers import Qwen3ForCausalLM, Qwen3MoeForCausalLM
 
-        require_sizes(config, "intermediate_size", "num_key_value_heads")
-        changes: dict[str, Any] = {"is_causal": False, "use_cache": False}
-        changes["head_dim"] = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-        if config.get("model_type") != "sdar_moe":
-            return Qwen3ForCausalLM, native_config(config, model_type="qwen3", **changes)
-        for field in ("num_experts", "num_experts_per_tok", "moe_intermediate_size"):
-            size(config, field)
-        # If the field is absent, the default of the reference is the opposite of that of transformers.
-        changes["norm_topk_prob"] = bool(config.get("norm_topk_prob"))
-        return Qwen3MoeForCausalLM, native_config(config, model_type="qwen3_moe", **changes)
+        experts = config.get("model_type") == "sdar_moe" or config.get("num_experts") is not None
+        changes: dict[str, Any] = {"head_dim": size(config, "head_dim", default=128)}
+        if experts:
+            changes = {
+                "head_dim": head_dim(config),
+                **{
+                    name: size(config, name) for name in ("num_experts", "num_experts_per_tok", "moe_intermediate_size")
+                },
+                "norm_topk_prob": flag(config, "norm_topk_prob", False),
+                "decoder_sparse_step": 1,
+                "mlp_only_layers": [],
+            }
+        native = bidirectional(
+            config,
+            "qwen3_moe" if experts else "qwen3",
+            vocab_size=size(config, "vocab_size"),
+            hidden_size=size(config, "hidden_size"),
+            intermediate_size=size(config, "intermediate_size"),
+            num_hidden_layers=size(config, "num_hidden_layers"),
+            num_attention_heads=size(config, "num_attention_heads"),
+            num_key_value_heads=size(config, "num_key_value_heads"),
+            hidden_act=config.get("hidden_act", "silu"),
+            rms_norm_eps=number(config, "rms_norm_eps", 1e-6),
+            attention_bias=flag(config, "attention_bias", False),
+            max_position_embeddings=size(config, "max_position_embeddings", default=32768),
+            tie_word_embeddings=flag(config, "tie_word_embeddings", False),
+            rope_parameters=rope(config, 10000.0),
+            **changes,
+        )
+        return (Qwen3MoeForCausalLM if experts else Qwen3ForCausalLM), native
