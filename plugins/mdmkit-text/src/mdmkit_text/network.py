@@ -63,9 +63,9 @@ class Network:
         self._uniform = kinds == {"full_attention"}
         if block is not None and not self._uniform:
             raise MdmkitError(
-                f"{type(model).__name__} has layers with local attention ({', '.join(sorted(kinds))}), and mdmkit cannot "
-                f"combine these with attention by blocks of {block}. Leave out block_size or block_length, if the "
-                "model was trained without blocks."
+                f"{type(model).__name__} has layers with local attention ({', '.join(sorted(kinds))}), and mdmkit "
+                f"cannot combine these with attention by blocks of {block}. Leave out block_size or block_length, if "
+                "the model was trained without blocks."
             )
         self.offset: int | None = None
         self.split, self.padded, self.freezes = False, True, False

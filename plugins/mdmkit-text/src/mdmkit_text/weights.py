@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from mdmkit import MdmkitError
 from mdmkit_text.quiet import quiet
 from mdmkit_text.sizes import attention
@@ -32,8 +34,8 @@ def load_model(
             all stay on the CPU, memory-mapped if the dtype is that of the checkpoint.
 
     Raises:
-        MdmkitError: weights are missing, unexpected or of the wrong shape;
-            or transformers cannot build the model.
+        MdmkitError: weights are missing, unexpected or of the wrong shape, or contradict the config; or transformers
+            cannot build the model.
     """
     try:
         with quiet(progress=True):
@@ -60,6 +62,7 @@ def load_model(
             )
         raise MdmkitError(f"{folder}: transformers could not build the model: {reason}") from error
     _check_report(folder, type(model).__name__, report, family)
+    _check_tied(folder, model, config)
     return model.eval().requires_grad_(False)
 
 
@@ -83,6 +86,22 @@ def _check_report(folder: Path, native: str, report: dict[str, Any], family: Fam
             "weights were random, the output would still look like an answer. So the model is refused: check that "
             "config.json and the "
             "weights belong together, and that the checkpoint has a language-model head."
+        )
+
+
+def _check_tied(folder: Path, model: Any, config: Any) -> None:
+    """Refuse two different embeddings where the config says that there is one: transformers would keep both."""
+    if not getattr(config, "tie_word_embeddings", False):
+        return
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    rows, columns = getattr(embedding, "weight", None), getattr(head, "weight", None)
+    if rows is None or columns is None or rows.data_ptr() == columns.data_ptr() or rows.shape != columns.shape:
+        return
+    if not torch.equal(rows, columns):
+        raise MdmkitError(
+            f"{folder}: config.json says that input and output share one embedding (tie_word_embeddings or "
+            "weight_tying), and the weights hold two different ones. Correct config.json: false, if the model was trained "
+            "with both."
         )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from mdmkit import MdmkitError
 from mdmkit_text.families.family import FULL_CACHES, SHARED, Family, bidirectional, flag, number, rope, size
+from mdmkit_text.jsonfile import brief
 
 _OFF = (None, False)
 _BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
@@ -71,12 +73,15 @@ class LLaDA(Family):
         from transformers import LlamaForCausalLM
 
         width, heads = size(config, "d_model"), size(config, "n_heads")
+        rows, tokens = size(config, "embedding_size", "vocab_size"), config.get("vocab_size", 0)
+        if not isinstance(tokens, int) or tokens > rows:
+            raise MdmkitError(f"config.json gives vocab_size {brief(tokens)}, and only {rows} rows (embedding_size).")
         inner = config.get("mlp_hidden_size")
         one_key = config.get("n_kv_heads") is None and bool(config.get("multi_query_attention"))
         native = bidirectional(
             config,
             "llama",
-            vocab_size=size(config, "embedding_size", "vocab_size"),
+            vocab_size=rows,
             hidden_size=width,
             intermediate_size=size(config, "mlp_ratio", default=4) * width
             if inner is None

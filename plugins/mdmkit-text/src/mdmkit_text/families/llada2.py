@@ -65,6 +65,7 @@ class LLaDA2(Family):
 
         from mdmkit_text.families.fused import fused_config
 
+        per_token = size(config, "num_experts_per_tok", default=2)
         native = bidirectional(
             config,
             "glm4_moe",
@@ -78,12 +79,13 @@ class LLaDA2(Family):
             moe_intermediate_size=size(config, "moe_intermediate_size"),
             n_routed_experts=size(config, "num_experts"),
             n_shared_experts=size(config, "num_shared_experts"),
-            num_experts_per_tok=size(config, "num_experts_per_tok", default=2),
+            num_experts_per_tok=per_token,
             n_group=size(config, "n_group", default=8),
             topk_group=size(config, "topk_group", default=4),
             first_k_dense_replace=config.get("first_k_dense_replace", 0),
             routed_scaling_factor=number(config, "routed_scaling_factor", 2.5),
-            norm_topk_prob=True,
+            # The reference normalises the weights of a token's experts only if there are several.
+            norm_topk_prob=per_token > 1,
             use_qk_norm=True,
             attention_bias=False,
             hidden_act=config.get("hidden_act", "silu"),
