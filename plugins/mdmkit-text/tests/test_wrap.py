@@ -261,3 +261,36 @@ def test_moving_a_wrapped_module_moves_it() -> None:
     wrapped = mdmkit.wrap(Bare(inner("llada")), mask_id=125)
     assert isinstance(wrapped.backbone, TextBackbone)
     assert wrapped.to("meta").device == torch.device("meta")
+
+
+class Toy(nn.Module):
+    """Random embeddings as logits, and what a subclass makes of those of a row, [M, L, V]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding.from_pretrained(torch.randn(32, 32, generator=torch.Generator().manual_seed(0)))
+        self.eval()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.table(ids)
+
+
+class RunningSum(Toy):
+    def forward(self, ids: Tensor) -> Tensor:
+        return super().forward(ids).cumsum(1)
+
+
+class MeanOfBatch(Toy):
+    def forward(self, ids: Tensor) -> Tensor:
+        logits = super().forward(ids)
+        return logits + logits.mean((0, 1), keepdim=True)
+
+
+def test_a_model_that_reads_no_context_is_not_causal() -> None:
+    decoded = mdmkit.decode(SAMPLERS[0], mdmkit.wrap(Toy(), mask_id=31), [[1, 2]])
+    assert len(decoded.tokens[0]) == 6
+    refused(RunningSum(), "It is causal", mask_id=31)
+
+
+def test_a_model_whose_rows_mix_is_refused() -> None:
+    refused(MeanOfBatch(), r"MeanOfBatch mixes rows: the logits of a row change by \d", mask_id=31)

@@ -45,8 +45,8 @@ class Network:
         max_length: positions that a row may have; None: no limit is known.
 
     Raises:
-        MdmkitError: the model cannot run on tokens only, is causal, is random (dropout), or its logits are not numbers;
-            or it should attend by blocks, and has layers with local attention.
+        MdmkitError: the model cannot run on tokens only, is causal, is random (dropout), mixes rows, or its logits are
+            not numbers; or it should attend by blocks, and has layers with local attention.
     """
 
     def __init__(self, model: Any, ids: Sequence[int], pad_id: int, block: int | None = None):
@@ -168,6 +168,7 @@ class Network:
         tokens, valid, positions = (nn.functional.pad(each, (0, _PADDING)) for each in alone)
         self.padded = error(lambda: self.project(self._run(tokens, valid, positions))[:, :length]) <= bound
         self._must_look_ahead(*alone)
+        self._must_keep_rows_apart(*alone, bound)
         if self._cache_name is not None and self.padded and self._uniform:
             self.freezes = error(lambda: self.project(self._refrozen(*alone))) <= bound
 
@@ -218,15 +219,40 @@ class Network:
         return truth
 
     def _must_look_ahead(self, row: Tensor, valid: Tensor, positions: Tensor) -> None:
+        """Refuse a causal model: the first position reads nothing of what follows, and the last reads what precedes.
+
+        A model in which no position reads another, such as the frequencies of tokens, is not causal.
+        """
         # Other tokens, not the same ones in another order: a model without positions gives the same logits for these.
-        others = row[:, :1].expand_as(row)
-        if torch.equal(others, row):
+        after, before = row[:, :1].expand_as(row), row[:, -1:].expand_as(row)
+        if torch.equal(after, row):
             return
-        first, again = (self._run(tokens, valid, positions)[:, 0] for tokens in (row, others))
-        if torch.equal(first, again):
+        logits, ahead, behind = (self._run(tokens, valid, positions) for tokens in (row, after, before))
+        if torch.equal(logits[:, 0], ahead[:, 0]) and not torch.equal(logits[:, -1], behind[:, -1]):
             raise MdmkitError(
                 f"{type(self.model).__name__} cannot fill masks in: what follows a position changes nothing of what "
                 'it says there. It is causal, whatever config.json says: "is_causal": false does not reach this class.'
+            )
+
+    def _must_keep_rows_apart(self, row: Tensor, valid: Tensor, positions: Tensor, bound: float) -> None:
+        """Refuse a model in which a row's logits depend on the rows beside it."""
+        others = row[:, :1].expand_as(row)
+        if torch.equal(others, row):
+            return
+        try:
+            beside = self._run(torch.cat((row, others)), *(each.expand(2, -1) for each in (valid, positions)))[:1]
+        except Exception as error:
+            raise MdmkitError(
+                f"{type(self.model).__name__} does not run on two rows at a time: {' '.join(str(error).split())}"
+            ) from error
+        alone = self.project(self._run(row, valid, positions))
+        difference = _distance(self.project(beside), alone)
+        # In half precision two rows may use another kernel, and a token near a tie then goes to another expert.
+        if not difference <= (bound if alone.dtype == torch.float32 else 10 * bound):
+            raise MdmkitError(
+                f"{type(self.model).__name__} mixes rows: the logits of a row change by {difference:.2g} if another "
+                "row stands beside it, so a text would depend on the other texts of its batch. The model's code may "
+                "compute a mean over its first axis; each row must be computed as if it were alone."
             )
 
 
