@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mdmkit.model.backbone import Backbone, Output
     from mdmkit.model.cache import Reach, View
     from mdmkit.model.files import Files
+    from mdmkit.model.finding import Finding
     from mdmkit.model.loading import load
     from mdmkit.model.shadow import Shadow
     from mdmkit.noise import row_seed
@@ -71,6 +72,7 @@ __all__ = [
     "Draw",
     "Engine",
     "Files",
+    "Finding",
     "Guidance",
     "JudgeDown",
     "Look",
@@ -135,6 +137,7 @@ _HOME = {
     "Draw": "settings.draw",
     "Engine": "loop.engine",
     "Files": "model.files",
+    "Finding": "model.finding",
     "Guidance": "settings.draw",
     "JudgeDown": "task",
     "LONGEST_ROW": "settings.plan",

@@ -21,6 +21,9 @@ GONE: dict[str, dict[str, str]] = {
         "Windowed": "every cache works row by row now. Inherit from mdmkit.model.cache.Cache, and override step and "
         "enter",
     },
+    "cli.check": {
+        "try_model": "check_model(ref, registry, options) returns one mdmkit.Finding for each thing that was checked",
+    },
     "cli.requests": {
         "Size": "check_prompts returns an object of mdmkit.decoding.encodings.Encodings, and its method size tells the "
         "size of a prompt",

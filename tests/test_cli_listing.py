@@ -282,8 +282,28 @@ def test_check_fails_on_a_part_that_cannot_be_used(run, toy, use):
 
 
 def test_check_decodes_a_sample_of_a_model(run):
-    (line,) = (line for line in run("check", "toy:x").stdout.splitlines() if "model" in line)
-    assert line.startswith("ok   model toy:x: 5 masks filled in 5 forwards by custom: '1 2 ")
+    lines = [line for line in run("check", "toy:x").stdout.splitlines() if "model" in line]
+    assert [line.split(":")[2] for line in lines[:4]] == [" forward", " rows", " rows", " rows"]
+    assert all(line.startswith("ok   model toy:x: ") for line in lines)
+    assert lines[-1].startswith("ok   model toy:x: decode: 5 masks filled in 5 forwards by custom: '1 2 ")
+
+
+def test_check_prints_one_document(run):
+    findings = json.loads(run("check", "toy:x", "--json").stdout)
+    assert findings[-1]["subject"] == "model toy:x: decode"
+    assert {each["verdict"] for each in findings} == {"ok"}
+
+
+def test_check_finds_rows_that_mix_and_logits_that_are_not_numbers(run, monkeypatch):
+    import torch
+    from toy_parts.backbone import Toy
+
+    project = Toy.project
+    monkeypatch.setattr(Toy, "project", lambda self, hidden: project(self, hidden) + 9 * hidden.shape[0])
+    found = {line.split(": ")[2]: line[:4] for line in run("check", "toy:x").stdout.splitlines() if "rows" in line}
+    assert found == {"order": "FAIL", "batch": "FAIL", "padding": "ok  "}
+    monkeypatch.setattr(Toy, "project", lambda self, hidden: project(self, hidden) * torch.nan)
+    assert "FAIL model toy:x: forward: logits" in run("check", "toy:x").stdout
 
 
 def test_check_fails_if_a_mask_survives(run, monkeypatch):
@@ -293,7 +313,7 @@ def test_check_fails_if_a_mask_survives(run, monkeypatch):
     monkeypatch.setattr(whole, "fill_canvas", lambda sampler, model, canvas, given: (canvas, Trace.blank(1, 9)))
     done = run("check", "toy:x")
     assert done.exit_code == 1
-    assert "FAIL model toy:x: 5 masks are left after decoding" in done.stdout
+    assert "FAIL model toy:x: decode: 5 masks are left after decoding" in done.stdout
 
 
 def test_check_says_when_no_mask_can_be_filled(run, site, use):
@@ -307,7 +327,7 @@ def test_check_says_when_no_mask_can_be_filled(run, site, use):
     use()
     done = run("check", "toy:x")
     assert done.exit_code == 1
-    assert "FAIL model toy:x: no score is installed, so nothing can be decoded" in done.stdout
+    assert "FAIL model toy:x: decode: no score is installed, so nothing can be decoded" in done.stdout
 
 
 def test_check_reports_a_model_that_cannot_be_loaded(run):

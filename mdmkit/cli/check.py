@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdmkit.cli.options import plugin_option
+from mdmkit._gone import names_gone
+from mdmkit.cli import checkup
+from mdmkit.cli.options import model_option, plugin_option
 from mdmkit.config.resolution import STAGES
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
 from mdmkit.installed.part import Part
 from mdmkit.installed.registry import NotInstalled, Registry
+from mdmkit.model.finding import Finding
 
 if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
@@ -22,29 +27,39 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("ref", required=False)
 @plugin_option
-def check(ref: str | None) -> None:
-    """Import and instantiate every installed part; with REF also load that model and decode one of its samples.
+@model_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def check(ref: str | None, model_options: dict[str, Any], as_json: bool) -> None:
+    """Import and instantiate every installed part. With REF also check that model.
+
+    The model's config and weights are compared as far as its backbone can. Then come a forward, the same with padding
+    and in a batch, and a decode of a sample.
 
     Prints one line each, and exits with 1 if anything fails.
     """
-    found, failures = registry.default(), 0
-    for plugin in found.broken:
-        failures += _report("FAIL", f"plugin {plugin.distribution} {plugin.version}", plugin.reason)
-    for part in found.parts:
-        try:
-            failures += _report("ok", str(part), try_part(part, found))
-        except NotInstalled as error:
-            failures += _report("skip", str(part), f"needs {error.distribution}: pip install {error.distribution}")
-        except Exception as error:
-            failures += _report("FAIL", str(part), _say(error))
+    found = registry.default()
+    findings = [Finding(f"plugin {each.distribution} {each.version}", "FAIL", each.reason) for each in found.broken]
+    findings += [_tried(part, found) for part in found.parts]
     if ref is not None:
-        try:
-            failures += _report("ok", f"model {ref}", try_model(ref, found))
-        except Exception as error:
-            failures += _report("FAIL", f"model {ref}", _say(error))
+        findings += check_model(ref, found, model_options)
+    failures = sum(finding.verdict == "FAIL" for finding in findings)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+    else:
+        for each in findings:
+            click.echo(f"{each.verdict:<4} {each.subject}{': ' + each.detail if each.detail else ''}")
     if failures:
         click.echo(f"{failures} failed.", err=True)
         sys.exit(1)
+
+
+def _tried(part: Part, found: Registry) -> Finding:
+    try:
+        return Finding(str(part), "ok", try_part(part, found))
+    except NotInstalled as error:
+        return Finding(str(part), "skip", f"needs {error.distribution}: pip install {error.distribution}")
+    except Exception as error:
+        return Finding(str(part), "FAIL", _say(error))
 
 
 def try_part(part: Part, found: Registry) -> str:
@@ -73,27 +88,25 @@ def try_part(part: Part, found: Registry) -> str:
     return ""
 
 
-def try_model(ref: str, found: Registry) -> str:
-    """Load a model and decode one of its samples with a minimal sampler.
-
-    Raises:
-        MdmkitError: it cannot be loaded, no score or select is installed, or a mask is left at the end.
-    """
-    from mdmkit.canvas.prompt import Prompt
-    from mdmkit.loop.whole import fill_canvas
+def check_model(ref: str, found: Registry, options: dict[str, Any]) -> list[Finding]:
+    """Load a model, and check it; the last line is that of a decode."""
     from mdmkit.model.loading import load
 
-    backbone = load(ref, registry=found)
-    sampler = _minimal_sampler(found, None if backbone.length else 8)
-    # A model without samples fills eight masks.
-    prompt = Prompt(text=backbone.samples[0]) if backbone.samples else Prompt(ids=(), length=8)
-    canvas, conditioning = backbone.encode([prompt], sampler.plan)
-    filled, trace = fill_canvas(sampler, backbone, canvas, conditioning)
-    left = int(filled.open.sum())
-    if left:
-        raise MdmkitError(f"{left} masks are left after decoding {prompt}.")
-    count = int(canvas.open.sum())
-    return f"{count} masks filled in {int(trace.rows.sum())} forwards by {sampler.name}: {backbone.decode(filled)[0]!r}"
+    try:
+        backbone = load(ref, registry=found, **options)
+    except Exception as error:
+        return [Finding(f"model {ref}", "FAIL", _say(error))]
+    findings = []
+    for subject, look in (
+        ("checkpoint", lambda: [*backbone.inspect()]),
+        ("forward", lambda: checkup.compare(backbone)),
+        ("decode", lambda: [checkup.decode_sample(backbone, _minimal_sampler(found, None if backbone.length else 8))]),
+    ):
+        try:
+            findings += look()
+        except Exception as error:
+            findings.append(Finding(subject, "FAIL", _say(error)))
+    return [replace(each, subject=f"model {ref}: {each.subject}") for each in findings]
 
 
 def _minimal_sampler(found: Registry, length: int | None) -> Any:
@@ -147,12 +160,9 @@ def _required(cls: Any) -> list[str]:
     return [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in given]
 
 
-def _report(verdict: str, what: str, detail: str) -> int:
-    """Print one line; return 1 for a failure."""
-    click.echo(f"{verdict:<4} {what}{': ' + detail if detail else ''}")
-    return int(verdict == "FAIL")
-
-
 def _say(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if isinstance(error, MdmkitError) else f"{type(error).__name__}: {text}"
+
+
+__getattr__ = names_gone("cli.check")

@@ -69,19 +69,24 @@ def computing(command: Command) -> Command:
     )(command)
 
 
+def model_option(command: Command) -> Command:
+    """Add `--model-option KEY=VALUE` (as `model_options`, a dict)."""
+    return click.option(
+        "--model-option",
+        "model_options",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=lambda ctx, param, given: pairs(given),
+        help="An option of the backbone, e.g. mask_id=5; may be repeated.",
+    )(command)
+
+
 def loading(default: str | None = None) -> Callable[[Command], Command]:
     """Add `--model REF`, required where there is no default, `--model-option` (as `model_options`, a dict), and those
     of `computing`."""
 
     def add(command: Command) -> Command:
-        command = click.option(
-            "--model-option",
-            "model_options",
-            metavar="KEY=VALUE",
-            multiple=True,
-            callback=lambda ctx, param, given: pairs(given),
-            help="An option of the backbone, e.g. mask_id=5; may be repeated.",
-        )(computing(command))
+        command = model_option(computing(command))
         return click.option(
             "--model",
             required=default is None,

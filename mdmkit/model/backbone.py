@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.model.cache import View
     from mdmkit.model.files import Files
+    from mdmkit.model.finding import Finding
     from mdmkit.settings.plan import Plan
 
 
@@ -187,6 +188,10 @@ class Backbone(ABC):
     def render(self, token: int) -> str:
         """Return one token as a person reads it, for the live view and traces."""
         return str(token)
+
+    def inspect(self) -> Sequence[Finding]:
+        """Return what the backbone read in its checkpoint, and what it did not, for `mdmkit check`."""
+        return ()
 
 
 def _joined(parts: Sequence[Any], owner: str) -> Any:

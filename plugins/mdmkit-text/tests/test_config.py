@@ -204,6 +204,14 @@ def test_a_decoder_with_blocks_attends_by_blocks(kind: str, block: int, build: C
     assert (logits(backbone, row)[:, 0] - logits(backbone, other)[:, 0]).abs().max() > 1e-3
 
 
+def test_a_length_of_blocks_that_only_the_models_name_gives_is_asked_for(tmp_path: Path) -> None:
+    folder = changed("sdar", tmp_path, block_size=...)
+    assert load(folder).block == 4
+    named = folder.rename(tmp_path / "SDAR-4B-Chat-b32")
+    refused(named, r"gives no block_size, and its name says blocks of 32, .*block_length=32, or block_length=4\.")
+    assert load(named, block_length=32).block == 32
+
+
 def test_blocks_and_local_attention_exclude_each_other(build: Callable[..., Path]) -> None:
     refused(
         build("gemma2", text=None), r"layers with local attention \(.*sliding_attention\)", mask_id=4, block_length=4

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit import Backbone, Canvas, MdmkitError, Output, Prompt, lay_out, unknown
+from mdmkit import Backbone, Canvas, Finding, MdmkitError, Output, Prompt, lay_out, unknown
 from mdmkit_text import reference, wrapped
 from mdmkit_text.about import about
 from mdmkit_text.config import end_ids, read_config
@@ -18,6 +18,7 @@ from mdmkit_text.families import build_config, family_of, split_family
 from mdmkit_text.families.family import BLOCK_CACHES
 from mdmkit_text.foreign import config_of, name_of
 from mdmkit_text.headers import read_shapes
+from mdmkit_text.inspection import inspect_config
 from mdmkit_text.manifest import Manifest, read_manifest
 from mdmkit_text.network import Network
 from mdmkit_text.placement import placement
@@ -45,6 +46,8 @@ class TextBackbone(Backbone):
     """
 
     mask_id: int
+    _of_config: Sequence[Finding] = ()
+    _tensors: int = 0
 
     def __init__(
         self,
@@ -130,7 +133,7 @@ class TextBackbone(Backbone):
             check_layers(config, family, shapes)
             native, settings = build_config(family, config)
             check_sizes(native, settings, family, shapes)
-            block = _block_length(options.get("block_length"), family, config)
+            block = _block_length(options.get("block_length"), family, config, ref)
             ends = end_ids(folder, config)
         manifest = read_manifest(folder)
         tokens = Tokens.read(folder, settings, family, ends)
@@ -140,9 +143,10 @@ class TextBackbone(Backbone):
         model = load_model(folder, native, settings, family, precision, placed)
         with quiet():
             model = model if "device_map" in placed else model.to(target)
-            backbone = cls(model, tokens, family, mask_id, manifest, block, ref)
-        backbone.loaded_from = reference.files_of(folder)
-        return backbone
+            loaded = cls(model, tokens, family, mask_id, manifest, block, ref)
+        loaded.loaded_from = reference.files_of(folder)
+        loaded._of_config, loaded._tensors = inspect_config(config, family, settings), len(shapes)
+        return loaded
 
     @classmethod
     def wraps(cls, model: Any) -> bool:
@@ -249,6 +253,17 @@ class TextBackbone(Backbone):
     def render(self, token: int) -> str:
         return self.tokens.render(token)
 
+    def inspect(self) -> Sequence[Finding]:
+        native, block = type(self.network.model).__name__, self.block
+        return [
+            *self._of_config,
+            Finding(
+                "weights", "ok", f"{self._tensors} tensors, all named and sized as family {self.family.name} needs"
+            ),
+            Finding("tokens", "ok", f"mask {self.mask_id}, ends {self.ends}, {self.vocab} logits"),
+            Finding("attention", "ok", f"{native}, {'every position' if block is None else f'blocks of {block}'}"),
+        ]
+
 
 def _dtype(name: str, device: torch.device) -> Any:
     if name == "auto":
@@ -258,9 +273,9 @@ def _dtype(name: str, device: torch.device) -> Any:
     return _DTYPES[name]
 
 
-def _block_length(given: Any, family: Family, config: dict[str, Any]) -> int | None:
+def _block_length(given: Any, family: Family, config: dict[str, Any], ref: str = "") -> int | None:
     if given is None:
-        return family.block(config)
+        return family.block(config, ref)
     if not family.blocks:
         raise MdmkitError(
             f"block_length={given!r}, but in a model of family {family.name} every position attends to "

@@ -100,8 +100,8 @@ def _check_tied(folder: Path, model: Any, config: Any) -> None:
     if not torch.equal(rows, columns):
         raise MdmkitError(
             f"{folder}: config.json says that input and output share one embedding (tie_word_embeddings or "
-            "weight_tying), and the weights hold two different ones. Correct config.json: false, if the model was trained "
-            "with both."
+            "weight_tying), and the weights hold two different ones. Correct config.json: false, if the model was "
+            "trained with both."
         )
 
 

@@ -27,7 +27,7 @@ class BidirectionalDecoder(Family):
 
         return config.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    def block(self, config: dict[str, Any]) -> int | None:
+    def block(self, config: dict[str, Any], ref: str = "") -> int | None:
         return None if config.get("block_size") is None else size(config, "block_size")
 
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:

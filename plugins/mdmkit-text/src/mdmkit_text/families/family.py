@@ -82,11 +82,16 @@ class Family(ABC):
             MdmkitError: the config lacks a field.
         """
 
-    def block(self, config: dict[str, Any]) -> int | None:
+    def block(self, config: dict[str, Any], ref: str = "") -> int | None:
         """Length of the attention blocks, counted from a row's first token; None: attention is full.
 
+        Args:
+            config: as `read_config` returns it.
+            ref: how the user named the model.
+
         Raises:
-            MdmkitError: config.json gives a value that is not a length.
+            MdmkitError: config.json gives a value that is not a length, or none where the model's name gives another
+                one than the family's default.
         """
         return None
 

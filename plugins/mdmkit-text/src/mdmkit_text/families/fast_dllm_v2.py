@@ -23,5 +23,5 @@ class FastDLLMv2(ShiftedQwen2):
     blocks = True
     honoured = ShiftedQwen2.honoured | {"bd_size"}
 
-    def block(self, config: dict[str, Any]) -> int | None:
+    def block(self, config: dict[str, Any], ref: str = "") -> int | None:
         return size(config, "bd_size", default=32)

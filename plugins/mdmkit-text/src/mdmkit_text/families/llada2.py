@@ -36,7 +36,7 @@ class LLaDA2(Family):
         r"\.mlp\.gate\.expert_bias$": ".mlp.gate.e_score_correction_bias",
     }
 
-    def block(self, config: dict[str, Any]) -> int | None:
+    def block(self, config: dict[str, Any], ref: str = "") -> int | None:
         return size(config, "block_size", default=32)
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from mdmkit import MdmkitError
 from mdmkit_text.families.family import BLOCK_CACHES, SHARED, Family, bidirectional, flag, head_dim, number, rope, size
 
 
@@ -23,7 +25,13 @@ class SDAR(Family):
         *("num_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob"),
     }
 
-    def block(self, config: dict[str, Any]) -> int | None:
+    def block(self, config: dict[str, Any], ref: str = "") -> int | None:
+        named = re.search(r"[-_]b(\d+)(?![a-z0-9])", ref.lower())
+        if config.get("block_size") is None and named and int(named[1]) != 4:
+            raise MdmkitError(
+                f"its config.json gives no block_size, and its name says blocks of {named[1]}, not the usual 4. Say "
+                f"which: --model-option block_length={named[1]}, or block_length=4."
+            )
         return size(config, "block_size", default=4)
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:

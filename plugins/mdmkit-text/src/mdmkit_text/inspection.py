@@ -1,0 +1,61 @@
+"""What mdmkit reads in a checkpoint's config.json, what it may ignore, and what it does not know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mdmkit import Finding
+from mdmkit_text.families.family import SHARED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mdmkit_text.families.family import Family
+
+# Fields that matter for training, for code of the checkpoint, or for its memory, and never for the logits of a decode.
+HARMLESS = frozenset(
+    {
+        *("transformers_version", "auto_map", "attn_implementation", "_name_or_path", "_from_model_config"),
+        *("use_cache", "use_return_dict", "return_dict", "output_attentions", "output_hidden_states"),
+        *("initializer_range", "init_device", "init_fn", "init_std", "init_cutoff_factor", "precision"),
+        *("attention_dropout", "embedding_dropout", "residual_dropout", "output_dropout", "hidden_dropout_prob"),
+        *("router_aux_loss_coef", "output_router_logits", "router_dtype", "fuse_cross_entropy", "flash_attention"),
+        *("train_max_sequence_length", "debug", "ep_size", "micro_forward", "skip_checkpoint", "use_deepep"),
+        # Without effect as long as the setting that they belong to is off, which `covered` checks.
+        *("sliding_window", "max_window_layers", "alibi_bias_max", "attention_layer_norm_with_affine"),
+        *("dense_intermediate_size", "rope_full_precision", "head_type"),
+    }
+)
+
+
+def inspect_config(config: dict[str, Any], family: Family, settings: Any) -> list[Finding]:
+    """Sort the fields of a config: honoured, covered, harmless and unknown.
+
+    Args:
+        config: as `read_config` returns it.
+        family: the checkpoint's family.
+        settings: transformers' config object, which knows the fields that its class reads.
+    """
+    covered = {name for name in family.covered(config) if name in config}
+    read = {*family.honoured} if family.honoured is not None else _read_by_class(settings)
+    honoured = {name for name in config if name in read} - covered
+    harmless = {name for name in config if name in HARMLESS} - covered - honoured
+    unknown = {*config} - covered - honoured - harmless
+    lines = [
+        Finding("config: honoured", "ok", _names(honoured)),
+        Finding("config: covered", "ok", _names(covered)),
+        Finding("config: without effect", "ok", _names(harmless)),
+    ]
+    if unknown:
+        lines.append(Finding("config: unknown", "note", f"nothing here reads {_names(unknown)}"))
+    return [line for line in lines if line.detail]
+
+
+def _read_by_class(settings: Any) -> set[str]:
+    """The fields of a config class: those that it has without any config.json."""
+    # transformers reads the old spelling of rope settings too, and keeps only the new one.
+    return {*SHARED, "is_causal", "block_size", "rope_scaling", "partial_rotary_factor", *type(settings)().to_dict()}
+
+
+def _names(fields: Iterable[str]) -> str:
+    return ", ".join(sorted(fields))
