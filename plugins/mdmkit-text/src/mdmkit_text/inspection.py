@@ -12,18 +12,23 @@ if TYPE_CHECKING:
 
     from mdmkit_text.families.family import Family
 
-# Fields that matter for training, for code of the checkpoint, or for its memory, and never for the logits of a decode.
+# Fields that matter for training, or for code of the checkpoint, and never for the logits of a decode.
 HARMLESS = frozenset(
     {
         *("transformers_version", "auto_map", "attn_implementation", "_name_or_path", "_from_model_config"),
         *("use_cache", "use_return_dict", "return_dict", "output_attentions", "output_hidden_states"),
         *("initializer_range", "init_device", "init_fn", "init_std", "init_cutoff_factor", "precision"),
         *("attention_dropout", "embedding_dropout", "residual_dropout", "output_dropout", "hidden_dropout_prob"),
+        *("attention_probs_dropout_prob", "pretraining_tp", "gradient_checkpointing"),
         *("router_aux_loss_coef", "output_router_logits", "router_dtype", "fuse_cross_entropy", "flash_attention"),
         *("train_max_sequence_length", "debug", "ep_size", "micro_forward", "skip_checkpoint", "use_deepep"),
-        # Without effect as long as the setting that they belong to is off, which `covered` checks.
+    }
+)
+# Without effect in a family that covers only one value of the setting to which they belong.
+SWITCHED_OFF = frozenset(
+    {
         *("sliding_window", "max_window_layers", "alibi_bias_max", "attention_layer_norm_with_affine"),
-        *("dense_intermediate_size", "rope_full_precision", "head_type"),
+        *("dense_intermediate_size", "rope_full_precision"),
     }
 )
 
@@ -37,9 +42,11 @@ def inspect_config(config: dict[str, Any], family: Family, settings: Any) -> lis
         settings: transformers' config object, which knows the fields that its class reads.
     """
     covered = {name for name in family.covered(config) if name in config}
-    read = {*family.honoured} if family.honoured is not None else _read_by_class(settings)
-    honoured = {name for name in config if name in read} - covered
-    harmless = {name for name in config if name in HARMLESS} - covered - honoured
+    read, idle = family.honoured, HARMLESS | SWITCHED_OFF
+    if read is None:
+        read, idle = frozenset(_read_by_class(settings)), HARMLESS
+    harmless = idle.intersection(config) - covered
+    honoured = read.intersection(config) - covered - harmless
     unknown = {*config} - covered - honoured - harmless
     lines = [
         Finding("config: honoured", "ok", _names(honoured)),
