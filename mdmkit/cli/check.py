@@ -100,7 +100,7 @@ def check_model(ref: str, found: Registry, options: dict[str, Any]) -> list[Find
     for subject, look in (
         ("checkpoint", lambda: [*backbone.inspect()]),
         ("forward", lambda: checkup.compare(backbone)),
-        ("decode", lambda: [checkup.decode_sample(backbone, _minimal_sampler(found, None if backbone.length else 8))]),
+        ("decode", lambda: [checkup.decode_sample(backbone, _minimal_sampler(found, checkup.length(backbone)))]),
     ):
         try:
             findings += look()

@@ -17,13 +17,21 @@ _LENGTH = 8
 _PADDING = 2
 
 
+def length(backbone: Backbone) -> int | None:
+    """How many masks a check appends; None, if the model has a length of its own, as every model of images has."""
+    return None if backbone.length or backbone.files is not None else _LENGTH
+
+
 def sample(backbone: Backbone) -> tuple[Canvas, Any]:
-    """Encode one of the model's samples; a model without samples gets eight masks."""
+    """Encode one of the model's samples; a model without samples gets eight masks, or draws an image of "1"."""
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.settings.plan import Plan
 
-    prompt = Prompt(text=backbone.samples[0]) if backbone.samples else Prompt(ids=(), length=_LENGTH)
-    return backbone.encode([prompt], Plan(length=None if backbone.length else _LENGTH))
+    if backbone.samples:
+        prompt = Prompt(text=backbone.samples[0])
+    else:
+        prompt = Prompt(text="1") if backbone.files is not None else Prompt(ids=(), length=_LENGTH)
+    return backbone.encode([prompt], Plan(length=length(backbone)))
 
 
 def compare(backbone: Backbone) -> list[Finding]:
@@ -101,5 +109,5 @@ def decode_sample(backbone: Backbone, sampler: Any) -> Finding:
     if left:
         raise MdmkitError(f"{left} masks are left after decoding.")
     forwards = int(trace.rows.sum())
-    text = backbone.decode(filled)[0]
-    return Finding("decode", "ok", f"{count} masks filled in {forwards} forwards by {sampler.name}: {text!r}")
+    text = "" if backbone.files is not None else f": {backbone.decode(filled)[0]!r}"
+    return Finding("decode", "ok", f"{count} masks filled in {forwards} forwards by {sampler.name}{text}")
