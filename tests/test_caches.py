@@ -21,13 +21,13 @@ FAMILIES = {
     "llada": ("llada", {}, {}),
     "dream": ("dream", {}, {}),
     "llada_moe": ("lladamoe", {}, {"mask_id": 125}),
-    "a2d": ("sdar", {"model_type": "a2d-qwen3", "block_size": None}, {}),
-    "decoder": ("sdar", {"model_type": "qwen3", "is_causal": False, "block_size": None}, {}),
+    "a2d": ("sdar", {"architectures": [], "model_type": "a2d-qwen3", "block_size": None}, {}),
+    "decoder": ("sdar", {"architectures": [], "model_type": "qwen3", "is_causal": False, "block_size": None}, {}),
     "sdar": ("sdar", {}, {}),
-    "sdar-moe": ("lladamoe", {"model_type": "sdar_moe"}, {"mask_id": 125}),
+    "sdar-moe": ("lladamoe", {"architectures": [], "model_type": "sdar_moe"}, {"mask_id": 125}),
     "llada2": ("llada2", {}, {"mask_id": 125, "block_length": 8}),
     "llada2.1": ("llada21", {}, {"mask_id": 125, "block_length": 8}),
-    "fast_dllm_v2": ("dream", {"model_type": "Fast_dLLM_Qwen", "bd_size": 8}, {}),
+    "fast_dllm_v2": ("dream", {"architectures": [], "model_type": "Fast_dLLM_Qwen", "bd_size": 8}, {}),
 }
 BLOCKWISE = ("sdar", "sdar-moe", "llada2", "llada2.1", "fast_dllm_v2")
 PAIRS = [(name, cache) for name in FAMILIES for cache in (BLOCK if name in BLOCKWISE else FULL)]

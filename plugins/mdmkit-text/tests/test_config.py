@@ -140,6 +140,15 @@ def test_the_class_named_in_the_config_decides_before_the_model_type(tmp_path: P
         assert torch.equal(logits(backbone, TOKENS), logits(same, TOKENS))
 
 
+def test_a_class_and_a_model_type_of_two_families_are_a_contradiction(tmp_path: Path) -> None:
+    folder = changed("dream", tmp_path, model_type="Fast_dLLM_Qwen", bd_size=4)
+    refused(
+        folder, r"architectures \[\"DreamModel\"\] is of family dream, and model_type \"Fast_dLLM_Qwen\" of family fast"
+    )
+    assert load(f"fast_dllm_v2:{folder}").block == 4
+    assert load(f"dream:{folder}").block is None
+
+
 def test_a_refusal_names_the_family_that_would_take_it(tmp_path: Path) -> None:
     refused(
         f"llada:{changed('lladamoe', tmp_path)}", r"does not cover.*that of family llada_moe, .* if 'llada' is left"

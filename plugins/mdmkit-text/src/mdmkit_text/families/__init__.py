@@ -61,8 +61,7 @@ def family_of(config: dict[str, Any], forced: type[Family] | None = None) -> Fam
         raise MdmkitError(f"architectures in its config.json must be a list of class names, not {brief(names)}.")
     if forced is not None and not forced.forced(config):
         raise MdmkitError(f"it cannot be of family {forced.name}: {_why_not(config)}")
-    claiming = claimed_by(config)
-    found = forced or claiming
+    found = forced or claimed_by(config)
     if found is None:
         raise MdmkitError(_why_not(config))
     family = found()
@@ -70,6 +69,7 @@ def family_of(config: dict[str, Any], forced: type[Family] | None = None) -> Fam
         _check_quantized(config, family)
         _check_covered(config, family)
     except MdmkitError as error:
+        claiming = None if forced is None else claimed_by(config)
         if claiming in (None, found):
             raise
         raise MdmkitError(
@@ -95,9 +95,20 @@ def build_config(family: Family, config: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def claimed_by(config: dict[str, Any]) -> type[Family] | None:
-    """Return the family of a config: the one whose class it names, else the first that claims it; None if none does."""
+    """Return the family of a config: the one whose class it names, else the first that claims it; None if none does.
+
+    Raises:
+        MdmkitError: the class is that of one family, and the model_type that of another.
+    """
     named = next((family for family in FAMILIES if family.named(config)), None)
-    return named or next((family for family in FAMILIES if family.claims(config)), None)
+    claiming = next((family for family in FAMILIES if family.claims(config)), None)
+    if named is None or named.claims(config) or claiming is None or issubclass(named, claiming):
+        return named or claiming
+    raise MdmkitError(
+        f"its config.json contradicts itself: architectures {brief(config['architectures'])} is of family "
+        f"{named.name}, and model_type {brief(config['model_type'])} of family {claiming.name}. Name the right one "
+        f"before the reference: {named.name}: or {claiming.name}:."
+    )
 
 
 def _check_covered(config: dict[str, Any], family: Family) -> None:
