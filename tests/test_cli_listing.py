@@ -334,3 +334,58 @@ def test_check_reports_a_model_that_cannot_be_loaded(run):
     done = run("check", "nobody/knows")
     assert done.exit_code == 1
     assert "FAIL model nobody/knows: no backbone reads model 'nobody/knows'" in done.stdout
+
+
+FILE = """
+from dataclasses import dataclass
+
+from mdmkit import Component, Lookahead, hookimpl
+
+
+@dataclass(frozen=True)
+class Misspelt:
+    def __call__(self, step):
+        return step.confidance
+
+
+@dataclass(frozen=True)
+class Fine:
+    def __call__(self, step):
+        return step.confidence
+
+
+@dataclass(frozen=True)
+class Greedy(Lookahead):
+    def __call__(self, step, actions, look):
+        return -look(lambda belief: belief.entropy).sum(-1)
+
+
+@dataclass(frozen=True)
+class Reads:
+    reads = ("attention",)
+
+    def __call__(self, step):
+        return step.confidence
+
+
+@hookimpl
+def mdmkit_score():
+    return [Component("misspelt", Misspelt), Component("fine", Fine), Component("reads", Reads)]
+
+
+@hookimpl
+def mdmkit_lookahead():
+    return [Component("greedy", Greedy)]
+"""
+
+
+def test_check_decodes_with_each_part_of_a_file(run, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(FILE)
+    done = run("check", "toy:x", "--plugin", str(file))
+    found = {line.split("'")[1]: line for line in done.stdout.splitlines() if ": decode: " in line and "mine" in line}
+    assert found["misspelt"].startswith("FAIL") and "no attribute 'confidance'" in found["misspelt"]
+    assert found["fine"].startswith("ok") and "masks filled" in found["fine"]
+    assert found["greedy"].startswith("ok") and "masks filled" in found["greedy"]
+    assert found["reads"].startswith("skip") and "reads 'attention'" in found["reads"]
+    assert done.exit_code == 1

@@ -51,7 +51,8 @@ PROMPTS = """\
 "ab"
 [1, 2, 3]
 {"prompt": "dc", "length": 3, "seed": 7}
-{"prompt": "b_a", "infill": true}
+{"prompt": "b_a", "infill": true, "id": "three", "tag": "kept"}
+{"question": "ab", "answer": 4}
 """
 
 

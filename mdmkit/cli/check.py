@@ -6,14 +6,15 @@ import inspect
 import json
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mdmkit._gone import names_gone
-from mdmkit.cli import checkup
+from mdmkit.cli import checkup, trial
 from mdmkit.cli.options import model_option, plugin_option
-from mdmkit.config.resolution import STAGES
+from mdmkit.config.resolution import DEFAULT_MODEL, STAGES
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
 from mdmkit.installed.part import Part
@@ -33,14 +34,15 @@ def check(ref: str | None, model_options: dict[str, Any], as_json: bool) -> None
     """Import and instantiate every installed part. With REF also check that model.
 
     The model's config and weights are compared as far as its backbone can. Then come a forward, the same with padding
-    and in a batch, and a decode of a sample.
+    and in a batch, and a decode of a sample. The parts of --plugin files are decoded with too, with REF, or else with
+    the model that `mdmkit decode` has by default.
 
     Prints one line each, and exits with 1 if anything fails.
     """
     found = registry.default()
     findings = [Finding(f"plugin {each.distribution} {each.version}", "FAIL", each.reason) for each in found.broken]
     findings += [_tried(part, found) for part in found.parts]
-    if ref is not None:
+    if ref is not None or trial.of_files(found):
         findings += check_model(ref, found, model_options)
     failures = sum(finding.verdict == "FAIL" for finding in findings)
     if as_json:
@@ -88,14 +90,19 @@ def try_part(part: Part, found: Registry) -> str:
     return ""
 
 
-def check_model(ref: str, found: Registry, options: dict[str, Any]) -> list[Finding]:
-    """Load a model, and check it; the last line is that of a decode."""
+def check_model(ref: str | None, found: Registry, options: dict[str, Any]) -> list[Finding]:
+    """Load a model, and check it, and the parts of files with it. None: the default model, for these parts only."""
     from mdmkit.model.loading import load
 
     try:
-        backbone = load(ref, registry=found, **options)
+        backbone = load(ref or DEFAULT_MODEL, registry=found, **options)
     except Exception as error:
-        return [Finding(f"model {ref}", "FAIL", _say(error))]
+        return [Finding(f"model {ref or DEFAULT_MODEL}", "FAIL", _say(error))]
+    tried = []
+    if trial.of_files(found):
+        tried = [*trial.try_parts(found, backbone, _plain_parts(found), partial(_usable, found))]
+    if ref is None:
+        return tried
     findings = []
     for subject, look in (
         ("checkpoint", lambda: [*backbone.inspect()]),
@@ -106,38 +113,43 @@ def check_model(ref: str, found: Registry, options: dict[str, Any]) -> list[Find
             findings += look()
         except Exception as error:
             findings.append(Finding(subject, "FAIL", _say(error)))
-    return [replace(each, subject=f"model {ref}: {each.subject}") for each in findings]
+    return [*(replace(each, subject=f"model {ref}: {each.subject}") for each in findings), *tried]
 
 
 def _minimal_sampler(found: Registry, length: int | None) -> Any:
     """The first score and the first greedy select that are installed."""
-    from mdmkit.config.compose import compose, instantiate
+    from mdmkit.config.compose import compose
 
-    scores, selects = found.of_kind("score"), found.of_kind("select")
-    for kind, parts in (("score", scores), ("select", selects)):
-        if not parts:
-            raise MdmkitError(
-                f"no {kind} is installed, so nothing can be decoded: pip install mdmkit-heuristics brings one."
-            )
-    greedy = next(
-        (p for p in selects if not _required(found.load(p)) and _alternatives(instantiate(p, {}, found)) == 1), None
-    )
-    if greedy is None:
-        raise MdmkitError(
-            "every installed select needs a lookahead or parameters: pip install mdmkit-heuristics brings a greedy one."
-        )
-    score = next((part for part in scores if not _required(found.load(part))), None)
-    if score is None:
-        raise MdmkitError(
-            "every installed score needs parameters: pip install mdmkit-heuristics brings one that needs none."
-        )
-    names = {part.kind: f"{part.distribution}:{part.name}" for part in (score, greedy)}
-    sampler: Sampler = compose(registry=found, plan={"length": length}, **names)
+    sampler: Sampler = compose(registry=found, plan={"length": length}, **_plain_parts(found))
     return sampler
 
 
-def _alternatives(select: Any) -> int:
-    return getattr(select, "alternatives", 1)
+def _plain_parts(found: Registry) -> dict[str, str]:
+    """The names of a score and a select that are enough for a sampler.
+
+    Raises:
+        MdmkitError: there is none that needs no parameters and no lookahead.
+    """
+    names = {}
+    for kind, wants in (("score", "parameters"), ("select", "a lookahead or parameters")):
+        name = _usable(found, kind)
+        if name is None:
+            why = f"every installed {kind} needs {wants}" if found.of_kind(kind) else f"no {kind} is installed"
+            raise MdmkitError(f"{why}, so nothing can be decoded: pip install mdmkit-heuristics brings one.")
+        names[kind] = name
+    return names
+
+
+def _usable(found: Registry, kind: str, several: bool = False) -> str | None:
+    """The name of the first installed part of a kind that needs no parameters; `several`: a select of alternatives."""
+    from mdmkit.config.compose import instantiate
+
+    for part in sorted(found.of_kind(kind), key=trial.is_of_file):  # those of files may be what is being tried
+        if _required(found.load(part)):
+            continue
+        if kind != "select" or (getattr(instantiate(part, {}, found), "alternatives", 1) > 1) == several:
+            return f"{part.distribution}:{part.name}"
+    return None
 
 
 def _check_backbone(cls: Any) -> None:

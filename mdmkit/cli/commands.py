@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mdmkit.cli.saying import say, styled
     from mdmkit.config.facts import facts
     from mdmkit.config.layers import config_layer, read_yaml
-    from mdmkit.config.resolution import DEFAULT_SAMPLER, resolve
+    from mdmkit.config.resolution import DEFAULT_MODEL, DEFAULT_SAMPLER, resolve
     from mdmkit.decoding.run import decode_batches
     from mdmkit.installed.registry import default as default_registry
     from mdmkit.task import make_task, read_verdict, without_reference
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "DEFAULT_MODEL",
     "DEFAULT_SAMPLER",
     "LiveView",
     "RowFile",
@@ -73,6 +74,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "DEFAULT_MODEL": "config.resolution:DEFAULT_MODEL",
     "DEFAULT_SAMPLER": "config.resolution:DEFAULT_SAMPLER",
     "LiveView": "cli.live:LiveView",
     "RowFile": "cli.output:RowFile",

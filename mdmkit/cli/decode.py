@@ -21,7 +21,7 @@ from mdmkit.cli.resuming import check_resume, identity
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.cli.saying import say
 from mdmkit.cli.showing import show
-from mdmkit.config.resolution import DEFAULT_SAMPLER
+from mdmkit.config.resolution import DEFAULT_MODEL, DEFAULT_SAMPLER
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
 from mdmkit.terminal import to_json
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
 
-DEFAULT_MODEL = "zoo:puzzles"
 DEFAULT_BATCH = 16
 
 

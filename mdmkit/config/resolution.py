@@ -22,8 +22,8 @@ from mdmkit.settings.plan import Plan
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The preset where none is named.
-DEFAULT_SAMPLER = "info_gain"
+# The preset and the model where none is named.
+DEFAULT_SAMPLER, DEFAULT_MODEL = "info_gain", "zoo:puzzles"
 STAGES = ("score", "select", "lookahead", "commit", "search", "stop", "constraint")
 # Kinds whose parts have methods, and are not called themselves.
 NOT_CALLED = ("search", "constraint")

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import DEFAULT_SAMPLER, held, loading, plugin_option, say, styled, visible
+from mdmkit.cli.commands import DEFAULT_MODEL, DEFAULT_SAMPLER, held, loading, plugin_option, say, styled, visible
 
 if TYPE_CHECKING:
     from mdmkit_tasks.evaluation import Evaluation
 
-DEFAULT_MODEL = "zoo:puzzles"
 
 Command = Callable[..., Any]
 

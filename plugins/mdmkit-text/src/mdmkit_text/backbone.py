@@ -84,7 +84,10 @@ class TextBackbone(Backbone):
                 )
         self.forbidden = sorted({*self._never(self.vocab), *manifest.forbidden})
         ends = self.tokens.ends if tokens.writes_end else ()
-        self.ends = sorted(end for end in ends if end < self.vocab and end not in self.forbidden)
+        first = tokens.special.get("eos")  # the model's own end comes before further ones
+        self.ends = sorted(
+            (end for end in ends if end < self.vocab and end not in self.forbidden), key=lambda end: (end != first, end)
+        )
         pads = [] if pad_id is None or pad_id in self.forbidden else [pad_id]
         self.endings = sorted({*self.ends, *pads})
 
