@@ -35,8 +35,9 @@ Place = tuple[Any, Any]  # a dictionary or list, and a key of it
 
 
 def changed(original: bytes, form: str) -> st.SearchStrategy[bytes]:
-    """Files that differ from `original`; `form` is "lines" (JSON lines), "json" or "yaml"."""
-    kinds = (_letter(original), _bytes(original), _tree(original, form))
+    """Files that differ from `original`; `form` is "lines" (JSON lines), "json", "yaml" or "text"."""
+    slip = _letter(original)  # the most common
+    kinds = [slip, slip, _bytes(original), *([_tree(original, form)] if form in _FORMS else [])]
     return st.one_of(*kinds).filter(lambda data: data != original)
 
 

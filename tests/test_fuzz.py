@@ -52,8 +52,8 @@ PROMPTS = """\
 [1, 2, 3]
 {"prompt": "dc", "length": 3, "seed": 7}
 {"prompt": "b_a", "infill": true, "id": "three", "tag": "kept"}
-{"question": "ab", "answer": 4}
 """
+QUESTIONS = '[{"question": "ab", "answer": "4", "task_id": 1}, {"question": "dc", "answer": 5, "more": [1, null]}]'
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ RUN = (*GREEDY, "--prompts", "some.jsonl", "--output", "rows.jsonl")
 KINDS = (
     Kind("config.yaml", "yaml", (*DECODE, "--config", "config.yaml", "--prompt", "ab")),
     Kind("prompts.jsonl", "lines", (*GREEDY, "--prompts", "prompts.jsonl")),
+    Kind("prompts.txt", "text", (*GREEDY, "--prompts", "prompts.txt")),
+    Kind("questions.json", "json", (*GREEDY, "--prompts", "questions.json", "--prompt-key", "question")),
     Kind("trace.json", "json", ("trace", "trace.json", "--output", "page.html", "--overwrite")),
     Kind("rows.jsonl", "lines", (*RUN, "--resume")),
     Kind("rows.jsonl.run.json", "json", (*RUN, "--resume")),
@@ -120,6 +122,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "toys.py").write_text(TOYS)
     (folder / "config.yaml").write_text(CONFIG)
     (folder / "prompts.jsonl").write_text(PROMPTS)
+    (folder / "prompts.txt").write_text("ab\ndc\n\nabcdefg\n")
+    (folder / "questions.json").write_text(QUESTIONS)
     (folder / "some.jsonl").write_text('"ab"\n"cd"\n"a"\n')
     shutil.copytree(GOLDEN / "llada", folder / "model")
     with contextlib.chdir(folder):
