@@ -111,6 +111,34 @@ def test_forty_answers_in_eight_slots_keep_the_slots_full():
     assert decoded.calls <= 1.05 * max(max(calls.steps), math.ceil(sum(calls.steps) / 8)) + 1
 
 
+@pytest.mark.parametrize("preset", ["confidence", "info_gain"])
+@pytest.mark.parametrize("columns", [None, 20 * 8])
+def test_a_slot_stands_idle_for_no_call_between_two_rows(preset, columns):
+    """A lookahead needs no forward for a row's last step: the next row has its first forward in this call."""
+    asked = [{"prompt": "abc", "length": 8, "seed": index} for index in range(40)]
+    sampler = mdmkit.compose(preset, plan={"early_stop": False})
+    alone = [mdmkit.decode(sampler, ToyBackbone(), [prompt]).rows[0] for prompt in asked]
+    engine = mdmkit.Engine(sampler, ToyBackbone(), 8, columns)
+    for prompt in mdmkit.read_prompts(asked, 0):
+        engine.admit(prompt)
+    rows = {each.id: each.row for each in engine.drain()}
+    assert engine.calls == 5 * 8
+    for index, row in enumerate(alone):
+        assert (rows[index].tokens, rows[index].order, rows[index].nfe) == (row.tokens, row.order, row.nfe)
+
+
+def test_a_longer_row_joins_after_the_step_that_frees_its_slot():
+    """Within a step the rows' tensors cannot grow."""
+    lookahead = mdmkit.compose("info_gain", plan={"early_stop": False})
+    asked = [{"prompt": "abc", "length": length, "seed": length} for length in (3, 4, 9, 2, 12)]
+    engine = mdmkit.Engine(lookahead, ToyBackbone(), 2)
+    for prompt in mdmkit.read_prompts(asked, 0):
+        engine.admit(prompt)
+    rows = {each.id: each.row for each in engine.drain()}
+    for index, prompt in enumerate(asked):
+        assert rows[index].tokens == mdmkit.decode(lookahead, ToyBackbone(), [prompt]).tokens[0]
+
+
 def test_the_counters_of_a_call_add_up():
     asked = [{"prompt": "ab", "length": 4}, {"prompt": "abc", "length": 7}]
     decoded = mdmkit.decode(Sampler(ByConfidence(), TakeQuota()), ToyBackbone(), asked)

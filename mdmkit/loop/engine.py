@@ -6,7 +6,7 @@ import contextlib
 import gc
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +167,7 @@ class Engine:
         self._enforce_deadlines()
         self._join_waiting()
         if self.state.busy:
+            self.state.refill = self._refill if self._waiting else None
             try:
                 take_step(self.state)
             except MdmkitError as error:
@@ -236,12 +237,18 @@ class Engine:
         room, particles, branches = self.sampler.plan.room, self.state.particles, self.state.runner.branches
         return f"({encoded.columns} + {room} of plan.room) × {particles} particles × {branches} branches of guidance"
 
-    def _join_waiting(self) -> None:
+    def _refill(self) -> None:
+        self._join_waiting(lambda canvas: not self.state.widens(canvas))
+
+    def _join_waiting(self, fits: Callable[[Canvas], bool] = lambda canvas: True) -> None:
         joining: list[_Waiting] = []
-        used = sum(self._takes(self._working[place.id].encoded) for place in self.state.places)
+        places = [place for place in self.state.places if not place.ending]
+        used = sum(self._takes(self._working[place.id].encoded) for place in places)
         while self._waiting and len(joining) < self.state.free:
             wants = self._waiting[0].encoded
             if self.columns is not None and used + self._takes(wants) > self.columns:
+                break
+            if bool(wants.canvas.open.any()) and not fits(wants.canvas):
                 break
             one = self._waiting.popleft()
             try:

@@ -121,6 +121,8 @@ def look(state: State, step: Step, proposal: Proposal) -> Seen:
         elif active and (any(live) or state.sampler.search is None):  # `prune` may leave a particle without any
             flat = b * len(live) + (live.index(1) if 1 in live else 0)
             _add_lone(state, seen, asked, b, owner, place, inside, left, ends, flat)
+    if ending := [state.rows_of_step[b] for b, block in seen.lone.items() if block is None]:
+        state.let_in(ending)
     _add_others(state, seen, asked)
     if asked.owners:
         _forward(state, step, seen, asked, tokens, open_)

@@ -35,6 +35,7 @@ class Place:
         believed: True if it has a belief. A row takes no step without one.
         afresh: True if its next forward computes all columns: it has joined, it has entered a block, or its frozen
             columns are due for a refresh.
+        ending: True if the step at work is its last one and needs no forward of it. Another row may have its slot.
     """
 
     id: int
@@ -47,6 +48,7 @@ class Place:
     final: int = 0
     believed: bool = False
     afresh: bool = True
+    ending: bool = False
 
     def step_reach(self, cache: Cache, block: Block | None = None) -> Reach:
         """The columns that a step computes, in its block or in the given one."""
@@ -69,6 +71,6 @@ def counted(step: Step, actions: Actions, choice: Tensor) -> dict[str, Tensor]:
 
 
 def free_slots(taken: Sequence[Place], slots: int) -> list[int]:
-    """The slots that no row holds, in order."""
-    used = {place.slot for place in taken}
+    """The slots that no row needs any more, in order."""
+    used = {place.slot for place in taken if not place.ending}
     return [slot for slot in range(slots) if slot not in used]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ class State:
         hidden: hidden states of the rows that have a belief.
         rows_of_step: the rows that take the current step, as indices into `places`.
         index_of_step: the same rows as indices into the tensors, int64 [B].
+        refill: lets waiting rows join; None: nobody waits.
         limits: int64 [B]; the columns that each row of the step may grow to.
         partial_index: `index_of_step` if some rows do not take the step, else None.
         left: rows that have left; `take_left` returns them.
@@ -74,6 +75,8 @@ class State:
         # With `prune`, equal particles share one forward. So the forward comes before the particles move.
         self.compares = looks or prune is not Search.prune or trait("select", sampler.select, "alternatives") > 1
         self.ends = tuple(sorted(backbone.ends)) if sampler.plan.early_stop else ()
+        self.partial_index: Tensor | None = None
+        self.refill: Callable[[], None] | None = None
         self.places: list[Place] = []
         self.memory = Memory()
         self.previous = Previous(backbone.offers) if backbone.feeds_back else None
@@ -94,7 +97,7 @@ class State:
     @property
     def free(self) -> int:
         """The number of rows that may join."""
-        return self.slots - len(self.places)
+        return self.slots - sum(not place.ending for place in self.places)
 
     def join(self, canvas: Canvas, conditioning: Any, ids: Sequence[int]) -> None:
         """Add rows, [n, T]. They take their first step when they have a belief.
@@ -107,11 +110,26 @@ class State:
         self.runner.join(conditioning, len(new), self.particles)
         wide = expand(replace(canvas, room=self.sampler.plan.room).to(self.backbone.device), self.particles)
         first, self.places = not self.places, [*self.places, *new]
-        # Add the width of one window, so that a window that starts at the last column has all its columns.
-        blocks = [block for place in self.places for block in place.blocks.blocks]
-        columns = max(place.length for place in self.places) + max(block.stop - block.start for block in blocks)
-        self._append(wide, columns, first)
+        self._append(wide, _width(self.places), first)
         self._epoch += 1
+
+    def let_in(self, ending: list[int]) -> None:
+        """Within a step, give the slots of rows whose last step needs no forward of them to rows that wait.
+
+        The new rows are in the step's forward. Otherwise every slot would stand idle for one call between two rows.
+        """
+        if self.refill is None or trait("stop", self.sampler.stop, "fill") == "best":
+            return
+        for row in ending:
+            self.places[row].ending = True
+        before = len(self.places)
+        self.refill()
+        if len(self.places) > before:
+            self.partial_index = self.index_of_step
+
+    def widens(self, canvas: Canvas) -> bool:
+        """True if the tensors need more columns for the row of a canvas [1, T]. Within a step they cannot get them."""
+        return _width([*self.places, *self._placed(canvas, [0])]) > self.canvas.tokens.shape[1]
 
     def _placed(self, canvas: Canvas, ids: Sequence[int]) -> list[Place]:
         """Give each row of a canvas its blocks and a slot; it begins in its first block with an open position."""
@@ -191,13 +209,18 @@ class State:
             taken=taken,
             plan=self.sampler.plan,
             draws=self.sampler.draw,
-            memory_view=Recall(self.memory, self.partial_index, where, canvas.tokens.shape[1]),
+            memory_view=self._recall(),
             ids=[self.places[row].id for row in self.rows_of_step for _ in range(self.particles)],
             extra=hidden.extras(where, canvas.tokens.shape[1]),
             shadows=None if hidden.shadow is None else partial(say, hidden.shadow[:, : where.width]),
             patience=patience if self.lingers else None,
         )
         return self.step_now
+
+    def _recall(self) -> Recall:
+        """What the step's rows remember. If further rows may join within the step, its own rows are named."""
+        rows = self.index_of_step if self.refill is not None else self.partial_index
+        return Recall(self.memory, rows, self._where, self.canvas.tokens.shape[1])
 
     def _known(self) -> Hidden:
         """The hidden states of the rows that take the step."""
@@ -296,6 +319,16 @@ class State:
             slots = [place.slot * p + k for place in self.places for k in range(p)]
             self._slots_key, self._slots = self._epoch, torch.tensor(slots, device=self.backbone.device)
         return self._slots
+
+
+def _width(places: Sequence[Place]) -> int:
+    """The number of columns of all rows' tensors.
+
+    It has the width of one window more than the longest row, so that a window that starts at the last column has all
+    its columns.
+    """
+    blocks = [block for place in places for block in place.blocks.blocks]
+    return max(place.length for place in places) + max(block.stop - block.start for block in blocks)
 
 
 def _quota(targets: Tensor, open_: Tensor, taken: Tensor, least: int) -> Tensor:
