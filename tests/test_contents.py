@@ -166,3 +166,13 @@ def test_long_lists_of_changed_files_are_cut():
     theirs = {**ours, "model": {}}
     said = list(differences({"contents": theirs}, {"contents": ours}))
     assert said == ["the model's files differ (0.safetensors, 1.safetensors, 2.safetensors, 3.safetensors and 5 more)"]
+
+
+def test_images_and_masks_of_prompts_count_too(place):
+    model = mdmkit.load("./model", device="cpu")
+    prompts = [mdmkit.Prompt(text="a", inputs={"image": "table.txt", "mask": "other.py", "strength": 0.5})]
+    before = contents.contents(model, {"score": {"name": "p.jsonl"}}, prompts)
+    assert set(before["files"]) == {"table.txt", "other.py"}  # the name of a part is none of a file
+    (place / "table.txt").write_text("1 2 4")
+    after = contents.contents(model, {}, prompts)
+    assert list(differences({"contents": before}, {"contents": after})) == ["files differ (table.txt)"]
