@@ -703,7 +703,7 @@ def test_a_rule_that_fills_at_once_is_refused_beside_a_constraint_that_settles()
     ("again", "words"),
     [
         ({"fill": 1}, "asks for fill=1, and it was made with fill=0"),
-        ({"fill": 0.0}, "fill=0.0, and it was made with fill=0"),
+        ({"fill": 0.0}, "dtype=torch.float32, and it was made with dtype=torch.int64"),
         ({"shape": (2,)}, "shape=(2,), and it was made with shape=()"),
         ({"dtype": torch.float64}, "dtype=torch.float64, and it was made with dtype=torch.int64"),
         ({"like": "window"}, "like='window', and it was made with like='row'"),

@@ -7,7 +7,7 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import ClassVar
 
-from mdmkit import Component, MdmkitError, decode_unit, hookimpl
+from mdmkit import Component, decode_unit, hookimpl
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,6 @@ class Processes:
 
     remote: ClassVar[bool] = True  # observers of this process see no steps
     workers: int = 2
-
-    def __post_init__(self):
-        if not (isinstance(self.workers, int) and self.workers >= 1):
-            raise MdmkitError(f"engine processes: workers={self.workers!r}: it is a number of processes, at least 1.")
 
     def __call__(self, work):
         # The workers ignore Ctrl-C: this process ends them.

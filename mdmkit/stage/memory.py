@@ -127,7 +127,7 @@ class Recall:
             "until": each.until,
             "dtype": each.value.dtype,
         }
-        if odd := [key for key in asked if repr(asked[key]) != repr(made[key])]:
+        if odd := [key for key in asked if asked[key] != made[key] and not (asked[key] != asked[key])]:  # NaN is itself
             raise MdmkitError(
                 f"recall({name!r}) asks for {odd[0]}={asked[odd[0]]!r}, and it was made with {odd[0]}="
                 f"{made[odd[0]]!r}: two stages use one name, or one asks in two ways. Begin the name with that of your "

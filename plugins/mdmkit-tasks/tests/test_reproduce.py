@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -194,9 +195,15 @@ def test_what_stands_in_for_a_model_and_does_not_fit_is_told_of() -> None:
 
 
 def test_the_settings_of_blocks_are_not_put_on_a_model_without_blocks(tiny: Path) -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    shutil.copytree(tiny, "bert")
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    vocab = json.loads(Path("bert/config.json").read_text())["vocab_size"]
+    BertForMaskedLM(BertConfig(vocab_size=vocab, pad_token_id=0, **size)).save_pretrained("bert")
     Path("rows.jsonl").write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
     words = ("info_gain", "--table", "reasoning", "--tasks", "gsm8k", "--data", "gsm8k=rows.jsonl", "--output", "out")
-    page = run(*words, "--model", f"JetLM/SDAR-8B-Chat={tiny}", code=3)
+    page = run(*words, "--model", "JetLM/SDAR-8B-Chat=bert", code=3)
     row = next(line for line in page.splitlines() if line.startswith("| JetLM/SDAR-8B-Chat | gsm8k | 1 |"))
     assert "block_length" in row and not Path("out").exists()
 

@@ -91,6 +91,8 @@ class Encoder:
                 f"prompt {prompt.index}: the model's tokenizer cannot read {shown(text)}: {error}."
                 f"{self._alphabet(text)}"
             ) from error
+        if prompt.infill and self._masks.named:  # a tokenizer may turn other signs into its mask, such as _
+            return [OPEN if token == self.mask_id else token for token in ids]
         return ids
 
     def _bare(self, text: str) -> list[int]:

@@ -21,13 +21,18 @@ _MARKER = r"\[MASK(?::(?P<count>[^\[\]\n]*))?\]"
 
 
 class Masks:
-    """Find masks in texts, for one tokenizer and mask id."""
+    """Find masks in texts, for one tokenizer and mask id.
+
+    Attributes:
+        named: True if the tokenizer has a token for the mask. The id is then never that of an ordinary letter.
+    """
 
     def __init__(self, tokenizer: Any, mask_id: int):
         token = tokenizer.added_tokens_decoder.get(mask_id)
         text = token.content if token is not None else None
         if text is None and getattr(tokenizer, "mask_token_id", None) == mask_id:
             text = tokenizer.mask_token
+        self.named = bool(text)
         own = [re.escape(text)] if text else []
         self._pattern = re.compile("|".join([_MARKER, *own]))
         # A mask token may include the space beside it: that of RoBERTa stands for a word and the space before it.
