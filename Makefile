@@ -22,6 +22,18 @@ test: lint
 	$(QUIET) $(BIN)/python -m pytest -m "not slow and not gpu" $(WORKERS)
 	$(QUIET) $(BIN)/mkdocs build --strict --quiet
 
+# The inner loop: lint, types, and tests that touch every room and every plugin, in under a minute.
+QUICK := $(addprefix tests/test_,$(addsuffix .py,plan registry plugin_files layout window golden part_checks ops \
+	sampler engine front promises ending seams search guided config compose infills contents trace_page recording \
+	wrapping contract_task contract_preset cli_decode cli_listing doors)) \
+	plugins/mdmkit-heuristics/tests/test_selects.py plugins/mdmkit-image/tests/test_scores.py \
+	plugins/mdmkit-info-gain/tests/test_info_gain.py plugins/mdmkit-search/tests/test_beam.py \
+	plugins/mdmkit-tasks/tests/test_public.py plugins/mdmkit-text/tests/test_families.py \
+	plugins/mdmkit-zoo/tests/test_tasks.py
+
+quick: lint
+	$(QUIET) $(BIN)/python -m pytest -q -m "not slow and not gpu" $(WORKERS) $(QUICK)
+
 test-slow: $(STAMP)
 	$(QUIET) $(BIN)/python -m pytest -m "slow and not gpu"
 
