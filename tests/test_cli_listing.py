@@ -389,3 +389,10 @@ def test_check_decodes_with_each_part_of_a_file(run, tmp_path):
     assert found["greedy"].startswith("ok") and "masks filled" in found["greedy"]
     assert found["reads"].startswith("skip") and "reads 'attention'" in found["reads"]
     assert done.exit_code == 1
+
+
+def test_check_shows_control_characters_and_does_not_obey_them(run):
+    done = run("check", "no\x1b[2J\u202emodel")
+    assert "\x1b" not in done.output and "\u202e" not in done.output
+    assert "no\\x1b[2J\\u202emodel" in done.output
+    assert "\u202e" not in run("check", "no\u202emodel", "--json").output

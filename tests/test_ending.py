@@ -209,3 +209,11 @@ class Lone(Spread):
     def __call__(self, step, scores):
         actions = super().__call__(step, scores)
         return actions.without((torch.arange(self.candidates) > 0).expand_as(actions.live))
+
+
+def test_a_lookahead_that_is_never_asked_is_noted(backbone):
+    parts = (ByConfidence(), TakeQuota(), LeastEntropyLeft())
+    with pytest.warns(
+        MdmkitWarning, match="lookahead 'LeastEntropyLeft' is never asked: select 'TakeQuota' proposes one"
+    ):
+        mdmkit.decode(Sampler(*parts, plan=Plan(length=4)), backbone, ["ab"])

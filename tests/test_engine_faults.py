@@ -162,3 +162,45 @@ def test_an_engine_is_refused_what_decode_is_refused(make, words):
     with pytest.raises(MdmkitError) as caught:
         make()
     assert words in str(caught.value)
+
+
+class Breaks(ToyBackbone):
+    """Fails in one of its forwards."""
+
+    def __init__(self, at, **options):
+        super().__init__(**options)
+        self.at, self.calls = at, 0
+
+    def forward(self, *given, **more):
+        self.calls += 1
+        if self.calls == self.at:
+            raise ValueError("no forward")
+        return super().forward(*given, **more)
+
+
+@pytest.mark.parametrize("preset", ["confidence", "info_gain"])
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_after_a_failed_step_its_rows_have_ended_and_those_that_wait_are_decoded(preset, at):
+    asked = read_prompts([{"prompt": "ab", "length": n, "seed": n} for n in (5, 6, 4, 3)], 1)
+    engine = Engine(mdmkit.compose(preset), Breaks(at), 2)
+    for prompt in asked:
+        engine.admit(prompt)
+    with pytest.raises(MdmkitError, match="backbone 'Breaks' failed in forward: ValueError: no forward"):
+        engine.drain()
+    ended = drained(engine)
+    assert "no forward" in str(ended[0].error) and "no forward" in str(ended[1].error)
+    for id_ in (2, 3):
+        assert ended[id_].row.tokens == mdmkit.decode(mdmkit.compose(preset), ToyBackbone(), [asked[id_]]).tokens[0]
+
+
+class Joins(Conditioned):
+    """Has a conditioning, and no guidance: its `join` gets what `encode` and `select` returned, and nothing else."""
+
+    def join(self, parts):
+        return [each for part in parts for each in part]
+
+
+def test_join_gets_conditionings_only():
+    asked = read_prompts([{"prompt": "ab", "length": n, "seed": n} for n in (5, 6, 4, 3)], 1)
+    rows = mdmkit.decode(sampler(), Joins(None), asked, batch=2).rows
+    assert [row.tokens for row in rows] == mdmkit.decode(sampler(), ToyBackbone(), asked).tokens

@@ -111,3 +111,24 @@ def test_hidden_states_that_are_the_logits_already_are_not_changed_by_the_logit_
     plain, shared = (mdmkit.decode(sampler, HeadIsLast(copies), ["______"], seed=2) for copies in (True, False))
     assert shared.tokens == plain.tokens
     assert [row.uncertainty for row in shared.rows] == [row.uncertainty for row in plain.rows]
+
+
+@dataclass(frozen=True)
+class Counts(Lookahead):
+    """Values that depend on how often the row was compared."""
+
+    def __call__(self, step, actions, look):
+        count = step.recall("counts", fill=0)
+        step.keep("counts", count + 1)
+        return ((count[:, None] + torch.arange(actions.live.shape[1])) % 3 == 0).double()
+
+
+def test_what_a_lookahead_remembers_of_a_row_does_not_depend_on_its_neighbours():
+    plan = {"block": 4}
+    composed = replace(mdmkit.compose("info_gain", plan=plan, select={"bypass": None}), lookahead=Counts())
+    asked = [{"prompt": "ab", "length": 6, "seed": 0}, {"prompt": "abc", "length": 9, "seed": 1}]
+    model = ToyBackbone(dtype=torch.float64)
+    together = mdmkit.decode(composed, model, asked).rows
+    for prompt, row in zip(asked, together, strict=True):
+        (alone,) = mdmkit.decode(composed, model, [prompt]).rows
+        assert (alone.tokens, alone.order) == (row.tokens, row.order)

@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 
-from mdmkit import compose
+from mdmkit import compose, decode
 from mdmkit.errors import MdmkitError
 from mdmkit.settings.draw import Draw, Guidance
 from mdmkit.settings.plan import SCHEDULES, Plan
+from mdmkit.testing import ToyBackbone
 
 
 def counts(masks, targets):
@@ -144,3 +145,9 @@ def test_compose_takes_them_too():
     sampler = compose("confidence", plan={"length": np.int64(8)}, draw={"temperature": np.float64(0.5)})
     assert (sampler.plan.length, sampler.draw.temperature) == (8, 0.5)
     json.dumps(sampler.config)
+
+
+def test_seeds_of_numpy_are_seeds():
+    asked = [{"prompt_ids": [1, 2], "seed": np.int64(3), "length": np.int64(4)}]
+    rows = decode(compose("confidence"), ToyBackbone(), asked, seed=np.int64(5)).rows
+    assert (rows[0].seed, len(rows[0].tokens)) == (3, 4) and type(rows[0].seed) is int

@@ -139,3 +139,23 @@ def test_a_long_value_is_cut_in_an_error(tmp_path):
         with pytest.raises(MdmkitError) as found:
             read_prompts([prompt for prompt, _ in read(tmp_path, "p.json", content)], 0)
         assert len(str(found.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"prompt": "ab", "id": "\\ud800"}', "its own key 'id' holds half of a surrogate pair"),
+        ('{"prompt": "ab", "tag": {"deep": ["\\udfff"]}}', "its own key 'tag' holds half of a surrogate pair"),
+        ('{"prompt": "ab", "id": NaN}', "its own key 'id' holds a number that is not finite"),
+        ('{"prompt": "ab", "score": 1e999}', "its own key 'score' holds a number that is not finite"),
+        ("[]", "it is an empty array"),
+    ],
+)
+def test_what_could_not_be_written_into_a_row_is_refused_before_anything_is_decoded(tmp_path, line, words):
+    from mdmkit.cli.requests import gather
+
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(f'"ab"\n{line}\n' if line != "[]" else line)
+    with pytest.raises(MdmkitError) as caught:
+        gather((), (), file, 0)
+    assert words in str(caught.value)

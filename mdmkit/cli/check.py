@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 from dataclasses import asdict, replace
 from functools import partial
@@ -14,12 +13,14 @@ import click
 from mdmkit._gone import names_gone
 from mdmkit.cli import checkup, trial
 from mdmkit.cli.options import model_option, plugin_option
+from mdmkit.cli.saying import say
 from mdmkit.config.resolution import DEFAULT_MODEL, STAGES
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
 from mdmkit.installed.part import Part
 from mdmkit.installed.registry import NotInstalled, Registry
 from mdmkit.model.finding import Finding
+from mdmkit.terminal import to_json
 
 if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
@@ -46,10 +47,10 @@ def check(ref: str | None, model_options: dict[str, Any], as_json: bool) -> None
         findings += check_model(ref, found, model_options)
     failures = sum(finding.verdict == "FAIL" for finding in findings)
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        click.echo(to_json([asdict(finding) for finding in findings]))
     else:
         for each in findings:
-            click.echo(f"{each.verdict:<4} {each.subject}{': ' + each.detail if each.detail else ''}")
+            say(f"{each.verdict:<4} {each.subject}{': ' + each.detail if each.detail else ''}")
     if failures:
         click.echo(f"{failures} failed.", err=True)
         sys.exit(1)

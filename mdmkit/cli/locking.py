@@ -26,10 +26,10 @@ def held(option: str, path: Path, named: Path | None = None) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    named, path = named or path, path.resolve()  # two links to one file have one lock
     if path.exists() and not path.is_file() and not path.is_dir():
         yield
         return
+    named, path = named or path, path.resolve()  # two links to one file have one lock
     file = path.with_name(f".{path.name}.lock")
     lock = FileLock(file, blocking=False)
     try:

@@ -108,6 +108,8 @@ def _array(text: str) -> list[Any] | None:
         values = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    if values == []:
+        raise MdmkitError("it is an empty array, and holds no prompt.")
     return None if all(isinstance(value, int | float) for value in values) else values
 
 
@@ -157,6 +159,7 @@ def _from_object(value: dict[str, Any], key: str | None) -> tuple[dict[str, Any]
         asked["messages"] = _turns(rest.pop("conversations"))
     for name in rest:
         _check_own(name, known)
+    _check_written(rest)
     own = {"id": rest.pop("id")} if "id" in rest else {}
     return asked, own | ({"meta": rest} if rest else {})
 
@@ -199,6 +202,20 @@ def _check_own(name: str, known: list[str]) -> None:
         )
     if near := _near(name, known):
         raise MdmkitError(f"unknown key {name!r}. Did you mean {near[0]!r}? Rename it if it is a key of your own.")
+
+
+def _check_written(own: dict[str, Any]) -> None:
+    """Refuse what could not be written into a row later, when it has been decoded."""
+    for name, value in own.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError:
+            problem = "half of a surrogate pair, which no text in UTF-8 can hold"
+        except ValueError:
+            problem = "a number that is not finite, which JSON cannot hold"
+        else:
+            continue
+        raise MdmkitError(f"its own key {shown(name)} holds {problem}. Correct it, or leave it out.")
 
 
 def _near(name: str, known: tuple[str, ...] | list[str]) -> list[str]:

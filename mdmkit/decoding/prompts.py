@@ -11,6 +11,7 @@ import torch
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError, shown, unknown
 from mdmkit.noise import row_seed
+from mdmkit.settings.numbers import own as own_number
 from mdmkit.settings.plan import LONGEST_ROW
 
 PromptLike = str | Sequence[int] | Mapping[str, Any] | Prompt
@@ -32,7 +33,7 @@ def each_prompt(prompts: Iterable[PromptLike], seed: int) -> Iterator[Prompt]:
     """Turn the user's prompts into `Prompt`s one by one, when they are needed."""
     if isinstance(prompts, str | Mapping | Prompt) or not isinstance(prompts, Iterable):
         raise MdmkitError(f"prompts is a list of prompts, not {shown(prompts)}: wrap a single prompt in [ ].")
-    if not isinstance(seed, int):
+    if not isinstance(seed := own_number(seed), int):
         raise MdmkitError(f"seed is a whole number, not {seed!r}.")
     return (as_prompt(prompt, index, seed) for index, prompt in enumerate(prompts))
 
@@ -50,6 +51,7 @@ def as_prompt(given: PromptLike, index: int, seed: int) -> Prompt:
 
 
 def _from_mapping(given: Mapping[str, Any], index: int, own: int) -> Prompt:
+    given = {key: own_number(value) for key, value in given.items()}
     for key in given:
         if key not in KEYS:
             raise MdmkitError(f"prompt {index}: {unknown('key', str(key), KEYS)}")

@@ -139,6 +139,7 @@ class Engine:
         Raises:
             MdmkitError: it cannot be encoded, it would never fit into `columns`, or `timeout` is no number above 0.
         """
+        timeout = own(timeout)
         if timeout is not None and not ((is_whole(timeout) or isinstance(timeout, float)) and timeout > 0):
             raise MdmkitError(f"timeout={timeout!r}: it is a number of seconds above 0, or None for no limit.")
         encoded = prompt if isinstance(prompt, Encoded) else self.encode(prompt)
@@ -162,7 +163,8 @@ class Engine:
         """Let waiting prompts join, take one step, and return the rows that have ended since the last call.
 
         Raises:
-            MdmkitError: a part of the sampler fails for all rows at once.
+            MdmkitError: a part of the sampler fails for all rows at once. All rows at work have then ended with this
+                error, and the next call returns them.
         """
         self._enforce_deadlines()
         self._join_waiting()
@@ -170,8 +172,9 @@ class Engine:
             self.state.refill = self._refill if self._waiting else None
             try:
                 take_step(self.state)
-            except MdmkitError as error:
+            except MdmkitError as error:  # some rows may have been changed, and others not: none goes on
                 self._collect()
+                self.state.drop(range(len(self.state.places)))
                 self._end_without_place(error)
                 raise
             self._collect()

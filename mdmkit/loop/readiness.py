@@ -78,6 +78,18 @@ def note_without_effect(sampler: Sampler, backbone: Backbone) -> None:
             stacklevel=3,
         )
 
+    if (
+        sampler.lookahead is not None
+        and sampler.search is None
+        and trait("select", sampler.select, "alternatives") == 1
+    ):
+        warnings.warn(
+            f"lookahead {sampler.name_of('lookahead')!r} is never asked: select {sampler.name_of('select')!r} "
+            "proposes one alternative.",
+            MdmkitWarning,
+            stacklevel=3,
+        )
+
 
 def check_parts(sampler: Sampler, backbone: Backbone) -> None:
     """Refuse a sampler that this model cannot run.

@@ -93,7 +93,7 @@ class Runner:
         if self.rows:
             with Asking(self.backbone, "join"):
                 with_prompt = self.backbone.join([self._given, with_prompt])
-                without = self.backbone.join([self._without, without])
+                without = None if without is None else self.backbone.join([self._without, without])
         self._given, self._without = with_prompt, without
         for counts in (self.rows, self.row_tokens, self.columns):
             counts += [0] * (count * times)

@@ -317,3 +317,11 @@ def test_choice(answer: str, letter: str | None) -> None:
 
 def test_the_tables_are_long_enough() -> None:
     assert min(map(len, (NUMBERS, MATHEMATICS, COUNTDOWN, SUDOKU))) >= 30
+
+
+def test_numbers_without_end_and_without_meaning_are_no_answers() -> None:
+    from mdmkit_tasks.judges.numbers import same_number
+
+    assert not same_number("#### 1" + "0" * 5000, "1")
+    assert not same_number("\\boxed{\\frac{1}{0}}", "1")
+    assert same_number("\\boxed{\\frac{4}{2}}", "2")

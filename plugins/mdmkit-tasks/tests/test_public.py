@@ -321,3 +321,9 @@ def test_without_reasoning_gym_its_task_says_so(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(MdmkitError, match="pip install reasoning-gym"):
         ReasoningGym("chain_sum").prompts(1, 0)
     assert final("so \\boxed{4}") == "4" and final("a\n\nb\n") == "b" and final("<answer>x</answer> y") == "x"
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused_before_anything_is_decoded(seconds: float) -> None:
+    with pytest.raises(MdmkitError, match="task option seconds="):
+        HumanEval(seconds=seconds)

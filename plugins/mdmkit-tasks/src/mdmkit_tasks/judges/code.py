@@ -88,7 +88,8 @@ def _body(text: str, prompt: str) -> str:
 
 def _start(text: str, found: int) -> int:
     """The start of the program that contains a definition: imports, helpers and decorators before it belong to it."""
-    first = re.search(r"^(?:import |from \w+ import |def |class |@|[A-Z_]+ ?= ?)", text, re.M)
+    constant = r"(?:[A-Z_]+ ?(?::[^=\n]*)?|\w+ )=(?!=)"
+    first = re.search(rf"^(?:import |from [\w.]+ import |try:|def |class |@|{constant})", text, re.M)
     return min(first.start(), found) if first else found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+# Longer numbers are no answers.
+DIGITS = 1000
 # A few-shot answer ends where the model goes on to invent a next question.
 NEXT = re.compile(
     r"\n\s*(?:\*\*)?(?:Question|Q|Problem|Human|User)\s*\d*\s*:|\n\s*###\s*(?:Instruction|User|Human)\b"
@@ -69,18 +71,29 @@ def boxed(text: str) -> str | None:
 
 def all_numbers(text: str) -> list[Fraction]:
     """Every number of a text, in order. Times and ratios, such as 12:30, are none."""
-    text = _MIXED.sub(lambda m: f"{int(m[1]) * int(m[3]) + int(m[2])}/{m[3]}", _plain(text))
+    text = _MIXED.sub(_improper, _plain(text))
     text = re.sub(r"\d+(?::\d+)+", " ", text)
     found = []
     for match in _NUMBER.finditer(text):
         whole = (match["whole"] or "0").replace(",", "")
+        if max(map(len, (whole, match["part"] or "", match["below"] or ""))) > DIGITS:
+            continue  # a model that repeats itself; Python refuses to read more than 4300 digits
+        if match["below"] is not None and not int(match["below"]):
+            continue  # 1/0 is no number
         value = Fraction(f"{whole}{match['part'] or ''}") * Fraction(10) ** int(match["ten"] or 0)
         value **= int(match["power"] or 1)
-        if match["below"] is not None and int(match["below"]):
+        if match["below"] is not None:
             value /= int(match["below"])
         value *= _TIMES.get((match["times"] or "").lower(), 1)
         found.append(-value if match["sign"] else value)
     return found
+
+
+def _improper(mixed: re.Match[str]) -> str:
+    """2 1/2 as 5/2."""
+    if max(map(len, mixed.groups())) > DIGITS:
+        return mixed[0]
+    return f"{int(mixed[1]) * int(mixed[3]) + int(mixed[2])}/{mixed[3]}"
 
 
 def _said(text: str) -> Fraction | None:

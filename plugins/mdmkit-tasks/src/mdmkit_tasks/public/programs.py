@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ class _Programs(FromData):
     def __init__(self, data: str | None = None, chat: bool | None = None, seconds: float = 5.0, seal: str = "bwrap"):
         super().__init__(data)
         find_seal(seal)
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise MdmkitError(f"task option seconds={seconds}: it is how long a program may run, above 0.")
         self.chat, self.limits, self.seal = chat, sandbox.Limits(seconds=seconds), seal
 
     def rows(self, count: int | None, seed: int) -> list[dict[str, Any]]:
