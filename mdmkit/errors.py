@@ -62,3 +62,8 @@ def shown(value: object, most: int = 200) -> str:
 def told(error: BaseException) -> str:
     """An exception's type and text, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def explained(error: Exception) -> str:
+    """The text of our own error, which says all; of any other, its type too. On one line."""
+    return " ".join(str(error).split()) if isinstance(error, MdmkitError) else told(error)

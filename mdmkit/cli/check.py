@@ -15,7 +15,7 @@ from mdmkit.cli import checkup, trial
 from mdmkit.cli.options import model_option, plugin_option
 from mdmkit.cli.saying import say
 from mdmkit.config.resolution import DEFAULT_MODEL, STAGES
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, explained
 from mdmkit.installed import registry
 from mdmkit.installed.part import Part
 from mdmkit.installed.registry import NotInstalled, Registry
@@ -62,7 +62,7 @@ def _tried(part: Part, found: Registry) -> Finding:
     except NotInstalled as error:
         return Finding(str(part), "skip", f"needs {error.distribution}: pip install {error.distribution}")
     except Exception as error:
-        return Finding(str(part), "FAIL", _say(error))
+        return Finding(str(part), "FAIL", explained(error))
 
 
 def try_part(part: Part, found: Registry) -> str:
@@ -98,7 +98,7 @@ def check_model(ref: str | None, found: Registry, options: dict[str, Any]) -> li
     try:
         backbone = load(ref or DEFAULT_MODEL, registry=found, **options)
     except Exception as error:
-        return [Finding(f"model {ref or DEFAULT_MODEL}", "FAIL", _say(error))]
+        return [Finding(f"model {ref or DEFAULT_MODEL}", "FAIL", explained(error))]
     tried = []
     if trial.of_files(found):
         tried = [*trial.try_parts(found, backbone, _plain_parts(found), partial(_usable, found))]
@@ -113,7 +113,7 @@ def check_model(ref: str | None, found: Registry, options: dict[str, Any]) -> li
         try:
             findings += look()
         except Exception as error:
-            findings.append(Finding(subject, "FAIL", _say(error)))
+            findings.append(Finding(subject, "FAIL", explained(error)))
     return [*(replace(each, subject=f"model {ref}: {each.subject}") for each in findings), *tried]
 
 
@@ -171,11 +171,6 @@ def _required(cls: Any) -> list[str]:
     given = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(cls).parameters.values()
     return [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in given]
-
-
-def _say(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, MdmkitError) else f"{type(error).__name__}: {text}"
 
 
 __getattr__ = names_gone("cli.check")

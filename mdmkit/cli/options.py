@@ -69,16 +69,21 @@ def computing(command: Command) -> Command:
     )(command)
 
 
-def model_option(command: Command) -> Command:
-    """Add `--model-option KEY=VALUE` (as `model_options`, a dict)."""
+def _of_pairs(name: str, read: Callable[[tuple[str, ...]], dict[str, Any]], help: str) -> Callable[[Command], Command]:
+    """An option `--NAME-option KEY=VALUE` that may be repeated (as `NAME_options`, a dict)."""
     return click.option(
-        "--model-option",
-        "model_options",
+        f"--{name}-option",
+        f"{name}_options",
         metavar="KEY=VALUE",
         multiple=True,
-        callback=lambda ctx, param, given: pairs(given),
-        help="An option of the backbone, e.g. mask_id=5; may be repeated.",
-    )(command)
+        callback=lambda ctx, param, given: read(given),
+        help=help,
+    )
+
+
+def model_option(command: Command) -> Command:
+    """Add `--model-option KEY=VALUE` (as `model_options`, a dict)."""
+    return _of_pairs("model", pairs, "An option of the backbone, e.g. mask_id=5; may be repeated.")(command)
 
 
 def loading(default: str | None = None) -> Callable[[Command], Command]:
@@ -100,33 +105,23 @@ def loading(default: str | None = None) -> Callable[[Command], Command]:
 
 def chat_option(command: Command) -> Command:
     """Add `--chat-option KEY=VALUE` (as `chat_options`, a dict)."""
-    return click.option(
-        "--chat-option",
-        "chat_options",
-        metavar="KEY=VALUE",
-        multiple=True,
-        callback=lambda ctx, param, given: pairs(given, "--chat-option", "enable_thinking=false"),
-        help="Set a variable of the chat template, e.g. enable_thinking=false; may be repeated.",
+    return _of_pairs(
+        "chat",
+        lambda given: pairs(given, "--chat-option", "enable_thinking=false"),
+        "Set a variable of the chat template, e.g. enable_thinking=false; may be repeated.",
     )(command)
 
 
 def engine_option(command: Command) -> Command:
     """Add `--engine NAME` and `--engine-option KEY=VALUE` (as `engine_options`, a dict)."""
 
-    def read(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    def read(given: tuple[str, ...]) -> dict[str, Any]:
         options = pairs(given, "--engine-option", "workers=2")
         if "name" in options:
             raise MdmkitError(f"--engine-option name={options['name']}: name the engine with --engine.")
         return options
 
-    command = click.option(
-        "--engine-option",
-        "engine_options",
-        metavar="KEY=VALUE",
-        multiple=True,
-        callback=read,
-        help="Passed to the engine, e.g. workers=2; may be repeated.",
-    )(command)
+    command = _of_pairs("engine", read, "Passed to the engine, e.g. workers=2; may be repeated.")(command)
     return click.option(
         "--engine",
         metavar="NAME",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdmkit.cli import checkup
 from mdmkit.config.resolution import STAGES
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, explained
 from mdmkit.model.finding import Finding
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def try_parts(
         try:
             yield replace(_tried(part, found, backbone, plain, usable), subject=f"{part}: decode")
         except Exception as error:
-            said = " ".join(str(error).split())
-            own = said if isinstance(error, MdmkitError) else f"{type(error).__name__}: {said}"
-            yield Finding(f"{part}: decode", "FAIL", own)
+            yield Finding(f"{part}: decode", "FAIL", explained(error))
 
 
 def _tried(part: Part, found: Registry, backbone: Backbone, plain: Mapping[str, str], usable: Any) -> Finding:

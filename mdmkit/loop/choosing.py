@@ -49,9 +49,8 @@ def choose(state: State, step: Step, actions: Actions, seen: Seen) -> Choice:
     rows = torch.arange(len(choice), device=choice.device) * n
     if sampler.lookahead is not None and seen.look is not None and seen.compared:
         # A row that compares nothing is not asked about, whatever stands beside it: what is remembered of it stays.
-        seen_by = replace(step, memory_view=replace(step.memory_view, only=seen.several))
-        with Guarded(sampler, "lookahead", state.latest):
-            values = guard.floats(sampler.lookahead(seen_by, actions, seen.look), actions.live.shape)
+        with Guarded(sampler, "lookahead", state.latest), step.memory_view.limited(seen.several):
+            values = guard.floats(sampler.lookahead(step, actions, seen.look), actions.live.shape)
         # Only rows with two or more live alternatives were looked at: values of other rows have no meaning.
         rivals = actions.live & (actions.live.sum(1, keepdim=True) > 1)
         seen.code = seen.code | ((values.isnan() & rivals).any(1).long() * checks.LOOKAHEAD_ODD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,9 +30,8 @@ def ask(state: State, after: Step, only: Tensor | None = None) -> Tensor | None:
     if state.ends:
         over = EndToken(state.ends)(after).long() * BY_END
     if rule is not None:
-        seen = after if only is None else replace(after, memory_view=replace(after.memory_view, only=only))
-        with Guarded(state.sampler, "stop", state.latest):
-            stops = guard.flags(rule(seen), after.rows)
+        with Guarded(state.sampler, "stop", state.latest), after.memory_view.limited(only):
+            stops = guard.flags(rule(after), after.rows)
         by_rule = stops.long() * BY_RULE
         over = by_rule if over is None else torch.where(over > 0, over, by_rule)
     return over if only is None or over is None else over.masked_fill(~only, RUNNING)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -81,7 +82,7 @@ class Memory:
         return {name: each.value if rows is None else each.value[rows] for name, each in self.kept.items()}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recall:
     """The memory as one step sees it.
 
@@ -100,6 +101,15 @@ class Recall:
     columns: int
     only: Tensor | None = None
     kept: set[str] = field(default_factory=set)
+
+    @contextlib.contextmanager
+    def limited(self, only: Tensor | None) -> Iterator[None]:
+        """Meanwhile, `keep` changes the rows bool [B] only; None: all. The step and what it has computed stay."""
+        before, self.only = self.only, only
+        try:
+            yield
+        finally:
+            self.only = before
 
     def get(
         self,

@@ -109,6 +109,9 @@ SHARED = frozenset(
         *("torch_dtype", "bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id"),
     }
 )
+# The sizes of a decoder, under the names of transformers.
+DECODER = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+DENSE = (*DECODER, "intermediate_size", "num_key_value_heads")
 _ROPE = ("rope_theta", "rope_scaling", "partial_rotary_factor")
 _IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id")
 
@@ -120,6 +123,17 @@ def shifted(hidden: Tensor, positions: Tensor) -> Tensor:
     to its left: see `Backbone.lead`.
     """
     return torch.where((positions == 0)[..., None], hidden, hidden.roll(1, 1))
+
+
+def plain_qwen(config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The fields of Qwen's configs that change the computation, and their values for full attention in every layer."""
+    layers = config.get("layer_types")
+    return {
+        "use_sliding_window": (None, False),
+        "rope_scaling": (None,),
+        "partial_rotary_factor": (None, 1),
+        "layer_types": (None, ["full_attention"] * len(layers) if isinstance(layers, list) else None),
+    }
 
 
 def native_config(config: dict[str, Any], **changes: Any) -> Any:
@@ -192,6 +206,11 @@ def size(config: dict[str, Any], *names: str, default: int | None = None) -> int
         field = " or ".join(names)
         raise MdmkitError(f"config.json must give {field} as a whole number of at least 1, and gives {brief(value)}.")
     return value
+
+
+def sizes(config: dict[str, Any], *names: str) -> dict[str, int]:
+    """Read several sizes, each from the field of its own name, without a default."""
+    return {name: size(config, name) for name in names}
 
 
 def shared_width(config: dict[str, Any]) -> int:

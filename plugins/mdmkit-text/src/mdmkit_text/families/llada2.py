@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from mdmkit_text.families.family import BLOCK_CACHES, SHARED, Family, bidirectional, flag, head_dim, number, rope, size
+from mdmkit_text.families.family import (
+    BLOCK_CACHES,
+    DENSE,
+    SHARED,
+    Family,
+    bidirectional,
+    flag,
+    head_dim,
+    number,
+    rope,
+    size,
+    sizes,
+)
 
 _OFF = (None, False)
 _EDITS = "inserts and deletes tokens while it decodes, as LLaDA2.2 does"
@@ -22,8 +34,7 @@ class LLaDA2(Family):
     caches = BLOCK_CACHES
     blocks = True
     honoured = SHARED | {
-        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
-        *("num_key_value_heads", "moe_intermediate_size", "num_experts", "num_shared_experts", "num_experts_per_tok"),
+        *(*DENSE, "head_dim", "moe_intermediate_size", "num_experts", "num_shared_experts", "num_experts_per_tok"),
         *("n_group", "topk_group", "first_k_dense_replace", "routed_scaling_factor", "partial_rotary_factor"),
         *("hidden_act", "rms_norm_eps", "tie_word_embeddings", "block_size"),
     }
@@ -69,12 +80,7 @@ class LLaDA2(Family):
         native = bidirectional(
             config,
             "glm4_moe",
-            vocab_size=size(config, "vocab_size"),
-            hidden_size=size(config, "hidden_size"),
-            intermediate_size=size(config, "intermediate_size"),
-            num_hidden_layers=size(config, "num_hidden_layers"),
-            num_attention_heads=size(config, "num_attention_heads"),
-            num_key_value_heads=size(config, "num_key_value_heads"),
+            **sizes(config, *DENSE),
             head_dim=head_dim(config),
             moe_intermediate_size=size(config, "moe_intermediate_size"),
             n_routed_experts=size(config, "num_experts"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mdmkit_text.families.family import (
+    DECODER,
     FULL_CACHES,
     SHARED,
     Family,
@@ -14,6 +15,7 @@ from mdmkit_text.families.family import (
     rope,
     shared_width,
     size,
+    sizes,
 )
 
 
@@ -27,7 +29,7 @@ class LLaDAMoE(Family):
     end_tokens = ("<|role_end|>",)
     caches = FULL_CACHES
     honoured = SHARED | {
-        *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+        *(*DECODER, "num_key_value_heads"),
         *("expert_intermediate_size", "num_experts", "num_experts_per_tok", "hidden_act", "rms_norm_eps"),
         "tie_word_embeddings",
     }
@@ -64,15 +66,10 @@ class LLaDAMoE(Family):
         native = bidirectional(
             config,
             "qwen3_moe",
-            vocab_size=size(config, "vocab_size"),
-            hidden_size=size(config, "hidden_size"),
-            num_hidden_layers=size(config, "num_hidden_layers"),
-            num_attention_heads=size(config, "num_attention_heads"),
+            **sizes(config, *DECODER, "num_experts", "num_experts_per_tok"),
             num_key_value_heads=size(config, "num_key_value_heads", "num_attention_heads"),
             head_dim=shared_width(config),
             moe_intermediate_size=size(config, "expert_intermediate_size"),
-            num_experts=size(config, "num_experts"),
-            num_experts_per_tok=size(config, "num_experts_per_tok"),
             # The reference never normalises them, whatever its config says.
             norm_topk_prob=False,
             decoder_sparse_step=1,

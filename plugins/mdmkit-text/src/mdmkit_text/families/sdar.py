@@ -6,7 +6,20 @@ import re
 from typing import Any
 
 from mdmkit import MdmkitError
-from mdmkit_text.families.family import BLOCK_CACHES, SHARED, Family, bidirectional, flag, head_dim, number, rope, size
+from mdmkit_text.families.family import (
+    BLOCK_CACHES,
+    DENSE,
+    SHARED,
+    Family,
+    bidirectional,
+    flag,
+    head_dim,
+    number,
+    plain_qwen,
+    rope,
+    size,
+    sizes,
+)
 
 
 class SDAR(Family):
@@ -20,8 +33,7 @@ class SDAR(Family):
     caches = BLOCK_CACHES
     blocks = True
     honoured = SHARED | {
-        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
-        *("num_key_value_heads", "hidden_act", "rms_norm_eps", "attention_bias", "tie_word_embeddings", "block_size"),
+        *(*DENSE, "head_dim", "hidden_act", "rms_norm_eps", "attention_bias", "tie_word_embeddings", "block_size"),
         *("num_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob"),
     }
 
@@ -35,12 +47,7 @@ class SDAR(Family):
         return size(config, "block_size", default=4)
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-        layers = config.get("layer_types")
-        return {
-            "use_sliding_window": (None, False),
-            "rope_scaling": (None,),
-            "partial_rotary_factor": (None, 1),
-            "layer_types": (None, ["full_attention"] * len(layers) if isinstance(layers, list) else None),
+        return plain_qwen(config) | {
             "mlp_only_layers": (None, []),
             "decoder_sparse_step": (None, 1),
         }
@@ -53,9 +60,7 @@ class SDAR(Family):
         if experts:
             changes = {
                 "head_dim": head_dim(config),
-                **{
-                    name: size(config, name) for name in ("num_experts", "num_experts_per_tok", "moe_intermediate_size")
-                },
+                **sizes(config, "num_experts", "num_experts_per_tok", "moe_intermediate_size"),
                 "norm_topk_prob": flag(config, "norm_topk_prob", False),
                 "decoder_sparse_step": 1,
                 "mlp_only_layers": [],
@@ -63,12 +68,7 @@ class SDAR(Family):
         native = bidirectional(
             config,
             "qwen3_moe" if experts else "qwen3",
-            vocab_size=size(config, "vocab_size"),
-            hidden_size=size(config, "hidden_size"),
-            intermediate_size=size(config, "intermediate_size"),
-            num_hidden_layers=size(config, "num_hidden_layers"),
-            num_attention_heads=size(config, "num_attention_heads"),
-            num_key_value_heads=size(config, "num_key_value_heads"),
+            **sizes(config, *DENSE),
             hidden_act=config.get("hidden_act", "silu"),
             rms_norm_eps=number(config, "rms_norm_eps", 1e-6),
             attention_bias=flag(config, "attention_bias", False),

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mdmkit_text.families.family import SHARED, Family, bidirectional, flag, head_dim, number, rope, shifted, size
+from mdmkit_text.families.family import (
+    DENSE,
+    SHARED,
+    Family,
+    bidirectional,
+    flag,
+    head_dim,
+    number,
+    plain_qwen,
+    rope,
+    shifted,
+    size,
+    sizes,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,18 +28,11 @@ class ShiftedQwen2(Family):
 
     lead = 1
     honoured = SHARED | {
-        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
-        *("num_key_value_heads", "hidden_act", "rms_norm_eps", "tie_word_embeddings"),
+        *(*DENSE, "head_dim", "hidden_act", "rms_norm_eps", "tie_word_embeddings"),
     }
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-        layers = config.get("layer_types")
-        return {
-            "use_sliding_window": (None, False),
-            "rope_scaling": (None,),
-            "partial_rotary_factor": (None, 1),
-            "layer_types": (None, ["full_attention"] * len(layers) if isinstance(layers, list) else None),
-        }
+        return plain_qwen(config)
 
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
         from transformers import Qwen2ForCausalLM
@@ -34,12 +40,7 @@ class ShiftedQwen2(Family):
         native = bidirectional(
             config,
             "qwen2",
-            vocab_size=size(config, "vocab_size"),
-            hidden_size=size(config, "hidden_size"),
-            intermediate_size=size(config, "intermediate_size"),
-            num_hidden_layers=size(config, "num_hidden_layers"),
-            num_attention_heads=size(config, "num_attention_heads"),
-            num_key_value_heads=size(config, "num_key_value_heads"),
+            **sizes(config, *DENSE),
             head_dim=head_dim(config),
             hidden_act=config.get("hidden_act", "silu"),
             rms_norm_eps=number(config, "rms_norm_eps", 1e-6),
