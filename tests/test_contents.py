@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import mdmkit
 from mdmkit.cli import contents, main
 from mdmkit.cli.resuming import differences
 from mdmkit.installed import registry
+from mdmkit.installed.plugin_file import fingerprint
 from mdmkit_zoo.catalogue import ENTRIES
 
 PLUGIN = '''
@@ -176,3 +178,82 @@ def test_images_and_masks_of_prompts_count_too(place):
     (place / "table.txt").write_text("1 2 4")
     after = contents.contents(model, {}, prompts)
     assert list(differences({"contents": before}, {"contents": after})) == ["files differ (table.txt)"]
+
+
+HELPED = """
+from mdmkit import Component, hookimpl
+from mdmkit.testing.reference import ByConfidence
+{imports}
+
+class Helped(ByConfidence):
+    def __call__(self, step):
+        {lazily}
+        return super().__call__(step)
+
+
+@hookimpl
+def mdmkit_score():
+    return [Component("helped", {target}), Component("by_confidence", ByConfidence)]
+
+
+@hookimpl
+def mdmkit_select():
+    from mdmkit.testing.reference import TakeQuota
+
+    return [Component("take_quota", TakeQuota)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "lazily", "target", "changed"),
+    [
+        ("import near", "", "Helped", "near.py"),
+        ("from near import MORE", "", "Helped", "near.py"),
+        ("", "from inner.deep import MORE", "Helped", "inner/deep.py"),
+        ("from inner import deep", "", "Helped", "inner/__init__.py"),
+        ("import inner.deep", "", "Helped", "inner/sibling.py"),  # which deep.py imports
+        ("", "", "'near:Scored'", "near.py"),
+    ],
+)
+def test_a_module_beside_the_plugin_file_belongs_to_the_run(place, monkeypatch, imports, lazily, target, changed):
+    score = "from mdmkit.testing.reference import ByConfidence as Scored\nMORE = 1\n"
+    (place / "inner").mkdir()
+    for name, content in {
+        "near": score,
+        "inner/__init__": "",
+        "inner/deep": "from . import sibling\nMORE = 1\n",
+    }.items():
+        (place / f"{name}.py").write_text(content)
+    (place / "inner/sibling.py").write_text("")
+    (place / "unused.py").write_text("")
+    (place / "helped.py").write_text(HELPED.format(imports=imports, lazily=lazily or "pass", target=target))
+    monkeypatch.syspath_prepend(str(place))
+
+    def decode(*options):
+        monkeypatch.setattr(registry, "_default", None)  # every command is a process of its own
+        for name in ("near", "inner", "inner.deep", "inner.sibling"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        line = ["decode", "--plugin", "helped.py", "--prompt", "2*7=__", "--output", "out.jsonl", "--no-live"]
+        given = ["--set", "score=helped", "--set", "select=take_quota", "--sampler", "confidence", "--device", "cpu"]
+        return CliRunner().invoke(main, [*line, *given, *options])
+
+    assert decode().exit_code == 0
+    (place / "unused.py").write_text("MORE = 2\n")
+    assert decode("--resume").exit_code == 0
+    with open(place / changed, "a") as file:
+        file.write("# other\n")
+    result = decode("--resume")
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 2 and "sampler.parts.score.version" in said and f" {changed} " in said
+
+
+def test_of_many_modules_beside_a_plugin_file_the_version_has_one_hash(tmp_path):
+    names = [f"m{i}" for i in range(5)]
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("")
+    file = tmp_path / "my.py"
+    file.write_text("".join(f"import {name}\n" for name in names))
+    before = fingerprint(file)
+    assert " with 5 files beside it " in before and len(before) < 50
+    (tmp_path / "m3.py").write_text("1")
+    assert fingerprint(file) != before and fingerprint(file)[:8] == before[:8]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mdmkit.errors import MdmkitError
+from mdmkit.installed.beside import beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +18,18 @@ if TYPE_CHECKING:
     from mdmkit.installed.part import Part
 
 
+# A version names at most this many files beside the plugin file.
+NAMED = 3
+
+
 def fingerprint(file: Path) -> str:
-    """The version of a file: the start of the hash of its content."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    """The version of a plugin file: the start of the hash of it, and of each file of its folder that it imports."""
+    others = [(path.relative_to(file.parent).as_posix(), path.read_bytes()) for path in beside(file)]
+    own = _start(file.read_bytes())
+    if len(others) > NAMED:
+        return f"{own} with {len(others)} files beside it {_start(repr(others).encode())}"
+    said = ", ".join(f"{name} {_start(content)}" for name, content in others)
+    return f"{own} with {said}" if said else own
 
 
 def run_file(file: Path) -> ModuleType:
@@ -44,3 +54,7 @@ def own_target(part: Part, module: ModuleType, file: Path) -> Part:
             )
         return replace(part, target=getattr(module, attr))
     return part
+
+
+def _start(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]

@@ -1,0 +1,59 @@
+"""The source files that a plugin file imports from its own folder: what they hold is part of its version."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+# The form of a component's target.
+_TARGET = re.compile(r"[A-Za-z_][\w.]*(?=:[A-Za-z_][\w.]*$)")
+
+
+def beside(file: Path) -> list[Path]:
+    """Find the source files of the file's folder that its import statements name, and those that these import in turn.
+
+    Statements inside functions count too, and modules that are the target of a component. Nothing is executed.
+    """
+    folder, found, waiting = file.parent, {file}, [file]
+    while waiting:
+        for path in _imported(waiting.pop(), folder):
+            if path not in found:
+                found.add(path)
+                waiting.append(path)
+    return sorted(found - {file})
+
+
+def _imported(path: Path, folder: Path) -> Iterator[Path]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):  # its import fails too, and says why
+        return
+    package = path.relative_to(folder).parent.parts
+    for node in ast.walk(tree):
+        for name in _names(node, package):
+            yield from _files(name, folder)
+
+
+def _names(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
+    """The dotted names of modules that a node of a file in this package may import."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        above = package[: len(package) - node.level + 1] if node.level else ()
+        home = [*above, *([node.module] if node.module else [])]
+        yield ".".join(home)
+        yield from (".".join([*home, alias.name]) for alias in node.names)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (target := _TARGET.match(node.value)):
+        yield target[0]
+
+
+def _files(name: str, folder: Path) -> Iterator[Path]:
+    """The files of a module and of the packages that hold it, if they are in this folder."""
+    names = name.split(".")
+    if names[0] in ("", "mdmkit"):  # no module; one whose version is on record
+        return
+    for end in range(1, len(names) + 1):
+        place = folder.joinpath(*names[:end])
+        yield from (path for path in (place.with_name(f"{place.name}.py"), place / "__init__.py") if path.is_file())
