@@ -304,9 +304,10 @@ def test_a_kill_while_waiting_rows_are_moved_loses_none(decode, place, whole):
     kept = indices(place / "out.jsonl")
     head = next(i for i in range(60) if i not in kept)
     from mdmkit.cli.resuming import reopen
+    from mdmkit.cli.rows import check_row
 
     record = json.loads((place / "out.jsonl.run.json").read_text())
-    assert sorted(reopen(place / "out.jsonl", record["run"], 60).done) == kept
+    assert sorted(reopen(place / "out.jsonl", record["run"], check_row).done) == kept
     lines = (place / "out.jsonl").read_bytes().splitlines(keepends=True)
     (place / "out.jsonl").write_bytes(b"".join(lines[:head]))
     result = decode("--output", "out.jsonl", "--resume")
@@ -396,6 +397,9 @@ def test_a_file_of_another_kind_is_refused(decode, place):
 
 
 DAMAGES = [("nfe", "x"), ("order", [[]]), ("order", [1]), ("tokens", None), ("uncertainty", "NaN"), ("prompt", 5)]
+DAMAGES += [("text", 5), ("text", None), ("nfe", 10**30), ("tokens", [-1]), ("order", [-2]), ("uncertainty", 1e200)]
+# What is right in itself, and is another prompt's.
+DAMAGES += [("prompt", "zz"), ("seed", 3), ("prompt_ids", [1]), ("id", 7), ("meta", {"a": 1}), ("file", "a.png")]
 
 
 @pytest.mark.parametrize(("key", "value"), DAMAGES)
@@ -404,11 +408,40 @@ def test_a_damaged_row_is_named_by_its_line_and_what_is_wrong(decode, place, who
     row = json.dumps(json.loads(lines[1]) | {key: value}).replace('"NaN"', "NaN")
     record = json.loads((place / "whole.jsonl.run.json").read_text())
     (place / "whole.jsonl").write_bytes(lines[0] + row.encode() + b"\n")
-    said = f"'{key}'" if value != [1] else "'order' and 'tokens' differ in length"
+    said = f"'{key}'" if (key, value) != ("order", [1]) else "'order' and 'tokens' differ in length"
     refused(decode("--output", "whole.jsonl", "--resume", "--json"), "line 2 of whole.jsonl is not a row", said)
     (place / "whole.jsonl").write_bytes(lines[0])
     (place / "whole.jsonl.run.json").write_text(json.dumps(record | {"waiting": [json.loads(row)]}))
     refused(decode("--output", "whole.jsonl", "--resume"), "does not record the run of whole.jsonl")
+
+
+KINDS_OF_PROMPTS = [
+    {"prompt": "2*7=__", "id": "a"},
+    {"prompt": "3*7=", "length": 2, "suffix": "1", "deep": {"é": [1.5]}},
+    {"prompt": "5*7=__", "infill": False},
+    {"prompt_ids": [3, 4, 5]},
+    {"prompt": "4*7=__", "seed": -(1 << 63)},
+]
+
+
+@pytest.mark.parametrize("moved", range(5))
+def test_a_row_of_every_kind_of_prompt_is_known_again_and_not_under_another_prompt(decode, place, moved):
+    (place / "kinds.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in KINDS_OF_PROMPTS))
+    given = ["--model", "zoo:puzzles", "--prompts", "kinds.jsonl", "--set", "plan.length=2", "--output", "out.jsonl"]
+    assert decode(*given).exit_code == 0
+    before = (place / "out.jsonl").read_bytes()
+    assert "0 rows, 0 tokens" in decode(*given, "--resume").stdout
+    rows = [json.loads(line) for line in before.splitlines()]
+    other = rows[(moved + 1) % 5] | {"index": moved}
+    lines = [json.dumps(row) + "\n" for row in (*rows[:moved], other, *rows[moved + 1 :])]
+    (place / "out.jsonl").write_text("".join(lines))
+    refused(decode(*given, "--resume"), f"line {moved + 1} of out.jsonl is not a row", f"that of prompt {moved} is")
+    other |= {"seed": rows[moved]["seed"], "prompt": rows[moved]["prompt"]}
+    other = {k: v for k, v in other.items() if k not in ("id", "meta")}
+    other |= {k: v for k, v in rows[moved].items() if k in ("id", "meta")}
+    lines[moved] = json.dumps(other) + "\n"
+    (place / "out.jsonl").write_text("".join(lines))
+    refused(decode(*given, "--resume"), f"line {moved + 1} of out.jsonl is not a row", "not those of prompt")
 
 
 def test_an_empty_output_without_a_record_gets_one_with_its_first_row(decode, place, whole, monkeypatch):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mdmkit.cli.output import RowFile, has_begun, record_of, write_json, write_text, write_whole
     from mdmkit.cli.requests import check_prompts
     from mdmkit.cli.resuming import differences, is_record, write_record
-    from mdmkit.cli.rows import is_count, is_number, read_row
+    from mdmkit.cli.rows import is_cost, is_count, is_number, is_result, read_row
     from mdmkit.cli.run import limit_threads, watching
     from mdmkit.cli.saying import say, styled
     from mdmkit.config.facts import facts
@@ -47,9 +47,11 @@ __all__ = [
     "facts",
     "has_begun",
     "held",
+    "is_cost",
     "is_count",
     "is_number",
     "is_record",
+    "is_result",
     "limit_threads",
     "loading",
     "make_task",
@@ -89,9 +91,11 @@ _HOME = {
     "facts": "config.facts:facts",
     "has_begun": "cli.output:has_begun",
     "held": "cli.locking:held",
+    "is_cost": "cli.rows:is_cost",
     "is_count": "cli.rows:is_count",
     "is_number": "cli.rows:is_number",
     "is_record": "cli.resuming:is_record",
+    "is_result": "cli.rows:is_result",
     "limit_threads": "cli.run:limit_threads",
     "loading": "cli.options:loading",
     "make_task": "task:make_task",

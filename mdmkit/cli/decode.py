@@ -12,6 +12,7 @@ from mdmkit.cli.contents import contents
 from mdmkit.cli.filing import Places, settle
 from mdmkit.cli.inputs import given_inputs
 from mdmkit.cli.locking import held
+from mdmkit.cli.matching import Expected
 from mdmkit.cli.options import chat_option, composing, engine_option, loading, names_sampler
 from mdmkit.cli.output import check_targets
 from mdmkit.cli.record import open_record
@@ -166,7 +167,8 @@ def decode(
         settings["contents"] = contents(backbone, sampler.config, prompts)
     known = identity(document, prompts, asked.own, **settings)
     stale = partial(places.stale, prompts=len(prompts))
-    record = open_record(places.rows, known, resume, overwrite, len(prompts), stale)
+    expected = Expected(prompts, asked.own, encodings, places)
+    record = open_record(places.rows, known, resume, overwrite, expected.check, stale)
     traces = Traces(places.trace, document, backbone) if places.trace is not None else None
     results = Results(
         record, traces, collect=as_json or places.rows is None, told=partial(_with_own, places, asked.own)

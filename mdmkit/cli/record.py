@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit.cli.output import RowFile, can_resume, has_begun, record_of
-from mdmkit.cli.resuming import Kept, Slots, is_record, read_run, reopen, rows_of, write_record
+from mdmkit.cli.resuming import Check, Kept, Slots, is_record, read_run, reopen, rows_of, write_record
 from mdmkit.errors import MdmkitError
 
 
@@ -66,12 +66,13 @@ def open_record(
     run: dict[str, Any],
     resume: bool,
     overwrite: bool,
-    prompts: int,
+    check: Check,
     stale: Callable[[dict[str, Any]], Iterable[Path]] = lambda before: (),
 ) -> Record:
     """Open the file for the rows, and find the rows that it already holds. A record of the run is written beside it.
 
     Args:
+        check: returns a row of an earlier run, or raises a ValueError that says why it is none of this run.
         stale: from the run of an earlier record, the files to remove when this run replaces its rows.
 
     Raises:
@@ -84,7 +85,7 @@ def open_record(
     beside = record_of(output)
     if not (resume or overwrite or is_record(beside)):
         raise MdmkitError(f"--output {output}: the run is recorded in {beside}, and that file exists. Name another.")
-    kept = reopen(output, run, prompts) if resume else Kept()
+    kept = reopen(output, run, check) if resume else Kept()
     record = Record(None, run, kept)
 
     def forget() -> None:

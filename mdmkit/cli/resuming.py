@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from mdmkit.cli.contents import changed
 from mdmkit.cli.output import can_resume, has_begun, record_of, write_json
-from mdmkit.cli.rows import check_row, read_row
+from mdmkit.cli.rows import read_row
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
+
+# Returns a row, or raises a ValueError that says why it is none of this run.
+Check = Callable[[Any], dict[str, Any]]
 
 _ABSENT = "nothing"
 
@@ -108,10 +111,13 @@ def identity(
     return json.loads(json.dumps(document | settings | {"prompts": asked}))
 
 
-def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
+def reopen(output: Path, run: dict[str, Any], check: Check) -> Kept:
     """Find the finished rows of a run. A last line that was only half written is left out.
 
     An interrupted run also appends rows after a gap. They move from the output to the record beside it, and wait there.
+
+    Args:
+        check: returns a row, or raises a ValueError that says why it is none of this run.
 
     Raises:
         MdmkitError: the file belongs to another run, and the error says what differs; or it is not an output.
@@ -122,7 +128,7 @@ def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
         theirs = before["run"]
-        waiting = {_index(row, theirs["prompts"]["number"]): row for row in before["waiting"]}
+        rows, _ = [*before["waiting"]], theirs["prompts"]["number"]
         slots = {int(first): int(number) for first, number in before.get("slots", {}).items()}
     except OSError as error:
         raise MdmkitError(
@@ -139,9 +145,16 @@ def reopen(output: Path, run: dict[str, Any], prompts: int) -> Kept:
             f"--resume: {output} is of another run: {'; '.join(different)}. Ask for the same, or start again with "
             "--overwrite, or name another --output."
         )
+    try:
+        waiting = {check(row)["index"]: row for row in rows}
+    except ValueError as error:
+        raise MdmkitError(
+            f"--resume: {record} does not record the run of {output}: of a row that waits there, {error}. Start again "
+            "with --overwrite, or name another --output."
+        ) from None
     kept = Kept(waiting=waiting)
     if output.exists():
-        kept = _read(output, prompts, waiting)
+        kept = _read(output, check, waiting)
     kept = replace(kept, slots=slots)
     if kept.waiting:
         write_record(output, run, kept.waiting.values(), slots)
@@ -155,23 +168,15 @@ def rows_of(output: Path, number: int) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _index(row: Any, prompts: int) -> int:
-    """The index of a row; a ValueError if it is not a row of this run."""
-    index = check_row(row)["index"]
-    if index >= prompts:
-        raise ValueError(f"its 'index' is {index}, of {prompts} prompts")
-    return index
-
-
-def _read(output: Path, prompts: int, waiting: dict[int, dict[str, Any]]) -> Kept:
+def _read(output: Path, check: Check, waiting: dict[int, dict[str, Any]]) -> Kept:
     rows, size, last = 0, 0, -1
     with output.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):  # cut short while it was written
                 break
             try:
-                row = read_row(line)
-                index = _index(row, prompts)
+                row = check(read_row(line))
+                index = row["index"]
                 if index <= last:
                     raise ValueError(f"its 'index' is {index}, after {last}")
             except ValueError as error:

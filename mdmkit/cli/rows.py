@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,25 +11,42 @@ from mdmkit.errors import shown
 Fits = Callable[[Any], bool]
 
 
+# The largest whole number: they have 64 bits. And of other numbers: statistics add up their squares.
+MOST, LARGEST = (1 << 63) - 1, 1e100
+
+
 def is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    """True for a whole number from 0 on."""
+    return type(value) is int and 0 <= value <= MOST
 
 
 def is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    """True for a number with which statistics can be computed."""
+    return type(value) in (int, float) and abs(value) <= LARGEST  # NaN is not
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list) and all(type(each) is int for each in value)
+def is_cost(value: Any) -> bool:
+    """True for a number from 0 on, such as seconds or bytes."""
+    return is_number(value) and value >= 0
+
+
+def is_result(value: Any) -> bool:
+    """True for what a model may make of a row: a text, or a list or an object of a model with other results."""
+    return isinstance(value, str | list | dict)
+
+
+def _is_list(value: Any, least: int = 0) -> bool:
+    return isinstance(value, list) and all(type(each) is int and least <= each <= MOST for each in value)
 
 
 FIELDS: dict[str, Fits] = {
     "index": is_count,
     "prompt": lambda value: value is None or isinstance(value, str),
     "prompt_ids": _is_list,
+    "text": lambda value: value is None or is_result(value),
     "tokens": _is_list,
-    "order": _is_list,
-    "seed": lambda value: type(value) is int,
+    "order": lambda value: _is_list(value, -1),
+    "seed": lambda value: type(value) is int and -MOST - 1 <= value <= MOST,
     "uncertainty": is_number,
     "nfe": is_count,
     "row_tokens": is_count,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mdmkit.loop.encoded import Encoded
 
 if TYPE_CHECKING:
+    from mdmkit.canvas.canvas import Canvas
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.model.backbone import Backbone
     from mdmkit.settings.plan import Plan
@@ -48,6 +49,11 @@ class Encodings:
         """
         known = self._kept.get(prompt.index)
         return known if known is not None else self._encode(prompt)
+
+    def canvas(self, prompt: Prompt) -> Canvas | None:
+        """Return the prompt's canvas [1, T], if it is kept."""
+        known = self._kept.get(prompt.index)
+        return None if known is None else known.canvas
 
     def size(self, prompt: Prompt) -> Size:
         """Return the prompt's size; it is encoded where that is not known.

@@ -187,7 +187,12 @@ def test_rows_of_a_model_whose_files_have_changed_are_refused(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("order", [[]]), ("nfe", "x"), ("measures", []), ("score", "a"), ("calls", {})]
+    ("key", "value"),
+    [
+        *(("order", [[]]), ("nfe", "x"), ("measures", []), ("score", "a"), ("calls", {})),
+        *(("calls", -1), ("seconds", -0.5), ("text", 5), ("text", None), ("score", 5e300), ("measures", {"a": 1e200})),
+        *(("nfe", 10**30), ("tokens", [-1]), ("seed", 10**30), ("uncertainty", 1e200)),
+    ],
 )
 def test_a_damaged_row_is_named_by_file_line_and_field(key: str, value: object) -> None:
     given = ("eval", "--task", "length", "--plugin", "tasks.py", "--sampler", "confidence")
@@ -293,6 +298,7 @@ def test_answers_whose_judge_is_down_are_kept_and_judged_later() -> None:
     [
         ("nan", "a judge's numbers are finite, and this one said {'score': 1.0, 'part': nan}"),
         ("inf", "a judge's numbers are finite"),
+        ("5e300", "a judge's numbers are finite, and this one said {'score': 1.0, 'part': 5e+300}. Their size is"),
         ("many", "the judge raised ValueError: could not convert string to float: 'many'. Task 'broken' is of"),
     ],
 )

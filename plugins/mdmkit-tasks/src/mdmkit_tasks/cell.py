@@ -7,15 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import RowFile, differences, has_begun, is_number, is_record, read_row, record_of, write_record
+from mdmkit.cli.commands import (
+    RowFile,
+    differences,
+    has_begun,
+    is_cost,
+    is_number,
+    is_record,
+    is_result,
+    read_row,
+    record_of,
+    write_record,
+)
 
 SCORE = "score"
 # The fields that a judged row has beside those of a decoded one.
 JUDGED = {
     SCORE: lambda value: value is None or is_number(value),
     "measures": lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
-    **dict.fromkeys(("calls", "seconds", "memory"), is_number),
-    "text": lambda value: True,
+    **dict.fromkeys(("calls", "seconds", "memory"), is_cost),
+    "text": is_result,
 }
 
 

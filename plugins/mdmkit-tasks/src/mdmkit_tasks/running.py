@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import JudgeDown, MdmkitError, RowError
-from mdmkit.cli.commands import check_prompts, decode_batches, read_verdict
+from mdmkit.cli.commands import check_prompts, decode_batches, is_number, read_verdict
 from mdmkit_tasks.memory import Peak
 from mdmkit_tasks.public.data import brief
 
@@ -65,9 +64,9 @@ class Judging:
 
 def _finite(said: Any) -> dict[str, float]:
     verdict = read_verdict(said)
-    if all(map(math.isfinite, verdict.values())):
+    if all(map(is_number, verdict.values())):
         return verdict
-    raise MdmkitError(f"a judge's numbers are finite, and this one said {said!r}.")
+    raise MdmkitError(f"a judge's numbers are finite, and this one said {said!r}. Their size is at most 1e100.")
 
 
 def run_cell(
