@@ -495,7 +495,14 @@ ALL_ROWS = {
         {"select": Selects(lambda s, a: Actions(*(torch.cat([x, x], 1) for x in (a.place, a.tokens, a.live))))},
         "select Selects returned 2 alternatives, and the trait `alternatives` of the select is 1",
     ),
-    "select: None": ({"select": Selects(lambda s, a: None)}, "select Selects returned a NoneType as place"),
+    "select: a tensor": (
+        {"select": Selects(lambda s, a: a.place[:, 0])},
+        r"select Selects returned bool \[\d, \d\]; it must return mdmkit.Actions: place bool",
+    ),
+    "select: None": (
+        {"select": Selects(lambda s, a: None)},
+        "select Selects returned None; it must return mdmkit.Actions: place bool and tokens int64",
+    ),
     "select: steps of another shape": (
         {"select": Selects(lambda s, a: replace(a, steps=s.quota))},
         r"select Selects returned int64 \[\d\] as steps; it must return mdmkit.Actions, with steps int64",
@@ -520,11 +527,11 @@ ALL_ROWS = {
         {"constraint": Shapes(lambda x: x[..., ::2])},
         r"constraint Shapes returned .*, 7\]; it must return a float tensor",
     ),
-    "settle: None": ({"constraint": Settles(lambda s, a: None)}, "constraint Settles returned a NoneType"),
-    "prune: None": ({"search": Searches(cut=lambda s, a: None)}, "search Searches returned a NoneType"),
+    "settle: None": ({"constraint": Settles(lambda s, a: None)}, "constraint Settles returned None"),
+    "prune: None": ({"search": Searches(cut=lambda s, a: None)}, "search Searches returned None"),
     "move: None": (
         {"search": Searches(lambda s, c: None)},
-        "search Searches returned a NoneType; it must return parents",
+        "search Searches returned None; it must return parents",
     ),
     "move: floats": (
         {"search": Searches(lambda s, c: (c.double(), c))},
@@ -541,7 +548,7 @@ ALL_ROWS = {
     ),
     "commit: None": (
         {"commit": Commits(lambda s, c: None)},
-        "commit Commits returned a NoneType; it must return a Canvas",
+        "commit Commits returned None; it must return a Canvas",
     ),
     "commit: open of another type": (
         {"commit": Commits(lambda s, c: replace(c, open=c.open.long()))},

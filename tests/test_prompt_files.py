@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from mdmkit import MdmkitError, read_prompts
 from mdmkit.cli import main
-from mdmkit.cli.prompt_file import read_file
+from mdmkit.cli.prompt_file import STANDARD_INPUT, read_file
 from mdmkit.errors import shown
 
 LINE = ["decode", "--sampler", "confidence", "--device", "cpu", "--no-live", "--set", "plan.length=2"]
@@ -85,8 +86,23 @@ def test_sharegpt_is_read_as_messages(tmp_path):
     assert own == {"id": "x"}
     content["conversations"][1]["from"] = "observation"
     assert "is no turn of 'conversations'" in refused(tmp_path, content)
+    content["conversations"][1] |= {"from": "human", "weight": 0}
+    assert "and 'value', a text, and no other key" in refused(tmp_path, content)
     messages = [{"role": "user", "content": "a"}]
     assert read(tmp_path, "p.jsonl", {"conversations": messages}) == [({"messages": messages}, {})]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": None, "tool_calls": []}]},
+        {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": None}]},
+    ],
+)
+def test_a_message_without_a_text_is_named_by_its_place(tmp_path, content):
+    ((prompt, _),) = read(tmp_path, "p.jsonl", content)
+    with pytest.raises(MdmkitError, match=r"prompt 0: message 2 \('assistant'\) has no text: its content is null"):
+        read_prompts([prompt], 0)
 
 
 def test_parts_of_text_are_joined_and_others_refused_by_name():
@@ -121,6 +137,7 @@ def test_a_txt_file_is_a_text_a_line(tmp_path):
         (["--prompts", "-"], '{"prompt": "2*7="}\n"3*7="\n', ["2*7=", "3*7="]),
         (["--prompts", "-"], "2*7=\n3*7=\n", ["2*7=", "3*7="]),
         ([], "4*7=\n", ["4*7="]),  # a pipe, and no other prompt
+        (["--prompts", "-"], ' [\n "4*7="]\n', ["4*7="]),
         (["--prompt", "5*7="], "4*7=\n", ["5*7="]),
     ],
 )
@@ -130,6 +147,58 @@ def test_prompts_come_through_a_pipe(options, content, asked):
     assert done.returncode == 0, done.stderr
     assert [row["prompt"] for row in json.loads(done.stdout)["rows"]] == asked
     assert ("reading prompts from standard input" in done.stderr) == (not options)
+
+
+@pytest.mark.parametrize(
+    ("content", "prompts"),
+    [
+        ("[MASK] is what?\n{name} is not.\n", ["[MASK] is what?", "{name} is not."]),
+        ("{}", None),
+        ("[true]\n", ["[true]"]),
+        ('{\n"prompt": "a"}', None),
+        ("[5, 7]\n[6]\n", [[5, 7], [6]]),
+        ("[[5], [6]]", [[5], [6]]),
+    ],
+)
+def test_standard_input_is_json_if_it_begins_as_json_does(monkeypatch, content, prompts):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    if prompts is None:
+        with pytest.raises(MdmkitError, match="standard input, line 1: "):
+            list(read_file(STANDARD_INPUT))
+    else:
+        assert [line.prompt for line in read_file(STANDARD_INPUT)] == prompts
+
+
+@pytest.mark.parametrize("line", ['"Hello," she said.', '{"brace" here}', "[1] is a footnote."])
+def test_a_text_that_begins_as_json_does_is_refused_with_the_way_to_say_that_it_is_a_text(tmp_path, monkeypatch, line):
+    assert "not JSON" in (said := refused(tmp_path, line)) and "let the file's name end in .txt." in said
+    assert read(tmp_path, "p.txt", line) == [(line, {})]
+    result = CliRunner().invoke(main, [*LINE, "--prompts", "-"], input=line)
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 2 and "Error: standard input, line 1: not JSON" in said
+    assert "If every line is a text, write them into a file whose name ends in .txt, and name it." in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("one\ncafé".encode("latin1"), ", line 2: the byte 0xe9 is no part of a text in UTF-8"),
+        ("one\ncafé".encode("latin1"), "iconv -f latin1 -t utf-8"),
+        ("one".encode("utf-16"), "iconv -f utf-16 -t utf-8"),
+    ],
+)
+def test_another_encoding_is_named_with_the_line_and_the_way_to_utf_8(tmp_path, content, said):
+    (tmp_path / "p.txt").write_bytes(content)
+    with pytest.raises(MdmkitError) as found:
+        list(read_file(tmp_path / "p.txt"))
+    assert said in str(found.value) and str(found.value).startswith(str(tmp_path / "p.txt"))
+
+
+@pytest.mark.parametrize("content", [b"caf\xe9\n", b" \n"])
+def test_an_option_that_nobody_wrote_is_not_to_blame(content):
+    command = [sys.executable, "-m", "mdmkit", *LINE]
+    done = subprocess.run(command, input=content, capture_output=True, check=False)
+    assert done.returncode == 2 and b"standard input" in done.stderr and b"--prompts" not in done.stderr
 
 
 def test_a_long_value_is_cut_in_an_error(tmp_path):

@@ -369,6 +369,8 @@ def test_json_after_a_resume_holds_all_rows(decode, place, whole):
         (["--dtype", "float32"], ["dtype (auto then, float32 now)"]),
         (["--prompt", "a"], ["prompts (60 then, 61 now)."]),
         (["--prompts", "q.jsonl"], ["prompts (the same number, but other prompts)."]),
+        (["--no-infill"], ["prompts (the same number, but with --no-infill now)."]),
+        (["--no-chat"], ["prompts (the same number, but with --no-chat now)."]),
     ],
 )
 def test_another_run_is_refused_by_what_differs(decode, place, options, words):

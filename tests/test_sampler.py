@@ -257,7 +257,7 @@ def test_a_commit_may_take_tokens_back(base):
         (lambda step: torch.full(step.open.shape, torch.nan), r"score Odd gave scores that are not numbers .* row 0"),
         (lambda step: step.confidence[:, :1], r"score Odd returned float32 \[1, 1\].*shape \[1, 8\]"),
         (lambda step: step.tokens, r"score Odd returned int64 \[1, 8\]"),
-        (lambda step: None, r"score Odd returned a NoneType"),
+        (lambda step: None, r"score Odd returned None"),
     ],
 )
 def test_a_score_that_is_none_is_named(result, words):

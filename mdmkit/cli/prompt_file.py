@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from typing import Any, NamedTuple
 from mdmkit.errors import MdmkitError, shown
 
 STANDARD_INPUT = Path("-")
+# How JSON begins. A text may begin with a bracket or a brace too, as in "[MASK] is what?".
+JSON = re.compile(r'\s*(?:"|\{\s*["}]|\[\s*["{\[\]\d-])')
+# How to say that a file holds texts, and how to say it of standard input.
+TEXTS = "If every line is a text, let the file's name end in .txt."
+PIPED = "If every line is a text, write them into a file whose name ends in .txt, and name it."
 FORM = 'a line is a text in quotes, a list of token ids, or an object such as {"prompt": "…"}'
 # Sources of a prompt: an object has one of them.
 SOURCES = ("prompt", "prompt_ids", "messages", "conversations")
@@ -42,7 +48,7 @@ def read_file(file: Path, key: str | None = None) -> Iterator[Line]:
     """Read the prompts of a file; `-` is standard input.
 
     A file that ends in .txt holds a text on each line. Any other holds JSON lines, or one JSON array. Standard input
-    holds JSON if it begins with a bracket, a brace or a quotation mark, else a text on each line.
+    holds JSON if it begins as JSON does (see `JSON`), else a text on each line.
 
     Args:
         key: the key of an object that holds its prompt, if it is none of `SOURCES`.
@@ -51,9 +57,9 @@ def read_file(file: Path, key: str | None = None) -> Iterator[Line]:
         MdmkitError: the file is missing or empty, or a line is no prompt.
     """
     name = "standard input" if file == STANDARD_INPUT else str(file)
-    text = _text(file)
+    text = _text(file, name)
     if not text.strip():
-        raise MdmkitError(f"--prompts {name}: it holds no prompt. Write one JSON value per line.")
+        raise MdmkitError(f"{name}: it holds no prompt. Write a prompt on each line.")
     for place, value in _values(file, text):
         where = f"{name}, {place}"
         try:
@@ -77,29 +83,39 @@ def holds_something() -> bool:
     return bool(stream.peek(1))
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, name: str) -> str:
     try:
         content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
         return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise MdmkitError(f"--prompts {file}: not UTF-8 text. It should hold one JSON value per line.") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise MdmkitError(
+            f"{name}, line {line}: the byte 0x{error.object[error.start]:02x} is no part of a text in UTF-8, which "
+            f"prompts are read as. Convert it, such as with: iconv -f {_encoding(error.object)} -t utf-8 FILE > NEW."
+        ) from None
     except (OSError, ValueError) as error:  # a name may hold a NUL
         said = getattr(error, "strerror", None) or error
-        raise MdmkitError(f"--prompts {shown(str(file))}: {said}. Name a readable file of JSON lines.") from None
+        raise MdmkitError(f"--prompts {shown(str(file))}: {said}. Name a readable file of prompts.") from None
+
+
+def _encoding(content: bytes) -> str:
+    """Guess the encoding of bytes that are not UTF-8."""
+    return "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
 
 
 def _values(file: Path, text: str) -> Iterator[tuple[str, Any]]:
     """The place and the value of each prompt, or a function that reads the value."""
     first = text.lstrip()[0]
-    plain = first not in '{["' if file == STANDARD_INPUT else file.suffix.lower() == ".txt"
+    plain = JSON.match(text) is None if file == STANDARD_INPUT else file.suffix.lower() == ".txt"
     if first == "[" and not plain and (array := _array(text)) is not None:
         yield from ((f"item {number}", value) for number, value in enumerate(array, 1))
         return
+    piped = file == STANDARD_INPUT
     lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if plain and first == "{" and _is_object(lines[0][1]):
-        raise MdmkitError(f"--prompts {file}: a .txt file holds texts, and this one JSON. Let its name end in .jsonl.")
+        raise MdmkitError(f"{file}: a .txt file holds texts, and this one JSON. Let its name end in .jsonl.")
     for place, line in lines:
-        yield place, line.removesuffix("\r") if plain else lambda line=line: _parsed(line)
+        yield place, line.removesuffix("\r") if plain else lambda line=line: _parsed(line, piped)
 
 
 def _array(text: str) -> list[Any] | None:
@@ -120,12 +136,13 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _parsed(line: str) -> Any:
+def _parsed(line: str, piped: bool) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
         array = " A JSON array must be whole, from [ to ]." if line.lstrip().startswith("[") else ""
-        raise MdmkitError(f"not JSON ({error.msg} at column {error.colno}); {FORM}.{array}") from None
+        way = PIPED if piped else TEXTS
+        raise MdmkitError(f"not JSON ({error.msg} at column {error.colno}); {FORM}.{array} {way}") from None
     except (ValueError, RecursionError) as error:  # a number with thousands of digits, or too many nested brackets
         raise MdmkitError(f"not a prompt ({' '.join(str(error).split())}); {FORM}.") from None
 
@@ -186,9 +203,10 @@ def _turns(given: Any) -> Any:
     if not isinstance(given, list) or not all(isinstance(turn, dict) and "from" in turn for turn in given):
         return given
     for turn in given:
-        if turn["from"] not in ROLES or "value" not in turn:
+        if set(turn) != {"from", "value"} or not isinstance(turn["from"], str) or turn["from"] not in ROLES:
             raise MdmkitError(
-                f"{shown(turn)} is no turn of 'conversations': it has 'from', one of {', '.join(ROLES)}, and 'value'."
+                f"{shown(turn)} is no turn of 'conversations': it has 'from', one of {', '.join(ROLES)}, and 'value', "
+                "a text, and no other key."
             )
     return [{"role": ROLES[turn["from"]], "content": turn["value"]} for turn in given]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mdmkit.cli.contents import changed
 from mdmkit.cli.output import can_resume, has_begun, record_of, write_json
 from mdmkit.cli.rows import read_row
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, shown
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
@@ -92,12 +92,17 @@ class Slots(dict[int, int]):
 
 
 def identity(
-    document: dict[str, Any], prompts: Sequence[Prompt], own: Mapping[int, dict[str, Any]], **settings: Any
+    document: dict[str, Any],
+    prompts: Sequence[Prompt],
+    own: Mapping[int, dict[str, Any]],
+    options: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """The facts that two runs must share, so that one can continue the rows of the other.
 
     Args:
         own: index of a prompt -> its own keys, which are written into its row.
+        options: those that may have changed the prompts, by name; an error names the one that did.
     """
     from mdmkit.noise import row_seed
 
@@ -107,8 +112,19 @@ def identity(
         if prompt.seed == row_seed(seed, prompt.index):  # the run's seed is compared by itself
             said["seed"] = None
         digest.update(json.dumps(said, default=str).encode("utf-8", "surrogatepass") + b"\n")
-    asked = {"number": len(prompts), "sha256": digest.hexdigest()}
+    asked = {"number": len(prompts), "sha256": digest.hexdigest(), "options": list(_as_given(options or {}))}
     return json.loads(json.dumps(document | settings | {"prompts": asked}))
+
+
+def _as_given(options: Mapping[str, Any]) -> Iterator[str]:
+    """Write options as on the command line; those that were not given are left out."""
+    for name, value in options.items():
+        if isinstance(value, bool):
+            yield name if value else name.replace("--", "--no-", 1)
+        elif isinstance(value, Mapping):
+            yield from (f"{name} {key}={shown(each, 60)}" for key, each in value.items())
+        elif value is not None:
+            yield f"{name} {shown(value, 60)}"
 
 
 def reopen(output: Path, run: dict[str, Any], check: Check) -> Kept:
@@ -197,18 +213,24 @@ def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
     if path == "contents":
         yield from changed(theirs, ours)
     elif path == "prompts":
-        if theirs == ours:
-            return
-        if isinstance(theirs, dict) and theirs.get("number") != ours["number"]:
-            yield f"prompts ({theirs.get('number')} then, {ours['number']} now)"
-        else:
-            yield "prompts (the same number, but other prompts)"
+        yield from _other_prompts(theirs if isinstance(theirs, dict) else {}, ours)
     elif isinstance(theirs, dict) and isinstance(ours, dict):
         for key in {**theirs, **ours}:
             inner = f"{path}.{key}" if path else key
             yield from differences(theirs.get(key, _ABSENT), ours.get(key, _ABSENT), inner)
     elif theirs != ours:
         yield f"{path} ({_said(theirs)} then, {_said(ours)} now)"
+
+
+def _other_prompts(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    """Say how the prompts differ. Options that changed none of them do not count."""
+    if theirs.get("number") != ours["number"]:
+        yield f"prompts ({theirs.get('number')} then, {ours['number']} now)"
+    elif theirs.get("sha256") != ours["sha256"]:
+        then, now = theirs.get("options") or [], ours.get("options") or []
+        with_other = [f"with {option} then" for option in then if option not in now]
+        with_other += [f"with {option} now" for option in now if option not in then]
+        yield f"prompts (the same number, but {', '.join(with_other) or 'other prompts'})"
 
 
 def _said(value: Any) -> str:

@@ -155,12 +155,17 @@ def _messages(given: Any, index: int) -> tuple[tuple[str, str], ...]:
         raise MdmkitError(f"prompt {index}: 'messages' is {shown(given)}; {form}.")
     told = []
     for message in given:
+        if isinstance(message, Mapping) and message.get("content", "") is None:
+            raise MdmkitError(
+                f"prompt {index}: message {len(told) + 1} ({shown(message.get('role'))}) has no text: its content is "
+                "null. Write a text, or take the message out."
+            )
         known = isinstance(message, Mapping) and set(message) == {"role", "content"}
         content = _joined(message["content"], index) if known else None
         if content is None or not isinstance(message["role"], str):
             raise MdmkitError(
                 f"prompt {index}: {shown(message)} is no message of 'messages': it has a 'role' and a 'content', both "
-                f"texts; {form}."
+                f"texts, and no other key; {form}."
             )
         told.append((message["role"], content))
     return tuple(told)

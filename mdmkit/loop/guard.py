@@ -93,6 +93,11 @@ def moves(result: Any, particles: int) -> tuple[Tensor, Tensor]:
 def proposed(sampler: Sampler, actions: Any, step: Step) -> Actions:
     """Return actions of the right shapes and types, with as many alternatives as declared; otherwise raise `Wrong`."""
     b, w = step.open.shape
+    if not all(hasattr(actions, name) for name in ("place", "tokens", "live", "steps")):
+        raise Wrong(
+            f"{got(actions)}; it must return mdmkit.Actions: place bool and tokens int64 [{b}, N, {w}], live bool "
+            f"[{b}, N]. mdmkit.Actions.single(place, tokens) makes them of one alternative per row."
+        )
     for name, dtype, last in (("place", torch.bool, w), ("tokens", torch.int64, w), ("live", torch.bool, None)):
         _one_of(actions, name, getattr(actions, name, None), dtype, b, last)
     if actions.steps is not None:
@@ -147,4 +152,4 @@ def got(result: Any) -> str:
     """Describe what was returned: a tensor by its type and shape, anything else by its class."""
     if isinstance(result, Tensor):
         return f"{str(result.dtype).removeprefix('torch.')} {list(result.shape)}"
-    return f"a {type(result).__name__}"
+    return "None" if result is None else f"a {type(result).__name__}"
