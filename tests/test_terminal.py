@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from mdmkit.cli import main
 from mdmkit.cli.conversation import Conversation
 from mdmkit.cli.live import LiveView
+from mdmkit.cli.saying import paragraph
 from mdmkit.installed import registry
 from mdmkit.terminal import to_json, visible
 
@@ -134,3 +135,43 @@ def test_tabs_newlines_and_the_letters_of_all_scripts_stay():
     assert to_json({"a": [text, EVIL]}) == visible(to_json({"a": [text, EVIL]}))
     assert json.loads(to_json({"a": [text, EVIL]})) == {"a": [text, EVIL]}
     assert "漢" in to_json(text)
+
+
+DIGITS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["decode", "--model-option", f"mask_id={DIGITS}"],
+        ["decode", "--model-option", f"mask_id={DIGITS[:4000]}"],  # int() reads up to 4,300 digits
+        ["decode", "--prompt-ids", DIGITS],
+        ["decode", "--prompt-ids", DIGITS[:4000]],
+        ["decode", "--seed", DIGITS],
+        ["decode", "--set", f"plan.length={DIGITS[:4000]}"],
+        ["decode", "--set", f"{'plan ' * 1000}=1"],
+        ["decode", "--config", f"{DIGITS}.yaml"],
+        ["decode", "--prompts", f"{DIGITS}.jsonl"],
+        ["decode", "--sampler", DIGITS],
+        ["decode", "--model", DIGITS],
+        ["decode", "--plugin", DIGITS],
+        ["decode", "--engine", DIGITS],
+        ["decode", "--observer", DIGITS],
+        ["decode", "--output", f"{DIGITS}/a.jsonl"],
+        ["decode", "--device", DIGITS],
+        ["decode", f"--{DIGITS}"],
+        [DIGITS],
+        [f"--{DIGITS}"],
+    ],
+)
+def test_an_error_is_short_whatever_was_given(line):
+    result = CliRunner().invoke(main, line)
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr) < 3100 and "9" * 400 not in result.stderr
+
+
+def test_of_a_long_error_the_beginning_and_the_end_stay():
+    said = paragraph("the culprit " + "and so on " * 1000 + "the fix.")
+    assert said.startswith("the culprit and so on") and said.endswith("and so on the fix.") and len(said) < 3100
+    assert paragraph("a" * 300) == "a" * 300
+    assert paragraph(f"'{'a' * 400}': x") == f"'{'a' * 199} … (103 characters are left out) … {'a' * 98}': x"

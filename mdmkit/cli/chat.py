@@ -12,7 +12,7 @@ import click
 
 from mdmkit.cli.options import chat_option, composing, loading, names_sampler
 from mdmkit.cli.run import limit_threads
-from mdmkit.cli.saying import say, styled
+from mdmkit.cli.saying import paragraph, styled
 from mdmkit.config.resolution import DEFAULT_SAMPLER
 from mdmkit.errors import MdmkitError
 
@@ -102,7 +102,7 @@ def talk(conversation: Conversation, model: str, live: bool | None) -> None:
                 notes.print()
             return
         except MdmkitError as error:
-            say(f"Error: {error}", err=True)
+            click.echo(paragraph(f"Error: {error}"), err=True)
         except KeyboardInterrupt:
             if not typed:
                 raise

@@ -165,7 +165,13 @@ def decode(
         settings["files"] = places.filing.files.suffix
     if places.rows is not None:
         settings["contents"] = contents(backbone, sampler.config, prompts)
-    options = {"--prompt-key": prompt_key, "--chat": chat, "--infill": infill, "--system": system, "--suffix": suffix}
+    options: dict[str, Any] = {
+        "--prompt-key": prompt_key,
+        "--chat": chat,
+        "--infill": infill,
+        "--system": system,
+        "--suffix": suffix,
+    }
     options |= {"--chat-option": chat_options, "--image": image, "--mask": mask, "--strength": strength}
     known = identity(document, prompts, asked.own, options, **settings)
     stale = partial(places.stale, prompts=len(prompts))

@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from mdmkit.cli.notes import notes_shown
+from mdmkit.cli.saying import paragraph
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
-from mdmkit.terminal import visible
 from mdmkit.version import __version__
 
 
@@ -73,6 +73,13 @@ class Commands(click.Group):
         with formatter.section(gettext.gettext("Commands")):
             formatter.write_dl(rows)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.ClickException as error:
+            error.message = paragraph(error.message)  # type: ignore[misc]
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         _write_anything()
         debug = ctx.params.get("debug")
@@ -82,12 +89,12 @@ class Commands(click.Group):
         except MdmkitError as error:
             if debug:
                 raise
-            raise Refused(visible(str(error))) from error
+            raise Refused(paragraph(str(error))) from error
         except KeyboardInterrupt:
             click.echo("Stopped before any row was finished.", err=True)
             raise SystemExit(130) from None
         except click.ClickException as error:
-            error.message = visible(error.message)  # type: ignore[misc]
+            error.message = paragraph(error.message)  # type: ignore[misc]
             raise
         except (click.exceptions.Exit, click.Abort):
             raise
@@ -95,8 +102,8 @@ class Commands(click.Group):
             if debug or isinstance(error, BrokenPipeError):
                 raise
             if said := _file_trouble(error):
-                raise Refused(visible(said)) from error
-            raise Failed(visible(_story(error))) from error
+                raise Refused(paragraph(said)) from error
+            raise Failed(paragraph(_story(error))) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from mdmkit.cli.saying import say
+import click
+
+from mdmkit.cli.saying import paragraph, say
 from mdmkit.errors import MdmkitWarning
 
 # A file of thousands of prompts may have a note for each. Further notes are only counted.
@@ -28,7 +30,7 @@ def notes_shown() -> Iterator[None]:
             elif (text := str(message)) not in said:
                 said.add(text)
                 if len(said) <= SHOWN:
-                    say(f"Note: {text}", err=True)
+                    click.echo(paragraph(f"Note: {text}"), err=True)
 
         warnings.showwarning = show
         try:

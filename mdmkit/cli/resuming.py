@@ -225,7 +225,7 @@ def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
 def _other_prompts(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
     """Say how the prompts differ. Options that changed none of them do not count."""
     if theirs.get("number") != ours["number"]:
-        yield f"prompts ({theirs.get('number')} then, {ours['number']} now)"
+        yield f"prompts ({_said(theirs.get('number'))} then, {ours['number']} now)"
     elif theirs.get("sha256") != ours["sha256"]:
         then, now = theirs.get("options") or [], ours.get("options") or []
         with_other = [f"with {option} then" for option in then if option not in now]
@@ -234,7 +234,8 @@ def _other_prompts(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterat
 
 
 def _said(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"
 
 
 def read_run(record: Path) -> dict[str, Any] | None:

@@ -153,7 +153,7 @@ def _messages(given: Any, index: int) -> tuple[tuple[str, str], ...]:
     form = 'a conversation is a list such as [{"role": "user", "content": "…"}]'
     if not isinstance(given, list | tuple) or not given:
         raise MdmkitError(f"prompt {index}: 'messages' is {shown(given)}; {form}.")
-    told = []
+    told: list[tuple[str, str]] = []
     for message in given:
         if isinstance(message, Mapping) and message.get("content", "") is None:
             raise MdmkitError(

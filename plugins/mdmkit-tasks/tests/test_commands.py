@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import shutil
@@ -345,3 +346,11 @@ def test_a_judge_may_move_and_one_that_is_down_stops_no_other() -> None:
     Path("down").unlink()
     run("compare", *words, "--tasks", "moved", "--task-option", "address=b")
     assert [row["score"] for row in rows("out/rows/moved/confidence.jsonl")] == [None, None, 1, 1]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="lm-evaluation-harness is installed")
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_shown_without_the_harness_and_only_a_run_is_refused(flag: str) -> None:
+    said = run("lm-eval", flag)
+    assert "Usage: " in said and "pip install 'mdmkit-tasks[harness]'" in said
+    assert "which is not installed" in run("lm-eval", "--model", "mdmkit", fails=True)

@@ -89,13 +89,20 @@ def compare(samplers: str, tasks: str, **options: Any) -> None:
 
 @click.command("lm-eval", context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def harness(arguments: tuple[str, ...]) -> None:
-    """Run lm-evaluation-harness with its own arguments, and with the model `mdmkit`."""
+@click.pass_context
+def harness(ctx: click.Context, arguments: tuple[str, ...]) -> None:
+    """Run lm-evaluation-harness with its own arguments, and with the model `mdmkit`.
+
+    The harness is an extra: pip install 'mdmkit-tasks[harness]'. If it is installed, --help shows its own arguments.
+    """
     try:
         from lm_eval.__main__ import cli_evaluate
 
         import mdmkit_tasks.harness  # noqa: F401 (registers the model)
     except ImportError as error:
+        if {"-h", "--help"} & set(arguments):
+            click.echo(ctx.get_help())
+            return
         raise MdmkitError(
             f"this runs lm-evaluation-harness, which is not installed ({error}): pip install 'mdmkit-tasks[harness]'."
         ) from error
