@@ -352,6 +352,25 @@ def test_the_batch_may_change_between_the_runs(decode, place, whole):
     assert [(row["index"], row["tokens"]) for row in rows] == [(row["index"], row["tokens"]) for row in expected]
 
 
+@pytest.mark.parametrize("batch", [1, 3, 7, 64])
+def test_under_a_temperature_and_ragged_lengths_another_batch_ends_in_the_same_rows(decode, place, batch):
+    draw = random.Random(2)
+    texts = [f"{draw.randint(2, 9)}*{draw.randint(2, 9)}={'_' * draw.randint(1, 9)}" for _ in range(40)]
+    (place / "ragged.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+    given = ["--model", "zoo:puzzles", "--prompts", "ragged.jsonl", "--set", "draw.temperature=1.5", "--output"]
+    assert decode(*given, "out.jsonl").exit_code == 0
+    lines = (place / "out.jsonl").read_bytes().splitlines(keepends=True)
+    expected = [json.loads(line) for line in lines]
+    (place / "out.jsonl").write_bytes(b"".join([*lines[:6], *lines[11:19]]))  # the rows from 11 on wait for five
+    result = decode(*given, "out.jsonl", "--resume", "--batch", batch)
+    assert "26 rows, " in result.stdout and "14 rows were there before" in result.stdout
+    rows = [json.loads(line) for line in (place / "out.jsonl").read_text().splitlines()]
+    then, now = ([row.pop("uncertainty") for row in each] for each in (expected, rows))
+    assert now == pytest.approx(then, rel=1e-4)  # but for the last digits of floats
+    assert rows == expected
+    assert len({json.dumps(row["tokens"]) for row in rows if len(row["tokens"]) > 3}) > 20  # they are random
+
+
 def test_json_after_a_resume_holds_all_rows(decode, place, whole):
     decode("--output", "out.jsonl", STOP_AT=52)
     document = json.loads(decode("--output", "out.jsonl", "--resume", "--json").stdout)
