@@ -116,15 +116,19 @@ ASSERTED = {"text": "t", "test_list": ["assert f(2) == 4"]}
     [
         (GSM8K, WORDS[0], {"answer": 4}, "the field 'answer' is 4, and must be a text in quotes"),
         (GSM8K, WORDS[0], {"question": ["q"]}, "the field 'question' is [\"q\"], and must be a text"),
+        (GSM8K, WORDS[0], {"question": "\n"}, "the field 'question' is empty"),
         (GSM8K, WORDS[0], {"answer": "many"}, 'the answer "many" holds no number to compare with'),
         (Math500, {"problem": "p", "answer": "4"}, {"answer": 4}, "the field 'answer' is 4, and must be a text"),
-        (Math500, {"problem": "p", "answer": "4"}, {"answer": " "}, "the answer is empty"),
+        (Math500, {"problem": "p", "answer": "4"}, {"answer": " "}, "the field 'answer' is empty"),
         (
             GPQA,
             CHOICES,
             {"Correct Answer": ["a"]},
-            "the field 'Correct Answer' is [\"a\"], and must be a text or a num",
+            "the field 'Correct Answer' is [\"a\"], and must be a text in quotes",
         ),
+        (GPQA, CHOICES, {"Incorrect Answer 2": 5}, "the field 'Incorrect Answer 2' is 5, and must be a text in quotes"),
+        (GPQA, CHOICES, {"Incorrect Answer 2": " a\n"}, 'the choice "a" is both right and wrong'),
+        (GPQA, CHOICES, {"Question": " "}, "the field 'Question' is empty"),
         (HumanEval, FUNCTION, {"prompt": 3}, "the field 'prompt' is 3, and must be a text"),
         (HumanEval, FUNCTION, {"entry_point": "g"}, 'the prompt does not define the function "g"'),
         (
@@ -139,10 +143,22 @@ ASSERTED = {"text": "t", "test_list": ["assert f(2) == 4"]}
         (MBPP, ASSERTED, {"test_list": ["assert f(2) == 4", 3]}, "and must be a list of texts"),
         (MBPP, ASSERTED, {"test_list": ["f(2) == 4"]}, 'the test "f(2) == 4" is not an assert'),
         (MBPP, ASSERTED, {"test_list": ["assert f(2 == 4"]}, "is not an assert of Python"),
-        (MBPP, ASSERTED, {"test_list": ["assert True"]}, "no test calls a function"),
+        (
+            MBPP,
+            ASSERTED,
+            {"test_list": ["assert True"]},
+            'the test "assert True" is not an assert of Python that is reached and',
+        ),
+        (MBPP, ASSERTED, {"test_list": ["def t():\n    assert f(2) == 4"]}, "so no answer could fail it"),
         (MBPP, ASSERTED, {"test_setup_code": 3}, "the field 'test_setup_code' is 3, and must be a text"),
         (SudokuText, {"puzzle": "0" * 16}, {"puzzle": None}, "the field 'puzzle' or 'Puzzle' is missing"),
         (SudokuText, {"puzzle": "0" * 16}, {"puzzle": [1]}, "the puzzle [1] is not sixteen digits"),
+        (SudokuText, {"puzzle": "0" * 16}, {"puzzle": "000/300/100"}, 'the puzzle "000/300/100" is not sixteen dig'),
+        (SudokuText, {"puzzle": "0" * 16}, {"puzzle": "00043000/10020000"}, "is not sixteen digits 0 to 4"),
+        (SudokuText, {"puzzle": "0" * 16}, {"puzzle": "0" * 16 + "5"}, "is not sixteen digits 0 to 4"),
+        (SudokuText, {"puzzle": "0" * 16}, {"puzzle": "43"}, "is not sixteen digits 0 to 4"),
+        (SudokuText, {"puzzle": "0" * 16}, {"puzzle": "1100" + "0" * 12}, "has no solution, so no answer would pass"),
+        (SudokuText, {"puzzle": "0" * 16}, {"puzzle": "1234341221434321"}, "has no open cell, so there is nothing to"),
         (CountdownText, {"numbers": [1, 2], "target": 3}, {"numbers": "1 2"}, 'the numbers "1 2" are not a list'),
         (CountdownText, {"numbers": [1, 2], "target": 3}, {"numbers": [1, "x"]}, "are not a list of whole numbers"),
         (CountdownText, {"numbers": [1, 2], "target": 3}, {"target": "x"}, 'the target "x" is not a whole number'),
@@ -262,6 +278,9 @@ def test_sudokus_have_one_solution_and_masks_in_the_prompt(file: Path) -> None:
     assert "[MASK]" not in asked["prompt"] and asked["length"] == 128
     read = SudokuText(written(file, {"Puzzle": "4000001002001"})).prompts(1, 0)[0]
     assert read["reference"] == "0004000001002001"
+    listed = "[[0, 0, 0, 4], [3, 0, 0, 0], [1, 0, 0, 2], [0, 0, 0, 0]]"
+    for said in ("00 04\n30 00\n-----\n10 02\n00 00", "___4/3___/1__2/____", "...4 3... 1..2 ....", listed):
+        assert SudokuText(written(file, {"puzzle": said})).prompts(1, 0)[0]["reference"] == "0004300010020000"
     assert SudokuText().judge({"reference": "0004300010020000"}, "Solved:\n\n2134\n3421\n1342\n4213\n")
     with pytest.raises(MdmkitError, match="not sixteen digits"):
         SudokuText(written(file, {"puzzle": "12345678901234567"})).prompts(1, 0)

@@ -61,6 +61,8 @@ class FromData(Task):
             name = field.split("|")[0]
             if name not in self.others and not isinstance(row[name], str):
                 return f"the field {name!r} is {brief(row[name])}, and must be a text in quotes"
+            if name not in self.others and not row[name].strip():
+                return f"the field {name!r} is empty"
         return self.problem(row)
 
     def _from_hub(self) -> list[dict[str, Any]]:

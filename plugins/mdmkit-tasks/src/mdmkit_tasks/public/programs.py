@@ -9,6 +9,7 @@ from typing import Any
 
 from mdmkit import Backbone, MdmkitError
 from mdmkit_tasks.judges import code, sandbox
+from mdmkit_tasks.judges.failing import can_fail, check_can_fail
 from mdmkit_tasks.judges.names import parsed
 from mdmkit_tasks.judges.seals import seal as find_seal
 from mdmkit_tasks.public import shots as examples
@@ -63,8 +64,11 @@ class HumanEval(_Programs):
         name, head, tests = row["entry_point"], parsed(row["prompt"]), parsed(row["test"])
         if head is None or name not in _functions(head):
             return f"the prompt does not define the function {brief(name)} that is to be completed"
-        if tests is None or "check" not in _functions(tests) or not _asserts(tests):
-            return "the test must define a function `check` with an assert, since nothing else could fail"
+        if tests is None or not check_can_fail(tests, "check"):
+            return (
+                "the test must define a function `check` with an assert that is reached and depends on its argument, "
+                "since nothing else could fail"
+            )
         return ""
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
@@ -120,11 +124,15 @@ class MBPP(_Programs):
             return f"the field 'test_setup_code' is {brief(row['test_setup_code'])}, and must be a text"
         if not row["test_list"]:
             return "the field 'test_list' is empty, so every answer would pass"
+        name = code.name_under_test(row["test_list"])
         for line in row["test_list"]:
             tree = parsed(line)
-            if tree is None or not _asserts(tree):
-                return f"the test {brief(line)} is not an assert of Python, so no answer could fail it"
-        return "" if code.name_under_test(row["test_list"]) else "no test calls a function"
+            if tree is None or not can_fail(tree, [name]):
+                return (
+                    f"the test {brief(line)} is not an assert of Python that is reached and depends on the answer, so "
+                    "no answer could fail it"
+                )
+        return "" if name else "no test calls a function"
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         out = []
@@ -146,10 +154,6 @@ class MBPP(_Programs):
 
 def _functions(tree: ast.Module) -> set[str]:
     return {line.name for line in tree.body if isinstance(line, (ast.FunctionDef, ast.AsyncFunctionDef))}
-
-
-def _asserts(tree: ast.Module) -> bool:
-    return any(isinstance(node, ast.Assert) for node in ast.walk(tree))
 
 
 def _shot(asked: str, test: str, program: str) -> str:

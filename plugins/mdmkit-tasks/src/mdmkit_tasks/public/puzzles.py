@@ -92,15 +92,30 @@ class CountdownText(Task):
 
 
 def _cells(puzzle: Any) -> str:
-    """Sixteen digits of a puzzle, which a spreadsheet may have turned into a number without its first zeros."""
-    return re.sub(r"[_.]", "0", re.sub(r"[^0-4_.]", "", str(puzzle).rjust(16, "0")))
+    """The digits of a puzzle row by row, 0 for an open cell; empty if it is no 4×4 grid.
+
+    A spreadsheet may have turned it into a number without its first zeros. These are at most seven: if two rows of a
+    box are open, they can change places, so a puzzle with one solution has a digit among its first eight.
+    """
+    said = str(puzzle).strip()
+    if re.fullmatch(r"\d{9,15}", said):
+        said = said.rjust(16, "0")
+    rows = [re.sub(r"[\s|,+\-\[\]()\"']", "", row) for row in re.split(r"[/;\n]", said)]
+    rows = [re.sub(r"[_.]", "0", row) for row in rows if row]
+    shape = [16] if len(rows) == 1 else [4] * 4
+    return "".join(rows) if [len(row) for row in rows] == shape and re.fullmatch("[0-4]+", "".join(rows)) else ""
 
 
 def _sudoku_problem(row: Mapping[str, Any]) -> str:
     said = row["puzzle"]
-    if type(said) in (str, int) and len(_cells(said)) == 16:
-        return ""
-    return f"the puzzle {brief(said)} is not sixteen digits 0 to 4"
+    cells = _cells(said) if type(said) in (str, int) else ""
+    if not cells:
+        return f"the puzzle {brief(said)} is not sixteen digits 0 to 4"
+    if not any(map(_keeps, _grids(), itertools.repeat(cells))):
+        return f"the puzzle {brief(said)} has no solution, so no answer would pass"
+    if "0" not in cells:
+        return f"the puzzle {brief(said)} has no open cell, so there is nothing to solve"
+    return ""
 
 
 def _countdown_problem(row: Mapping[str, Any]) -> str:
@@ -127,9 +142,14 @@ def _sudokus(count: int, seed: int) -> list[str]:
     while len(out) < count:
         grid, shown = rng.choice(grids), set(rng.sample(range(16), rng.randint(4, 10)))
         puzzle = "".join(c if i in shown else "0" for i, c in enumerate(grid))
-        if sum(all(p in ("0", c) for p, c in zip(puzzle, other, strict=True)) for other in grids) == 1:
+        if sum(_keeps(other, puzzle) for other in grids) == 1:
             out[puzzle] = None
     return list(out)
+
+
+def _keeps(grid: str, puzzle: str) -> bool:
+    """True if a filled grid has the given digits of a puzzle."""
+    return all(p in ("0", c) for p, c in zip(puzzle, grid, strict=True))
 
 
 @cache

@@ -68,9 +68,6 @@ class Math500(_Questions):
     instruction = "Solve this step by step, and put the final answer in \\boxed{}."
     examples = examples.MATHEMATICS
 
-    def problem(self, row: Mapping[str, Any]) -> str:
-        return "" if row["answer"].strip() else "the answer is empty"
-
     def check(self, backbone: Backbone) -> None:
         mathematics.require()
 
@@ -86,24 +83,21 @@ class GPQA(_Questions):
 
     name, hub = "gpqa", ("Idavidrein/gpqa", "gpqa_diamond", "train")
     fields = ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
-    others = fields[1:]  # a choice may be a number
     settings = {"plan": {"length": 256}}  # noqa: RUF012
     instruction = "Think step by step, and end with the letter of the right choice in \\boxed{}."
 
     def problem(self, row: Mapping[str, Any]) -> str:
-        for field in self.others:
-            if isinstance(row[field], bool) or not isinstance(row[field], (str, int, float)):
-                return f"the field {field!r} is {brief(row[field])}, and must be a text or a number"
-        return ""
+        right, *wrong = (" ".join(row[field].split()) for field in self.fields[1:])
+        return f"the choice {brief(right)} is both right and wrong" if right in wrong else ""
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         out = []
         for row in self.rows(count, seed):
-            choices = [str(row[field]).strip() for field in self.fields[1:]]
+            choices = [row[field].strip() for field in self.fields[1:]]
             order = list(range(4))
             random.Random(f"{self.name}/{seed}/{row['Question']}").shuffle(order)
             listed = "\n".join(f"({letter}) {choices[i]}" for letter, i in zip("ABCD", order, strict=True))
-            out.append(self.ask(f"{str(row['Question']).strip()}\n\n{listed}", "ABCD"[order.index(0)]))
+            out.append(self.ask(f"{row['Question'].strip()}\n\n{listed}", "ABCD"[order.index(0)]))
         return out
 
     def judge(self, prompt: Any, answer: str) -> bool:
