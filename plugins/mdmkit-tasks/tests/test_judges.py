@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import pytest
 
 from mdmkit_tasks.judges.choice import chosen
 from mdmkit_tasks.judges.countdown import reaches
 from mdmkit_tasks.judges.mathematics import same_value
-from mdmkit_tasks.judges.numbers import same_number
+from mdmkit_tasks.judges.numbers import final_number, same_number
 from mdmkit_tasks.judges.sudoku import grid, solves
 
 NUMBERS = [
@@ -84,6 +85,90 @@ NUMBERS = [
     ("It is 18.\n\n### Instruction:\nAdd 3", "18", True),
     ("#### 1. Add the prices\n3 + 4 = 7\n#### 7", "7", True),
     ("#### Step one\n3 + 4\n#### Answer\nThe answer is 7", "7", True),
+]
+
+# The number that an answer gives, None if it gives none.
+SAID = [
+    ("$1.5M", "1500000"),
+    ("\\boxed{\\$1.5M}", "1500000"),
+    ("#### 20K", "20000"),
+    ("#### 20k runners", "20000"),
+    ("#### 3B", "3000000000"),
+    ("#### 5 m", "5"),
+    ("#### 5m", "5"),
+    ("#### 5 K", "5"),
+    ("#### 5kg", "5"),
+    ("#### 5KB", "5"),
+    ("#### 5 M", "5"),
+    ("#### 5b", "5"),
+    ("#### 1\\ 000", "1000"),
+    ("\\boxed{12\\ 000}", "12000"),
+    ("\\boxed{1~000}", "1000"),
+    ("\\boxed{1\\:000}", "1000"),
+    ("#### 1'000", "1000"),
+    ("#### 1_000", "1000"),
+    ("#### 5\\ 00", "5"),
+    ("#### 6'2000", "6"),
+    ("#### 18-20", None),
+    ("\\boxed{18-20}", None),
+    ("\\boxed{18 - 20}", None),
+    ("The answer is 18–20.", None),
+    ("The answer is 18 to 20.", None),
+    ("The answer is between 18 and 20.", None),
+    ("The answer is 18 or 20", None),
+    ("\\boxed{10\\%-20\\%}", None),
+    ("\\boxed{\\$18-\\$20}", None),
+    ("\\boxed{18\\text{ to }20}", None),
+    ("\\boxed{5 + 3}", None),
+    ("\\boxed{5 \\times 3}", None),
+    ("\\boxed{5*3}", None),
+    ("\\boxed{5*3=15}", "15"),
+    ("\\boxed{-18}", "-18"),
+    ("#### 18 - the 5 eggs", "18"),
+    ("The answer is 18-year-olds", "18"),
+    ("The answer is 18, 5 more than 13.", "18"),
+    ("#### 18 (20 - 2)", "18"),
+    ("#### 18 dollars - 2 dollars less", "18"),
+    ("\\boxed{18 \\pm 2}", None),
+    ("#### 18 or 18.0", "18"),
+    ("\\boxed{2 and 1/2}", "5/2"),
+    ("#### 18,5", None),
+    ("#### 1.234.567", "1234567"),
+    ("#### 1.234", "1.234"),
+    ("#### 1,00,000", "100000"),
+    ("#### ١٢٣", "123"),
+    ("#### １２，３４５", "12345"),
+    ("#### ١٬٢٣٤٫٥", "1234.5"),
+    ("<answer>18</answer> since 3 are left", "18"),
+    ("<answer>18-20</answer>", None),
+    ("\\boxed{18} <answer>20</answer>", "18"),
+    ("**Answer**: 50 per day for 3 days", "50"),
+    ("**Answer:** 50 per day for 3 days", "50"),
+    ("The answer isn't 5, it is 6", "6"),
+    ("The answer is not 5, it is 6", "6"),
+    ("The answer must be 7 of the 9", "7"),
+    ("2 x 10^3", "2000"),
+    ("So 10-5", "5"),
+    ("#### 5 - 3 = 2", "2"),
+    ("#### 3 * $5 = $15 per 2", "15"),
+    ("\\boxed{x = 5}", "5"),
+    ("#### 24 hours / 2", "24"),
+    ("The answer is 8 + 4 = 12 eggs - 2", "12"),
+    ("The answer is 50%.", "50"),
+    ("The answer is 1,200.50 dollars", "1200.5"),
+    ("\\boxed{\\text{Monday}}", None),
+    ("\\boxed{3/4}", "3/4"),
+    ("\\boxed{18}\\text{ eggs in 2 days}", "18"),
+    ("answer = 4", "4"),
+    ("The answer is three: 3", "3"),
+    ("#### $\\frac{1}{2}$", "1/2"),
+    ("It's 5pm", "5"),
+    ("Total: 2 dozen", "2"),
+    ("The answer is: 1 million", "1000000"),
+    ("#### 1.2 thousand", "1200"),
+    ("\\boxed{1000_2}", "1000"),
+    ("#### 18\n\n#### 20", "18"),
+    ("wait, 18 is wrong, it's 20", "20"),
 ]
 
 MATHEMATICS = [
@@ -196,6 +281,51 @@ COUNTDOWN = [
     ("<answer>(0x3+9)*2</answer>", False),
     ("<answer>(3+9)*0b10</answer>", False),
     ("<answer>(3+9)*2_</answer>", False),
+    # Bold, signs of other scripts, products without a sign, and words before an equation.
+    ("**(3+9)*2**", True),
+    ("The answer is **(3+9)*2**.", True),
+    ("**Answer:** (3+9)*2", True),
+    ("**Answer**: (3+9)*2 = **24**", True),
+    ("**Final answer: (3+9)*2**", True),
+    ("<answer>*(3+9)\\*2*</answer>", True),
+    ("**(3+9)**2", False),
+    ("(3+9) ** 2", False),
+    ("<answer>3**2+9</answer>", False),
+    ("(3+9)*2 == 24", True),
+    ("(3+9)*2 ≈ 24", True),
+    ("\\boxed{(3+9)\\times 2 \\approx 24}", True),
+    ("(3+9)*2 == 25", False),
+    ("(3+9)*2 ≈ 25", False),
+    ("(3+9)(2)", True),
+    ("2(3+9)", True),
+    ("(3+9)2", True),
+    ("\\boxed{2(3+9)=24}", True),
+    ("2[3+9]", True),
+    ("(3)(9)-2", False),
+    ("2(3+9)(1)", False),
+    ("(3+9)∗2", True),
+    ("(3＋9)＊2", True),
+    ("（3+9）×2", True),
+    ("(٣+٩)*٢", True),
+    ("(3+9)²", False),
+    ("(3+9)⋅2", True),
+    ("So (3+9)*2 = 24.", True),
+    ("Therefore, (3+9)*2 = 24 ✓", True),
+    ("Final expression: (3+9)*2", True),
+    ("Step 1: 3+9=12, then 12*2=24", True),
+    ("<answer>1. 3+9=12\n2. 12*2=24</answer>", True),
+    ("Step 1: 3+9=13, then 13*2=24", False),
+    ("I cannot make it. 2(3+9)?", False),
+    ("not (3+9)*2", False),
+    ("<answer></answer>", False),
+    ("<answer>(3+9)*2</answer> as <answer></answer>", True),
+    ("<answer>3 9 2</answer>", False),
+    ("(3+9)*2 or 24", False),
+    ("(3+9)*2, (3+9)*2", False),
+    ("(3+9) 2", True),
+    ("39(2)", False),
+    ("<answer>(3+9)*2 = 24, which is right</answer>", False),
+    ("The answer is not (3+9)*2", False),
 ]
 
 PUZZLE = "0004300010020000"
@@ -231,6 +361,8 @@ SUDOKU = [
     ("(2,1,3,4)\n(3,4,2,1)\n(1,3,4,2)\n(4,2,1,3)", True),
     ("4213/1342/3421/2134", False),
     ("Row 1: none", False),
+    ("２１３４\n３４２１\n１３４２\n４２１３", True),
+    ("<answer>2134/3421/1342/4213</answer> inside <answer></answer>", True),
 ]
 
 CHOICES = [
@@ -260,12 +392,76 @@ CHOICES = [
     ("Answer: $\\textbf{C}$", "C"),
     ("The answer is \\(C\\).", "C"),
     ("(B)\n\nHuman: why?\n\nThe answer is (A).", "B"),
+    # What is called wrong does not count, a conclusion does, and several letters are no answer.
+    ("A is wrong. So B.", "B"),
+    ("A cannot be right. It is B.", "B"),
+    ("It cannot be A. It is B.", "B"),
+    ("<answer>B</answer>", "B"),
+    ("<answer>b</answer>", "B"),
+    ("<answer>(A) or (B)</answer>", None),
+    ("A or B", None),
+    ("The answer is A or B.", None),
+    ("The answer is A, B or C", None),
+    ("Either (A) or (B).", None),
+    ("The answer is A and B", None),
+    ("A or B? I choose B.", "B"),
+    ("The answer is C, and A is wrong.", "C"),
+    ("It is C and A is wrong.", "C"),
+    ("A, B and D are wrong, so C.", "C"),
+    ("The answer is A. Wait, B.", "B"),
+    ("The answer is A.\nWait, actually B is correct.", "B"),
+    ("B is the right answer. A is wrong.", "B"),
+    ("DNA is correct", None),
+    ("So A is larger than B.", None),
+    ("It isn't A, but B.", "B"),
+    ("The answer isn't A. It's (C).", "C"),
+    ("So the answer is: (b).", "B"),
+    ("\\boxed{B. A gas expands}", "B"),
+    ("\\boxed{b}", "B"),
+    ("\\boxed{\\text{(C) } A \\to B}", "C"),
+    ("\\boxed{B, not A}", "B"),
+    ("\\boxed{AB}", None),
+    ("**B**", "B"),
+    ("Final answer\n\nB) 5 m", "B"),
+    ("答案：Ｂ", None),
+    ("（Ｂ）", "B"),
+    ("The answer is Ｂ", "B"),
+    ("Thus, option D.", "D"),
+    ("Hence the correct option is $\\boxed{\\textbf{D}}$.", "D"),
+    ("Neither A nor B fits, hence C.", "C"),
+    ("I would rule out (A), (B), and (D). Therefore (C).", "C"),
+    ("Better than A is B", None),
+    ("So B, because A is too small.", "B"),
+    ("There is no A.", None),
+    ("Vitamin A is good", None),
+    ("It is B that reacts", None),
+    ("B-cells", None),
+    ("The answer is B-cells", None),
+    ("I am not sure. Perhaps (A), perhaps (B). I go with (B).", "B"),
+    ("The correct answer is option C.", "C"),
+    ("Answer: **(A)**\n\n(B) is wrong since", "A"),
+    ("**Answer**: B", "B"),
+    ("The answer must be B.", "B"),
+    ("(C) is correct.", "C"),
+    ("The answer is:\n\nB", "B"),
+    ("The answer is:\n\n(B) Because A", "B"),
+    ("The final answer is $\\boxed{B}$. I hope it is correct.", "B"),
+    ("So, it must be D!", "D"),
+    ("A is correct? No, B is correct.", "B"),
+    ("The options A and B are incorrect; C is correct.", "C"),
+    ("A/B", None),
+    ("Therefore, the correct answer is B) 3.4.", "B"),
 ]
 
 
 @pytest.mark.parametrize(("answer", "reference", "right"), NUMBERS)
 def test_gsm8k(answer: str, reference: str, right: bool) -> None:
     assert same_number(answer, reference) is right
+
+
+@pytest.mark.parametrize(("answer", "number"), SAID)
+def test_the_number_that_an_answer_gives(answer: str, number: str | None) -> None:
+    assert final_number(answer) == (None if number is None else Fraction(number))
 
 
 @pytest.mark.parametrize(("answer", "reference", "right"), MATHEMATICS)
@@ -297,6 +493,9 @@ def test_an_answer_that_cannot_be_computed_is_wrong(said: str) -> None:
 def test_countdown_divides_exactly() -> None:
     assert reaches("<answer>6 / (1 - 3 / 4)</answer>", [1, 3, 4, 6], 24)
     assert reaches("\\boxed{\\frac{8}{4}+2}", [8, 4, 2], 4)
+    assert reaches("\\boxed{\\frac{8}{4}(1+2)}", [8, 4, 1, 2], 6)
+    assert not reaches("2\\frac{8}{4}", [2, 8, 4], 4)  # a mixed number or a product
+    assert not reaches("(7+1)/3 ≈ 3", [7, 1, 3], 3)
     assert not reaches("7/2=3, 3*2=6", [7, 2, 2], 6)
 
 
@@ -313,6 +512,13 @@ def test_a_sudokus_givens_may_be_written_in_any_way() -> None:
 @pytest.mark.parametrize(("answer", "letter"), CHOICES)
 def test_choice(answer: str, letter: str | None) -> None:
     assert chosen(answer) == letter
+
+
+@pytest.mark.parametrize("said", ["A, ", "(A), ", "A and ", "so ", "the answer is ", "not the ", "A is "])
+def test_an_answer_that_repeats_itself_is_read_in_a_moment(said: str) -> None:
+    began = time.monotonic()
+    chosen(said * 700)
+    assert time.monotonic() - began < 5
 
 
 def test_the_tables_are_long_enough() -> None:

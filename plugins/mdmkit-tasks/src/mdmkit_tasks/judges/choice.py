@@ -4,38 +4,73 @@ from __future__ import annotations
 
 import re
 
-from mdmkit_tasks.judges.numbers import NEXT, boxed
+from mdmkit_tasks.judges.marks import boxed, first_turn, plain_signs, tagged
 
 _TYPOGRAPHY = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf)\b|\\[()\[\]]|[{}$*]")
+_IS = r"(?:is|was|are|were|seems|looks|(?:can|could|must|would|has to|have to) be)"
+_STATED = rf"\b(?:answer|choice|option)\s*(?:{_IS}\b|:|=)\s*:?(?:\s*(?:but|rather|instead)\b)?"
+_CONCLUDED = (
+    r"\b(?:(?:no|wait|actually)\s*[,:]|so|therefore|thus|hence|but|rather|instead|choose|chose|pick|select|go with)"
+    rf"\s*,?(?:\s*it(?:['’]s|\s+{_IS})\b)?|\bit(?:['’]s|\s+{_IS})\b"
+)
+_RIGHT = rf"{_IS}\s+(?:the\s+)?(?:only\s+)?(?:right|correct|true|best|answer)\b"
+_NOT = (
+    r"(?:\b(?:not|cannot|neither|than|instead of|rul(?:e|es|ed|ing) out|exclud\w+|eliminat\w+|discard\w*)|n['’]t)"
+    r"(?:\s+be)?(?:\s+the)?(?:\s+(?:option|choice|answer)s?)?"
+)
+_WRONG = (
+    r"(?:\s+(?:both|all|also|clearly))?\s+(?:not|wrong|false|incorrect|excluded|impossible|out|ruled out|eliminated"
+    r"|invalid|unlikely|too)\b"
+)
+_END = r"(?=\s*(?:[.,;:!?)]|$)|\s+(?:because|since|as|and|but|while)\b)"
 
 
 def chosen(answer: str, letters: str = "ABCD") -> str | None:
-    r"""Find the letter that an answer states.
+    r"""Find the letter that an answer states; None if it states none, or several.
 
-    It is the one in `\boxed{…}`, else after "answer is", else of an option that is not called wrong, else the last in
-    parentheses, else the last one that begins a line.
+    It is the one in the last `\boxed{…}`. Otherwise, in the last `<answer>` or the whole answer, it is the last that is
+    stated ("the answer is B", "B is right") or concluded ("so B"), else of the last option, else the last in
+    parentheses, else the last one at the start of a line or sentence. Options that are called wrong do not count.
     """
-    text = NEXT.split(answer, maxsplit=1)[0]
-    one = rf"(?:\(([{letters}{letters.lower()}])\)|([{letters}])\b(?!['’]))"
-    if (inside := boxed(text)) is not None:
-        found = _letters(one, _TYPOGRAPHY.sub("", inside))
-        return found[0] if len(set(found)) == 1 else None
-    text = _TYPOGRAPHY.sub("", text)
-    text = re.sub(rf"\bnot\s+(?:(?:option|choice)\s+)?{one}", "not", text)
-    stated = r"(?i:\b(?:answer|choice|option)\s*(?:is|:|=|would be|must be)\s*:?)"
-    wrong = r"(?!\s*(?i:is|are)\s+(?i:not|wrong|false|incorrect|excluded|impossible)\b)"
+    text = plain_signs(first_turn(answer))
+    inside = boxed(text)
+    text = _TYPOGRAPHY.sub("", (tagged(text) or text) if inside is None else inside)
+    bare = text.strip(" \n().")
+    if len(bare) == 1:
+        return bare.upper() if bare.upper() in letters else None
+    marked = rf"\([{letters}{letters.lower()}]\)"
+    one = rf"(?:{marked}|(?<![\w-])[{letters}]\b(?!['’-]\w))"
+    several = _list(one)
+    text = re.sub(
+        rf"(?i:{_NOT})\s+{several}|{several}\s+(?i:are|were)(?i:{_WRONG})|{one}\s+(?:(?i:{_IS})(?i:{_WRONG})|\w+n['’]t\b)",
+        " ", text,
+    )  # fmt: skip
+    noun = r"\s*(?i:(?:the\s+)?\b(?:option|choice|answer)\b)?\s*"
+    alone = r"(?:[).:]|\s*$)"
+    stated = rf"(?i:{_STATED}){noun}({several})|(?i:{_CONCLUDED}){noun}({several}){_END}|({several})\s+(?i:{_RIGHT})"
+    if inside is not None:
+        first = re.match(rf"\s*{noun}({_list(marked)}|{several}{alone})", text)  # B. A gas
+        return _only(one, first[1] if first else text)
     for pattern in (
-        rf"{stated}\s*{one}",
-        rf"{stated}[^\n]*?{one.partition('|')[0]})",  # the answer is 5 m, i.e. (B)
-        rf"(?i:\b(?:option|choice))\s+{one}{wrong}",
-        rf"\(([{letters}])\)",
-        rf"^\s*([{letters}])(?:[).:]|\s*$)",
+        stated,
+        rf"(?i:{_STATED})[^\n]*?({_list(marked)})",  # the answer is 5 m, i.e. (B)
+        rf"(?i:\b(?:option|choice|answer))\s+({several})",
+        rf"({_list(marked)})",
+        rf"(?:^|[.!?])\s*({several}){alone}",
     ):
-        if found := _letters(pattern, text):
-            return found[-1]
+        if found := [next(filter(None, match.groups())) for match in re.finditer(pattern, text, re.M)]:
+            return _only(one, found[-1])
     return None
 
 
-def _letters(pattern: str, text: str) -> list[str]:
-    """The letters that a pattern finds, in whichever of its groups."""
-    return [next(filter(None, match.groups())).upper() for match in re.finditer(pattern, text, re.M)]
+def _only(one: str, said: str) -> str | None:
+    """The option in a text if it is the only one."""
+    letters = {match[0].strip("()").upper() for match in re.finditer(one, said)}
+    return letters.pop() if len(letters) == 1 else None
+
+
+def _list(one: str) -> str:
+    """One option, or several: A or B; A, B or C; A and B. In "A, and B …" another clause begins."""
+    more = rf"\s*,\s*{one}"
+    last = rf"(?:{more}){{0,8}}\s*,?\s*(?:or|nor|/)\s*{one}|(?:{more}){{1,8}}\s*,?\s*(?:and|&)\s*{one}"
+    return rf"{one}(?:{last}|\s+(?:and|&)\s+{one}){{0,8}}"

@@ -9,23 +9,28 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
-from mdmkit_tasks.judges.numbers import NEXT, boxed
+from mdmkit_tasks.judges.marks import ANNOUNCED, boxed, first_turn, plain_signs, tagged
 
 OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 LONGEST = 200
 PLAIN = re.compile(r"[\d+\-*/() \t]*")
+# Words before an equation: a label, the number of a step, or the beginning of a conclusion.
+_WORDS = re.compile(
+    r"(?:[a-z][a-z ]*\d*:|\d+[.)](?=\s)|(?:first|so|thus|therefore|hence|then|and|finally|we (?:get|have))\b)\s*", re.I
+)
 
 
 def reaches(answer: str, numbers: Sequence[int], target: int) -> bool:
     """True if an answer is an expression, or a chain of equations, that uses all numbers and reaches the target.
 
-    `(3+9)*2`, `(3+9)*2 = 24`, `24 = (3+9)*2` and `3+9=12, 12*2=24` are the same answer. The answer is the text inside
+    `(3+9)*2`, `2(3+9) = 24`, `24 = (3+9)*2` and `3+9=12, 12*2=24` are the same answer. The answer is the text inside
     `<answer>` or `\\boxed{…}`, or after "answer is" or `####`, else the last line.
     """
     said = _plain(_final(answer))
     if not said or len(said) > LONGEST:
         return False
-    equations = [part.strip() for part in re.split(r"[,;\n]", said) if part.strip()]
+    parts = [_bare(part) for part in re.split(r"[,;\n]", said)]
+    equations = [part for part in parts if part]
     if len(equations) == 1:
         return _whole(equations[0], numbers, target)
     return _chain(equations, numbers, target)
@@ -79,28 +84,40 @@ def _chain(equations: Sequence[str], numbers: Sequence[int], target: int) -> boo
 
 
 def _final(answer: str) -> str:
-    text = re.sub(r"\\[()\[\]]|\$|```\w*", " ", NEXT.split(answer, maxsplit=1)[0])  # signs of formulas and of code
-    if tagged := re.findall(r"<answer>(.*?)(?:</answer>|$)", text, re.S | re.I):
-        inside = boxed(tagged[-1])
-        return tagged[-1] if inside is None else inside
+    text = plain_signs(first_turn(answer))
+    text = re.sub(r"\\[()\[\]]|\$|```\w*", " ", text)  # signs of formulas and of code
+    if (inside := tagged(text)) is not None:
+        box = boxed(inside)
+        return inside if box is None else box
     if (inside := boxed(text)) is not None:
         return inside
     if "####" in text:
         return text.rpartition("####")[2].strip().split("\n", 1)[0]
-    if marked := list(re.finditer(r"\banswer\s*(?:is|:|=)\s*:?", text, re.I)):
+    if marked := list(ANNOUNCED.finditer(text)):
         return text[marked[-1].end() :].strip().split("\n", 1)[0]
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
 
+def _bare(equation: str) -> str:
+    """An equation without bold, words before it, and a full stop or tick after it."""
+    bare = equation.strip(" \t*").rstrip(" \t*.!✓✔✅\ufe0f")
+    while match := _WORDS.match(bare):
+        bare = bare[match.end() :].lstrip(" \t*")
+    return bare
+
+
 def _plain(text: str) -> str:
-    for sign, plain in (
-        ("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("×", "*"), ("·", "*"), ("÷", "/"), ("−", "-"), ("–", "-"),
-        ("\\left", ""), ("\\right", ""), ("`", ""), ("**", "^"),
+    for signs, plain in (
+        (("\\times", "\\cdot", "\\ast", "\\*", *"×·∗⋅∙✕✖"), "*"), (("\\div", *"÷∕⁄"), "/"),
+        (("\\approx", "==", "≈"), "="), (("\\left", "\\right", "`"), ""),
     ):  # fmt: skip
-        text = text.replace(sign, plain)
+        for sign in signs:
+            text = text.replace(sign, plain)
+    text = text.translate(str.maketrans("[]", "()"))
+    text = re.sub(r"(?<=[\d)])[ \t]*\*\*[ \t]*(?=[\d(])", "^", text).replace("**", "")  # a power, or else bold
+    text = re.sub(r"(?<=[\d)}])[ \t]*(?=\()|(?<=\))[ \t]*(?=\d|\\[dt]?frac)", "*", text)  # 2(3+9)
     text = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"((\1)/(\2))", text)
-    text = text.translate(str.maketrans("[]{}", "()()"))
+    text = text.translate(str.maketrans("{}", "()"))
     text = re.sub(r"(?<=[\d)])\s*[xX]\s*(?=[\d(])", "*", text)  # 3 x 2
-    text = re.sub(r"(?<![\d])0+(?=\d)", "", text)  # 08 is 8
-    return text.strip().rstrip(".").strip()
+    return re.sub(r"(?<![\d])0+(?=\d)", "", text)  # 08 is 8

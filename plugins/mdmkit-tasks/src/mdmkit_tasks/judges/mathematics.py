@@ -13,7 +13,7 @@ import threading
 from typing import Any
 
 from mdmkit import MdmkitError
-from mdmkit_tasks.judges.numbers import NEXT, boxed
+from mdmkit_tasks.judges.marks import boxed, first_turn
 
 # Of the larger number: exact numbers that differ by more are not equal, and nor are decimals.
 EXACT, DECIMAL = 1e-12, 1e-5
@@ -35,7 +35,7 @@ def same_value(answer: str, reference: str) -> bool:
     parse, verify = _library()
     if threading.current_thread() is not threading.main_thread():
         return _in_a_process(answer, reference)
-    text = NEXT.split(answer, maxsplit=1)[0]
+    text = first_turn(answer)
     inside = boxed(text)
     reference = boxed(reference) or reference
     if inside is not None:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from fractions import Fraction
+
+from mdmkit_tasks.judges.marks import ANNOUNCED, boxed, first_turn, plain_signs, tagged
 
 # Longer numbers are no answers.
 DIGITS = 1000
-# A few-shot answer ends where the model goes on to invent a next question.
-NEXT = re.compile(
-    r"\n\s*(?:\*\*)?(?:Question|Q|Problem|Human|User)\s*\d*\s*:|\n\s*###\s*(?:Instruction|User|Human)\b"
-    r"|<\|(?:eot_id|im_end|im_start|start_header_id|endoftext|end_of_text)\|>|</s>|\[INST\]"
-)
 _NUMBER = re.compile(
     r"""(?<![\d])(?<!\d\.)(?<!\b[A-Za-z])  # not inside a number, nor x2
     (?P<sign>(?<![\w)\]])-)?               # a minus sign, unless it subtracts
-    (?P<whole>\d{1,3}(?:,\d{3})+(?![\d])|\d+)?
+    (?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+)?
     (?P<part>\.\d+)?
     (?(whole)|(?(part)|(?!)))
     (?:[eE](?P<ten>[+-]?\d{1,2})\b)?
     (?:\^(?P<power>\d{1,2})(?!\d))?
     (?:\s?/\s?(?P<below>\d+))?
-    (?:\s*(?P<times>hundred|thousand|million|billion|trillion)\b)?""",
+    (?:\s*(?P<times>hundred|thousand|million|billion|trillion)\b|(?P<letter>(?-i:[kKMB]))\b)?""",
     re.X | re.I,
 )
-_MIXED = re.compile(r"(?<![\d.,/])(\d+)\s+(\d+)\s?/\s?(\d+)(?![\d.])")
+_MIXED = re.compile(r"(?<![\d.,/])(\d+)\s+(?:and\s+)?(\d+)\s?/\s?(\d+)(?![\d.])")
 _TIMES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_LETTERS = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
+# Between two numbers, of which neither is the answer: 18-20, 18 or 20, 5 * 3, 18,5.
+_JOINS = re.compile(r"\s*\\?%?\s*(?:[-—±+*×÷x]|\b(?:to|or)\b|\\(?:times|cdot|div|pm)\b)\s*-?|,")
 _FRACTION = re.compile(
     r"\\[dt]?frac\s*(?:\{\s*(?P<above>-?\d+(?:\.\d+)?)\s*\}|(?P<digit>\d))\s*(?:\{\s*(?P<below>\d+)\s*\}|(?P<other>\d))"
 )
@@ -34,20 +36,24 @@ _MARKED = re.compile(r"(?!\s*\d+[.)]\s+[A-Za-z])[\s*:=$€£¥\\−–-]*(?:[dt]
 
 
 def final_number(answer: str) -> Fraction | None:
-    r"""Find the number that an answer gives.
+    r"""Find the number that an answer gives; None if it gives none, a range such as 18-20, or a sum that is not done.
 
-    It is the one in the last `\boxed{…}`, else after the first `####`, else after "answer is", else the last one.
+    It is the one in the last `\boxed{…}`. Otherwise, in the last `<answer>` or the whole answer, it is the one after
+    the first `####`, else after "answer is", else the last one.
     """
-    text = NEXT.split(answer, maxsplit=1)[0]
+    text = plain_signs(first_turn(answer))
     if (inside := boxed(text)) is not None:
-        return _said(inside)
+        return _only(_said(inside))
+    if (inside := tagged(text)) is not None:
+        if "\n" not in inside.strip():
+            return _only(_said(inside))
+        text = inside
     lines = [part.split("\n", 1)[0] for part in text.split("####")[1:]]
     if marked := next((line for line in lines if _MARKED.match(line)), None):
-        return _said(marked)
-    answers = list(re.finditer(r"\banswer\s*(?:is|:|=|would be|to be)\s*:?", text, re.I))
-    for mark in reversed(answers):
-        if (found := _said(text[mark.end() :].lstrip().split("\n", 1)[0])) is not None:
-            return found
+        return _only(_said(marked))
+    for mark in reversed(list(ANNOUNCED.finditer(text))):
+        if found := _said(text[mark.end() :].lstrip().split("\n", 1)[0]):
+            return _only(found)
     numbers = all_numbers(text)
     return numbers[-1] if numbers else None
 
@@ -58,22 +64,13 @@ def same_number(answer: str, reference: str) -> bool:
     return said is not None and said == right
 
 
-def boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{…}`, with balanced braces; None if no such box is closed."""
-    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]):
-        depth = 1
-        for end in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                return text[start:end]
-    return None
-
-
 def all_numbers(text: str) -> list[Fraction]:
     """Every number of a text, in order. Times and ratios, such as 12:30, are none."""
-    text = _MIXED.sub(_improper, _plain(text))
-    text = re.sub(r"\d+(?::\d+)+", " ", text)
-    found = []
+    return [value for value, _ in _read(_plain(text))]
+
+
+def _read(text: str) -> Iterator[tuple[Fraction, re.Match[str]]]:
+    """Every number of a plain text, and where it stands."""
     for match in _NUMBER.finditer(text):
         whole = (match["whole"] or "0").replace(",", "")
         if max(map(len, (whole, match["part"] or "", match["below"] or ""))) > DIGITS:
@@ -84,9 +81,8 @@ def all_numbers(text: str) -> list[Fraction]:
         value **= int(match["power"] or 1)
         if match["below"] is not None:
             value /= int(match["below"])
-        value *= _TIMES.get((match["times"] or "").lower(), 1)
-        found.append(-value if match["sign"] else value)
-    return found
+        value *= _TIMES.get((match["times"] or "").lower(), 1) * _LETTERS.get(match["letter"] or "", 1)
+        yield -value if match["sign"] else value, match
 
 
 def _improper(mixed: re.Match[str]) -> str:
@@ -96,20 +92,34 @@ def _improper(mixed: re.Match[str]) -> str:
     return f"{int(mixed[1]) * int(mixed[3]) + int(mixed[2])}/{mixed[3]}"
 
 
-def _said(text: str) -> Fraction | None:
-    """The number of a phrase: the one after its last `=`, else its first one."""
-    text = re.sub(r"^\s*[-−–]\s+(?=[\d.\\$])", "-", text)  # a minus sign with a space after it
+def _said(text: str) -> list[Fraction]:
+    """The number of a phrase: the one after its last `=`, else its first one, and others that are joined to it."""
+    text = re.sub(r"^\s*-\s+(?=[\d.\\$])", "-", text)  # a minus sign with a space after it
     text = re.sub(r"(?<![\d.,/])\d{1,3}(?: \d{3})+(?![\d/])", lambda m: m[0].replace(" ", ""), text)  # 1 000
-    numbers = all_numbers(text.rpartition("=")[2]) or all_numbers(text)
-    return numbers[0] if numbers else None
+    text = re.sub(r"\bbetween\s+(\S+)\s+and\b", r"\1 to", text, flags=re.I)
+    for part in map(_plain, (text.rpartition("=")[2], text)):
+        found = list(_read(part))
+        joined = [value for value, _ in found[:1]]
+        for (_, before), (value, after) in itertools.pairwise(found):
+            if not _JOINS.fullmatch(part[before.end() : after.end("sign") if after["sign"] else after.start()]):
+                break
+            joined.append(value)
+        if joined:
+            return joined
+    return []
+
+
+def _only(numbers: list[Fraction]) -> Fraction | None:
+    return numbers[0] if len(set(numbers)) == 1 else None
 
 
 def _plain(text: str) -> str:
     """Undo typography: LaTeX thousands, fractions and signs, thin spaces, the minus sign, currency, emphasis."""
-    text = text.replace("−", "-").replace("–", "-")
     text = re.sub(r"(?<==)\s*-\s+(?=[\d.\\$])", "-", text)
-    text = re.sub(r"(?<=\d)(?:\{,\}|\\[,!;]|[\u2009\u202f\u00a0])(?=\d{3})", "", text)
-    text = re.sub(r"(?<=\d)\s*(?:\\times|\\cdot|×|\*)\s*10\^\{?([+-]?\d{1,2})\}?", r"e\1", text)
+    text = re.sub(r"(?<=\d)(?:\{,\}|\\[,!;: ]|[\u2009\u202f\u00a0~_'’])(?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?!\d)", lambda m: m[0].replace(".", ""), text)  # 1.000.000
+    text = re.sub(r"(?<=\d)\s*(?:\\times|\\cdot|[×x*])\s*10\^\{?([+-]?\d{1,2})\}?", r"e\1", text)
     text = re.sub(r"(?<=\d)(?=\\[dt]?frac)", " ", text)  # 2\frac{1}{2} is a mixed number
     text = _FRACTION.sub(lambda m: f"{m['above'] or m['digit']}/{m['below'] or m['other']}", text)
-    return re.sub(r"\\?[$€£¥]|\*\*|\\(?:text|mathrm|mathbf)\b|\\[()\[\]]|[{}]", "", text)
+    text = re.sub(r"\\?[$€£¥]|\*\*|\\(?:text|mathrm|mathbf)\b|\\[()\[\]]|[{}]", "", text)
+    return re.sub(r"\d+(?::\d+)+", " ", _MIXED.sub(_improper, text))

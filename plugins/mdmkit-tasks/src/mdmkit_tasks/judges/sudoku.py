@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mdmkit_tasks.judges.numbers import NEXT
+from mdmkit_tasks.judges.marks import first_turn, plain_signs, tagged
 
 _ROW = r"[ \t|\[(\"']*([0-9])[ \t,|]*([0-9])[ \t,|]*([0-9])[ \t,|]*([0-9])[ \t|\])\"',]*"
 _GRID = re.compile(rf"(?<!\d){_ROW}(?:\s*[/;\\]*\s*|\s*\n[-+\s]*\n?\s*){_ROW}(?:\s*[/;\\]*\s*|\s*\n[-+\s]*\n?\s*)"
@@ -13,10 +13,8 @@ _GRID = re.compile(rf"(?<!\d){_ROW}(?:\s*[/;\\]*\s*|\s*\n[-+\s]*\n?\s*){_ROW}(?:
 
 def grid(answer: str) -> str | None:
     """The last 4×4 grid of an answer, as sixteen digits row by row; None if there is none."""
-    text = NEXT.split(answer, maxsplit=1)[0]
-    if tagged := re.findall(r"<answer>(.*?)(?:</answer>|$)", text, re.S | re.I):
-        text = tagged[-1]
-    found = list(_GRID.finditer(text))
+    text = plain_signs(first_turn(answer))
+    found = list(_GRID.finditer(tagged(text) or text))
     return "".join(found[-1].groups()) if found else None
 
 

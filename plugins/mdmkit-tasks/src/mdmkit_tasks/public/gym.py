@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mdmkit import MdmkitError, Task, unknown
-from mdmkit_tasks.judges.numbers import NEXT, boxed
+from mdmkit_tasks.judges.marks import boxed, first_turn, tagged
 
 INSTRUCTION = "Think it over in a few words, and end with the final answer inside <answer></answer>."
 
@@ -55,9 +54,9 @@ class ReasoningGym(Task):
 
 def final(answer: str) -> str:
     r"""The text in the last `<answer>…</answer>`, in `\boxed{…}`, or else on the last line."""
-    text = NEXT.split(answer, maxsplit=1)[0]
-    if tagged := re.findall(r"<answer>(.*?)(?:</answer>|$)", text, re.S | re.I):
-        return tagged[-1].strip()
+    text = first_turn(answer)
+    if (inside := tagged(text)) is not None:
+        return inside.strip()
     if (inside := boxed(text)) is not None:
         return inside.strip()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
