@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 
 import pytest
 
@@ -16,6 +17,9 @@ HEAD = 'from typing import List\n\n\ndef add(a: int, b: int) -> int:\n    """Add
 TESTS = ["assert add(1, 2) == 3", "assert add(-1, 1) == 0"]
 
 PLUS, USES = "def plus(a, b):\n    return a + b", "def add(a, b):\n    return plus(a, b)"
+
+SHOWN = 'def add(a, b):\n    """Add.\n\n    ```\n    add(1, 2)\n    ```\n    """\n    return a + b'
+FLUSH = 'def add(a, b):\n    """Add.\n```\nadd(1, 2)\n```\n"""\n    return a + b'
 
 # Answers to "complete this function", with the head above known.
 ANSWERS = [
@@ -74,6 +78,30 @@ ANSWERS = [
     (f"```python\nimport operator as o\n```\n```python\nplus = o.add\n```\n```python\n{USES}\n```", True),
     ("```python\nimport nothing\nadd(\n```\nNo:\n```python\ndef add(a, b):\n    return a + b\n```", True),
     ("```python\nraise SystemExit\n```\nNo:\n```python\ndef add(a, b):\n    return a + b\n```", True),
+    # Fences inside a string of the program.
+    (f"```python\n{SHOWN}\n```\nIt adds.", True),
+    (f"```python\n{SHOWN}\n```\nUse it:\n```python\nprint(add(1, 2))\n```", True),
+    (f"```python\n{SHOWN}\n```\nNo:\n```python\ndef add(a, b):\n    return a - b\n```", False),
+    (f"```python\n{SHOWN}", True),
+    (SHOWN, True),
+    (f"```python\n{FLUSH}\n```\nIt adds.", True),
+    (FLUSH.partition("\n")[2], True),
+    (f"1. So:\n\n   ```python\n{textwrap.indent(SHOWN, '   ')}\n   ```", True),
+    (f"```python\n{SHOWN.replace('```', '~~~')}\n```", True),
+    (f"```python\n{SHOWN}\n\n\n{SHOWN.replace('add', 'sub')}\n```\nTwo.", True),
+    ('```python\ndef add(a, b):\n    """Adds\n```\nNo:\n```python\ndef add(a, b):\n    return a + b\n```', True),
+    (f'```python\ndef add(a, b):\n    """Adds\n```\nNo:\n```python\n{SHOWN}\n```', True),
+    # Indents as an editor shows them.
+    ("\ufeff```python\ndef add(a, b):\n    return a + b\n```", True),
+    ("```python\n\ufeffdef add(a, b):\n    return a + b\n```", True),
+    ("\ufeffdef add(a, b):\n    return a + b", True),
+    ("\u200bdef add(a, b):\n\u200b    return a + b", True),
+    ("```python\ndef add(a, b):\n\xa0\xa0\xa0\xa0return a + b\n```", True),
+    ("\xa0\xa0\xa0\xa0return a + b", True),
+    ("def add(a, b):\n\xa0 \xa0 if a:\n\xa0 \xa0 \xa0 \xa0 return a + b\n    return b", True),
+    ("\xa0```python\n\xa0def add(a, b):\n\xa0    return a + b\n\xa0```", True),
+    ("def add(a, b):\n\xa0\xa0return a - b", False),
+    ('def add(a, b):\n    if """\n\xa0""" == "\\n\\xa0":\n        return a + b', True),  # in a string it is kept
     # What a program does when it is started by itself.
     (
         "```python\ndef add(a, b):\n    return a + b\n\nif __name__ == '__main__':\n    add(int(input()), 1)\n```",

@@ -21,9 +21,11 @@ def program(answer: str, name: str, prompt: str = "") -> list[str]:
     Args:
         prompt: the function's head, which an answer may leave out: completions of HumanEval begin with the body.
     """
-    plain = answer.removeprefix("[BEGIN]").partition("[DONE]")[0]
-    found = blocks(plain, lambda text: bool(_defines(name).search(text)) or _completes(text, prompt))
-    texts = [plain] if found is None else found
+    plain = answer.lstrip("\ufeff").removeprefix("[BEGIN]").partition("[DONE]")[0]
+    found = None
+    if parsed(plain) is None and not _completes(plain, prompt):  # else its fences stand in strings
+        found = blocks(plain, lambda text: bool(_defines(name).search(text)) or _completes(text, prompt))
+    texts = [_indented(text) for text in ([plain] if found is None else found)]
     for index in reversed(range(len(texts))):
         if match := _defines(name).search(texts[index]):
             whole = _valid(texts[index] if found is not None else texts[index][_start(texts[index], match.start()) :])
@@ -32,7 +34,9 @@ def program(answer: str, name: str, prompt: str = "") -> list[str]:
     if not prompt:
         return [_valid("\n".join(texts))]
     text = next((text for text in texts if _completes(text, prompt)), "\n".join(texts))
-    return [prompt + STOPS.split(_body(text, prompt), maxsplit=1)[0] + "\n"]
+    body = _body(text, prompt)
+    ends = (STOPS.split(body, maxsplit=1)[0], body)  # a stop may stand in a string
+    return [prompt + next((end for end in ends if parsed(prompt + end) is not None), ends[0]) + "\n"]
 
 
 def passes(
@@ -84,6 +88,15 @@ def _body(text: str, prompt: str) -> str:
     """A body with the indent that it needs; tabs become spaces if the prompt has none."""
     body = text if re.match(r"\s*\n|[ \t]", text) else "    " + text
     return body if "\n\t" in prompt else re.sub(r"^[ \t]+", lambda found: found[0].expandtabs(4), body, flags=re.M)
+
+
+def _indented(text: str) -> str:
+    """A text with the indents that an editor shows: no-break spaces are spaces, signs without width are nothing."""
+    if parsed(text) is not None:
+        return text
+    signs = {"\ufeff": "", "\u200b": "", "\t": "\t", "\r": "\r"}
+    indent = re.compile(r"^(?:[^\S\n]|[\ufeff\u200b])+", re.M)
+    return indent.sub(lambda found: "".join(signs.get(sign, " ") for sign in found[0]), text)
 
 
 def _start(text: str, found: int) -> int:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 
-_FENCE = re.compile(r"(?P<indent>[ \t]*)(?P<marks>```+|~~~+)[ \t]*(?P<info>[^`]*)")
+from mdmkit_tasks.judges.names import parsed
+
+# So many later fences are tried as the end of a block.
+LOOKED_AT = 20
+_FENCE = re.compile(r"(?P<indent>[^\S\n]*)(?P<marks>```+|~~~+)[ \t]*(?P<info>[^`]*)")
 # What may follow the marks of a block that can be Python: python3.11, {.python}, py title="x.py", or nothing.
 _PYTHON = re.compile(r"(?:\{\s*\.?)?(?:i?python[\d.]*|py[\d.]*|pycon)?(?![\w+#-])", re.I)
 
@@ -14,7 +19,7 @@ def blocks(answer: str, is_code: Callable[[str], bool]) -> list[str] | None:
     """Find the blocks that can be Python; None if the answer has no fence.
 
     A last block may be left open. A first fence that names no language closes a block that was never opened, if the
-    text before it is code.
+    text before it is code. A fence inside a string of the program, such as a docstring, closes nothing.
 
     Args:
         is_code: tells if a text without fences is code.
@@ -23,9 +28,10 @@ def blocks(answer: str, is_code: Callable[[str], bool]) -> list[str] | None:
     held: list[str] = []  # lines since the last fence
     opened: re.Match[str] | None = None
     fences = 0
-    for line in answer.split("\n"):
+    lines = answer.split("\n")
+    for number, line in enumerate(lines):
         fence = _FENCE.fullmatch(line.rstrip())
-        if fence is None or (opened is not None and not _closes(fence, opened)):
+        if fence is None or (opened is not None and not _ends(held, lines[number:], opened)):
             held.append(line)
             continue
         fences += 1
@@ -42,8 +48,26 @@ def blocks(answer: str, is_code: Callable[[str], bool]) -> list[str] | None:
     return out if fences else None
 
 
-def _closes(fence: re.Match[str], opened: re.Match[str]) -> bool:
-    return not fence["info"] and fence["marks"].startswith(opened["marks"])
+def _ends(held: Sequence[str], lines: Sequence[str], opened: re.Match[str]) -> bool:
+    """True if the first of the lines ends a block.
+
+    It does not if it stands in a string: then the block is Python up to a later fence or up to the end, but not here.
+    """
+    if not _closes(lines[0], opened):
+        return False
+    if not any(line.count(quotes) % 2 for line in held for quotes in ('"""', "'''")) or _is_python(held):
+        return True
+    later = [number for number, line in enumerate(lines) if number and _closes(line, opened)]
+    return not any(_is_python([*held, *lines[:end]]) for end in (*later[:LOOKED_AT], len(lines)))
+
+
+def _closes(line: str, opened: re.Match[str]) -> bool:
+    fence = _FENCE.fullmatch(line.rstrip())
+    return fence is not None and not fence["info"] and fence["marks"].startswith(opened["marks"])
+
+
+def _is_python(lines: Sequence[str]) -> bool:
+    return parsed(textwrap.dedent("\n".join(lines))) is not None
 
 
 def _python(opened: re.Match[str], lines: list[str]) -> list[str]:
