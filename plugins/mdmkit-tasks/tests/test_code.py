@@ -91,6 +91,12 @@ ANSWERS = [
     (f"```python\n{SHOWN}\n\n\n{SHOWN.replace('add', 'sub')}\n```\nTwo.", True),
     ('```python\ndef add(a, b):\n    """Adds\n```\nNo:\n```python\ndef add(a, b):\n    return a + b\n```', True),
     (f'```python\ndef add(a, b):\n    """Adds\n```\nNo:\n```python\n{SHOWN}\n```', True),
+    # Text after the program.
+    ("    return a + b<|endoftext|>def add(", True),
+    ("def add(a, b):\n    return a + b</s>", True),
+    ("\treturn a + b\n\nExplanation: it adds", True),
+    ("    return a + b\n\n**Note** that it's quick.", True),
+    ("    if a:\n        return a -\n\n**Note** that it's quick.", False),
     # Indents as an editor shows them.
     ("\ufeff```python\ndef add(a, b):\n    return a + b\n```", True),
     ("```python\n\ufeffdef add(a, b):\n    return a + b\n```", True),

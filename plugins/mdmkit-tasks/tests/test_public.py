@@ -138,6 +138,12 @@ ASSERTED = {"text": "t", "test_list": ["assert f(2) == 4"]}
             "must define a function `check` with an assert",
         ),
         (HumanEval, FUNCTION, {"test": "assert f(2) == 4"}, "must define a function `check` with an assert"),
+        (
+            HumanEval,
+            FUNCTION,
+            {"test": "def check(candidate):\n    assert True\n"},
+            "`check` with an assert that is reached",
+        ),
         (MBPP, ASSERTED, {"test_list": []}, "the field 'test_list' is empty, so every answer would pass"),
         (MBPP, ASSERTED, {"test_list": "assert f(2) == 4"}, "and must be a list of texts"),
         (MBPP, ASSERTED, {"test_list": ["assert f(2) == 4", 3]}, "and must be a list of texts"),

@@ -6,20 +6,25 @@ import re
 
 from mdmkit_tasks.judges.marks import boxed, first_turn, plain_signs, tagged
 
-_TYPOGRAPHY = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf)\b|\\[()\[\]]|[{}$*]")
-_IS = r"(?:is|was|are|were|seems|looks|(?:can|could|must|would|has to|have to) be)"
-_STATED = rf"\b(?:answer|choice|option)\s*(?:{_IS}\b|:|=)\s*:?(?:\s*(?:but|rather|instead)\b)?"
+_TYPOGRAPHY = re.compile(
+    r"\\(?:text|textbf|textit|mathrm|mathbf)\b|\\[()\[\]]|</?[a-z]+>|[{}$*_`\"“”<>\[\]]|(?<!\w)'|'(?!\w)"
+)
+_IS = (
+    r"(?:is|was|are|were|seems|looks|(?:can|could|must|would|should|has to|have to) be)"
+    r"(?:\s+(?:most\s+)?(?:likely|probably|clearly|definitely|indeed|therefore|thus)\b)?"
+)
+_STATED = rf"\b(?:answer|choice|option|letter)\s*(?:{_IS}\b|:|=|\s-\s)\s*:?(?:\s*(?:but|rather|instead)\b)?"
 _CONCLUDED = (
     r"\b(?:(?:no|wait|actually)\s*[,:]|so|therefore|thus|hence|but|rather|instead|choose|chose|pick|select|go with)"
     rf"\s*,?(?:\s*it(?:['’]s|\s+{_IS})\b)?|\bit(?:['’]s|\s+{_IS})\b"
 )
-_RIGHT = rf"{_IS}\s+(?:the\s+)?(?:only\s+)?(?:right|correct|true|best|answer)\b"
+_RIGHT = rf"(?:\s+{_IS}\s+|\s*[:-]\s*)(?:the\s+)?(?:only\s+)?(?:right|correct|true|best|answer)\b"
 _NOT = (
     r"(?:\b(?:not|cannot|neither|than|instead of|rul(?:e|es|ed|ing) out|exclud\w+|eliminat\w+|discard\w*)|n['’]t)"
     r"(?:\s+be)?(?:\s+the)?(?:\s+(?:option|choice|answer)s?)?"
 )
 _WRONG = (
-    r"(?:\s+(?:both|all|also|clearly))?\s+(?:not|wrong|false|incorrect|excluded|impossible|out|ruled out|eliminated"
+    r"(?:\s+(?:both|all|also))?\s+(?:not|wrong|false|incorrect|excluded|impossible|out|ruled out|eliminated"
     r"|invalid|unlikely|too)\b"
 )
 _END = r"(?=\s*(?:[.,;:!?)]|$)|\s+(?:because|since|as|and|but|while)\b)"
@@ -42,18 +47,18 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
     one = rf"(?:{marked}|(?<![\w-])[{letters}]\b(?!['’-]\w))"
     several = _list(one)
     text = re.sub(
-        rf"(?i:{_NOT})\s+{several}|{several}\s+(?i:are|were)(?i:{_WRONG})|{one}\s+(?:(?i:{_IS})(?i:{_WRONG})|\w+n['’]t\b)",
+        rf"(?i:{_NOT})\s+{several}|{several}\s+(?i:are|were)(?i:{_WRONG})|{one}(?:(?i:\s+{_IS}|\s*[:-])(?i:{_WRONG})|\s+\w+n['’]t\b)",
         " ", text,
     )  # fmt: skip
     noun = r"\s*(?i:(?:the\s+)?\b(?:option|choice|answer)\b)?\s*"
     alone = r"(?:[).:]|\s*$)"
-    stated = rf"(?i:{_STATED}){noun}({several})|(?i:{_CONCLUDED}){noun}({several}){_END}|({several})\s+(?i:{_RIGHT})"
+    stated = rf"(?i:{_STATED}){noun}({several})|(?i:{_CONCLUDED}){noun}({several}){_END}|({several})(?i:{_RIGHT})"
     if inside is not None:
         first = re.match(rf"\s*{noun}({_list(marked)}|{several}{alone})", text)  # B. A gas
         return _only(one, first[1] if first else text)
     for pattern in (
         stated,
-        rf"(?i:{_STATED})[^\n]*?({_list(marked)})",  # the answer is 5 m, i.e. (B)
+        rf"(?i:{_STATED})[^\n]{{0,200}}?({_list(marked)})",  # the answer is 5 m, i.e. (B)
         rf"(?i:\b(?:option|choice|answer))\s+({several})",
         rf"({_list(marked)})",
         rf"(?:^|[.!?])\s*({several}){alone}",

@@ -8,11 +8,12 @@ import re
 from collections.abc import Sequence
 
 from mdmkit_tasks.judges.fences import blocks
+from mdmkit_tasks.judges.marks import TURN
 from mdmkit_tasks.judges.names import DEFINITIONS, needed, parsed
 from mdmkit_tasks.judges.sandbox import Limits, Outcome, run
 
 # The end of a function's completion, where other text of the model begins.
-STOPS = re.compile(r"\n(?=(?:class |def |if __name__|print\(|assert |@|#|<\||\[DONE\]|```|Question:|[A-Z][a-z]+ ))")
+STOPS = re.compile(r"\n(?=(?:class |def |if __name__|print\(|assert |@|#|<\||\[DONE\]|```|Question:|[A-Z][a-z]+[ :,]))")
 
 
 def program(answer: str, name: str, prompt: str = "") -> list[str]:
@@ -21,7 +22,7 @@ def program(answer: str, name: str, prompt: str = "") -> list[str]:
     Args:
         prompt: the function's head, which an answer may leave out: completions of HumanEval begin with the body.
     """
-    plain = answer.lstrip("\ufeff").removeprefix("[BEGIN]").partition("[DONE]")[0]
+    plain = TURN.split(answer, maxsplit=1)[0].lstrip("\ufeff").removeprefix("[BEGIN]").partition("[DONE]")[0]
     found = None
     if parsed(plain) is None and not _completes(plain, prompt):  # else its fences stand in strings
         found = blocks(plain, lambda text: bool(_defines(name).search(text)) or _completes(text, prompt))
@@ -36,7 +37,8 @@ def program(answer: str, name: str, prompt: str = "") -> list[str]:
     text = next((text for text in texts if _completes(text, prompt)), "\n".join(texts))
     body = _body(text, prompt)
     ends = (STOPS.split(body, maxsplit=1)[0], body)  # a stop may stand in a string
-    return [prompt + next((end for end in ends if parsed(prompt + end) is not None), ends[0]) + "\n"]
+    completed = next((prompt + end for end in ends if parsed(prompt + end) is not None), "")
+    return [(completed or _valid(prompt + ends[0])) + "\n"]
 
 
 def passes(

@@ -14,9 +14,10 @@ from mdmkit_tasks.judges.marks import ANNOUNCED, boxed, first_turn, plain_signs,
 OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 LONGEST = 200
 PLAIN = re.compile(r"[\d+\-*/() \t]*")
-# Words before an equation: a label, the number of a step, or the beginning of a conclusion.
+# What may stand before an equation: a label, the number of a step, or words without a "not".
 _WORDS = re.compile(
-    r"(?:[a-z][a-z ]*\d*:|\d+[.)](?=\s)|(?:first|so|thus|therefore|hence|then|and|finally|we (?:get|have))\b)\s*", re.I
+    r"(?!.*(?:\b(?:no|not|never|cannot|wrong)\b|n['’]t))(?:[a-z][a-z '’]*\d*:|\d+[.)](?=\s)|[a-z][a-z '’]*(?:\s|$))\s*",
+    re.I,
 )
 
 
@@ -24,15 +25,19 @@ def reaches(answer: str, numbers: Sequence[int], target: int) -> bool:
     """True if an answer is an expression, or a chain of equations, that uses all numbers and reaches the target.
 
     `(3+9)*2`, `2(3+9) = 24`, `24 = (3+9)*2` and `3+9=12, 12*2=24` are the same answer. The answer is the text inside
-    `<answer>` or `\\boxed{…}`, or after "answer is" or `####`, else the last line.
+    `<answer>` or `\\boxed{…}`, or after "answer is" or `####`, else the last line, or the equations on the last lines.
     """
-    said = _plain(_final(answer))
-    if not said or len(said) > LONGEST:
+    return any(_holds(said, numbers, target) for said in _final(answer, len(numbers) - 1))
+
+
+def _holds(said: str, numbers: Sequence[int], target: int) -> bool:
+    said = _plain(said)
+    if len(said) > LONGEST:
         return False
-    parts = [_bare(part) for part in re.split(r"[,;\n]", said)]
+    parts = [_bare(part) for part in re.split(r"[,;\n]|\b(?:and|then)\b|\.\s+(?=[A-Za-z])", said, flags=re.I)]
     equations = [part for part in parts if part]
-    if len(equations) == 1:
-        return _whole(equations[0], numbers, target)
+    if len(equations) < 2:
+        return bool(equations) and _whole(equations[0], numbers, target)
     return _chain(equations, numbers, target)
 
 
@@ -83,25 +88,28 @@ def _chain(equations: Sequence[str], numbers: Sequence[int], target: int) -> boo
     return result == target and have == Counter([Fraction(target)])
 
 
-def _final(answer: str) -> str:
+def _final(answer: str, steps: int) -> list[str]:
+    """The text that holds the answer. If nothing marks it, the last line, the last two lines, … up to `steps`."""
     text = plain_signs(first_turn(answer))
     text = re.sub(r"\\[()\[\]]|\$|```\w*", " ", text)  # signs of formulas and of code
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    text = re.sub(r"\n(?=[=≈])", " ", "\n".join(lines))  # an equation goes on
     if (inside := tagged(text)) is not None:
         box = boxed(inside)
-        return inside if box is None else box
+        return [inside if box is None else box]
     if (inside := boxed(text)) is not None:
-        return inside
+        return [inside]
     if "####" in text:
-        return text.rpartition("####")[2].strip().split("\n", 1)[0]
+        return [text.rpartition("####")[2].strip().split("\n", 1)[0]]
     if marked := list(ANNOUNCED.finditer(text)):
-        return text[marked[-1].end() :].strip().split("\n", 1)[0]
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+        return [text[marked[-1].end() :].strip().split("\n", 1)[0]]
+    lines = text.split("\n")
+    return ["\n".join(lines[-count:]) for count in range(1, max(steps, 1) + 1)]
 
 
 def _bare(equation: str) -> str:
     """An equation without bold, words before it, and a full stop or tick after it."""
-    bare = equation.strip(" \t*").rstrip(" \t*.!✓✔✅\ufe0f")
+    bare = equation.strip(" \t*'\"“”").rstrip(" \t*.!✓✔✅\ufe0f")
     while match := _WORDS.match(bare):
         bare = bare[match.end() :].lstrip(" \t*")
     return bare

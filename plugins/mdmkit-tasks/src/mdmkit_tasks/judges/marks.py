@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# Signs of a tokenizer that end a turn.
+TURN = re.compile(r"<\|(?:eot_id|im_end|im_start|start_header_id|endoftext|end_of_text)\|>|</s>|\[INST\]")
 # A few-shot answer ends where the model goes on to invent a next question.
 NEXT = re.compile(
     r"\n\s*(?:\*\*)?(?:Question|Q|Problem|Human|User)\s*\d*\s*:|\n\s*###\s*(?:Instruction|User|Human)\b"
-    r"|<\|(?:eot_id|im_end|im_start|start_header_id|endoftext|end_of_text)\|>|</s>|\[INST\]"
+    rf"|{TURN.pattern}"
 )
 # Words that announce the result, perhaps in bold. "The answer is not 5" announces nothing.
 ANNOUNCED = re.compile(r"\banswer[\s*_]*(?:(?:is|would be|to be|must be)\b|:|=)[\s*_]*:?(?!\s*not\b)", re.I)
@@ -29,16 +31,18 @@ def plain_signs(text: str) -> str:
 
 def boxed(text: str) -> str | None:
     r"""The content of the last `\boxed{…}`, with balanced braces; None if no such box is closed."""
-    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]):
-        depth = 1
-        for end in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                return text[start:end]
-    return None
+    starts = {match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)}
+    opened: list[int] = []
+    closed: dict[int, int] = {}
+    for at, sign in enumerate(text):
+        if sign == "{":
+            opened.append(at + 1)
+        elif sign == "}" and opened and (start := opened.pop()) in starts:
+            closed[start] = at
+    return text[max(closed) : closed[max(closed)]] if closed else None
 
 
 def tagged(text: str) -> str | None:
     """The content of the last `<answer>…</answer>` that is not empty, perhaps not closed; None if there is none."""
-    found = re.findall(r"<answer>(.*?)(?:</answer>|$)", text, re.S | re.I)
+    found = re.findall(r"<answer>(.*?)(?:</answer|$)", text, re.S | re.I)
     return next((inside for inside in reversed(found) if inside.strip()), None)

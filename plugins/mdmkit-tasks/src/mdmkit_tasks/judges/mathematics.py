@@ -13,7 +13,7 @@ import threading
 from typing import Any
 
 from mdmkit import MdmkitError
-from mdmkit_tasks.judges.marks import boxed, first_turn
+from mdmkit_tasks.judges.marks import boxed, first_turn, plain_signs, tagged
 
 # Of the larger number: exact numbers that differ by more are not equal, and nor are decimals.
 EXACT, DECIMAL = 1e-12, 1e-5
@@ -35,8 +35,9 @@ def same_value(answer: str, reference: str) -> bool:
     parse, verify = _library()
     if threading.current_thread() is not threading.main_thread():
         return _in_a_process(answer, reference)
-    text = first_turn(answer)
-    inside = boxed(text)
+    text = plain_signs(first_turn(answer))
+    box, tag = boxed(text), tagged(text)
+    inside = tag.strip(" \n$") if box is None and tag is not None else box
     reference = boxed(reference) or reference
     if inside is not None:
         if _plain(inside) == _plain(reference):
@@ -44,7 +45,9 @@ def same_value(answer: str, reference: str) -> bool:
         bases = {base[1] for side in (inside, reference) if (base := re.search(r"\w_\{?(\d+)\}?$", _plain(side)))}
         if len(bases) == 2:  # math-verify reads 2516_8 as 2516
             return False
-    said = parse(f"\\boxed{{{inside}}}" if inside is not None else text)
+    said = parse(f"\\boxed{{{inside}}}") if inside is not None else []
+    if box is None and not said:
+        said = parse(tag or text)
     right = parse(f"\\boxed{{{reference}}}")
     if not said or not verify(right, said):
         return False

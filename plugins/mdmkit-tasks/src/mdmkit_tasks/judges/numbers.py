@@ -28,6 +28,7 @@ _TIMES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**
 _LETTERS = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
 # Between two numbers, of which neither is the answer: 18-20, 18 or 20, 5 * 3, 18,5.
 _JOINS = re.compile(r"\s*\\?%?\s*(?:[-—±+*×÷x]|\b(?:to|or)\b|\\(?:times|cdot|div|pm)\b)\s*-?|,")
+_RANGE = re.compile(r"-|\s+or\s+")
 _FRACTION = re.compile(
     r"\\[dt]?frac\s*(?:\{\s*(?P<above>-?\d+(?:\.\d+)?)\s*\}|(?P<digit>\d))\s*(?:\{\s*(?P<below>\d+)\s*\}|(?P<other>\d))"
 )
@@ -51,11 +52,15 @@ def final_number(answer: str) -> Fraction | None:
     lines = [part.split("\n", 1)[0] for part in text.split("####")[1:]]
     if marked := next((line for line in lines if _MARKED.match(line)), None):
         return _only(_said(marked))
-    for mark in reversed(list(ANNOUNCED.finditer(text))):
-        if found := _said(text[mark.end() :].lstrip().split("\n", 1)[0]):
+    for said in reversed(ANNOUNCED.split(text)[1:]):
+        if found := _said(said.lstrip().split("\n", 1)[0]):
             return _only(found)
-    numbers = all_numbers(text)
-    return numbers[-1] if numbers else None
+    plain = _plain(text)
+    numbers = list(_read(plain))
+    for (low, before), (high, after) in itertools.pairwise(numbers[-2:]):
+        if low < high and _RANGE.fullmatch(plain, before.end(), after.start()):
+            return None
+    return numbers[-1][0] if numbers else None
 
 
 def same_number(answer: str, reference: str) -> bool:
@@ -64,13 +69,8 @@ def same_number(answer: str, reference: str) -> bool:
     return said is not None and said == right
 
 
-def all_numbers(text: str) -> list[Fraction]:
-    """Every number of a text, in order. Times and ratios, such as 12:30, are none."""
-    return [value for value, _ in _read(_plain(text))]
-
-
 def _read(text: str) -> Iterator[tuple[Fraction, re.Match[str]]]:
-    """Every number of a plain text, and where it stands."""
+    """Every number of a plain text, in order, and where it stands. Times and ratios, such as 12:30, are none."""
     for match in _NUMBER.finditer(text):
         whole = (match["whole"] or "0").replace(",", "")
         if max(map(len, (whole, match["part"] or "", match["below"] or ""))) > DIGITS:

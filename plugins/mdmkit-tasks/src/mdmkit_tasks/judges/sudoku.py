@@ -6,15 +6,19 @@ import re
 
 from mdmkit_tasks.judges.marks import first_turn, plain_signs, tagged
 
-_ROW = r"[ \t|\[(\"']*([0-9])[ \t,|]*([0-9])[ \t,|]*([0-9])[ \t,|]*([0-9])[ \t|\])\"',]*"
-_GRID = re.compile(rf"(?<!\d){_ROW}(?:\s*[/;\\]*\s*|\s*\n[-+\s]*\n?\s*){_ROW}(?:\s*[/;\\]*\s*|\s*\n[-+\s]*\n?\s*)"
-                   rf"{_ROW}(?:\s*[/;\\]*\s*|\s*\n[-+\s]*\n?\s*){_ROW}(?!\d)")  # fmt: skip
+_ROW = r"[ |\[(\"']*([0-9])[ ,|&-]*([0-9])[ ,|&-]*([0-9])[ ,|&-]*([0-9])[ |\])\"',]*"
+_GRID = re.compile(rf"(?<!\d){_ROW}[\s/;\\]*{_ROW}[\s/;\\]*{_ROW}[\s/;\\]*{_ROW}(?!\d)")
+# The number of a row, before it: "Row 1:" or "1."
+_NUMBERED = re.compile(r"^(?:row *\d+ *[:.)=|-]?|\d[.)] ) *", re.I)
 
 
 def grid(answer: str) -> str | None:
     """The last 4×4 grid of an answer, as sixteen digits row by row; None if there is none."""
     text = plain_signs(first_turn(answer))
-    found = list(_GRID.finditer(tagged(text) or text))
+    text = re.sub(r"\\n|<br */?>", "\n", tagged(text) or text).replace("*", "").replace("`", "")
+    lines = (_NUMBERED.sub("", " ".join(line.split())) for line in text.splitlines())
+    # Lines of a frame, and empty ones, separate nothing.
+    found = list(_GRID.finditer("\n".join(line for line in lines if line.strip(" -+|:="))))
     return "".join(found[-1].groups()) if found else None
 
 
