@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from checkpoints import GOLDEN, changed
 
 import mdmkit
 from mdmkit.model.backbone import unwrapped
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = Path(__file__).parent
-GOLDEN = HERE / "golden"
 FULL, BLOCK, NONE = ("none", "prefix", "dual"), ("none", "block"), ("none",)
 
 
@@ -54,10 +52,7 @@ def golden(source: str, changes: dict[str, Any] | None = None, **options: Any) -
     """A golden checkpoint, as it is or with another config.json."""
 
     def make(folder: Path) -> Any:
-        shutil.copytree(GOLDEN / source, folder, dirs_exist_ok=True)
-        config = json.loads((folder / "config.json").read_text()) | (changes or {})
-        (folder / "config.json").write_text(json.dumps(config))
-        backbone = mdmkit.load(str(folder), device="cpu", **options)
+        backbone = mdmkit.load(str(changed(source, folder, **(changes or {}))), device="cpu", **options)
         backbone.network.model.double()
         backbone.network.model.set_experts_implementation("eager")  # the fused one has no float64
         return backbone

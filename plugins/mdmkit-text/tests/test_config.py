@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from checkpoints import GOLDEN, changed
 from safetensors.torch import load_file, save_file
 
 import mdmkit
@@ -19,18 +19,8 @@ from mdmkit_text.config import one_form
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 OWN = ["llada", "lladamoe", "llada2", "dream", "sdar"]
 TOKENS = torch.arange(2, 14)[None]
-
-
-def changed(name: str, folder: Path, **values: Any) -> Path:
-    """A copy of a golden checkpoint with other values in its config.json; `...` takes a field out."""
-    folder = folder / name
-    shutil.copytree(GOLDEN / name, folder)
-    config = json.loads((folder / "config.json").read_text()) | values
-    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
-    return folder
 
 
 @torch.inference_mode()
@@ -315,6 +305,58 @@ def test_sizes_that_the_weights_have_not_are_refused_before_anything_is_built(
 ) -> None:
     monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", lambda *args, **kwargs: pytest.fail("built"))
     refused(changed(name, tmp_path, **{field: value}), r"do not belong together")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "told"),
+    [
+        ("llada2", {"n_group": 3}, r"gives n_group as 3, and possible values are 1, 2, 4 with num_experts 8, since"),
+        ("llada2", {"n_group": 8}, r"gives n_group as 8, and possible values are 1, 2, 4 with"),
+        ("llada2", {"n_group": 10**9}, r"gives n_group as 1000000000, and possible"),
+        ("llada2", {"n_group": ...}, r"lacks n_group, whose usual value is 8, and possible values are 1, 2, 4"),
+        ("llada2", {"topk_group": 5}, r"gives topk_group as 5, and possible values are 1 to 4 with n_group 4"),
+        ("llada2", {"num_experts_per_tok": 5}, r"as 5, and possible values are 1 to 4 with .*n_group 4 and topk_gr"),
+        ("llada2", {"topk_group": 1, "num_experts_per_tok": 3}, r"num_experts_per_tok as 3, .* 1 to 2 with"),
+        ("lladamoe", {"num_experts_per_tok": 9}, r"num_experts_per_tok as 9, .* 1 to 8 with num_experts 8\."),
+    ],
+)
+def test_a_router_that_could_not_choose_its_experts_is_refused(
+    name: str, fields: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", lambda *args, **kwargs: pytest.fail("built"))
+    refused(changed(name, tmp_path, **fields), told)
+
+
+def test_a_router_of_transformers_own_class_is_compared_too(build: Callable[..., Path]) -> None:
+    folder = build("qwen3-moe", text=None)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_experts_per_tok": 5}))
+    refused(folder, r"num_experts_per_tok as 5, .* 1 to 4 with num_(local_)?experts 4\.", mask_id=4)
+
+
+@pytest.mark.parametrize("fields", [{"n_group": 1, "topk_group": 1}, {"n_group": 2, "topk_group": 1}])
+def test_other_groups_that_a_router_can_have_load(fields: dict[str, Any], tmp_path: Path) -> None:
+    assert logits(load(changed("llada2", tmp_path, **fields)), TOKENS).isfinite().all()
+
+
+@pytest.mark.parametrize("block", [257, 10**9, 10**25])
+def test_blocks_longer_than_a_row_are_refused(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = load(changed("sdar", tmp_path / "longest", block_size=256))
+    assert longest.block == 256
+    monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", lambda *args, **kwargs: pytest.fail("built"))
+    told = rf"gives attention by blocks of {block} positions, and a row of this model has at most 256\. Give the"
+    assert "its config.json" in refused(changed("sdar", tmp_path, block_size=block), told)
+    assert "block_length gives" in refused(changed("sdar", tmp_path / "option"), told, block_length=block)
+
+
+@pytest.mark.parametrize("block", [4.0, 1e9, 0, True, "4"])
+def test_a_block_size_that_is_no_whole_number_is_refused(block: Any, tmp_path: Path) -> None:
+    refused(changed("sdar", tmp_path, block_size=block), "config.json must give block_size as a whole number of at")
+
+
+@pytest.mark.parametrize("name", ["llada2", "sdar", "dream"])
+def test_an_activation_that_transformers_does_not_know_is_named_with_its_field(name: str, tmp_path: Path) -> None:
+    refused(changed(name, tmp_path, hidden_act="nope"), r"it does not know 'nope' \(hidden_act in config\.json\)")
 
 
 @pytest.mark.parametrize("name", ["bert", "albert", "modernbert", "esm"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from checkpoints import GOLDEN, changed
 from safetensors.torch import load_file, save_file
 
 import mdmkit
@@ -23,7 +23,6 @@ from mdmkit_text.families.llada import LLaDA
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 # Of these formats only LLaDA-MoE's config does not name the mask; its usual id is beyond this tiny vocabulary.
 OPTIONS: dict[str, dict[str, Any]] = {"llada": {}, "dream": {}, "lladamoe": {"mask_id": 125}}
 NATIVE = {"llada": "LlamaForCausalLM", "dream": "Qwen2ForCausalLM", "lladamoe": "Qwen3MoeForCausalLM"}
@@ -45,15 +44,6 @@ CONFIDENCE = [
 @functools.cache
 def golden(name: str) -> TextBackbone:
     return TextBackbone.load(str(GOLDEN / name), **OPTIONS[name])
-
-
-def changed(name: str, folder: Path, **values: Any) -> Path:
-    """A copy of a golden checkpoint with other values in its config.json; `...` takes a field out."""
-    folder = folder / name
-    shutil.copytree(GOLDEN / name, folder)
-    config = json.loads((folder / "config.json").read_text()) | values
-    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
-    return folder
 
 
 @torch.inference_mode()

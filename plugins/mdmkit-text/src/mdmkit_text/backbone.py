@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit import Backbone, Canvas, Finding, MdmkitError, Output, Prompt, lay_out, unknown
+from mdmkit import LONGEST_ROW, Backbone, Canvas, Finding, MdmkitError, Output, Prompt, lay_out, unknown
 from mdmkit_text import reference, wrapped
 from mdmkit_text.about import about
 from mdmkit_text.config import end_ids, read_config
 from mdmkit_text.encoder import Encoder
 from mdmkit_text.ends import check_ends, read_ends
+from mdmkit_text.experts import check_experts
 from mdmkit_text.families import build_config, family_of, split_family
 from mdmkit_text.families.family import BLOCK_CACHES
 from mdmkit_text.foreign import config_of, name_of
@@ -136,7 +137,8 @@ class TextBackbone(Backbone):
             check_layers(config, family, shapes)
             native, settings = build_config(family, config)
             check_sizes(native, settings, family, shapes)
-            block = _block_length(options.get("block_length"), family, config, ref)
+            check_experts(config, settings)
+            block = _block_length(options.get("block_length"), family, config, settings, ref)
             ends = end_ids(folder, config)
         manifest = read_manifest(folder)
         tokens = Tokens.read(folder, settings, family, ends)
@@ -181,7 +183,7 @@ class TextBackbone(Backbone):
         tokens = wrapped.tokens_for(model, tokenizer, family, given["ends"])
         native, config = wrapped.is_native(model), config_of(model)
         with about(name_of(model)):
-            block = _block_length(given["block_length"], family, config)
+            block = _block_length(given["block_length"], family, config, getattr(model, "config", None))
         if block is not None and not native:
             raise MdmkitError(
                 f"{name_of(model)} is of family {family.name}, whose attention ends with the block, and mdmkit does "
@@ -276,9 +278,21 @@ def _dtype(name: str, device: torch.device) -> Any:
     return _DTYPES[name]
 
 
-def _block_length(given: Any, family: Family, config: dict[str, Any], ref: str = "") -> int | None:
-    if given is None:
-        return family.block(config, ref)
+def _block_length(given: Any, family: Family, config: dict[str, Any], settings: Any, ref: str = "") -> int | None:
+    """The length of the attention's blocks: the given one, else that of config.json; no more than a row can have."""
+    block = family.block(config, ref) if given is None else _given_block(given, family)
+    longest = getattr(settings, "max_position_embeddings", None)
+    limit = min(longest, LONGEST_ROW) if isinstance(longest, int) else LONGEST_ROW
+    if block is not None and block > limit:
+        source = "its config.json" if given is None else "block_length"
+        raise MdmkitError(
+            f"{source} gives attention by blocks of {block} positions, and a row of this model has at most {limit}. "
+            f"Give the length with which it was trained, 1 to {limit}: --model-option block_length=N."
+        )
+    return block
+
+
+def _given_block(given: Any, family: Family) -> int:
     if not family.blocks:
         raise MdmkitError(
             f"block_length={given!r}, but in a model of family {family.name} every position attends to "

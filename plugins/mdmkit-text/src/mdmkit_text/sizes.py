@@ -125,6 +125,9 @@ def skeleton(native: Any, config: Any) -> dict[str, tuple[int, ...]]:
             model = native._from_config(config, attn_implementation=attention(native))
     except Exception as error:  # each class checks its config in its own way
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, KeyError):  # a name that is in none of its tables, such as that of an activation
+            fields = [name for name, value in config.to_dict().items() if value in error.args]
+            reason = f"it does not know {reason}{f' ({fields[0]} in config.json)' if fields else ''}"
         raise MdmkitError(f"transformers could not build the model: {reason}") from error
     found = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return found | fused(found)
