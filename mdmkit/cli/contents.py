@@ -41,8 +41,14 @@ def contents(backbone: Backbone, settings: Any, prompts: Iterable[Prompt]) -> di
     given = [settings, source.options if source is not None else {}, *[prompt.inputs for prompt in prompts]]
     named = sorted({text for text in _texts(given) if _is_file(text)})
     roots = [Path(root) for root in backbone.loaded_from]
-    several = sum(root.is_dir() for root in roots) > 1  # two folders may have files of one name
-    model = {name: fingerprint(path) for root in roots for name, path in _files_of(root, several)}
+    folders = [root for root in roots if root.is_dir()]
+    several = len(folders) > 1  # two folders may have files of one name, and may have one name themselves
+    alike = len({root.name for root in folders}) < len(folders)
+    model = {
+        name: fingerprint(path)
+        for root in roots
+        for name, path in _files_of(root, (str(root) if alike else root.name) if several else "")
+    }
     return {
         "backbone": source.origin if source is not None else None,
         "model": model,
@@ -89,14 +95,14 @@ def changed(theirs: Any, ours: Mapping[str, Any]) -> Iterator[str]:
             yield f"{what} ({', '.join(other[:4])}{more})"
 
 
-def _files_of(root: Path, several: bool) -> Iterator[tuple[str, Path]]:
+def _files_of(root: Path, prefix: str) -> Iterator[tuple[str, Path]]:
     if not root.is_dir():
         yield root.name, root
         return
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)
         if not any(part.startswith(".") for part in name.parts) and not path.name.endswith(_BESIDE) and path.is_file():
-            yield str(Path(root.name, name) if several else name), path
+            yield str(Path(prefix, name)), path
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 import mdmkit
 from mdmkit import MdmkitError, Plan
+from mdmkit.cli.contents import contents
 from mdmkit.testing import BackboneContract
 from mdmkit_image.trunk import Trunk
 
@@ -90,6 +91,30 @@ def test_the_trunks_logits_are_the_references() -> None:
     with torch.inference_mode():
         logits = trunk(ids, torch.ones_like(ids, dtype=torch.bool)) @ trunk.head.T
     torch.testing.assert_close(logits, expected["logits"], rtol=1e-5, atol=1e-5)
+
+
+def test_the_usual_image_tokenizer_is_among_the_files_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def described() -> dict[str, str]:
+        return contents(mdmkit.load(f"mmada:{folder}", device="cpu", width=64, height=32), {}, [])["model"]
+
+    folder = tiny.write_llada(tmp_path / "hub" / "v1", 8192)
+    # A folder of the same name as the model's, with a file of the same name.
+    usual = tmp_path / "cache" / "v1"
+    usual.mkdir(parents=True)
+    weights = (GOLDEN / "magvitv2" / "model.safetensors").read_bytes()
+    (usual / "model.safetensors").write_bytes(weights)
+    fetched = []
+    monkeypatch.setattr("mdmkit_image.llada.fetch", lambda ref, revision: fetched.append(ref) or usual)
+    before = described()
+    assert fetched == ["showlab/magvitv2"]
+    assert sum(name.endswith("model.safetensors") for name in before) == 2
+    changed = bytearray(weights)
+    changed[-1] ^= 1
+    (usual / "model.safetensors").write_bytes(bytes(changed))
+    after = described()
+    assert [name for name in after if after[name] != before[name]] == [str(usual / "model.safetensors")]
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ class LLaDAImage(GridBackbone):
             raise MdmkitError(
                 f"model {ref!r}: {folder} holds no config.json, so it is not a checkpoint in LLaDA's format."
             )
-        vq = options.pop("vq", None)
-        codec = cls.codec_of(folder, vq, device)
+        vq = cls.vq_folder(folder, options.pop("vq", None))
+        codec = cls.codec_of(vq, device)
         from transformers import AutoTokenizer
 
         try:
@@ -100,13 +100,18 @@ class LLaDAImage(GridBackbone):
         mask = options.pop("mask_id", trunk.config.get("mask_token_id") or MASK_ID)
         offset = options.pop("image_offset", cls.first_code(tokenizer))
         backbone = cls(trunk, codec, tokenizer, offset, mask, **options)
-        backbone.loaded_from = (folder,) if vq is None else (folder, _folder(vq, None))
+        backbone.loaded_from = tuple(dict.fromkeys((folder, vq)))
         return backbone
 
     @classmethod
     @abstractmethod
-    def codec_of(cls, folder: Path, vq: str | None, device: str) -> Any:
-        """The image tokenizer."""
+    def vq_folder(cls, folder: Path, vq: str | None) -> Path:
+        """The directory of the image tokenizer: that of the option `vq`, or the usual one of a checkpoint."""
+
+    @classmethod
+    @abstractmethod
+    def codec_of(cls, folder: Path, device: str) -> Any:
+        """Load the image tokenizer from its directory."""
 
     @classmethod
     @abstractmethod
@@ -165,8 +170,12 @@ class Mmada(LLaDAImage):
     BEGIN_IMAGE, END_IMAGE, TO_IMAGE = 126084, 126085, 126088
 
     @classmethod
-    def codec_of(cls, folder: Path, vq: str | None, device: str) -> MagvitCodec:
-        return MagvitCodec(Magvit.load(_folder(vq or "showlab/magvitv2", None), device))
+    def vq_folder(cls, folder: Path, vq: str | None) -> Path:
+        return _folder(vq or "showlab/magvitv2", None)
+
+    @classmethod
+    def codec_of(cls, folder: Path, device: str) -> MagvitCodec:
+        return MagvitCodec(Magvit.load(folder, device))
 
     @classmethod
     def first_code(cls, tokenizer: Any) -> int:
@@ -202,11 +211,14 @@ class LuminaDimoo(LLaDAImage):
         self.system = system
 
     @classmethod
-    def codec_of(cls, folder: Path, vq: str | None, device: str) -> VQCodec:
-        parent = _folder(vq, None) if vq else folder
-        if not (parent / "vqvae").is_dir():
-            raise MdmkitError(f"{parent} lacks vqvae/, Lumina-DiMOO's image tokenizer. Name a directory with vq=….")
-        return VQCodec(load_part(parent, "vqvae", "diffusers", "VQModel", device))
+    def vq_folder(cls, folder: Path, vq: str | None) -> Path:
+        return _folder(vq, None) if vq else folder
+
+    @classmethod
+    def codec_of(cls, folder: Path, device: str) -> VQCodec:
+        if not (folder / "vqvae").is_dir():
+            raise MdmkitError(f"{folder} lacks vqvae/, Lumina-DiMOO's image tokenizer. Name a directory with vq=….")
+        return VQCodec(load_part(folder, "vqvae", "diffusers", "VQModel", device))
 
     @classmethod
     def first_code(cls, tokenizer: Any) -> int:
