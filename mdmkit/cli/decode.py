@@ -16,7 +16,7 @@ from mdmkit.cli.matching import Expected
 from mdmkit.cli.options import chat_option, composing, engine_option, loading, names_sampler
 from mdmkit.cli.output import check_targets
 from mdmkit.cli.record import open_record
-from mdmkit.cli.requests import check_prompts, gather
+from mdmkit.cli.requests import check_own, check_prompts, gather
 from mdmkit.cli.results import Results, Traces
 from mdmkit.cli.resuming import check_resume, identity
 from mdmkit.cli.run import limit_threads, run
@@ -152,6 +152,7 @@ def decode(
     prompts, lines = defaults(asked.prompts), asked.lines
     backbone = load(model, device=device, dtype=dtype, **model_options)
     limit_threads(backbone)
+    check_own(asked, backbone.inputs)
     prompts = prompts or defaults(_samples(backbone, model, sampler.seed))
     encodings = check_prompts(backbone, prompts, sampler.plan, lines)
     places = settle(backbone.files, model, output, trace, grid, len(prompts), resume, overwrite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,28 @@ def gather(texts: Sequence[str], ids: Sequence[str], file: Path | None, seed: in
         if own:
             asked.own[index] = own
     return asked
+
+
+def check_own(asked: Requests, inputs: Sequence[str]) -> None:
+    """Refuse a prompt's own key that is an input of the model, or looks like one: it would be ignored in silence.
+
+    Args:
+        inputs: as `Backbone.inputs`.
+
+    Raises:
+        MdmkitError: it says where the key belongs.
+    """
+    for index, own in asked.own.items():
+        for key in own.get("meta", ()):
+            near = difflib.get_close_matches(key, inputs, n=1, cutoff=0.8)
+            if not near:
+                continue
+            name = near[0]
+            what = f"{name!r} is" if key == name else f"unknown key {shown(key)}. Did you mean {name!r}? It is"
+            raise MdmkitError(
+                f"{asked.lines[index]}: {what} an input of this model, which stands under 'inputs': write "
+                f'"inputs": {{"{name}": …}}. Rename the key if it is one of your own.'
+            )
 
 
 def check_prompts(backbone: Backbone, prompts: Iterable[Prompt], plan: Plan, lines: dict[int, str]) -> Encodings:

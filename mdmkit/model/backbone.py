@@ -74,6 +74,8 @@ class Backbone(ABC):
         guided: True if the conditioning of `encode` has 2·B rows: first the B rows, then the same rows without prompt.
             Each half is selected and joined separately. False: the branch without prompt is the row with every prompt
             token masked.
+        inputs: names that `encode` reads in `Prompt.inputs`, such as `image`. A file of prompts that has one outside of
+            `inputs` is refused.
         files: writes decoded rows to files, for models whose rows are not texts; None: rows are texts.
         samples: example prompts.
         weights: number of parameters, 0 if unknown.
@@ -99,6 +101,7 @@ class Backbone(ABC):
     endings: Sequence[int] = ()
     length: int | None = None
     guided: bool = False
+    inputs: Sequence[str] = ()
     files: Files | None = None
     samples: Sequence[str] = ()
     weights: int = 0

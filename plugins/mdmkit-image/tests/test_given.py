@@ -201,3 +201,41 @@ def test_what_a_picture_loses_is_one_note_for_all_prompts(command: Any) -> None:
     assert done.exit_code == 0, done.output
     notes = [line for line in done.stderr.splitlines() if line.startswith("Note: ")]
     assert notes == ["Note: the image clear.png has transparent pixels: they are composited on white."]
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        (
+            {"image": "in.png"},
+            "line 2: 'image' is an input of this model, which stands under 'inputs': write",
+        ),
+        ({"mask": "mask.png"}, "'mask' is an input"),
+        ({"strength": 0.3}, 'write "inputs": {"strength": …}. Rename the key if it is one of your own'),
+        ({"inputs": {"image": "in.png"}, "strength": 0.3}, "'strength' is an input"),
+        ({"strenght": 0.3}, "unknown key 'strenght'. Did you mean 'strength'? It is an input of this model"),
+    ],
+)
+def test_an_input_of_the_model_outside_of_inputs_is_refused(command: Any, own: dict[str, Any], told: str) -> None:
+    lines = [{"prompt": "cat", "picture": "in.png"}, {"prompt": "dog", **own}]
+    Path("p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = command("--prompts", "p.jsonl")
+    assert done.exit_code == 2
+    assert told in " ".join(done.output.split())
+    assert not list(Path().glob("out*"))
+
+
+def test_own_keys_that_are_no_input_travel_into_the_row(command: Any) -> None:
+    own = {"picture": "in.png", "include": [{"class": "cat"}], "task": 3}
+    Path("p.jsonl").write_text(json.dumps({"prompt": "cat", "id": 7, **own}))
+    done = command("--prompts", "p.jsonl")
+    assert done.exit_code == 0, done.output
+    row = json.loads(done.stdout)["rows"][0]
+    assert (row["id"], row["meta"]) == (7, own)
+
+
+def test_a_model_of_texts_has_no_such_inputs(command: Any) -> None:
+    Path("p.jsonl").write_text(json.dumps({"prompt": "7*8=_______", "image": "in.png", "strength": 1}))
+    done = command("--model", "zoo:puzzles", "--prompts", "p.jsonl", "--output", "rows.jsonl")
+    assert done.exit_code == 0, done.output
+    assert json.loads(Path("rows.jsonl").read_text())["meta"] == {"image": "in.png", "strength": 1}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from mdmkit import Backbone, Canvas, MdmkitError, Prompt, lay_out
-from mdmkit_image.given import given_cells
+from mdmkit_image.given import KEYS, given_cells
 from mdmkit_image.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class GridBackbone(Backbone):
 
     guided = True
     pads = False
+    inputs = KEYS
     mask_id: int
 
     def __init__(self, codec: VQCodec, grid: tuple[int, int], mask_id: int, vocab: int):
