@@ -156,13 +156,15 @@ def decode(
     prompts = prompts or defaults(_samples(backbone, model, sampler.seed))
     encodings = check_prompts(backbone, prompts, sampler.plan, lines)
     places = settle(backbone.files, model, output, trace, grid, len(prompts), resume, overwrite)
-    if places.rows is not None and places.rows != output:
-        click.get_current_context().with_resource(held("--output", places.rows))
+    for path in (places.rows, places.filing.replaced if places.filing is not None else None):
+        if path is not None and path != output:
+            click.get_current_context().with_resource(held("--output", path))
     _check_watching(runs, watchers, places.trace, live)
     listening, live = _observers(watchers, live)
     document = {"mdmkit": __version__, "model": model, "sampler": sampler.config}
     settings = {"model-option": model_options, "device": backbone.device.type, "dtype": dtype}
     if places.filing is not None:
+        places.filing.check_apart(prompts)
         settings["files"] = places.filing.files.suffix
     if places.rows is not None:
         settings["contents"] = contents(backbone, sampler.config, prompts)
@@ -175,9 +177,8 @@ def decode(
     }
     options |= {"--chat-option": chat_options, "--image": image, "--mask": mask, "--strength": strength}
     known = identity(document, prompts, asked.own, options, **settings)
-    stale = partial(places.stale, prompts=len(prompts))
     expected = Expected(prompts, asked.own, encodings, places)
-    record = open_record(places.rows, known, resume, overwrite, expected.check, stale)
+    record = open_record(places.rows, known, resume, overwrite, expected.check, places.stale, places.intact)
     traces = Traces(places.trace, document, backbone) if places.trace is not None else None
     results = Results(
         record, traces, collect=as_json or places.rows is None, told=partial(_with_own, places, asked.own)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cli.output import check_suffix, check_targets, write_whole
+from mdmkit.cli.output import check_suffix, check_targets, record_of, write_whole
+from mdmkit.cli.resuming import read_run
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
+    from mdmkit.canvas.prompt import Prompt
     from mdmkit.canvas.row import Row
     from mdmkit.model.files import Files
 
@@ -28,6 +30,10 @@ class Filing:
         output: what `--output` names: a file of the kind that `files` writes, or one of JSON lines.
         prompts: how many rows there will be.
 
+    Attributes:
+        rows: the file of JSON lines, or None.
+        replaced: the file of JSON lines of an earlier run of that name, whose rows and pictures the one file replaces.
+
     Raises:
         MdmkitError: there is no output, its suffix is of neither kind, a file exists already, or an option does not
             fit.
@@ -42,8 +48,9 @@ class Filing:
                 f"--output {output}: this model writes {kind} files. Name FILE{kind}, or FILE.jsonl for the rows with "
                 f"numbered {kind} files beside it."
             )
-        self.files, self.output, self.sheet = files, output, sheet
+        self.files, self.output, self.sheet, self.prompts, self.overwrite = files, output, sheet, prompts, overwrite
         self.rows: Path | None = None
+        self.replaced: Path | None = None
         self._items: dict[int, Any] = {}
         if sheet and given != kind:
             raise MdmkitError(f"--grid puts all rows on one sheet, so --output is that sheet: name FILE{kind}.")
@@ -53,6 +60,8 @@ class Filing:
                     f"--resume: {output} is written when everything is decoded, so there is nothing to continue. Name "
                     "a file FILE.jsonl to keep rows as they finish."
                 )
+            beside = output.with_suffix(".jsonl")
+            self.replaced = beside if overwrite and self._of_run(read_run(record_of(beside))) else None
             return
         self.rows = output if given in ROWS else output.with_suffix(".jsonl")
         if self.rows != output:
@@ -65,7 +74,7 @@ class Filing:
             )
 
     def path(self, index: int) -> Path:
-        """The file of a row, by its number; None if it has no file of its own."""
+        """The file of a row in a numbered run."""
         return self.output.with_name(f"{self.output.stem}-{index:04}{self.files.suffix}")
 
     def told(self, row: Row) -> dict[str, Any]:
@@ -78,12 +87,55 @@ class Filing:
             write_whole("--output", path, lambda part: self.files.save(row.text, part))
         return row.json() | {"text": None, "file": path.name}
 
+    def intact(self, index: int) -> bool:
+        """True if the file of a row is there, and whole as far as `files` can tell."""
+        check = getattr(self.files, "intact", Path.is_file)
+        return check(self.path(index))
+
+    def stale(self, before: Mapping[str, Any]) -> list[Path]:
+        """The numbered files of an earlier run, by its record, that this run does not write again."""
+        return self._of_run(before)[self.prompts if self.rows is not None else 0 :]
+
+    def check_apart(self, prompts: Iterable[Prompt]) -> None:
+        """Refuse prompts with an input that this run would write or remove, perhaps before it is read.
+
+        Raises:
+            MdmkitError: it names the prompt and the file.
+        """
+        files = [self.output, *(self.path(index) for index in range(self.prompts if self.rows is not None else 0))]
+        if self.overwrite:
+            files += self._of_run(read_run(record_of(self.rows or self.output.with_suffix(".jsonl"))))
+        written = {path.resolve() for path in files}
+        for prompt in prompts:
+            for name, value in (prompt.inputs or {}).items():
+                if isinstance(value, str) and value.isprintable() and Path(value).resolve() in written:
+                    raise MdmkitError(
+                        f"prompt {prompt.index}: its {name} is {value}, and --output {self.output} would replace or "
+                        "remove this file. Name another --output."
+                    )
+
+    def _of_run(self, run: Mapping[str, Any] | None) -> list[Path]:
+        """The numbered files of a run, by its record; none if its rows are texts."""
+        if run is None or run.get("files") != self.files.suffix:
+            return []
+        return [self.path(index) for index in range(run["prompts"]["number"])]
+
     def finish(self) -> None:
-        """Write what was kept."""
-        if self.rows is None and self._items:
-            items = [self._items[index] for index in sorted(self._items)]
-            save = self.files.sheet if self.sheet else lambda items, part: self.files.save(items[0], part)
-            write_whole("--output", self.output, lambda part: save(items, part))
+        """Write what was kept, and remove what this run replaces."""
+        if self.rows is not None:
+            if self.overwrite and self.rows != self.output:
+                self.output.unlink(missing_ok=True)  # one picture, or a sheet, of an earlier run
+            return
+        if not self._items:
+            return
+        items = [self._items[index] for index in sorted(self._items)]
+        save = self.files.sheet if self.sheet else lambda items, part: self.files.save(items[0], part)
+        write_whole("--output", self.output, lambda part: save(items, part))
+        if self.replaced is not None:
+            # The record last: after a kill, the same command still finds what is left.
+            record = record_of(self.replaced)
+            for path in (*self.stale(read_run(record) or {}), self.replaced, record):
+                path.unlink(missing_ok=True)
 
 
 class TracePictures:
@@ -129,12 +181,13 @@ class Places:
             self.pictures.keep(row)
         return row.json() if self.filing is None else self.filing.told(row)
 
-    def stale(self, before: Mapping[str, Any], prompts: int) -> list[Path]:
-        """The rows' files of an earlier run, by its record, that a run of so many prompts does not replace."""
-        filing, number = self.filing, before["prompts"]["number"]
-        if filing is None or before.get("files") != filing.files.suffix:
-            return []
-        return [filing.path(index) for index in range(prompts, number)]
+    def stale(self, before: Mapping[str, Any]) -> list[Path]:
+        """The rows' files of an earlier run, by its record, that this run does not write again."""
+        return [] if self.filing is None else self.filing.stale(before)
+
+    def intact(self, index: int) -> bool:
+        """True if a row has no file of its own, or this file is there and whole."""
+        return self.filing is None or self.filing.intact(index)
 
     def finish(self) -> None:
         """Write the files that need all rows."""

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit.cli.output import RowFile, can_resume, has_begun, record_of
-from mdmkit.cli.resuming import Check, Kept, Slots, is_record, read_run, reopen, rows_of, write_record
+from mdmkit.cli.resuming import Check, Kept, Slots, is_record, read_run, reopen, rows_of, without, write_record
+from mdmkit.cli.saying import say
 from mdmkit.errors import MdmkitError
+
+# A line names at most this many rows.
+NAMED = 8
 
 
 class Record:
@@ -68,12 +72,14 @@ def open_record(
     overwrite: bool,
     check: Check,
     stale: Callable[[dict[str, Any]], Iterable[Path]] = lambda before: (),
+    intact: Callable[[int], bool] = lambda index: True,
 ) -> Record:
     """Open the file for the rows, and find the rows that it already holds. A record of the run is written beside it.
 
     Args:
         check: returns a row of an earlier run, or raises a ValueError that says why it is none of this run.
         stale: from the run of an earlier record, the files to remove when this run replaces its rows.
+        intact: False for a finished row whose own file is missing or damaged: it is decoded again.
 
     Raises:
         MdmkitError: the record's name is taken, or the run cannot be resumed.
@@ -86,6 +92,11 @@ def open_record(
     if not (resume or overwrite or is_record(beside)):
         raise MdmkitError(f"--output {output}: the run is recorded in {beside}, and that file exists. Name another.")
     kept = reopen(output, run, check) if resume else Kept()
+    if lost := [index for index in sorted(kept.done) if not intact(index)]:
+        more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+        which = f"{'rows' if len(lost) > 1 else 'row'} {', '.join(map(str, lost[:NAMED]))}{more}"
+        say(f"The file of {which} is missing or damaged: decoding again.", err=True)
+        kept = without(output, run, kept, lost)
     record = Record(None, run, kept)
 
     def forget() -> None:

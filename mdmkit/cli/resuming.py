@@ -177,6 +177,23 @@ def reopen(output: Path, run: dict[str, Any], check: Check) -> Kept:
     return kept
 
 
+def without(output: Path, run: dict[str, Any], kept: Kept, lost: Sequence[int]) -> Kept:
+    """Take rows out of those that are kept, so that they are decoded again. Rows after the first of them wait.
+
+    Args:
+        lost: their indices, ascending.
+    """
+    rows, size, waiting, gone = kept.rows, kept.size, {**kept.waiting}, {*lost}
+    if lost[0] < rows:
+        with output.open("rb") as lines:
+            head = [line for _, line in zip(range(rows), lines, strict=False)]
+        rows, size = lost[0], sum(map(len, head[: lost[0]]))
+        waiting |= {index: json.loads(line) for index, line in enumerate(head) if index >= rows}
+    kept = Kept(rows, size, {i: row for i, row in sorted(waiting.items()) if i not in gone}, kept.slots)
+    write_record(output, run, kept.waiting.values(), kept.slots)  # before the rows are cut off the output
+    return kept
+
+
 def rows_of(output: Path, number: int) -> Iterator[dict[str, Any]]:
     """The first rows of an output."""
     with output.open("rb") as lines:

@@ -24,6 +24,10 @@ class Files(Protocol):
     def save(self, item: Any, path: Path) -> None:
         """Write one item of `Backbone.decode` to a file, whatever the suffix of the path is."""
 
+    def intact(self, path: Path) -> bool:
+        """True if a file that `save` wrote can still be read as it was. Without this method, any file counts."""
+        return path.is_file()
+
     def sheet(self, items: Sequence[Any], path: Path) -> None:
         """Write several items to one file."""
 

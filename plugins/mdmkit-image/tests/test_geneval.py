@@ -92,6 +92,14 @@ def test_whole_samples_are_kept_and_others_drawn_again(draw: Any) -> None:
     assert len(list(Path("out").glob("*/samples/*.png"))) == 6
 
 
+def test_fewer_samples_than_are_there_are_refused(draw: Any) -> None:
+    assert draw("--samples", "2").exit_code == 0
+    fewer = draw("--samples", "1")
+    assert fewer.exit_code == 2
+    assert "--samples 1: out/00000/samples/0001.png is of an earlier run with more" in " ".join(fewer.output.split())
+    assert draw("--samples", "2").exit_code == 0
+
+
 def test_another_run_is_refused(draw: Any) -> None:
     assert draw("--samples", "1").exit_code == 0
     other = draw("--samples", "1", "--seed", "5")

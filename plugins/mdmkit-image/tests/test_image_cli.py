@@ -133,3 +133,83 @@ def test_a_sheet_of_texts_is_refused() -> None:
     done = CliRunner().invoke(main, ["decode", "--grid", "--prompt", "7*8=_______", "--no-live"])
     assert done.exit_code != 0
     assert "rows of zoo:puzzles are texts" in " ".join(done.output.split())
+
+
+THREE = ("--prompt", "cat", "--prompt", "dog", "--prompt", "8")
+
+
+@pytest.mark.parametrize("words", [THREE[:2], (*THREE, "--grid"), ("--prompts", "one.jsonl")])
+def test_one_picture_or_a_sheet_that_replaces_a_numbered_run_leaves_none_of_its_files(
+    decode: Any, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    assert decode(*THREE, "--output", "out.png").exit_code == 0
+    Path("out-0003.png").write_text("not of this run")
+    Path("one.jsonl").write_text('"cat"')
+    beside = {path.name for path in tmp_path.iterdir()}
+    # Nothing is removed without --overwrite, and nothing before the new file is there.
+    assert decode(*words, "--output", "out.png", "--set", "guidance.scale=nan", "--overwrite").exit_code != 0
+    assert {path.name for path in tmp_path.iterdir()} == beside
+    done = decode(*words, "--output", "out.png", "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in tmp_path.iterdir()} == {"out.png", "out-0003.png", "one.jsonl"}
+
+
+def test_without_overwrite_a_sheet_stands_beside_the_pictures(decode: Any, tmp_path: Path) -> None:
+    assert decode(*THREE, "--output", "out.png").exit_code == 0
+    before = {path.name for path in tmp_path.iterdir()}
+    assert decode(*THREE, "--grid", "--output", "out.png").exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == before | {"out.png"}
+
+
+def test_numbered_pictures_that_replace_one_picture_leave_it_not(decode: Any, tmp_path: Path) -> None:
+    assert decode(*THREE[:2], "--output", "out.png").exit_code == 0
+    assert decode(*THREE, "--output", "out.png").exit_code == 2
+    assert decode(*THREE, "--output", "out.png", "--overwrite").exit_code == 0
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"out-{i:04}.png" for i in range(3)]
+
+
+def test_a_run_of_texts_beside_a_picture_is_no_run_of_pictures(decode: Any, tmp_path: Path) -> None:
+    for name in ("out.jsonl", "out-0000.png"):
+        Path(name).write_text("mine")
+    assert decode(*THREE[:2], "--output", "out.png", "--overwrite").exit_code == 0
+    assert (Path("out.jsonl").read_text(), Path("out-0000.png").read_text()) == ("mine", "mine")
+
+
+@pytest.mark.parametrize("spoilt", ["deleted", "cut", "text", "size"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_kept_row_whose_picture_is_lost_is_decoded_again(
+    decode: Any, tmp_path: Path, spoilt: str, finished: bool
+) -> None:
+    Path("p.jsonl").write_text("\n".join(map(json.dumps, ["cat", "dog", "8", "cat", "dog"])))
+    words = ("--prompts", "p.jsonl", "--batch", "1", "--set", "draw.temperature=1", "--output", "out.jsonl")
+    assert decode(*words).exit_code == 0
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    rows = Path("out.jsonl").read_text().splitlines(keepends=True)
+    if not finished:  # rows 0 to 2, and row 4, which waits
+        Path("out.jsonl").write_text("".join([*rows[:3], rows[4]]))
+    for index in (1, 4):
+        path = Path(f"out-{index:04}.png")
+        if spoilt == "deleted":
+            path.unlink()
+        elif spoilt == "size":
+            Image.new("L", (9, 8)).save(path)
+        else:
+            path.write_bytes(path.read_bytes()[:70] if spoilt == "cut" else b"hello")
+    done = decode(*words, "--resume")
+    assert done.exit_code == 0, done.output
+    assert "The file of rows 1, 4 is missing or damaged: decoding again." in done.output
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
+    again = decode(*words, "--resume")
+    assert again.exit_code == 0 and "damaged" not in again.output
+
+
+def test_an_input_that_the_run_would_replace_or_remove_is_refused(decode: Any, tmp_path: Path) -> None:
+    assert decode(*THREE, "--output", "out.png").exit_code == 0
+    for name in ("out-0000.png", "./out-0002.png"):
+        done = decode(*THREE[:4], "--image", name, "--output", "out.png", "--overwrite")
+        assert done.exit_code == 2
+        assert f"prompt 0: its image is {name}, and --output out.png would replace or" in " ".join(done.output.split())
+    same = decode(*THREE[:2], "--image", "out-0000.png", "--output", "out-0000.png", "--overwrite")
+    assert same.exit_code == 2
+    for free in ("new.png", "out.png"):  # the second stands beside the pictures
+        assert decode(*THREE[:2], "--image", "out-0000.png", "--output", free).exit_code == 0

@@ -81,7 +81,7 @@ def _draw(sampler: Any, backbone: Any, folders: Any, prompts: list[Any], encodin
     """Draw the missing images; return the numbers of images kept and drawn."""
     from mdmkit.cli.commands import decode_batches, watching
 
-    done, drawn = folders.done(), 0
+    done, drawn = folders.done(getattr(backbone.files, "intact", Path.is_file)), 0
     # The length of a text does not depend on the seed, so only its first sample has been encoded.
     sizes = [encodings.size(prompt) for prompt in prompts[:: folders.samples]]
     coming = [sizes[row // folders.samples].masks for row in range(len(prompts)) if row not in done]

@@ -15,7 +15,7 @@ from mdmkit import MdmkitError, row_seed
 from mdmkit.cli.commands import differences, record_of, write_record, write_text, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mdmkit import Files
 
@@ -112,6 +112,11 @@ class Folders:
                     f"--output {self.path} is of another run: {'; '.join(different)}. Ask for the same, or name "
                     "another directory."
                 )
+            if (further := self._further()) is not None:
+                raise MdmkitError(
+                    f"--samples {self.samples}: {further} is of an earlier run with more, and the judge would count "
+                    "it. Ask for as many as then, or name another directory."
+                )
             self.path.mkdir(parents=True, exist_ok=True)
             if fresh:  # before the images: otherwise an interrupted run could not be continued
                 write_record(self.path / "geneval", run, [])
@@ -124,6 +129,11 @@ class Folders:
         for number, line in enumerate(self.metadata.lines):
             write_text("--output", self.sample(number, 0).parents[1] / "metadata.jsonl", line + "\n")
 
+    def _further(self) -> Path | None:
+        """A sample that is there, and has a higher number than this run's; None if there is none."""
+        found = (path for place in sorted(self.path.glob("*/samples")) for path in sorted(place.glob("*.png")))
+        return next((path for path in found if path.stem.isdecimal() and int(path.stem) >= self.samples), None)
+
     def sample(self, prompt: int, number: int) -> Path:
         return self.path / f"{prompt:05}" / "samples" / f"{number:04}.png"
 
@@ -133,10 +143,10 @@ class Folders:
             for sample in range(self.samples):
                 yield {"prompt": text, "seed": row_seed(row_seed(seed, number), sample)}
 
-    def done(self) -> set[int]:
-        """The indices of `requests` whose images are already complete."""
+    def done(self, intact: Callable[[Path], bool]) -> set[int]:
+        """The indices of `requests` whose images are already complete; `intact` is that of the backbone's files."""
         rows = len(self.metadata.lines) * self.samples
-        return {row for row in range(rows) if _whole(self.sample(*divmod(row, self.samples)))}
+        return {row for row in range(rows) if intact(self.sample(*divmod(row, self.samples)))}
 
     def save(self, row: int, image: Any, files: Files) -> None:
         """Write the image of a request, so that a reader sees the complete file or none.
@@ -145,14 +155,3 @@ class Folders:
             MdmkitError: it cannot be written.
         """
         write_whole("--output", self.sample(*divmod(row, self.samples)), lambda part: files.save(image, part))
-
-
-def _whole(path: Path) -> bool:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except Exception:  # Pillow's readers raise many unrelated types for damaged files
-        return False
-    return True

@@ -35,6 +35,15 @@ class Pictures:
     def save(self, item: Image.Image, path: Path) -> None:
         item.save(path, format="PNG")
 
+    def intact(self, path: Path) -> bool:
+        """True if a file holds an image of the model's size that Pillow can read to its end."""
+        try:
+            with Image.open(path) as image:
+                image.load()
+                return image.size == (self.grid[1] * self.codec.factor, self.grid[0] * self.codec.factor)
+        except Exception:  # Pillow's readers raise many unrelated types for damaged files
+            return False
+
     def sheet(self, items: Sequence[Image.Image], path: Path) -> None:
         """Write a contact sheet, nearly square, left to right and then down."""
         tile(items).save(path, format="PNG")
