@@ -96,6 +96,7 @@ def test_a_share_of_the_image_is_redrawn_by_the_rows_seed(model: Any, image: Ima
     assert opened(1) == opened(1) != opened(2)
     assert opened(1, strength=1.0) == list(range(16))
     assert len(opened(1, strength=0.001)) == 1
+    assert opened(1, strength=np.float32(0.5)) == opened(1, strength=0.5)
     half = Image.new("L", (SIDE, SIDE))
     half.paste(255, (0, 0, SIDE, SIDE // 2))
     some = opened(3, mask=half, strength=0.5)
@@ -110,7 +111,13 @@ def test_a_share_of_the_image_is_redrawn_by_the_rows_seed(model: Any, image: Ima
         ({"image": Image.new("L", (8, 8)), "mask": Image.new("L", (8, 4), 255)}, "mask has 8 x 4 pixels"),
         ({"image": Image.new("L", (8, 8)), "mask": Image.new("L", (8, 8))}, "black everywhere"),
         ({"image": Image.new("L", (8, 8)), "strength": 0}, "above 0 and at most 1"),
+        ({"image": Image.new("L", (8, 8)), "strength": "half"}, "a number above 0 and at most 1, not 'half'"),
+        ({"image": Image.new("L", (8, 8)), "strength": float("nan")}, "at most 1, not nan"),
+        ({"image": Image.new("L", (8, 8)), "strength": True}, "at most 1, not True"),
+        ({"image": Image.new("L", (8, 8)), "strength": 10**900}, r"at most 1, not 10{100,200}…"),
         ({"mask": Image.new("L", (8, 8), 255)}, "give 'image'"),
+        ({"image": b""}, r"the image is empty \(0 bytes\)"),
+        ({"image": "x" * 5000}, r"the image x{100,200}… .{0,40}cannot be read"),
         ({"image": Image.new("L", (8, 8)), "mask": Image.new("L", (8, 8), 1)}, "brightest pixel has 1 of 255"),
         ({"image": "absent.png"}, "No such file"),
         ({"image": __file__}, "not an image that Pillow can read"),

@@ -130,10 +130,47 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             mdmkit.load(f"mmada:{whole}", device="cpu", vq=vq, **options)
     with pytest.raises(MdmkitError, match="lacks vqvae/"):
         mdmkit.load(f"lumina_dimoo:{folder}", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"alibi": True}, "says alibi=True, and LLaDA has False"),
+        ({"clip_qkv": 8.0}, r"says clip_qkv=8\.0, and LLaDA must not have it"),
+        ({"scale_logits": True}, "scale_logits=True"),
+        ({"input_emb_norm": True}, "input_emb_norm=True"),
+        ({"block_group_size": 2}, "block_group_size=2, and LLaDA has 1"),
+        ({"rope_scaling": {"type": "yarn", "factor": 2}}, "says rope_scaling="),
+        ({"rope_parameters": {"rope_theta": 5.0}}, "says rope_parameters="),
+        ({"rope_theta": 0}, "must give rope_theta as a number above 0, and gives 0"),
+        ({"rope_theta": "x"}, "rope_theta as a number above 0, and gives 'x'"),
+        ({"d_model": "16"}, "must give d_model as a whole number of at least 1, and gives '16'"),
+        ({"n_heads": 3}, "must give n_heads as a divisor of d_model 16, and gives 3"),
+        ({"n_layers": ...}, "must give n_layers as a whole number of at least 1, and lacks it"),
+        ({"n_layers": 3}, "says n_layers=3, and the weights have 2 layers"),
+        ({"n_layers": 10**9}, "says n_layers=1000000000, and the weights have 2 layers"),
+        ({"n_layers": 1}, "weights are missing, or belong"),
+        ({"d_model": 10**6}, "the sizes in its config.json are not those of its weights"),
+        ({"embedding_size": ...}, "must give vocab_size as a whole number of at least 1, and lacks it"),
+        ({"weight_tying": "no"}, "must give weight_tying as true or false"),
+        ({"mask_token_id": -1}, "must give mask_token_id as a token id, or null, and gives -1"),
+        ({"mask_token_id": "x"}, "mask_token_id as a token id, or null, and gives 'x'"),
+        ({"mask_token_id": True}, "mask_token_id as a token id"),
+    ],
+)
+def test_a_config_that_the_trunk_does_not_compute_is_refused_by_field(
+    fields: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    folder = tiny.write_llada(tmp_path, 8192)
+    config = json.loads((folder / "config.json").read_text()) | fields
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
+    with pytest.raises(MdmkitError, match=told):
+        mdmkit.load(f"mmada:{folder}", device="cpu", vq=str(GOLDEN / "magvitv2"), width=64, height=32)
+
+
+def test_the_mask_of_a_config_may_have_the_id_0(tmp_path: Path) -> None:
+    folder = tiny.write_llada(tmp_path, 8192)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"alibi": True}))
-    with pytest.raises(MdmkitError, match="alibi=True"):
-        Trunk.load(folder, "cpu", torch.float32)
-    (folder / "config.json").write_text(json.dumps(config | {"n_layers": 3}))
-    with pytest.raises(MdmkitError, match="weights are missing"):
-        Trunk.load(folder, "cpu", torch.float32)
+    (folder / "config.json").write_text(json.dumps(config | {"mask_token_id": 0}))
+    model = mdmkit.load(f"mmada:{folder}", device="cpu", vq=str(GOLDEN / "magvitv2"), width=64, height=32)
+    assert model.model_mask == 0

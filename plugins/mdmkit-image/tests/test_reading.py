@@ -193,7 +193,7 @@ def png_of(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (b"", "not an image that Pillow can read"),
+        (b"", r"the image is empty \(0 bytes\)"),
         (b"GIF89a", "cannot be read|not an image"),
         (stored(Image.effect_noise(GREY.size, 90))[:60], "cannot be read"),
         (png_of(0, 0), "cannot be read|not an image"),

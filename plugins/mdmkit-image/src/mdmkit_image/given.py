@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdmkit import MdmkitError, Prompt, noise, unknown
+from mdmkit import MdmkitError, Prompt, noise, shown, unknown
 from mdmkit_image.reading import Source, read_picture
 
 if TYPE_CHECKING:
@@ -74,9 +75,11 @@ def _opened_cells(region: Tensor, strength: float, seed: int) -> Tensor:
 
 def _strength(name: str, given: Mapping[str, Any]) -> float:
     strength = given.get("strength", 1.0 if "mask" in given else VARIATION)
-    if not isinstance(strength, int | float) or isinstance(strength, bool) or not 0 < strength <= 1:
+    is_number = isinstance(strength, Real) and not isinstance(strength, bool)
+    if not is_number or not 0 < strength <= 1:
         raise MdmkitError(
-            f"{name}: strength {strength!r} is the share of the cells that are redrawn, above 0 and at most 1."
+            f"{name}: 'strength' is the share of the cells that are redrawn, a number above 0 and at most 1, not "
+            f"{shown(strength)}."
         )
     return float(strength)
 

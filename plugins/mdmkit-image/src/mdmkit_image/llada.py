@@ -18,6 +18,7 @@ from mdmkit_image.grid import GridBackbone, grid_of, take, whole
 from mdmkit_image.layout import dtype_of, fetch, is_hub_id, load_part, quiet, said
 from mdmkit_image.magvit import Magvit, MagvitCodec
 from mdmkit_image.trunk import Trunk
+from mdmkit_image.trunk_config import read_trunk_config
 
 MASK_ID = 126336
 
@@ -87,6 +88,7 @@ class LLaDAImage(GridBackbone):
             raise MdmkitError(
                 f"model {ref!r}: {folder} holds no config.json, so it is not a checkpoint in LLaDA's format."
             )
+        config = read_trunk_config(folder)  # before anything else is loaded
         vq = cls.vq_folder(folder, options.pop("vq", None))
         codec = cls.codec_of(vq, device)
         from transformers import AutoTokenizer
@@ -97,7 +99,8 @@ class LLaDAImage(GridBackbone):
         except Exception as error:  # the loaders raise many unrelated types
             raise MdmkitError(f"model {ref!r}: its tokenizer cannot be loaded: {said(error)}") from error
         trunk = Trunk.load(folder, device, dtype_of(dtype, device))
-        mask = options.pop("mask_id", trunk.config.get("mask_token_id") or MASK_ID)
+        usual = MASK_ID if config.get("mask_token_id") is None else config["mask_token_id"]
+        mask = options.pop("mask_id", usual)
         offset = options.pop("image_offset", cls.first_code(tokenizer))
         backbone = cls(trunk, codec, tokenizer, offset, mask, **options)
         backbone.loaded_from = tuple(dict.fromkeys((folder, vq)))

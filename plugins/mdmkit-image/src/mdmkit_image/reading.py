@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mdmkit import MdmkitError, MdmkitWarning
+from mdmkit import MdmkitError, MdmkitWarning, shown
 from mdmkit_image.layout import said
 
 # Formats whose further frames are previews or layers of the same image.
@@ -47,7 +47,7 @@ class Source:
     @property
     def name(self) -> str:
         """Name it, with its file if it has one."""
-        return f"{self.role} {self.given}" if isinstance(self.given, str | Path) else self.role
+        return f"{self.role} {shown(str(self.given))[1:-1]}" if isinstance(self.given, str | Path) else self.role
 
     def error(self, text: str) -> MdmkitError:
         return MdmkitError(f"{self.place}: the {self.name} {text}")
@@ -102,6 +102,8 @@ def _reading(source: Source) -> Iterator[None]:
     except MdmkitError:
         raise
     except UnidentifiedImageError:
+        if _empty(source.given):
+            raise source.error("is empty (0 bytes).") from None
         raise source.error("is not an image that Pillow can read. Save it as PNG.") from None
     except Image.DecompressionBombError:
         raise source.error(f"has more pixels than Pillow reads, and {source.fix}") from None
@@ -109,6 +111,10 @@ def _reading(source: Source) -> Iterator[None]:
         raise source.error(f"cannot be read: {error.strerror or said(error).rstrip('.')}.") from None
     except Exception as error:  # Pillow's readers raise many unrelated types for damaged files
         raise source.error(f"cannot be read: {said(error).rstrip('.')}. Save it as PNG.") from error
+
+
+def _empty(given: Any) -> bool:
+    return given == b"" or (isinstance(given, str | Path) and Path(given).is_file() and not Path(given).stat().st_size)
 
 
 def _of_size(source: Source, size: tuple[int, int], turned: str = "") -> MdmkitError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from mdmkit import MdmkitError
 from mdmkit_image.layout import quiet, said
+from mdmkit_image.trunk_config import read_trunk_config
 
 _BLOCK, _LAYER = r"^model\.transformer\.blocks\.(\d+)\.", r"model.layers.\1."
 _NAMES = {
@@ -29,16 +29,6 @@ KEYS = {
     r"^model\.transformer\.ln_f\.": "model.norm.",
     r"^model\.transformer\.ff_out\.": "lm_head.",
     **{rf"{_BLOCK}{theirs}\.": f"{_LAYER}{ours}." for theirs, ours in _NAMES.items()},
-}
-# Values that the mapping needs; a field that is absent has them.
-COVERED = {
-    "block_type": "llama",
-    "layer_norm_type": "rms",
-    "activation_type": "silu",
-    "rope": True,
-    "include_bias": False,
-    "include_qkv_bias": False,
-    "alibi": False,
 }
 
 
@@ -61,16 +51,12 @@ class Trunk:
 
         native_class: Any = transformers.LlamaForCausalLM
         config_class: Any = transformers.LlamaConfig
-
+        config = read_trunk_config(folder)
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            for field, value in COVERED.items():
-                if config.get(field, value) not in (value, None):
-                    raise MdmkitError(f"{folder}: config.json says {field}={config[field]!r}, and LLaDA has {value!r}.")
             native = config_class(
                 vocab_size=config.get("embedding_size") or config["vocab_size"],
                 hidden_size=config["d_model"],
-                intermediate_size=config.get("mlp_hidden_size") or config["mlp_ratio"] * config["d_model"],
+                intermediate_size=config.get("mlp_hidden_size") or (config.get("mlp_ratio") or 4) * config["d_model"],
                 num_hidden_layers=config["n_layers"],
                 num_attention_heads=config["n_heads"],
                 num_key_value_heads=config.get("n_kv_heads") or config["n_heads"],
@@ -85,12 +71,11 @@ class Trunk:
                 model, report = native_class.from_pretrained(
                     folder, config=native, dtype=dtype, key_mapping=KEYS, use_safetensors=True, output_loading_info=True
                 )
-        except MdmkitError:
-            raise
-        except KeyError as error:
-            raise MdmkitError(f"{folder}: config.json lacks {error}, which a LLaDA checkpoint names.") from error
         except Exception as error:  # transformers raises many unrelated types
-            raise MdmkitError(f"{folder} cannot be loaded as a LLaDA checkpoint: {said(error)}") from error
+            reason = said(error)
+            if "ignore_mismatched_sizes" in str(error):
+                reason = "the sizes in its config.json are not those of its weights"
+            raise MdmkitError(f"{folder} cannot be loaded as a LLaDA checkpoint: {reason}") from error
         astray = sorted({*report["missing_keys"], *report["unexpected_keys"]})
         if astray:
             raise MdmkitError(f"{folder}: weights are missing, or belong to another model: {', '.join(astray[:8])}.")
