@@ -61,6 +61,19 @@ def _stats(logits: Tensor) -> tuple[Tensor, ...]:
     return top, argmax, lse + top, (lse - mean).clamp_min(0.0)
 
 
+def marked(flags: Tensor, most: int) -> Tensor:
+    """Find the marked entries of bool flags: int64 [m], indices into the flattened flags, in order; at least one index.
+
+    On a GPU their number is not known without waiting for it. There m is `most`, which must not be too small, and the
+    indices of unmarked entries follow.
+    """
+    flat = flags.flatten()
+    if flat.device.type != "cpu":
+        return (~flat).to(torch.uint8).argsort(stable=True)[: max(1, most)]
+    found = flat.nonzero()[:, 0]
+    return found if len(found) else found.new_zeros(1)
+
+
 def runner_up(logits: Tensor) -> Tensor:
     """The second-largest logit, [..., V] -> [...]; apart from `stats`, since it costs a sort that few samplers want."""
     return in_chunks(lambda z: (z.topk(2, dim=-1).values[:, 1],), logits)[0]

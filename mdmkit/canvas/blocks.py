@@ -17,6 +17,7 @@ class Block:
         low, high: the columns [low, high) that a step computes under a cache: the block's own columns, or, with
             attention by blocks, those of the model's block around it.
         targets: how many positions may be open after each of its steps.
+        open: how many positions are open when a row enters it.
     """
 
     start: int
@@ -24,6 +25,7 @@ class Block:
     low: int
     high: int
     targets: tuple[int, ...]
+    open: int
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ def cut(open_: list[bool], length: int, plan: Plan, model_block: int | None, mos
     if most:  # for columns that are not in the row yet, plan as if all of them were open
         counts = [count or min(size, last - start) for start, count in zip(starts, counts, strict=True)]
     blocks = []
-    for start, targets in zip(starts, plan.targets(counts), strict=True):
+    for start, count, targets in zip(starts, counts, plan.targets(counts), strict=True):
         stop = min(start + size, last)
         low, high = start, stop
         if model_block is not None:
             low = start - start % model_block
             high = min(low + model_block, max(length, most or 0))
-        blocks.append(Block(start, stop, low, high, tuple(targets)))
+        blocks.append(Block(start, stop, low, high, tuple(targets), count))
     return Blocks(first, size, tuple(blocks))
 
 

@@ -68,7 +68,7 @@ def _record(state: State, chosen: Choice, canvas: Canvas) -> None:
     place = chosen.actions.take(chosen.choice)[0]
     fact = Written(
         written=written,
-        confidence=step.belief.logp_of(now.clamp(0, step.belief.logits.shape[-1] - 1)[..., None])[..., 0].exp(),
+        confidence=step.belief.logp_of(now.clamp(0, step.belief.vocab - 1)[..., None])[..., 0].exp(),
         entropy=step.belief.entropy,
         cost=torch.where(place, step.belief.entropy.double(), 0.0).sum(1),
     )
@@ -101,7 +101,10 @@ def _carry_beliefs(state: State, chosen: Choice, seen: Seen) -> None:
 
 
 def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]:
-    """Tell the host about each row, in one transfer: code, rule that ends it, stays in its block, first open column."""
+    """Tell the host about each row, in one transfer.
+
+    The numbers are: code; rule that ends it; open positions of its block, or 1 if it lingers there; first open column.
+    """
     over = stopping.ask(state, after, seen.several if seen.over is not None else None)
     if over is None:
         over = torch.zeros_like(code)
@@ -111,10 +114,10 @@ def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]
     over = torch.where(done > 0, done, over)
     if state.sampler.search is not None:
         state.set_done(over)
-    stays = (after.window(after.canvas.open) & after.member).any(1)
+    stays = (after.window(after.canvas.open) & after.member).sum(1)
     if state.lingers and after.patience is not None:
-        stays = stays | (after.patience > 0)
-    return torch.stack((code, over, stays.long(), leftmost(after.canvas.open)), 1).tolist()
+        stays = torch.where(after.patience > 0, stays.clamp_min(1), stays)
+    return torch.stack((code, over, stays, leftmost(after.canvas.open)), 1).tolist()
 
 
 def _by_plan(state: State, seen: Seen) -> list[list[int]]:
@@ -124,8 +127,8 @@ def _by_plan(state: State, seen: Seen) -> list[list[int]]:
     for b, (code, ends) in enumerate(torch.stack((seen.code, over), 1).tolist()):
         block = seen.lone.get(b)
         row = state.rows_of_step[b]
-        stays = block is state.places[row].block
-        out.append([code, ends, int(stays), state.canvas.tokens.shape[1] if block is None else block.start])
+        stays = seen.todo[b] if block is state.places[row].block else 0
+        out.append([code, ends, stays, state.canvas.tokens.shape[1] if block is None else block.start])
     return out
 
 
@@ -149,6 +152,7 @@ def _go_on(state: State, rows: list[int], facts: list[list[int]], seen: Seen) ->
         if any(fact[2] for fact in alive):
             place.afresh = state.cache.due_for_refresh(place.steps) and not known
             place.believed = state.compares and not state.rewrites and not place.afresh
+            place.todo = max(fact[2] for fact in alive)
         else:
             place.enter(place.blocks.at(min(fact[3] for fact in alive)))
             place.believed, place.afresh = known, not known

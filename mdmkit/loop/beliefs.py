@@ -35,6 +35,11 @@ class Beliefs:
         self.branches = 1 if self.scale == 1.0 else 2
         self.policy = Policy(backbone, draws)
 
+    @property
+    def vocab(self) -> int:
+        """V."""
+        return self.backbone.vocab
+
     def side_by_side(self, hidden: Tensor) -> Tensor:
         """Put the hidden states of both branches, [2·M, L, D], side by side, [M, L, 2·D]; one branch stays as it is."""
         return hidden if self.branches == 1 else torch.cat(hidden.chunk(2), -1)
@@ -53,16 +58,26 @@ class Beliefs:
 
         `held` bool [m, V]: tokens that each state already holds; `columns` int64 [m, S].
         """
-        if self.branches == 1:
-            logits = project(self.backbone, hidden)
-        else:
-            scale: Tensor | float = self.scale
-            if self.ramp:
-                hidden, scale = hidden[..., :-1], hidden[..., -1:]
-            guided, free = (project(self.backbone, half) for half in hidden.chunk(2, -1))
-            logits = free + scale * (guided - free)
-        logits = self.policy(logits, None if held is None else held[:, None])
+        logits = self._logits(hidden, None if held is None else held[:, None])
         if self.shape is not None:
             # A constraint only forbids: what the policy forbids stays forbidden, such as the mask.
             logits = self.shape(logits, states, columns).masked_fill(self.policy.never, -torch.inf)
         return Belief(logits)
+
+    def at_places(self, hidden: Tensor, held: Tensor | None, places: Tensor) -> Tensor:
+        """Do the same at some places of hidden [m, S, D], int64 [n] in [0, m·S): logits [1, n, V].
+
+        No constraint is asked, since it gets all columns of a state.
+        """
+        some = hidden.flatten(0, 1)[places][None]
+        return self._logits(some, None if held is None else held[places // hidden.shape[1]][None])
+
+    def _logits(self, hidden: Tensor, held: Tensor | None) -> Tensor:
+        """Project hidden [m, S, D], mix in guidance, and apply the logit policy."""
+        if self.branches == 1:
+            return self.policy(project(self.backbone, hidden), held)
+        scale: Tensor | float = self.scale
+        if self.ramp:
+            hidden, scale = hidden[..., :-1], hidden[..., -1:]
+        guided, free = (project(self.backbone, half) for half in hidden.chunk(2, -1))
+        return self.policy(free + scale * (guided - free), held)

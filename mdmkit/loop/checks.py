@@ -131,7 +131,7 @@ def _idle(step: Step, actions: Actions) -> Tensor:
 def _of_actions(step: Step, actions: Actions) -> list[Tensor | None]:
     """Flag rows that fill positions that are not open, or with the mask or unknown tokens, or count negative steps."""
     place, tokens, mask = actions.place & actions.live[..., None], actions.tokens, step.canvas.mask_id
-    unknown = (tokens < 0) | (tokens >= step.belief.logits.shape[-1])
+    unknown = (tokens < 0) | (tokens >= step.belief.vocab)
     return [
         _any(place & ~step.open[:, None]),
         None if mask is None else _any(place & (tokens == mask)),
@@ -162,7 +162,7 @@ def of_commit(
         )
     before, mask, tokens = step.canvas, step.canvas.mask_id, after.tokens
     written = changed & ~after.open & after.valid
-    unknown = (tokens < 0) | (tokens >= step.belief.logits.shape[-1])
+    unknown = (tokens < 0) | (tokens >= step.belief.vocab)
     return packed(
         [
             _elsewhere(sampler, step, after, changed, limits),

@@ -38,6 +38,7 @@ class Seen:
         several: bool [B]; rows with several live alternatives.
         compared: True if there is such a row.
         lone: for each lone row that was decided before the forward: the block it continues in, or None if it ends.
+        todo: for each lone row: open positions of its block in its next state.
         over: int64 [B]; results of the stop rules for lone rows.
     """
 
@@ -49,6 +50,7 @@ class Seen:
     several: Tensor | None = None
     compared: bool = False
     lone: dict[int, Block | None] = field(default_factory=dict)
+    todo: dict[int, int] = field(default_factory=dict)
     over: Tensor | None = None
 
 
@@ -132,15 +134,15 @@ def look(state: State, step: Step, proposal: Proposal) -> Seen:
 def _facts(state: State, step: Step, proposal: Proposal, seen: Seen, open_: Tensor) -> list[list[int]]:
     """Tell the host about each row before the forward, in one transfer.
 
-    The numbers are: it has several alternatives; it makes the step; its first live next state has an open position in
-    the block; the first open column of this state; broken promises; the rule that ends it; its live alternatives.
+    The numbers are: it has several alternatives; it makes the step; open positions of the block in its first live next
+    state; the first open column of this state; broken promises; the rule that ends it; its live alternatives.
     """
     live = proposal.actions.live
     seen.several, first = live.sum(1) > 1, live.long().argmax(1)
     next_open = open_.gather(1, first[:, None, None].expand(-1, 1, open_.shape[-1]))[:, 0]
     if not state.rewrites and state.sampler.search is None:
         seen.over = _asked_before(state, step, proposal, first, ~seen.several & step.active)
-    inside = (step.where(next_open) & step.member).any(1)
+    inside = (step.where(next_open) & step.member).sum(1)
     over = seen.over if seen.over is not None else torch.zeros_like(seen.code)
     facts = (seen.several, step.active, inside, leftmost(next_open), seen.code, over)
     return torch.cat((torch.stack([fact.long() for fact in facts], 1), live.long()), 1).tolist()
@@ -182,7 +184,7 @@ def _add_lone(
             seen.lone[b] = None
             return
         block = place.block if inside else place.blocks.at(left)
-        seen.lone[b] = block
+        seen.lone[b], seen.todo[b] = block, inside
         asked.add(state, owner, place, block, first=due or block is not place.block, flat=flat)
 
 

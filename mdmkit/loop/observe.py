@@ -26,9 +26,12 @@ class Observer:
 
     Attributes:
         terminal: True if it writes to the terminal: the live view is then off, unless the user asks for it.
+        reads: `("written",)` if it reads the belief at filled positions too; elsewhere than at open ones the belief is
+            flat otherwise.
     """
 
     terminal: bool = False
+    reads: tuple[str, ...] = ()
 
     def on_start(self, sampler: Sampler, backbone: Backbone) -> None:
         """Decoding begins."""
@@ -76,6 +79,11 @@ class Watchers:
 
     def __iter__(self) -> Iterator[Observer]:
         return iter(self._all)
+
+    @property
+    def read_written(self) -> bool:
+        """True if an observer reads the belief at filled positions."""
+        return any("written" in getattr(observer, "reads", ()) for observer in self._all)
 
     def start(self, sampler: Sampler, backbone: Backbone) -> None:
         self._tell("on_start", sampler, backbone)

@@ -31,6 +31,7 @@ class Place:
         block: the block that it is in.
         steps: steps made in the block.
         ticks: steps made.
+        todo: open positions of its block, or more.
         final: its columns [0, final) are stored, and never computed again.
         believed: True if it has a belief. A row takes no step without one.
         afresh: True if its next forward computes all columns: it has joined, it has entered a block, or its frozen
@@ -45,10 +46,19 @@ class Place:
     block: Block
     steps: int = 0
     ticks: int = 0
+    todo: int = 0
     final: int = 0
     believed: bool = False
     afresh: bool = True
     ending: bool = False
+
+    def __post_init__(self) -> None:
+        self.todo = self.block.open
+
+    @property
+    def rest(self) -> int:
+        """Open positions of the blocks after its own."""
+        return sum(block.open for block in self.blocks.blocks if block.start > self.block.start)
 
     def step_reach(self, cache: Cache, block: Block | None = None) -> Reach:
         """The columns that a step computes, in its block or in the given one."""
@@ -62,7 +72,7 @@ class Place:
 
     def enter(self, block: Block) -> None:
         """Enter a block."""
-        self.block, self.steps, self.believed, self.afresh = block, 0, False, True
+        self.block, self.steps, self.believed, self.afresh, self.todo = block, 0, False, True, block.open
 
 
 def counted(step: Step, actions: Actions, choice: Tensor) -> dict[str, Tensor]:

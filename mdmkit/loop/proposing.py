@@ -51,7 +51,7 @@ def propose(state: State, step: Step) -> Proposal:
             pruned = guard.proposed(sampler, prune(step, actions), step)
         if pruned is not actions:
             actions, code = pruned, code | checks.of_pruned(step, pruned, state.particles)
-    return Proposal(_readable(actions, step.belief.logits.shape[-1]), code)
+    return Proposal(_readable(actions, step.belief.vocab), code)
 
 
 def _readable(actions: Actions, vocab: int) -> Actions:

@@ -16,8 +16,9 @@ from mdmkit.stage.traits import trait
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Extras that every model has: `written`, the belief at written positions.
-ALWAYS = ("written",)
+# Extras that every model has: `written`, the belief at filled positions too.
+WRITTEN = "written"
+ALWAYS = (WRITTEN,)
 
 
 def make_cache(sampler: Sampler, backbone: Backbone) -> Cache:
@@ -34,6 +35,11 @@ def make_cache(sampler: Sampler, backbone: Backbone) -> Cache:
 def reads_of(sampler: Sampler) -> list[str]:
     """Return the names of all extras that the sampler's parts read, sorted."""
     return sorted({name for part in sampler.stages().values() for name in getattr(part, "reads", ())})
+
+
+def reads_open_only(sampler: Sampler) -> bool:
+    """Return True if no part reads beliefs at filled positions. A constraint gets all columns of a state."""
+    return sampler.constraint is None and WRITTEN not in reads_of(sampler)
 
 
 def _check_reads(sampler: Sampler, kind: str, reads: Sequence[str], backbone: Backbone) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mdmkit import ops
 from mdmkit.canvas.blocks import cut
 from mdmkit.canvas.canvas import Canvas, joined
 from mdmkit.canvas.trace import Trace, stacked
@@ -20,9 +21,10 @@ from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
 from mdmkit.loop.place import RUNNING, Place, free_slots
 from mdmkit.loop.previous import Previous
-from mdmkit.loop.readiness import ALWAYS, check_parts, make_cache, reads_of
+from mdmkit.loop.readiness import ALWAYS, check_parts, make_cache, reads_of, reads_open_only
 from mdmkit.loop.runner import Runner
 from mdmkit.model.shadow import SHADOWS
+from mdmkit.stage.belief import Belief
 from mdmkit.stage.look import States
 from mdmkit.stage.memory import Memory, Recall
 from mdmkit.stage.search import Search
@@ -48,6 +50,8 @@ class State:
         memory: values that stages remember.
         previous: what the model said of each row's last state, if it has `feeds_back`.
         hidden: hidden states of the rows that have a belief.
+        packs, packs_looks: True if no part reads beliefs at filled positions (in looks: of next states), so that they
+            are computed at open ones only.
         rows_of_step: the rows that take the current step, as indices into `places`.
         index_of_step: the same rows as indices into the tensors, int64 [B].
         refill: lets waiting rows join; None: nobody waits.
@@ -74,6 +78,8 @@ class State:
         prune = getattr(getattr(sampler.search, "prune", None), "__func__", Search.prune)
         # With `prune`, equal particles share one forward. So the forward comes before the particles move.
         self.compares = looks or prune is not Search.prune or trait("select", sampler.select, "alternatives") > 1
+        self.packs_looks = reads_open_only(sampler)
+        self.packs = self.packs_looks and not self.rewrites and not self.watchers.read_written
         self.ends = tuple(sorted(backbone.ends)) if sampler.plan.early_stop else ()
         self.partial_index: Tensor | None = None
         self.refill: Callable[[], None] | None = None
@@ -196,12 +202,13 @@ class State:
         hidden = self.hidden_of_step = self._known()
         states = States(canvas.tokens, canvas.open, index)
         say = partial(self.runner.beliefs, held=hidden.held, states=states, columns=where.columns)
+        now = hidden.window(where)
         # The old step is freed only now, so that the allocator can reuse its memory for the new logits. If the memory
         # went back to the system in between, it would have to be fetched again, page by page.
         self.step_now = Step(
             canvas=canvas,
             where=where,
-            belief=say(hidden.window(where)),
+            belief=self._read(now, hidden, open_) if self.packs else say(now),
             open=open_,
             quota=_quota(self._targets, open_, taken, self.sampler.plan.tokens_per_step or 0),
             active=active,
@@ -216,6 +223,13 @@ class State:
             patience=patience if self.lingers else None,
         )
         return self.step_now
+
+    def _read(self, values: Tensor, hidden: Hidden, open_: Tensor) -> Belief:
+        """The belief at the open positions, bool [B, W], from hidden states [B, W, D]."""
+        most = sum(self.places[row].todo for row in self.rows_of_step) * self.particles
+        places = ops.marked(open_, min(most, open_.numel()))
+        logits = self.runner.beliefs.at_places(values, hidden.held, places)[0]
+        return Belief.at_places(logits, (open_.shape[0], open_.shape[1]), places)
 
     def _recall(self) -> Recall:
         """What the step's rows remember. If further rows may join within the step, its own rows are named."""

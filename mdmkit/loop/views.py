@@ -31,18 +31,35 @@ def look_at(
     if len(among) < len(states.rows):
         some = torch.tensor(among, device=states.rows.device)
         hidden, states = hidden.at(some), states.at(some)
-    return _view(state, step, hidden, states, flat, n)
+    return _view(state, step, hidden, states, flat, n, _open_ahead(state, flat, n))
 
 
-def _view(state: State, step: Step, hidden: Hidden, states: States, flat: list[int], n: int) -> Look:
+def _view(
+    state: State, step: Step, hidden: Hidden, states: States, flat: list[int], n: int, most_open: dict[str, int]
+) -> Look:
     where = torch.tensor(flat, dtype=torch.long, device=states.rows.device)
     now = (state.hidden_of_step, States(step.canvas.tokens, step.canvas.open, state.index_of_step))
 
     def again(tokens: Tensor, open_: Tensor) -> Look:
         return _again(state, step, tokens, open_, flat, n)
 
-    beliefs, vocab, shape = state.runner.beliefs, state.backbone.vocab, (step.rows, n)
-    return Look(beliefs, vocab, now, (hidden, states), where, shape, step.where, _reach(state, where.device), again)
+    beliefs, shape, reach = state.runner.beliefs, (step.rows, n), _reach(state, where.device)
+    most = (_open_now(state), most_open) if state.packs_looks else None
+    return Look(beliefs, now, (hidden, states), where, shape, step.where, reach, again, most)
+
+
+def _open_now(state: State) -> dict[str, int]:
+    """At most so many positions are open in the current states of the step's rows."""
+    places = [state.places[row] for row in state.rows_of_step]
+    inside = sum(place.todo for place in places) * state.particles
+    return {"block": inside, "sequence": inside + sum(place.rest for place in places) * state.particles}
+
+
+def _open_ahead(state: State, flat: list[int], n: int) -> dict[str, int]:
+    """At most so many positions are open in some next states, indices into [B·N], those of the current ones."""
+    places = [state.places[state.rows_of_step[one // n // state.particles]] for one in flat]
+    inside = sum(place.todo for place in places)
+    return {"block": inside, "sequence": inside + sum(place.rest for place in places)}
 
 
 def _reach(state: State, device: torch.device) -> Window:
@@ -75,4 +92,6 @@ def _again(state: State, step: Step, tokens: Tensor, open_: Tensor, shown: list[
     columns = [(reach.start, reach.stop) for reach in reaches]
     asked = Asked(states, owners, reaches, columns, step.tick[where // n] + 1)
     hidden = state.runner.forward(asked, state.canvas, state.store_slots, p, state.previous)
-    return _view(state, step, hidden, states, flat, n)
+    # The part may have opened positions in these states.
+    every = states.open.numel()
+    return _view(state, step, hidden, states, flat, n, {"block": every, "sequence": every})

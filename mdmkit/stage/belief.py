@@ -1,11 +1,18 @@
-"""The belief: the model's logits over some positions, and statistics that are computed once and shared."""
+"""The belief: the model's logits over some positions, and statistics that are computed once and shared.
+
+A step reads the model at open positions. So the head, the logit policy and the statistics run only there, and the
+logits of the positions that were read are stored in one packed tensor. At all other positions the belief is flat: every
+logit is 0. A part that reads filled positions too says so: `reads = ("written",)`.
+"""
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mdmkit import ops
 
@@ -14,15 +21,55 @@ class Belief:
     """A model's logits over some positions, and the statistics that stages read.
 
     Args:
-        logits: [..., V], after the logit policy; a forbidden id is −inf.
+        logits: [..., V], after the logit policy; a forbidden id is −inf. With `slot` they are packed, [m, V].
+        slot: int64 [...]; the index into the packed logits of each position, −1 where none was read.
+        places: int64 [m]; the positions that were read, as indices into `slot` as one row; None: not known.
     """
 
-    def __init__(self, logits: Tensor):
-        self.logits = logits
+    def __init__(self, logits: Tensor, slot: Tensor | None = None, places: Tensor | None = None):
+        self.packed, self._slot, self._places = logits, slot, places
+        self._read: ops.Stats | None = None
+
+    @classmethod
+    def at_places(cls, packed: Tensor, shape: tuple[int, int], places: Tensor) -> Belief:
+        """Make a belief over positions [B, W] from logits [m, V] at some of them, int64 [m], each at most once."""
+        if len(places) == shape[0] * shape[1]:
+            return cls(packed.unflatten(0, shape))
+        slot = torch.full((shape[0] * shape[1],), -1, device=places.device)
+        slot[places] = torch.arange(len(places), device=places.device)
+        return cls(packed, slot.view(shape), places)
+
+    @property
+    def vocab(self) -> int:
+        return self.packed.shape[-1]
+
+    def at(self, rows: Tensor) -> Belief:
+        """The belief of rows int64 [B'] of [B, ...], in this order."""
+        if self._slot is None:
+            return Belief(self.packed[rows])
+        other = Belief(self.packed, self._slot[rows])
+        other._read = self._read
+        return other
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """[..., V]. If the belief is packed, this makes a copy with zeros at the positions that were not read."""
+        if self._slot is None:
+            return self.packed
+        return functional.pad(self.packed, (0, 0, 0, 1))[self._slot]
 
     @cached_property
     def stats(self) -> ops.Stats:
-        return ops.stats(self.logits)
+        if self._read is None:
+            self._read = ops.stats(self.packed)
+        read = self._read
+        if self._slot is None:
+            return read
+        # The last entry is that of a flat belief, and slot −1 is the last entry.
+        even = math.log(self.vocab)
+        numbers = torch.stack((read.top, read.lse, read.entropy))
+        numbers = torch.cat((numbers, numbers.new_tensor([[0.0], [even], [even]])), 1)[:, self._slot]
+        return ops.Stats(numbers[0], functional.pad(read.argmax, (0, 1))[self._slot], numbers[1], numbers[2])
 
     @property
     def argmax(self) -> Tensor:
@@ -37,7 +84,9 @@ class Belief:
     @cached_property
     def top2(self) -> Tensor:
         """fp32 [..., 2]: probabilities of the best and the second-best token."""
-        second = ops.runner_up(self.logits).to(self.stats.top.dtype)
+        second = ops.runner_up(self.packed).to(self.stats.top.dtype)
+        if self._slot is not None:
+            second = functional.pad(second, (0, 1))[self._slot]
         return torch.stack((self.stats.top, second), -1).sub(self.stats.lse[..., None]).exp()
 
     @cached_property
@@ -52,4 +101,26 @@ class Belief:
 
     def logp_of(self, tokens: Tensor) -> Tensor:
         """Log-probability of given tokens: int64 [..., n] -> fp32 [..., n]."""
-        return self.logits.gather(-1, tokens).to(self.stats.lse.dtype) - self.stats.lse[..., None]
+        return self._logit_of(tokens).to(self.stats.lse.dtype) - self.stats.lse[..., None]
+
+    def _logit_of(self, tokens: Tensor) -> Tensor:
+        if self._slot is None:
+            return self.packed.gather(-1, tokens)
+        slot = self._slot[..., None]
+        return self.packed[slot.clamp_min(0), tokens].masked_fill(slot < 0, 0.0)
+
+    def sample(
+        self, uniform: Tensor, temperature: float | Tensor, top_p: float | None = None, top_k: int | None = None
+    ) -> Tensor:
+        """Draw tokens at positions [B, W] with uniform [B, n, W], see `mdmkit.ops.sample`: int64 [B, n, W].
+
+        At positions that were not read the token is 0.
+        """
+        if self._slot is None or self._places is None:
+            return ops.sample(self.logits, uniform, temperature, top_p, top_k)
+        if isinstance(temperature, Tensor):
+            temperature = temperature[self._places // uniform.shape[2]]
+        wanted = uniform.transpose(1, 2).flatten(0, 1)[self._places]  # [m, n]
+        drawn = ops.sample(self.packed[:, None], wanted[..., None], temperature, top_p, top_k)[..., 0]
+        out = drawn.new_zeros(uniform.shape[0] * uniform.shape[2], uniform.shape[1])
+        return out.index_copy(0, self._places, drawn).view(len(uniform), -1, uniform.shape[1]).transpose(1, 2)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from mdmkit import ops
 from mdmkit.canvas.window import Window
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit.stage.belief import Belief
@@ -44,9 +45,19 @@ class States:
         return States(self.tokens[states], self.open[states], self.rows[states])
 
 
-# (hidden states [m, S, D], tokens that each state holds (bool [m, V]) or None, the m states, columns int64 [m, S])
-# -> a belief over [m, S].
-Believe = Callable[[Tensor, Tensor | None, States, Tensor], Belief]
+class Believes(Protocol):
+    """Makes beliefs from hidden states; `mdmkit.loop.beliefs.Beliefs`."""
+
+    @property
+    def vocab(self) -> int: ...
+
+    def __call__(self, hidden: Tensor, held: Tensor | None, states: States, columns: Tensor) -> Belief: ...
+
+    def at_places(self, hidden: Tensor, held: Tensor | None, places: Tensor) -> Tensor: ...
+
+
+# How many positions are open at most, by scope: in the current states of all rows, and in all next states shown.
+Most = tuple[Mapping[str, int], Mapping[str, int]]
 
 
 class Look:
@@ -59,8 +70,7 @@ class Look:
 
     def __init__(
         self,
-        believe: Believe,
-        vocab: int,
+        beliefs: Believes,
         now: tuple[Hidden, States],
         ahead: tuple[Hidden, States],
         where: Tensor,
@@ -68,16 +78,18 @@ class Look:
         window: Window,
         reach: Window,
         again: Callable[[Tensor, Tensor], Look] | None = None,
+        most: Most | None = None,
     ):
-        self._believe, self._vocab, self._again = believe, vocab, again
+        self._beliefs, self._again, self._most = beliefs, again, most
         self._now, self._ahead, self._where, self._shape = now, ahead, where, shape
         self._windows = {"block": window, "sequence": reach}
 
     def __call__(self, reduce: Callable[[Belief], Tensor], scope: Scope = "block", at: Tensor | None = None) -> Tensor:
         """Reduce each next state's belief over the vocabulary, position by position.
 
-        `reduce` maps a belief over positions, logits [..., V], to one number per position, [...]. The result is
-        [B, N, S] over the columns of `scope`. The logits exist only chunk by chunk.
+        `reduce` maps a belief over positions, logits [m, S, V], to one number per position, [m, S]. The result is
+        [B, N, S] over the columns of `scope`; 0 where a position is not open in the next state, unless a part says
+        `reads = ("written",)`. The logits exist only chunk by chunk, and the head runs only at open positions.
 
         `at`, int64 [B, S], reads these columns only, counted from the start of the scope; they are the same for all
         next states of a row. The head runs only at these columns.
@@ -85,13 +97,15 @@ class Look:
         hidden, states = self._ahead
         rows = self._where // self._shape[1]
         where = self._columns(scope).at(rows)
-        values = self._reduced(reduce, hidden, states, where, None if at is None else at[rows])
+        most = None if self._most is None else self._most[1][scope]
+        values = self._reduced(reduce, hidden, states, where, None if at is None else at[rows], most)
         out = values.new_zeros(self._shape[0] * self._shape[1], *values.shape[1:])
         return out.index_copy(0, self._where, values).unflatten(0, self._shape)
 
     def now(self, reduce: Callable[[Belief], Tensor], scope: Scope = "block") -> Tensor:
         """Reduce the current state's belief in the same way: [B, S]."""
-        return self._reduced(reduce, *self._now, self._columns(scope), None)
+        most = None if self._most is None else self._most[0][scope]
+        return self._reduced(reduce, *self._now, self._columns(scope), None, most)
 
     def open(self, scope: Scope = "block") -> Tensor:
         """bool [B, S]: positions that are open in the current state."""
@@ -140,20 +154,41 @@ class Look:
         raise AttributeError(f"a Look has no attribute {name!r}")
 
     def _reduced(
-        self, reduce: Callable[[Belief], Tensor], hidden: Hidden, states: States, where: Window, at: Tensor | None
+        self,
+        reduce: Callable[[Belief], Tensor],
+        hidden: Hidden,
+        states: States,
+        where: Window,
+        at: Tensor | None,
+        most: int | None,
     ) -> Tensor:
+        """Reduce the beliefs of m states: [m, S], or [m, n] at n columns each.
+
+        `most`: at most this many positions are open in all of them; None: filled positions are read too.
+        """
         values, columns = hidden.window(where), where.columns.clamp_max(states.tokens.shape[1] - 1)
+        open_ = None if most is None else where(states.open) & where.member
         if at is not None:
             values = values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))
             columns = columns.gather(1, at)
-        width = values.shape[1]
+            open_ = None if open_ is None else open_.gather(1, at)
+        size = max(1, LOOK_BYTES // (4 * self._beliefs.vocab))
+        if open_ is not None and most is not None:
+            return self._reduced_open(reduce, values, hidden.held, ops.marked(open_, min(most, open_.numel())), size)
+        width, out = values.shape[1], []
         # A chunk holds whole states, so that a constraint gets all columns of a state; part of a state, if it is large.
-        size = max(1, LOOK_BYTES // (4 * self._vocab))
-        out = []
         for start in range(0, len(values), max(1, size // width)):
             some = slice(start, start + max(1, size // width))
             held, of = None if hidden.held is None else hidden.held[some], states.at(some)
-            parts = zip(values[some].split(max(1, size), 1), columns[some].split(max(1, size), 1), strict=True)
-            reduced = [reduce(self._believe(part, held, of, place)) for part, place in parts]
-            out.append(reduced[0] if len(reduced) == 1 else torch.cat(reduced, 1))
-        return out[0] if len(out) == 1 else torch.cat(out)
+            parts = zip(values[some].split(size, 1), columns[some].split(size, 1), strict=True)
+            out.append(torch.cat([reduce(self._beliefs(part, held, of, place)) for part, place in parts], 1))
+        return torch.cat(out)
+
+    def _reduced_open(
+        self, reduce: Callable[[Belief], Tensor], values: Tensor, held: Tensor | None, places: Tensor, size: int
+    ) -> Tensor:
+        """Reduce the beliefs at some places of values [m, S, D], int64 [n] in [0, m·S): [m, S], 0 at all others."""
+        parts = [Belief(self._beliefs.at_places(values, held, some)) for some in places.split(size)]
+        found = torch.cat([reduce(part).flatten() for part in parts])
+        out = found.new_zeros(values.shape[0] * values.shape[1])
+        return out.index_copy(0, places, found).view(values.shape[:2])

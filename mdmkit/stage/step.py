@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdmkit import noise, ops
+from mdmkit import noise
 from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.window import Window
 from mdmkit.errors import MdmkitError
@@ -35,7 +35,8 @@ class Step:
     Attributes:
         canvas: the rows before the commit.
         where: each row's window.
-        belief: the model's belief over the windows, leading shape [B, W].
+        belief: the model's belief over the windows, leading shape [B, W]. At positions that are not open it is flat,
+            unless a part `reads` `"written"` or the commit `rewrites`.
         open: bool [B, W]; open positions of the row's block, the only ones that may be filled.
         quota: int64 [B]; tokens that the plan wants filled now (0 for a row with nothing open).
         active: bool [B]; the rows that take this step: rows with an open position, and rows whose full block a commit
@@ -153,7 +154,7 @@ class Step:
         if self.draws.greedy:
             return self.belief.argmax[:, None].expand(-1, n, -1)
         d = self.draws
-        return ops.sample(self.belief.logits, self.noise(stream, n), self.temperature, d.top_p, d.top_k)
+        return self.belief.sample(self.noise(stream, n), self.temperature, d.top_p, d.top_k)
 
     def noise(self, stream: str, n: int) -> Tensor:
         """Draw n uniform numbers in (0, 1) per window position, float64 [B, n, W], by row, tick and stream."""
@@ -232,8 +233,8 @@ class Step:
             own["patience"] = self.patience[rows]
         canvas = replace(self.canvas.at(rows), seed=self.canvas.seed)
         extra = None if self.extra is None else {name: x[rows] for name, x in self.extra.items()}
-        shadows = None if self.shadows is None else lambda: Belief(self.shadow.logits[rows])
-        belief, where = Belief(self.belief.logits[rows]), self.where.at(rows)
+        shadows = None if self.shadows is None else lambda: self.shadow.at(rows)
+        belief, where = self.belief.at(rows), self.where.at(rows)
         return replace(self, canvas=canvas, where=where, belief=belief, extra=extra, shadows=shadows, **own)
 
     def __getattr__(self, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from abc import abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -132,6 +133,21 @@ class StageContract(Contract):
                 self._facts(moment),
                 rows,
                 "the rows of the step are some of the rows at work",
+            )
+
+    @at_temperatures
+    def test_reads_filled_positions_only_if_it_says_so(self, temperature: float) -> None:
+        stage = self.make()
+        if "written" in getattr(stage, "reads", ()) or getattr(stage, "rewrites", False):
+            return
+        for seed in SEEDS:
+            moment = self.moment(seed, temperature=temperature)
+            rows = list(range(len(moment.ids)))
+            _same(
+                self._facts(replace(moment, open_only=True)),
+                self._facts(moment),
+                rows,
+                'the belief at filled positions is read: write reads = ("written",) in the class, or use step.open',
             )
 
     # -- memory --------------------------------------------------------------------------------------------------------

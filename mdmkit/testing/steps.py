@@ -48,6 +48,7 @@ class Moment:
         patience: int64 [B]; steps that a full block may still take; 0 except after `lingering`.
         ids: B.
         spare: columns that each window has in addition to the longest block, as beside a row with a longer block.
+        open_only: True: the belief is flat at positions that are not open, as in a decode that reads only open ones.
         memory: the memory of the loop; None: the rows have just joined.
         among: int64 [B]; the rows' indices in the memory; None: the memory has these rows only.
         extra: extras of the model by name: [B, T, …].
@@ -66,6 +67,7 @@ class Moment:
     draws: Draw
     ids: tuple[int, ...]
     spare: int = 0
+    open_only: bool = False
     memory: Memory | None = None
     among: Tensor | None = None
     extra: dict[str, Tensor] | None = None
@@ -90,11 +92,12 @@ class Moment:
 
     def step(self) -> Step:
         where, memory = self.where, self.memory or Memory(rows=len(self.ids))
+        open_ = where(self.open) & where.member
         return Step(
             canvas=self.canvas,
             where=where,
-            belief=Belief(where(self.logits).clone()),
-            open=where(self.open) & where.member,
+            belief=self._belief(where, open_),
+            open=open_,
             quota=self.quota,
             active=self.open.any(1) | (self.patience > 0),
             tick=self.tick,
@@ -107,6 +110,13 @@ class Moment:
             patience=self.patience if bool((self.patience > 0).any()) else None,
             shadows=lambda: Belief(0.7 * where(self.logits)),
         )
+
+    def _belief(self, where: Window, open_: Tensor) -> Belief:
+        logits = where(self.logits).clone()
+        if not self.open_only:
+            return Belief(logits)
+        places = open_.flatten().nonzero()[:, 0]
+        return Belief.at_places(logits.flatten(0, 1)[places], (open_.shape[0], open_.shape[1]), places)
 
     def actions(self) -> Actions:
         """Up to four alternatives per row."""
@@ -151,7 +161,7 @@ class Moment:
             return self._look(runner, now, seen, flat, (tokens.shape[0], tokens.shape[1]))
 
         reach = Window.of([(0, length) for length in self.canvas.lengths.tolist()], self.open.device)
-        look = Counted(runner.beliefs, self.backbone.vocab, now, ahead, where, shape, self.where, reach, again)
+        look = Counted(runner.beliefs, now, ahead, where, shape, self.where, reach, again)
         look.runner = runner
         return look
 

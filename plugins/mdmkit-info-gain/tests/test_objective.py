@@ -135,5 +135,6 @@ def test_few_positions_run_the_head_at_few_positions(confidence, decode):
         return backbone.heads, decoded.rows[0].nfe
 
     (some, rows), (everywhere, all_rows) = heads(2), heads(None)
-    assert everywhere - 16 * 16 == pytest.approx(16 * (all_rows - 1), abs=16 * 15)  # 16 columns of each state
-    assert some - 16 * 16 <= 2 * rows
+    beliefs = sum(range(1, 17))  # of 16 steps, each at what is still open
+    assert some - beliefs <= 2 * rows
+    assert 5 * (all_rows - 1) < everywhere - beliefs <= sum(5 * (still - 1) for still in range(2, 17))

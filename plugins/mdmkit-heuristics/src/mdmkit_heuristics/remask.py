@@ -127,6 +127,7 @@ class P2Fill:
         eta: as in the commit.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("written",)
     eta: float = 1.0
 
     def __post_init__(self) -> None:
