@@ -67,11 +67,25 @@ class Window:
         index = self.columns.view(*self.columns.shape, *[1] * (x.dim() - 2)).expand_as(inside)
         return x.scatter(1, index, inside)
 
+    def placed(self, x: Tensor, place: Tensor, w: Tensor) -> Tensor:
+        """Return x [B, T] with w [B, W] at positions of the row's own block, `place` bool [B, W]."""
+        out = x.clone()
+        self.write(out, place & self.member, w)
+        return out
+
+    def cleared(self, x: Tensor, place: Tensor) -> Tensor:
+        """Return x, bool [B, T], with False at positions of the row's own block, `place` bool [B, W]."""
+        out, place = x.clone(), place & self.member
+        if self.same is not None:
+            out[:, self.same : self.same + self.width].logical_and_(~place)
+            return out
+        return out.scatter_(1, self.columns, x.gather(1, self.columns) & ~place)
+
     def write(self, x: Tensor, where: Tensor, w: Tensor) -> None:
         """Write w [B, W] into x [B, T] in place, at the columns bool [B, W]."""
         if self.same is not None:
             inside = x[:, self.same : self.same + self.width]
-            inside.copy_(torch.where(where, w.to(x.dtype), inside))
+            torch.where(where, w.to(x.dtype), inside, out=inside)
         else:
             x.scatter_(1, self.columns, torch.where(where, w.to(x.dtype), x.gather(1, self.columns)))
 

@@ -68,7 +68,7 @@ def _record(state: State, chosen: Choice, canvas: Canvas) -> None:
     place = chosen.actions.take(chosen.choice)[0]
     fact = Written(
         written=written,
-        confidence=step.belief.logp_of(now.clamp(0, step.belief.vocab - 1)[..., None])[..., 0].exp(),
+        confidence=step.belief.probability(now.clamp(0, step.belief.vocab - 1)),
         entropy=step.belief.entropy,
         cost=torch.where(place, step.belief.entropy.double(), 0.0).sum(1),
     )
@@ -110,9 +110,9 @@ def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]
         over = torch.zeros_like(code)
     if seen.over is not None and seen.several is not None:
         over = torch.where(seen.several, over, seen.over)
-    done = state.done if state.partial_index is None else state.done[state.partial_index]
-    over = torch.where(done > 0, done, over)
     if state.sampler.search is not None:
+        done = state.done if state.partial_index is None else state.done[state.partial_index]
+        over = torch.where(done > 0, done, over)
         state.set_done(over)
     stays = (after.window(after.canvas.open) & after.member).sum(1)
     if state.lingers and after.patience is not None:

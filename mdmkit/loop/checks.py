@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -95,53 +96,55 @@ def model_is_odd(look: Look | None, rows: slice) -> bool:
 
 def packed(flags: Sequence[Tensor | None], first: int) -> Tensor:
     """Pack flags bool [B], one a promise from bit `first` on, into one number per row, int64 [B]; None: not checked."""
-    code: Tensor | None = None
-    for bit, flag in enumerate(flags, first):
-        if flag is not None:
-            part = flag.long() << bit if bit else flag.long()
-            code = part if code is None else code | part
-    assert code is not None
-    return code
+    asked = [(bit, flag) for bit, flag in enumerate(flags, first) if flag is not None]
+    each = torch.stack([flag for _, flag in asked], 1)
+    return (each * _weights(tuple(bit for bit, _ in asked), each.device)).sum(1)
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(bits: tuple[int, ...], device: torch.device) -> Tensor:
+    """int64: 2 to the power of each bit."""
+    return torch.tensor([1 << bit for bit in bits], device=device)
 
 
 def of_proposal(step: Step, scores: Tensor, actions: Actions) -> Tensor:
     """Check the promises of model, score and select, packed."""
-    odd = ((step.belief.entropy + scores).isnan() & step.open).any(1)
-    model = odd & (step.belief.entropy.isnan() & step.open).any(1)
-    return packed([model, odd, _idle(step, actions), *_of_actions(step, actions)], OF_PROPOSAL)
+    entropy = step.belief.entropy
+    odd = (torch.stack((entropy.isnan(), (entropy + scores).isnan())) & step.open).any(2)
+    return packed([*odd, *_of_actions(step, actions)], OF_PROPOSAL)
 
 
 def of_settled(step: Step, actions: Actions) -> Tensor:
     """Check the promises of a constraint's `settle`, packed."""
-    return packed([_idle(step, actions), *_of_actions(step, actions)], OF_SETTLED)
+    return packed(_of_actions(step, actions), OF_SETTLED)
 
 
 def of_pruned(step: Step, actions: Actions, particles: int) -> Tensor:
     """Check the promises of a search's `prune`, packed. It may leave a particle nothing to do, but not all of a row."""
-    none = _idle(step, actions).view(-1, particles).all(1).repeat_interleave(particles)
-    return packed([none, *_of_actions(step, actions)], OF_PRUNED)
-
-
-def _idle(step: Step, actions: Actions) -> Tensor:
-    """Flag rows that fill nothing though something is open."""
-    fills = actions.place & actions.live[..., None] & step.open[:, None]
-    return step.open.any(1) & ~fills.flatten(1).any(1)
+    idle, *others = _of_actions(step, actions)
+    assert idle is not None
+    none = idle.view(-1, particles).all(1).repeat_interleave(particles)
+    return packed([none, *others], OF_PRUNED)
 
 
 def _of_actions(step: Step, actions: Actions) -> list[Tensor | None]:
-    """Flag rows that fill positions that are not open, or with the mask or unknown tokens, or count negative steps."""
+    """Flag rows with open positions that fill none.
+
+    Then rows that fill positions that are not open, or with the mask or unknown tokens, or count negative steps.
+    """
     place, tokens, mask = actions.place & actions.live[..., None], actions.tokens, step.canvas.mask_id
-    unknown = (tokens < 0) | (tokens >= step.belief.vocab)
+    fine = step.open[:, None].expand_as(place)
+    kinds = [fine, ~fine, tokens != tokens.clamp(0, step.belief.vocab - 1)]
+    if mask is not None:
+        kinds.append(tokens == mask)
+    fills, elsewhere, unknown, *masked = (torch.stack(kinds) & place).flatten(2).any(2)
     return [
-        _any(place & ~step.open[:, None]),
-        None if mask is None else _any(place & (tokens == mask)),
-        _any(place & unknown),
-        None if actions.steps is None else _any(actions.live & (actions.steps < 0)),
+        step.open.any(1) & ~fills,
+        elsewhere,
+        masked[0] if masked else None,
+        unknown,
+        None if actions.steps is None else (actions.live & (actions.steps < 0)).any(1),
     ]
-
-
-def _any(flags: Tensor) -> Tensor:
-    return flags.flatten(1).any(1)
 
 
 def of_commit(

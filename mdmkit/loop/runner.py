@@ -79,6 +79,7 @@ class Runner:
         self._given: Any = None
         self._without: Any = None
         self._known: dict[Any, Call] = {}
+        self._shown: tuple[Any, tuple[Tensor, Tensor, int | None]] | None = None
 
     # -- rows join and leave ------------------------------------------------------------------------------------------
 
@@ -139,17 +140,25 @@ class Runner:
         tokens = self._as_seen(asked, canvas)
         groups = share_out(asked.reaches, self.backbone.pads)
         parts = [self._run(tokens, group, asked, canvas, slots, times, before) for group in groups]
-        out, starts = gathered(parts, groups), [start for start, _ in asked.shown]
+        out, (start, stop, same) = gathered(parts, groups), self._bounds(asked.shown, tokens.device)
         return Hidden(
             values=self.beliefs.ramped(asked.states, canvas, out.hidden),
-            start=torch.tensor(starts, device=tokens.device),
-            stop=torch.tensor([stop for _, stop in asked.shown], device=tokens.device),
-            same=starts[0] if len(set(starts)) == 1 else None,
+            start=start,
+            stop=stop,
+            same=same,
             held=self.beliefs.policy.held(asked.states.tokens, canvas, asked.states),
             extra=out.extra or None,
             kinds=self.backbone.offers,
             shadow=None if out.shadow is None else self.beliefs.ramped(asked.states, canvas, out.shadow),
         )
+
+    def _bounds(self, shown: Sequence[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor, int | None]:
+        """First columns and ends of the columns shown, int64 [M]; the first column if it is the same for all."""
+        key = tuple(shown)
+        if self._shown is None or self._shown[0] != key:
+            start, stop = torch.tensor(key, device=device).unbind(1)
+            self._shown = key, (start, stop, key[0][0] if len({first for first, _ in key}) == 1 else None)
+        return self._shown[1]
 
     def _as_seen(self, asked: Asked, canvas: Canvas) -> Tensor:
         """The states' tokens as the model sees them, with `Backbone.blank` at open positions."""

@@ -101,13 +101,16 @@ class Belief:
 
     def logp_of(self, tokens: Tensor) -> Tensor:
         """Log-probability of given tokens: int64 [..., n] -> fp32 [..., n]."""
-        return self._logit_of(tokens).to(self.stats.lse.dtype) - self.stats.lse[..., None]
-
-    def _logit_of(self, tokens: Tensor) -> Tensor:
+        lse = self.stats.lse
         if self._slot is None:
-            return self.packed.gather(-1, tokens)
+            return self.packed.gather(-1, tokens).to(lse.dtype) - lse[..., None]
         slot = self._slot[..., None]
-        return self.packed[slot.clamp_min(0), tokens].masked_fill(slot < 0, 0.0)
+        logits = self.packed[slot.clamp_min(0), tokens].to(lse.dtype)
+        return torch.where(slot < 0, 0.0, logits) - lse[..., None]
+
+    def probability(self, tokens: Tensor) -> Tensor:
+        """Probability of one token at each position: int64 [...] -> fp32 [...]."""
+        return self.logp_of(tokens[..., None])[..., 0].exp()
 
     def sample(
         self, uniform: Tensor, temperature: float | Tensor, top_p: float | None = None, top_k: int | None = None

@@ -216,14 +216,16 @@ class Step:
 
     def written(self, place: Tensor, tokens: Tensor) -> Canvas:
         """The canvas with tokens int64 [B, W] written at positions of the window, bool [B, W]."""
-        return self.canvas.filled(self.spread(place), self.put(self.canvas.tokens, tokens))
+        written = self.where.placed(self.canvas.tokens, place, tokens)
+        return replace(self.canvas, tokens=written, open=self.where.cleared(self.canvas.open, place))
 
     def after(self, canvas: Canvas, **changes: Any) -> Step:
         """The same step with the canvas after the commit, for stop rules.
 
         Positions that the commit has added are not among its open ones, because no forward has computed their belief.
         """
-        open_ = self.where(canvas.open & self.canvas.valid) & self.where.member
+        grown = canvas.valid is not self.canvas.valid
+        open_ = self.where(canvas.open & self.canvas.valid if grown else canvas.open) & self.where.member
         return replace(self, canvas=canvas, open=open_, **changes)
 
     def at(self, rows: Tensor) -> Step:

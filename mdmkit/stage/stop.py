@@ -27,13 +27,16 @@ class EndToken:
     ends: tuple[int, ...] = ()
 
     def __call__(self, step: Step) -> Tensor:
-        return step.full & ~(step.window(step.canvas.open) & step.member).any(1) & ended(step.canvas, self.ends)
+        full = ~(step.window(step.canvas.open) & step.member).any(1)
+        if step.patience is not None:
+            full = full & (step.patience <= 0)
+        return full & ended(step.canvas, self.ends)
 
 
 def ended(canvas: Canvas, ends: Sequence[int]) -> Tensor:
     """bool [B]: rows in which a generated end token stands with nothing open before it."""
-    is_end = torch.zeros_like(canvas.open)
-    for token in ends:
+    is_end = canvas.tokens == ends[0] if ends else torch.zeros_like(canvas.open)
+    for token in ends[1:]:
         is_end = is_end | (canvas.tokens == token)
-    open_before = canvas.open.cumsum(1) > 0
+    open_before = canvas.open.cumsum(1).bool()
     return (is_end & canvas.editable & ~open_before).any(1) & ~canvas.infill
