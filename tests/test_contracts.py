@@ -423,7 +423,7 @@ class RunsTheModelAgain:
         reaches = [Cache().step(0, 0, int(length)) for length in step.canvas.lengths]
         states = States(step.canvas.tokens, step.canvas.open, torch.arange(step.rows))
         asked = Asked(states, rows, reaches, [(0, reach.stop) for reach in reaches], step.tick)
-        look.runner.forward(asked, step.canvas, states.rows, 1)
+        look.runner.forward(asked, step.canvas, 1)
         return actions.place.sum(-1).float()
 
 

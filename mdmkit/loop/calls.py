@@ -70,6 +70,8 @@ class Call:
         seen, readable: bool [M, S]; frozen columns that a state reads, and all columns that it may read.
         keep: bool [M].
         reads, keeps: see `View`.
+        starts: M; `start` on the host.
+        plain: True if every state computes all L columns, and may read all S.
     """
 
     start: Tensor
@@ -83,6 +85,8 @@ class Call:
     keep: Tensor
     reads: bool
     keeps: bool | None
+    starts: tuple[int, ...]
+    plain: bool
 
     @classmethod
     def over(cls, reaches: Sequence[Reach], width: int, device: torch.device) -> Call:
@@ -101,18 +105,23 @@ class Call:
         seen = (keys < left[:, None]) | ((keys >= right[:, None]) & (keys < length[:, None]))
         readable = seen | ((keys >= start[:, None]) & (keys < stop[:, None]))
         kept = [r.keep for r in reaches]
+        full = all(r.stop - r.start == size for r in reaches)
+        # Between the columns that are computed and the frozen ones there is no gap.
+        closed = all(r.left == r.start and (r.right is None or r.right == r.stop) for r in reaches)
         return cls(
             start=start,
             columns=columns,
             length=size,
             span=span,
-            full=all(r.stop - r.start == size for r in reaches),
+            full=full,
             inside=inside,
             seen=seen,
             readable=readable,
             keep=keep.bool(),
             reads=any(r.left or r.right is not None for r in reaches),
             keeps=True if all(kept) else None if any(kept) else False,
+            starts=tuple(r.start for r in reaches),
+            plain=full and closed and len({r.last for r in reaches}) == 1,
         )
 
     def take(self, x: Tensor) -> Tensor:

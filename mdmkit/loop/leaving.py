@@ -96,7 +96,7 @@ def _fill_best(state: State, rows: list[int]) -> list[int]:
     reaches = [Reach(0, place.length, 0, None, place.length) for place in places]
     states = States(canvas.tokens, canvas.open, index)
     asked = Asked(states, index.tolist(), reaches, spans, state.tick[index])
-    hidden = state.runner.forward(asked, state.canvas, state.store_slots, p, state.previous)
+    hidden = state.runner.forward(asked, state.canvas, p, state.previous)
     belief = state.runner.beliefs(hidden.window(where), hidden.held, states, where.columns)
     open_ = where(canvas.open) & where.member
     filled = canvas.filled(canvas.open, where.put(canvas.tokens, belief.argmax))

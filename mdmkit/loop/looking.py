@@ -94,7 +94,7 @@ def believe(state: State) -> None:
     rows = torch.arange(len(state.tick), device=state.tick.device)
     states = States(state.canvas.tokens, state.canvas.open, rows)
     wanted = asked.wanted(states, state.tick)
-    state.hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.previous)
+    state.hidden = state.runner.forward(wanted, state.canvas, p, state.previous)
     if state.previous is not None:
         state.previous.put(state.hidden, rows, state.canvas.tokens.shape[1])
 
@@ -212,7 +212,7 @@ def _forward(state: State, step: Step, seen: Seen, asked: _List, tokens: Tensor,
     )
     tick = torch.cat((step.tick[seen.flat // n] + 1, state.tick[rest]))
     wanted = asked.wanted(states, tick)
-    seen.hidden = state.runner.forward(wanted, state.canvas, state.store_slots, p, state.previous)
+    seen.hidden = state.runner.forward(wanted, state.canvas, p, state.previous)
     shown = range(len(asked.flat)) if state.sampler.search is not None else asked.rivals
     if len(shown):
         seen.look = look_at(state, step, seen.hidden, states, [asked.flat[i] for i in shown], list(shown), n)

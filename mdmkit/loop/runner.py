@@ -60,6 +60,7 @@ class Runner:
     Attributes:
         stored: bool [slots, T]; the columns of each slot that were in its row when they were last stored; None: rows do
             not grow.
+        slot_of: for each row of the loop: its index in the store.
         calls: NFE in model calls.
         rows, row_tokens, columns: for each row of the loop: its row-forwards, the tokens needed in them, and the tokens
             computed in them. The last number includes tokens that are computed only to fill up a batch.
@@ -72,10 +73,12 @@ class Runner:
         self.cache, self.slots, self.extras, self.shadow = cache, slots, tuple(extras), shadow
         self.store: dict[Any, tuple[Tensor, ...]] = {}
         self.stored: Tensor | None = None
+        self.slot_of: list[int] = []
         self.calls = 0
         self.rows: list[int] = []
         self.row_tokens: list[int] = []
         self.columns: list[int] = []
+        self._slots: Tensor | None = None
         self._given: Any = None
         self._without: Any = None
         self._known: dict[Any, Call] = {}
@@ -83,8 +86,9 @@ class Runner:
 
     # -- rows join and leave ------------------------------------------------------------------------------------------
 
-    def join(self, conditioning: Any, count: int, times: int) -> None:
-        """Add `count` rows with `times` particles each, and their conditioning."""
+    def join(self, conditioning: Any, slots: Sequence[int], times: int) -> None:
+        """Add rows with `times` particles each, and their conditioning; `slots` are their places in the store."""
+        count = len(slots)
         with_prompt, without = conditioning, None
         if self.backbone.guided and conditioning is not None:
             half = torch.arange(count, device=self.backbone.device)
@@ -96,6 +100,8 @@ class Runner:
                 with_prompt = self.backbone.join([self._given, with_prompt])
                 without = None if without is None else self.backbone.join([self._without, without])
         self._given, self._without = with_prompt, without
+        self.slot_of += [slot * times + k for slot in slots for k in range(times)]
+        self._slots = None
         for counts in (self.rows, self.row_tokens, self.columns):
             counts += [0] * (count * times)
 
@@ -107,11 +113,13 @@ class Runner:
                 self._given = self.backbone.select(self._given, index)
             if self._without is not None and rows:
                 self._without = self.backbone.select(self._without, index)
-        for counts in (self.rows, self.row_tokens, self.columns):
+        self._slots = None
+        for counts in (self.rows, self.row_tokens, self.columns, self.slot_of):
             counts[:] = [counts[row * times + k] for row in rows for k in range(times)]
 
-    def follow(self, slots: Tensor, parents: Tensor) -> None:
-        """Copy frozen columns with their particles: slot slots[i] gets the content of slot slots[parents[i]], int64."""
+    def follow(self, parents: Tensor) -> None:
+        """Copy frozen columns with their particles: row i gets those of row parents[i], int64."""
+        slots = self._slots_on(parents.device)
         if self.stored is not None:
             self.stored = self.stored.index_copy(0, slots, self.stored[slots[parents]])
         if self.branches == 2:
@@ -121,9 +129,7 @@ class Runner:
 
     # -- forwards ------------------------------------------------------------------------------------------------------
 
-    def forward(
-        self, asked: Asked, canvas: Canvas, slots: Tensor, times: int, before: Previous | None = None
-    ) -> Hidden:
+    def forward(self, asked: Asked, canvas: Canvas, times: int, before: Previous | None = None) -> Hidden:
         """Run states, in as many calls as `share_out` makes; each state counts as one row-forward.
 
         Under guidance each state is also run without its prompt, in the same call, and counts twice. The prompt is
@@ -133,13 +139,12 @@ class Runner:
         Args:
             asked: the states.
             canvas: all rows of the loop.
-            slots: int64 [R]; each row's index in the store.
             times: particles per row.
             before: what a model with `feeds_back` said of all rows; None for other models.
         """
         tokens = self._as_seen(asked, canvas)
         groups = share_out(asked.reaches, self.backbone.pads)
-        parts = [self._run(tokens, group, asked, canvas, slots, times, before) for group in groups]
+        parts = [self._run(tokens, group, asked, canvas, times, before) for group in groups]
         out, (start, stop, same) = gathered(parts, groups), self._bounds(asked.shown, tokens.device)
         return Hidden(
             values=self.beliefs.ramped(asked.states, canvas, out.hidden),
@@ -178,7 +183,6 @@ class Runner:
         group: list[int],
         asked: Asked,
         canvas: Canvas,
-        slots: Tensor,
         times: int,
         before: Previous | None,
     ) -> Part:
@@ -189,11 +193,12 @@ class Runner:
         reaches = [asked.reaches[i] for i in group]
         call = self._call(reaches, tokens.shape[1], tokens.device)
         valid = call.inside & call.take(canvas.valid[rows]) if canvas.room else call.inside
-        view = self._view(call, valid, canvas, slots[rows], rows) if self.cache.keeps else None
+        view = self._view(call, valid, canvas, rows, [asked.owners[i] for i in group]) if self.cache.keeps else None
         more = self._more(before, rows, call) | self._shadowed(asked, group, canvas, tokens.device)
         out = self._both(whole, call, valid, canvas, rows, times, view, more)
         if canvas.room and call.keeps is not False:
-            self._note_stored(call, valid, slots[rows], [i for i, reach in enumerate(reaches) if reach.keep])
+            slots = self._slots_on(rows.device)[rows]
+            self._note_stored(call, valid, slots, [i for i, reach in enumerate(reaches) if reach.keep])
         self._count(asked, group, call.length, more.get("shadow"))
         width = max(stop - start for start, stop in asked.shown)
         offsets = [asked.shown[i][0] - asked.reaches[i].start for i in group]
@@ -208,8 +213,17 @@ class Runner:
             self._known[key] = Call.over(reaches, width, device)
         return self._known[key]
 
-    def _view(self, call: Call, live: Tensor, canvas: Canvas, slots: Tensor, rows: Tensor) -> View:
-        seen, readable = call.seen, call.readable
+    def _slots_on(self, device: torch.device) -> Tensor:
+        """int64 [R]: the index of each row in the store."""
+        if self._slots is None:
+            self._slots = torch.tensor(self.slot_of, dtype=torch.long, device=device)
+        return self._slots
+
+    def _view(self, call: Call, live: Tensor, canvas: Canvas, rows: Tensor, owners: list[int]) -> View:
+        seen, readable, slots = call.seen, call.readable, self._slots_on(rows.device)[rows]
+        numbers = [self.slot_of[row] for row in owners]
+        if self.branches == 2:
+            numbers += [slot + self.slots for slot in numbers]
         if canvas.room:
             # A column that was not in the row when its block was entered is not in the store.
             stored, valid = (x[:, : seen.shape[1]] for x in (self._stored(canvas)[slots], canvas.valid[rows]))
@@ -228,6 +242,8 @@ class Runner:
             span=call.span if call.full else None,
             reads=call.reads,
             keeps=call.keeps,
+            first=numbers[0] if numbers == [*range(numbers[0], numbers[0] + len(numbers))] else None,
+            starts=call.starts if call.plain and not canvas.room else None,
         )
 
     def _stored(self, canvas: Canvas) -> Tensor:

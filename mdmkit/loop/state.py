@@ -90,7 +90,7 @@ class State:
         self.left: list[Left] = []
         self.rows_of_step: list[int] = []
         self.step_now: Step | None = None
-        self._epoch, self._slots_key = 0, -1
+        self._epoch = 0
         self._key: tuple[int, tuple[int, ...]] | None = None
 
     # -- rows join and leave -------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class State:
         """
         assert len(ids) <= self.free, "more rows than free slots"
         new = self._placed(canvas, ids)
-        self.runner.join(conditioning, len(new), self.particles)
+        self.runner.join(conditioning, [place.slot for place in new], self.particles)
         wide = expand(replace(canvas, room=self.sampler.plan.room).to(self.backbone.device), self.particles)
         first, self.places = not self.places, [*self.places, *new]
         self._append(wide, _width(self.places), first)
@@ -287,7 +287,7 @@ class State:
         self.memory.follow(every, kept)
         if self.previous is not None:
             self.previous.take(every)
-        self.runner.follow(self.store_slots, every)
+        self.runner.follow(every)
 
     def set_done(self, over: Tensor) -> None:
         """Store why the rows of the step have ended."""
@@ -324,15 +324,6 @@ class State:
         p = self.particles
         every = [row * p + k for row in rows for k in range(p)]
         return torch.tensor(every, dtype=torch.long, device=self.backbone.device)
-
-    @property
-    def store_slots(self) -> Tensor:
-        """int64 [R·P]: the index of each row in the store of frozen columns."""
-        if self._slots_key != self._epoch:
-            p = self.particles
-            slots = [place.slot * p + k for place in self.places for k in range(p)]
-            self._slots_key, self._slots = self._epoch, torch.tensor(slots, device=self.backbone.device)
-        return self._slots
 
 
 def _width(places: Sequence[Place]) -> int:

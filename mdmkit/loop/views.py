@@ -91,7 +91,7 @@ def _again(state: State, step: Step, tokens: Tensor, open_: Tensor, shown: list[
     reaches = [place.step_reach(state.cache) for place in places]
     columns = [(reach.start, reach.stop) for reach in reaches]
     asked = Asked(states, owners, reaches, columns, step.tick[where // n] + 1)
-    hidden = state.runner.forward(asked, state.canvas, state.store_slots, p, state.previous)
+    hidden = state.runner.forward(asked, state.canvas, p, state.previous)
     # The part may have opened positions in these states.
     every = states.open.numel()
     return _view(state, step, hidden, states, flat, n, {"block": every, "sequence": every})

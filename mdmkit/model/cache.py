@@ -63,6 +63,10 @@ class View:
         span: the computed columns as a slice, if they are the same for all rows and all are live; else None.
         reads: True if any row reads the store.
         keeps: True: all rows are stored; False: none; None: some.
+        first: the slots are first + 0 … first + M − 1, in this order; None: they are others. The backbone may then
+            write the live columns into the store and read it there, without a copy: no other row reads them.
+        starts: `start` on the host, M numbers, if every row computes all L columns and may read all S: only attention
+            by blocks needs a mask. None: some columns are not live, or may not be read.
     """
 
     store: dict[Any, tuple[Tensor, ...]]
@@ -77,6 +81,8 @@ class View:
     span: slice | None
     reads: bool
     keeps: bool | None
+    first: int | None = None
+    starts: tuple[int, ...] | None = None
 
 
 class Cache:

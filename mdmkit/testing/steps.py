@@ -130,7 +130,7 @@ class Moment:
     def runner(self) -> Runner:
         rows = len(self.ids)
         runner = Runner(Beliefs(self.backbone, self.draws, Guidance()), Cache(), rows)
-        runner.join(None, rows, 1)
+        runner.join(None, range(rows), 1)
         return runner
 
     def look(self) -> Look:
@@ -170,7 +170,7 @@ class Moment:
         reaches = [Cache().step(0, 0, lengths[row]) for row in owners]
         states = States(tokens, open_, rows)
         asked = Asked(states, owners, reaches, [(0, reach.stop) for reach in reaches], self.tick[rows] + 1)
-        return runner.forward(asked, self.canvas, torch.arange(len(lengths)), 1), states
+        return runner.forward(asked, self.canvas, 1), states
 
     # -- the same moment in another place ----------------------------------------------------------------------------
 

@@ -4,6 +4,9 @@ A model's attention passes its new keys and values to a cache layer, and attends
 returns each row's stored columns in order, with the new ones in their places. Keys already contain their rotary
 position, so only the order of columns matters.
 
+If the rows of a forward stand side by side in the store, the new columns are written there, and the result is a part of
+the store: nothing is copied. Otherwise, as for several states of one row, the result is a copy.
+
 The store, and the result, have one more column at the end. Columns that must not be stored, such as padding of a batch,
 are written there, and it is never read. So the host need not treat any row differently.
 """
@@ -49,6 +52,11 @@ class _Places:
         return torch.where(self.view.live & self.view.keep[:, None], self.columns, -1)
 
     @cached_property
+    def written(self) -> Tensor:
+        """int64 [M, 1, L, 1]: the column of the store of each new column; the last one if it is not live."""
+        return torch.where(self.view.live, self.columns, self.view.width)[:, None, :, None]
+
+    @cached_property
     def read(self) -> Tensor:
         """int64 [M, 1, L, 1]: each new column's place among the keys; K, one after the last, if it is not a key."""
         return torch.where(self.view.live, self.columns, self.keys)[:, None, :, None]
@@ -71,12 +79,14 @@ class FrozenLayer(CacheLayerMixin):
         length = key_states.shape[2] - self._places.extra
         new = key_states[:, :, :length], value_states[:, :, :length]
         stored = self._store(new)
-        if self._view.keeps is not False:
+        in_place = self._view.reads and self._view.first is not None
+        if self._view.keeps is not False and not in_place:
             for kept, each in zip(stored, new, strict=True):
                 self._keep(kept, each)
         if not self._view.reads:
             return key_states, value_states
-        among = self._among(stored[0], new[0]), self._among(stored[1], new[1])
+        put = self._put if in_place else self._among
+        among = put(stored[0], new[0]), put(stored[1], new[1])
         if not self._places.extra:
             return among
         extra = key_states[:, :, length:], value_states[:, :, length:]
@@ -102,6 +112,16 @@ class FrozenLayer(CacheLayerMixin):
             kept[view.slots, :, view.span] = new
         else:
             kept[view.slots[:, None], :, self._places.stored] = new.transpose(1, 2)
+
+    def _put(self, kept: Tensor, new: Tensor) -> Tensor:
+        """Write the new columns into the store, and return all keys as a part of it."""
+        view = self._view
+        own = kept.narrow(0, view.first or 0, len(new))
+        if view.span is not None:
+            own[:, :, view.span] = new
+        else:
+            own.scatter_(2, self._places.written.expand_as(new), new)
+        return own[:, :, : self._places.keys]
 
     def _among(self, kept: Tensor, new: Tensor) -> Tensor:
         view, keys = self._view, self._places.keys

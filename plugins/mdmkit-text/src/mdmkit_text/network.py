@@ -41,6 +41,7 @@ class Network:
         split: True if the head can run separately from the trunk; if not, hidden states are the logits.
         padded: True if padding does not change a row; if it does, only rows of the same length may run together.
         freezes: True if columns can be frozen, see `mdmkit_text.frozen`.
+        maskless: True if without a mask every column attends to every key.
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
 
@@ -68,7 +69,7 @@ class Network:
                 "the model was trained without blocks."
             )
         self.offset: int | None = None
-        self.split, self.padded, self.freezes = False, True, False
+        self.split, self.padded, self.freezes, self.maskless = False, True, False, False
         with torch.inference_mode():
             self._settle(ids)
         self.max_length = self._limit and self._limit - (self.offset or 0)
@@ -106,8 +107,9 @@ class Network:
         from mdmkit_text.frozen import frozen_cache
 
         readable = view.readable if view is not None and view.reads else None
-        allowed = attention_mask(valid, positions, self.block, readable, shadow)
-        given: dict[str, Any] = {"attention_mask": self._mask(allowed)}
+        given: dict[str, Any] = {"attention_mask": None}
+        if view is None or shadow is not None or not self._unmasked(view):
+            given["attention_mask"] = self._mask(attention_mask(valid, positions, self.block, readable, shadow))
         if view is not None:
             extra = 0 if shadow is None else shadow.tokens.shape[1]
             given[str(self._cache_name)] = frozen_cache(view, self.model.config.num_hidden_layers, extra)
@@ -115,6 +117,13 @@ class Network:
         if shadow is not None:
             tokens, valid, positions = shadow.behind(tokens, valid, positions)
         return self._call(given, tokens, valid, positions)
+
+    def _unmasked(self, view: View) -> bool:
+        """True if every column attends to every key, so that a forward needs no mask."""
+        if not self.maskless or view.starts is None:
+            return False
+        last = view.readable.shape[1] - 1
+        return self.block is None or all(start // self.block == last // self.block for start in view.starts)
 
     def _call(self, given: dict[str, Any], tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
         # Some classes read tokens in spite of the attention mask: ESM counts masks by id, also in the padding.
@@ -171,35 +180,45 @@ class Network:
         self._must_keep_rows_apart(*alone, bound)
         if self._cache_name is not None and self.padded and self._uniform:
             self.freezes = error(lambda: self.project(self._refrozen(*alone))) <= bound
+        if self.freezes:
+            some = tuple(each[:, : self.block] for each in alone)
+            masked, self.maskless = self.project(self._whole(*some)), True
+            self.maskless = _distance(self.project(self._whole(*some)), masked) <= bound
 
     def _refrozen(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
         """The hidden states of the whole row, with the middle computed again between frozen columns."""
-        width = tokens.shape[1]
-        whole, middle = slice(0, width), slice(width // 3, width - width // 3)
-        store: dict[Any, Any] = {}
-
-        def run(span: slice) -> Tensor:
-            frozen = valid.clone()
-            frozen[:, span] = False
-            keep = span == whole
-            view = View(
-                store=store,
-                slots=tokens.new_zeros(1),
-                size=1,
-                width=width,
-                start=tokens.new_full((1,), span.start),
-                live=valid[:, span],
-                seen=frozen,
-                readable=valid,
-                keep=valid.new_full((1,), keep),
-                span=span,
-                reads=not keep,
-                keeps=keep,
-            )
-            return self._run_frozen(tokens[:, span], valid[:, span], positions[:, span], view)
-
-        first, again = run(whole), run(middle)
+        width, store = tokens.shape[1], dict[Any, Any]()
+        middle = slice(width // 3, width - width // 3)
+        first = self._whole(tokens, valid, positions, store)
+        again = self._part(tokens, valid, positions, store, middle)
         return torch.cat((first[:, : middle.start], again, first[:, middle.stop :]), 1)
+
+    def _whole(self, tokens: Tensor, valid: Tensor, positions: Tensor, store: dict[Any, Any] | None = None) -> Tensor:
+        """The hidden states of the whole row, which is kept in a store."""
+        return self._part(tokens, valid, positions, {} if store is None else store, slice(0, tokens.shape[1]))
+
+    def _part(self, tokens: Tensor, valid: Tensor, positions: Tensor, store: dict[Any, Any], span: slice) -> Tensor:
+        """The hidden states of some columns of a row; the others are frozen."""
+        frozen = valid.clone()
+        frozen[:, span] = False
+        whole = span == slice(0, tokens.shape[1])
+        view = View(
+            store=store,
+            slots=tokens.new_zeros(1),
+            size=1,
+            width=tokens.shape[1],
+            start=tokens.new_full((1,), span.start),
+            live=valid[:, span],
+            seen=frozen,
+            readable=valid,
+            keep=valid.new_full((1,), whole),
+            span=span,
+            reads=not whole,
+            keeps=whole,
+            first=0,
+            starts=(span.start,),
+        )
+        return self._run_frozen(tokens[:, span], valid[:, span], positions[:, span], view)
 
     def _starts(self) -> tuple[int, ...]:
         """Possible starts of a table of positions: 0, after the padding index, or 2 (MPNet, for any padding index)."""
