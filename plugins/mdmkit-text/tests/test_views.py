@@ -36,10 +36,14 @@ def rows(vocab: int, lengths: Sequence[int] = LENGTHS, seed: int = 0) -> list[Te
 
 @dataclass
 class Cached:
-    """A backbone's forwards over one store, each state's columns as a reach says."""
+    """A backbone's forwards over one store, each state's columns as a reach says.
+
+    `told`: the views say which rows stand side by side in the store, and where no mask is needed.
+    """
 
     backbone: Any
     size: int = 4
+    told: bool = True
     store: dict[Any, Any] = field(default_factory=dict)
 
     @torch.inference_mode()
@@ -62,10 +66,13 @@ class Cached:
             readable[i] = seen[i]
             readable[i, reach.start : reach.stop] = True
         keep = [reach.keep for reach in reaches]
+        numbers = [*range(len(states))] if slots is None else [*slots]
+        beside = numbers == [*range(numbers[0], numbers[0] + len(numbers))]
+        plain = bool(live.all()) and bool(readable.all())
         alike = len({(reach.start, reach.stop) for reach in reaches}) == 1
         view = View(
             store=self.store,
-            slots=torch.tensor(range(len(states)) if slots is None else slots),
+            slots=torch.tensor(numbers),
             size=self.size,
             width=width,
             start=start,
@@ -76,6 +83,8 @@ class Cached:
             span=slice(reaches[0].start, reaches[0].stop) if alike else None,
             reads=bool(seen.any()),
             keeps=keep[0] if len(set(keep)) == 1 else None,
+            first=numbers[0] if beside and self.told else None,
+            starts=tuple(reach.start for reach in reaches) if plain and self.told else None,
         )
         positions = start[:, None] + torch.arange(columns)
         out = self.backbone.forward(tokens, live, None, positions=positions, cache=view)
@@ -130,10 +139,11 @@ def changed(states: Sequence[Tensor], parts: Sequence[Reach]) -> list[Tensor]:
     ("name", "cache"),
     [*((name, cache) for name in FULL for cache in ("prefix", "dual")), *((n, "block") for n in BLOCK)],
 )
-def test_windows_of_ones_own_are_computed_as_if_alone(name: str, cache: str) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_windows_of_ones_own_are_computed_as_if_alone(name: str, cache: str, told: bool) -> None:
     backbone = golden(name)
     kind, states = policy(cache, backbone), rows(backbone.vocab)
-    together, solo = Cached(backbone), [Cached(backbone, size=1) for _ in states]
+    together, solo = Cached(backbone, told=told), [Cached(backbone, size=1) for _ in states]
     truth = [alone(backbone, state) for state in states]
 
     def check(now: list[Tensor], parts: list[Reach], is_truth: bool) -> None:
@@ -162,6 +172,25 @@ def test_windows_of_ones_own_are_computed_as_if_alone(name: str, cache: str) -> 
     assert {part.keep for part in mixed} == {True, False}
     check(states, mixed, False)
     check(changed(states, staying), staying, False)
+
+
+@pytest.mark.parametrize(("name", "cache"), [("llada", "dual"), ("sdar", "block")])
+def test_rows_side_by_side_are_not_copied_and_need_no_mask(name: str, cache: str, monkeypatch: Any) -> None:
+    backbone = golden(name)
+    kind, states = policy(cache, backbone), rows(backbone.vocab, (16, 16))
+    cached, seen = Cached(backbone), []
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, **more: Any) -> Tensor:
+        seen.append((key.data_ptr(), attn_mask, more.get("is_causal")))
+        return attention(query, key, value, attn_mask=attn_mask, **more)
+
+    attention = torch.nn.functional.scaled_dot_product_attention
+    cached(states, [kind.enter(8, 12, 16, 0)] * 2)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+    cached(states, [kind.step(8, 12, 16)] * 2)
+    stored = {keys.data_ptr() for keys, _ in cached.store.values()}
+    assert len(seen) == len(stored)
+    assert all(pointer in stored and mask is None and not causal for pointer, mask, causal in seen)
 
 
 @pytest.mark.parametrize(("name", "cache"), [("llada", "dual"), ("lladamoe", "prefix"), ("sdar", "block")])
