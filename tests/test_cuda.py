@@ -1,6 +1,7 @@
 """On a GPU: no stage waits for the device, and the same seed gives the same tokens as on the CPU."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,3 +60,21 @@ def test_stages_do_not_wait_and_tokens_equal_the_cpu(name, temperature):
 def test_half_precision_decodes(dtype):
     decoded = mdmkit.decode(mdmkit.compose("info_gain"), ToyBackbone(dtype=dtype, device="cuda"), PROMPTS)
     assert all(ToyBackbone().mask_id not in row.tokens for row in decoded.rows)
+
+
+@pytest.mark.parametrize("name", ["confidence", "info_gain", "beam"])
+@pytest.mark.parametrize(
+    ("model", "cache"),
+    [("llada", "none"), ("llada", "prefix"), ("llada", "dual"), ("dream", "dual"), ("sdar", "none"), ("sdar", "block")],
+)
+def test_a_decode_by_cuda_graphs_is_the_decode(model, cache, name):
+    options = {"block_length": 4} if model == "sdar" else {}
+    sampler = mdmkit.compose(name, cache=cache, plan={"block": 4, "early_stop": False})
+    prompts = [{"prompt_ids": [5 + 3 * j % 60 for j in range(9 + i)], "length": 12 + 7 * i} for i in range(3)]
+    decoded = []
+    for graphs in (False, True):
+        path = str(Path(__file__).parent / "golden" / model)
+        backbone = mdmkit.load(path, device="cuda", dtype="float32", graphs=graphs, **options)
+        decoded.append([mdmkit.decode(sampler, backbone, prompts, seed=seed).tokens for seed in (1, 1)])
+    assert backbone.network.graphs.on and backbone.network.graphs.replays > 0
+    assert decoded[0] == decoded[1]

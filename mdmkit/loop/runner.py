@@ -124,8 +124,9 @@ class Runner:
             self.stored = self.stored.index_copy(0, slots, self.stored[slots[parents]])
         if self.branches == 2:
             slots, parents = torch.cat((slots, slots + self.slots)), torch.cat((parents, parents + len(parents)))
-        for key, kept in self.store.items():
-            self.store[key] = tuple(each.index_copy(0, slots, each[slots[parents]]) for each in kept)
+        for kept in self.store.values():
+            for each in kept:
+                each.index_copy_(0, slots, each[slots[parents]])
 
     # -- forwards ------------------------------------------------------------------------------------------------------
 

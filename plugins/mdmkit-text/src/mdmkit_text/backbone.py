@@ -18,6 +18,7 @@ from mdmkit_text.experts import check_experts
 from mdmkit_text.families import build_config, family_of, split_family
 from mdmkit_text.families.family import BLOCK_CACHES
 from mdmkit_text.foreign import config_of, name_of
+from mdmkit_text.graphs import Graphs
 from mdmkit_text.headers import read_shapes
 from mdmkit_text.inspection import inspect_config
 from mdmkit_text.manifest import Manifest, read_manifest
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OPTIONS = ("mask_id", "ends", "block_length", "revision", "device_map", "quantization")
+_OPTIONS = ("mask_id", "ends", "block_length", "revision", "device_map", "quantization", "graphs")
 
 
 class TextBackbone(Backbone):
@@ -117,7 +118,8 @@ class TextBackbone(Backbone):
             options: `mask_id`, if the checkpoint does not name it; `ends`, ids that end an answer, instead of those
                 that the checkpoint names; `block_length`, another length of the attention's blocks; `revision` of a hub
                 model; `device_map`, to spread the model over devices; `quantization` of its weights (see
-                `mdmkit_text.placement`).
+                `mdmkit_text.placement`); `graphs`: False runs a model on a GPU without CUDA graphs (see
+                `mdmkit_text.graphs`).
 
         Raises:
             MdmkitError: the reference, the checkpoint or an option is wrong.
@@ -129,6 +131,7 @@ class TextBackbone(Backbone):
         forced, ref = split_family(ref)
         precision = _dtype(dtype, target)
         placed = placement(target, precision, options.get("device_map"), options.get("quantization"))
+        graphs = _graphs(options.get("graphs"), target, options.get("device_map"))
         folder = reference.locate(ref, options.get("revision"))
         with about(f"model {ref!r}"):
             config = read_config(folder)
@@ -149,6 +152,7 @@ class TextBackbone(Backbone):
         with quiet():
             model = model if "device_map" in placed else model.to(target)
             loaded = cls(model, tokens, family, mask_id, manifest, block, ref)
+        loaded.network.graphs = graphs
         loaded.loaded_from = reference.files_of(folder)
         loaded._of_config, loaded._tensors = inspect_config(config, family, settings), len(shapes)
         return loaded
@@ -204,6 +208,8 @@ class TextBackbone(Backbone):
         """Move the model's weights; returns self."""
         self.network.model.to(device)
         self.device = self.network.model.device
+        if self.network.graphs is not None:
+            self.network.graphs = Graphs() if self.device.type == "cuda" else None
         return self
 
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, None]:
@@ -276,6 +282,19 @@ def _dtype(name: str, device: torch.device) -> Any:
     if name not in _DTYPES:
         raise MdmkitError(unknown("dtype", name, ("auto", *_DTYPES)))
     return _DTYPES[name]
+
+
+def _graphs(given: Any, device: torch.device, device_map: Any) -> Graphs | None:
+    """CUDA graphs, unless the user wants none, on one GPU."""
+    if given is not None and not isinstance(given, bool):
+        raise MdmkitError(f"graphs={given!r}: it must be true or false.")
+    possible = device.type == "cuda" and device_map is None
+    if given and not possible:
+        raise MdmkitError(
+            f"graphs=true, and the model is {'spread over devices' if device.type == 'cuda' else f'on {device.type}'}: "
+            "CUDA graphs need a whole model on one NVIDIA GPU. Leave graphs out."
+        )
+    return Graphs() if possible and given is not False else None
 
 
 def _block_length(given: Any, family: Family, config: dict[str, Any], settings: Any, ref: str = "") -> int | None:

@@ -7,8 +7,10 @@ takes positions, if its head can run separately from its trunk, and if it ignore
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import math
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,10 +22,14 @@ from mdmkit_text.attention import attention_mask
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mdmkit_text.graphs import Graphs, Inputs
+
 
 # Tokens of the trial, and how many of them are padding.
 _TRIAL = 8
 _PADDING = 2
+# With attention by blocks the keys grow from block to block. Recorded forwards round their number up to these steps.
+KEYS = 128
 
 
 class Network:
@@ -44,6 +50,7 @@ class Network:
         maskless: True if without a mask every column attends to every key.
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
+        graphs: records forwards whose shapes come again; None: every forward runs as it is.
 
     Raises:
         MdmkitError: the model cannot run on tokens only, is causal, is random (dropout), mixes rows, or its logits are
@@ -72,6 +79,8 @@ class Network:
         self.split, self.padded, self.freezes, self.maskless = False, True, False, False
         with torch.inference_mode():
             self._settle(ids)
+        self.graphs: Graphs | None = None
+        self._asked: tuple[Any, bool] | None = None
         self.max_length = self._limit and self._limit - (self.offset or 0)
 
     def forward(
@@ -82,6 +91,8 @@ class Network:
         L is a whole row, or with `view` its columns. If `padded` is False, every column must be valid. With E columns
         of `shadow`, the result is [M, L + E, D]; this needs a network that `freezes`.
         """
+        if self.graphs is not None and self.maskless and shadow is None and _repeats(view):
+            return self._recorded(self.graphs, tokens, valid, positions, view)
         if view is None and shadow is None:
             return self._run(tokens, valid, positions)
         return self._run_frozen(tokens, valid, positions, view, shadow)
@@ -92,6 +103,46 @@ class Network:
             return hidden
         rows = hidden if hidden.dim() == 3 else hidden.reshape(1, -1, hidden.shape[-1])
         return self._head(inputs_embeds=rows).logits.reshape(*hidden.shape[:-1], -1)
+
+    def _recorded(self, graphs: Graphs, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None) -> Tensor:
+        """Compute the same, by a recording if these shapes come again."""
+        inputs = {"tokens": tokens, "valid": valid, "positions": positions}
+        if view is None:
+            masked = self.block is not None or not self._all_valid(valid)
+            key: tuple[Any, ...] = (tokens.shape, masked)
+        else:
+            view = self._in_steps(view)
+            inputs |= {"start": view.start, "slots": view.slots, "readable": view.readable}
+            masked = not self._unmasked(view)
+            # A recording writes and reads the memory of the store itself.
+            store = tuple((x.data_ptr(), x.shape) for pair in view.store.values() for x in pair)
+            key = (tokens.shape, masked, view.readable.shape, view.first, view.width, store)
+
+        def forward(given: Inputs) -> Tensor:
+            now = None if view is None else _of_inputs(view, given)
+            allowed = None
+            if masked:
+                readable = None if now is None else now.readable
+                allowed = self._mask(attention_mask(given["valid"], given["positions"], self.block, readable))
+            keywords = {"attention_mask": allowed} | self._cache_of(now)
+            return self._call(keywords, given["tokens"], given["valid"], given["positions"])
+
+        return graphs(key, forward, inputs)
+
+    def _in_steps(self, view: View) -> View:
+        """The view with the number of its keys rounded up, if that grows from block to block."""
+        have = view.readable.shape[1]
+        keys = min(-(-have // KEYS) * KEYS, view.width)
+        if self.block is None or keys == have:
+            return view
+        wide = nn.functional.pad(view.readable, (0, keys - have))
+        return dataclasses.replace(view, readable=wide, starts=None)
+
+    def _all_valid(self, valid: Tensor) -> bool:
+        """True if nothing is padded. The device is asked once for each tensor: the loop passes the same one again."""
+        if self._asked is None or self._asked[0]() is not valid:
+            self._asked = weakref.ref(valid), bool(valid.all())
+        return self._asked[1]
 
     def _run(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
         given: dict[str, Any] = {}
@@ -104,19 +155,23 @@ class Network:
     def _run_frozen(
         self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None, shadow: Shadow | None = None
     ) -> Tensor:
-        from mdmkit_text.frozen import frozen_cache
-
         readable = view.readable if view is not None and view.reads else None
         given: dict[str, Any] = {"attention_mask": None}
         if view is None or shadow is not None or not self._unmasked(view):
             given["attention_mask"] = self._mask(attention_mask(valid, positions, self.block, readable, shadow))
-        if view is not None:
-            extra = 0 if shadow is None else shadow.tokens.shape[1]
-            given[str(self._cache_name)] = frozen_cache(view, self.model.config.num_hidden_layers, extra)
-            given["use_cache"] = True
+        given |= self._cache_of(view, 0 if shadow is None else shadow.tokens.shape[1])
         if shadow is not None:
             tokens, valid, positions = shadow.behind(tokens, valid, positions)
         return self._call(given, tokens, valid, positions)
+
+    def _cache_of(self, view: View | None, extra: int = 0) -> dict[str, Any]:
+        """The keywords that give the model its frozen columns."""
+        if view is None:
+            return {}
+        from mdmkit_text.frozen import frozen_cache
+
+        cache = frozen_cache(view, self.model.config.num_hidden_layers, extra)
+        return {str(self._cache_name): cache, "use_cache": True}
 
     def _unmasked(self, view: View) -> bool:
         """True if every column attends to every key, so that a forward needs no mask."""
@@ -181,9 +236,9 @@ class Network:
         if self._cache_name is not None and self.padded and self._uniform:
             self.freezes = error(lambda: self.project(self._refrozen(*alone))) <= bound
         if self.freezes:
-            some = tuple(each[:, : self.block] for each in alone)
-            masked, self.maskless = self.project(self._whole(*some)), True
-            self.maskless = _distance(self.project(self._whole(*some)), masked) <= bound
+            tokens, valid, positions = (each[:, : self.block] for each in alone)
+            masked, self.maskless = self.project(self._whole(tokens, valid, positions)), True
+            self.maskless = _distance(self.project(self._whole(tokens, valid, positions)), masked) <= bound
 
     def _refrozen(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
         """The hidden states of the whole row, with the middle computed again between frozen columns."""
@@ -273,6 +328,30 @@ class Network:
                 "row stands beside it, so a text would depend on the other texts of its batch. The model's code may "
                 "compute a mean over its first axis; each row must be computed as if it were alone."
             )
+
+
+def _repeats(view: View | None) -> bool:
+    """True for a forward whose shapes come again at each step: of whole rows, or between frozen columns.
+
+    The first forward in a block, which stores the columns of rows that do not stand side by side, is none.
+    """
+    return view is None or (view.reads and (view.first is not None or view.keeps is False))
+
+
+def _of_inputs(view: View, given: Inputs) -> View:
+    """The view with the tensors of a recording. It holds no others, and no numbers that differ from step to step."""
+    nothing: Any = None
+    return dataclasses.replace(
+        view,
+        slots=given["slots"],
+        start=given["start"],
+        live=given["valid"],
+        readable=given["readable"],
+        seen=nothing,
+        keep=nothing,
+        span=None,
+        starts=None,
+    )
 
 
 def _distance(logits: Tensor, truth: Tensor) -> float:

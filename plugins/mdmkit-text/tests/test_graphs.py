@@ -1,0 +1,171 @@
+"""Recorded forwards: what a CUDA graph replays is what the model computes, with every other tensor of a call gone."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import mdmkit
+from mdmkit import MdmkitError, MdmkitWarning
+from mdmkit_text import graphs as module
+from mdmkit_text.backbone import TextBackbone
+from mdmkit_text.graphs import Graphs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
+FULL, BLOCK = ("llada", "dream", "lladamoe"), ("sdar", "llada2", "llada21")
+SAMPLERS = ("confidence", "info_gain", "threshold", "beam", "remdm", "best_of_n", "klass")
+PROMPTS = [{"prompt_ids": [5 + (7 * i + 3 * j) % 60 for j in range(9 + 2 * i)], "length": 16 + 7 * i} for i in range(3)]
+
+
+@functools.cache
+def golden(name: str) -> Any:
+    return TextBackbone.load(str(GOLDEN / name), mask_id=125, **({"block_length": 4} if name in BLOCK else {}))
+
+
+def again(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+    """Stand in for a CUDA graph: run the recorded call again, in the memory of its first result."""
+    result = call().clone()
+
+    def run() -> None:
+        result.copy_(call())
+
+    return result, run
+
+
+class Poisoned(Graphs):
+    """Spoils the tensors of a call after it, so that a recording that reads one of them gives other values."""
+
+    def __call__(self, key: Any, forward: Any, inputs: Any) -> Tensor:
+        given = {name: x.clone() for name, x in inputs.items()}
+        result = super().__call__(key, forward, given)
+        for x in given.values():
+            x.fill_(1 << 40) if x.dtype == torch.int64 else x.logical_not_()
+        return result
+
+
+@pytest.fixture
+def recorded(monkeypatch: Any) -> Iterator[Callable[[str], Any]]:
+    used = []
+    monkeypatch.setattr(module, "COMES", 1)
+
+    def load(name: str) -> Any:
+        backbone = golden(name)
+        backbone.network.graphs = Poisoned(again)
+        used.append(backbone)
+        return backbone
+
+    yield load
+    for backbone in used:
+        backbone.network.graphs = None
+
+
+def caches(name: str) -> tuple[str, ...]:
+    return ("none", "block") if name in BLOCK else ("none", "prefix", "dual")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("name", "cache"), [(name, cache) for name in (*FULL, *BLOCK) for cache in caches(name)])
+def test_a_decode_of_recorded_forwards_is_the_decode(name: str, cache: str, sampler: str, recorded: Any) -> None:
+    block = 4 if name in BLOCK else 8
+    composed = mdmkit.compose(sampler, cache=cache, plan={"block": block, "early_stop": False})
+    expected = mdmkit.decode(composed, golden(name), PROMPTS, seed=1)
+    backbone = recorded(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MdmkitWarning)
+        got = mdmkit.decode(composed, backbone, PROMPTS, seed=1)
+    assert got.tokens == expected.tokens
+    assert [row.uncertainty for row in got.rows] == pytest.approx([row.uncertainty for row in expected.rows], abs=2e-4)
+    assert backbone.network.graphs.on and backbone.network.graphs.replays > 0
+
+
+def test_guidance_and_rows_that_grow_narrow_and_join_are_recorded_too(recorded: Any) -> None:
+    composed = mdmkit.compose(
+        "confidence", cache="dual", plan={"block": 4, "early_stop": False}, guidance={"scale": 1.5}
+    )
+    many = [PROMPTS[i % 3] | {"seed": i} for i in range(7)]
+    expected = mdmkit.decode(composed, golden("llada"), many, batch=2)
+    backbone = recorded("llada")
+    assert mdmkit.decode(composed, backbone, many, batch=2).tokens == expected.tokens
+    assert backbone.network.graphs.replays > 0
+
+
+def test_a_recording_that_differs_or_fails_is_dropped_with_a_note(recorded: Any) -> None:
+    composed = mdmkit.compose("confidence", cache="dual", plan={"block": 4, "early_stop": False})
+    expected = mdmkit.decode(composed, golden("llada"), PROMPTS)
+
+    def wrong(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        return call() + 1, lambda: None
+
+    def fails(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    for record, why in ((wrong, "gives other values"), (fails, "not permitted")):
+        backbone = recorded("llada")
+        backbone.network.graphs = Graphs(record)
+        with pytest.warns(MdmkitWarning, match=why):
+            assert mdmkit.decode(composed, backbone, PROMPTS).tokens == expected.tokens
+        assert not backbone.network.graphs.on
+
+
+def test_recordings_are_bounded_and_made_of_shapes_that_come_again(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "KEPT", 2)
+    made = []
+
+    def record(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        made.append(1)
+        return again(call)
+
+    graphs = Graphs(record)
+    for size in (1, 2, 3, 1):
+        x = torch.arange(float(size))
+        for turn in range(module.COMES + 2):
+            given = {"x": x + turn}
+            assert torch.equal(graphs(size, lambda given: given["x"] * 2, given), 2 * (x + turn))
+    # The first shape had been dropped when it came again, and its count goes on.
+    assert len(made) == 4 and graphs.replays == 3 * 2 + 4
+
+
+@pytest.mark.parametrize("name", ["llada", "dream", "sdar"])  # torch's grouped products know no fp32 without values
+def test_a_recorded_forward_never_waits_for_its_device(name: str) -> None:
+    """What a graph records may not read a tensor on the host."""
+    network = golden(name).network
+    seen = []
+
+    class Keep(Graphs):
+        def __call__(self, key: Any, forward: Any, inputs: Any) -> Tensor:
+            seen.append((forward, dict(inputs)))
+            return forward(inputs)
+
+    network.graphs = Keep(again)
+    try:
+        for cache in caches(name):
+            composed = mdmkit.compose("info_gain", cache=cache, plan={"block": 4, "early_stop": False})
+            mdmkit.decode(composed, golden(name), PROMPTS[:2])
+    finally:
+        network.graphs = None
+    shapes = {tuple(inputs["tokens"].shape) for _, inputs in seen}
+    assert len(shapes) > 1
+    for forward, inputs in seen[:: max(1, len(seen) // 6)]:
+        mode = FakeTensorMode(allow_non_fake_inputs=True)
+        fake = {key: mode.from_tensor(x) for key, x in inputs.items()}
+        with mode, torch.no_grad():  # to read a value of a tensor without values is an error
+            assert forward(fake).shape[:2] == inputs["tokens"].shape
+
+
+def test_graphs_is_an_option_of_a_model_on_a_gpu() -> None:
+    assert golden("llada").network.graphs is None
+    with pytest.raises(MdmkitError, match="graphs='yes': it must be true or false"):
+        mdmkit.load("zoo:puzzles", device="cpu", graphs="yes")
+    with pytest.raises(MdmkitError, match="on cpu: CUDA graphs need a whole model on one NVIDIA GPU"):
+        mdmkit.load("zoo:puzzles", device="cpu", graphs=True)
+    assert mdmkit.load("zoo:puzzles", device="cpu", graphs=False).network.graphs is None
