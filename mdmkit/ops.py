@@ -16,6 +16,8 @@ from torch import Tensor
 # Bytes of fp32 temporaries that one chunk of logits may take. On a CPU they stay in its caches, and the allocator uses
 # the same pages again.
 CHUNK_BYTES, CPU_CHUNK_BYTES = 64 << 20, 2 << 20
+# So many of the most probable tokens are searched for a nucleus before all are sorted.
+NUCLEUS = 256
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,34 @@ def _sample(
         z = z.masked_fill(z < z.topk(top_k, dim=-1).values[:, -1:], -torch.inf)
     p = z.softmax(-1)
     if top_p is not None and top_p < 1.0:
-        ordered, index = p.sort(dim=-1, descending=True, stable=True)
-        outside = ordered.cumsum(-1) - ordered >= top_p
-        p = p.masked_fill(torch.zeros_like(outside).scatter(-1, index, outside), 0.0)
+        p = p.masked_fill(~nucleus(p, top_p), 0.0)
     cdf = p.cumsum(-1)
     # Scaling by the last entry keeps u below the end; right=True never returns an id of zero probability.
     return torch.searchsorted(cdf, (uniform * cdf[:, -1:]).contiguous(), right=True).clamp_max(z.shape[-1] - 1)
+
+
+def nucleus(p: Tensor, mass: float) -> Tensor:
+    """Mark the most probable tokens that together have at least this mass: probabilities [n, V] -> bool [n, V].
+
+    A token is in the nucleus if those before it have less than the mass together. The first of equal ones comes first.
+    """
+    if p.device.type != "cpu" or p.shape[-1] <= NUCLEUS:
+        return _nucleus_sorted(p, mass)
+    # Few tokens hold the mass, as a rule. To find these is much cheaper than to sort all.
+    best = p.topk(NUCLEUS, dim=-1).values
+    total = best.cumsum(-1)
+    count = (total - best < mass).sum(-1, keepdim=True).clamp_min(1)
+    last = best.gather(-1, count - 1)
+    # Of the tokens as probable as the last one, the first ones are in.
+    level = p == last
+    wanted = count - (best > last).sum(-1, keepdim=True)
+    inside = (p > last) | (level & (level.cumsum(-1) <= wanted))
+    wide = (total[:, -1] < mass).nonzero()[:, 0]
+    if len(wide):
+        inside[wide] = _nucleus_sorted(p[wide], mass)
+    return inside
+
+
+def _nucleus_sorted(p: Tensor, mass: float) -> Tensor:
+    ordered, index = p.sort(dim=-1, descending=True, stable=True)
+    return torch.zeros_like(p, dtype=torch.bool).scatter(-1, index, ordered.cumsum(-1) - ordered < mass)

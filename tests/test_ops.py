@@ -96,3 +96,19 @@ def test_no_chunk_holds_a_single_row(rows, monkeypatch):
     sizes = []
     ops.in_chunks(lambda z: (sizes.append(len(z)), z.sum(-1))[1:], torch.rand(rows, 11))
     assert sum(sizes) == rows and min(sizes) >= 2
+
+
+@pytest.mark.parametrize("mass", [1e-6, 0.3, 0.5, 0.9, 0.999])
+def test_a_nucleus_is_that_of_all_tokens_sorted(mass):
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(12, 700, generator=draw, dtype=torch.float64)
+    logits *= torch.tensor([0.01, 1.0, 3.0, 9.0] * 3)[:, None]
+    logits[4:8] = logits[4:8].round()  # many tokens are as probable as the last one of the nucleus
+    logits[8:, ::3] = -torch.inf
+    p = logits.softmax(-1)
+    ordered, index = p.sort(dim=-1, descending=True, stable=True)
+    expected = torch.zeros_like(p, dtype=torch.bool).scatter(-1, index, ordered.cumsum(-1) - ordered < mass)
+    got = ops.nucleus(p, mass)
+    assert torch.equal(got, expected)
+    assert got[0].sum() > ops.NUCLEUS or mass < 0.9  # a row whose nucleus is wide was among them
+    assert ops.nucleus(torch.full((1, 700), torch.nan), mass).shape == (1, 700)
