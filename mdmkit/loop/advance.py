@@ -149,10 +149,9 @@ def _go_on(state: State, rows: list[int], facts: list[list[int]], seen: Seen) ->
             gone.append((row, code, max(fact[1] for fact in own)))
             continue
         known = i in seen.lone  # its only next state was forwarded before the commit
-        if any(fact[2] for fact in alive):
-            place.afresh = state.cache.due_for_refresh(place.steps) and not known
+        if todo := max(fact[2] for fact in alive):
+            place.todo, place.afresh = todo, state.cache.due_for_refresh(place.steps) and not known
             place.believed = state.compares and not state.rewrites and not place.afresh
-            place.todo = max(fact[2] for fact in alive)
         else:
             place.enter(place.blocks.at(min(fact[3] for fact in alive)))
             place.believed, place.afresh = known, not known

@@ -100,28 +100,24 @@ class Call:
         columns = start[:, None] + torch.arange(size, device=device)
         alike = len({r.start for r in reaches}) == 1 and reaches[0].start + size <= width
         span = slice(reaches[0].start, reaches[0].start + size) if alike else None
-        inside = columns < stop[:, None]
         keys = torch.arange(max(r.last for r in reaches), device=device)
         seen = (keys < left[:, None]) | ((keys >= right[:, None]) & (keys < length[:, None]))
         readable = seen | ((keys >= start[:, None]) & (keys < stop[:, None]))
         kept = [r.keep for r in reaches]
-        full = all(r.stop - r.start == size for r in reaches)
-        # Between the columns that are computed and the frozen ones there is no gap.
-        closed = all(r.left == r.start and (r.right is None or r.right == r.stop) for r in reaches)
         return cls(
             start=start,
             columns=columns,
             length=size,
             span=span,
-            full=full,
-            inside=inside,
+            full=all(r.stop - r.start == size for r in reaches),
+            inside=columns < stop[:, None],
             seen=seen,
             readable=readable,
             keep=keep.bool(),
             reads=any(r.left or r.right is not None for r in reaches),
             keeps=True if all(kept) else None if any(kept) else False,
             starts=tuple(r.start for r in reaches),
-            plain=full and closed and len({r.last for r in reaches}) == 1,
+            plain=_plain(reaches),
         )
 
     def take(self, x: Tensor) -> Tensor:
@@ -129,3 +125,9 @@ class Call:
         if self.span is not None:
             return x[:, self.span]
         return x.gather(1, self.columns.clamp_max(x.shape[1] - 1))
+
+
+def _plain(reaches: Sequence[Reach]) -> bool:
+    """True if all compute as many columns and may read as many, and no column of these is left out."""
+    closed = all(r.left == r.start and (r.right is None or r.right == r.stop) for r in reaches)
+    return closed and len({(_width(r), r.last) for r in reaches}) == 1

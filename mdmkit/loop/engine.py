@@ -8,16 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from mdmkit.canvas.canvas import Canvas, joined
+from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
 from mdmkit.canvas.trace import Trace
 from mdmkit.errors import MdmkitError
-from mdmkit.loop.asking import Asking
 from mdmkit.loop.encoded import Encoded
 from mdmkit.loop.finished import row_of
 from mdmkit.loop.left import Left
@@ -25,6 +24,7 @@ from mdmkit.loop.loop import take_step
 from mdmkit.loop.observe import Observer, Watchers
 from mdmkit.loop.readiness import check_pair, note_without_effect
 from mdmkit.loop.state import State
+from mdmkit.loop.waiting import Room, Waiting, together
 from mdmkit.model.backbone import unwrapped
 from mdmkit.settings.numbers import is_whole, own
 
@@ -46,13 +46,6 @@ class Ended:
     id: int
     row: Row | None = None
     error: MdmkitError | None = None
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    id: int
-    encoded: Encoded
-    deadline: float | None
 
 
 class Engine:
@@ -85,18 +78,14 @@ class Engine:
         check_pair(sampler, backbone)
         if not (is_whole(slots) and slots >= 1):
             raise MdmkitError(f"slots={slots!r}: it is how many rows are decoded together, a whole number from 1.")
-        if columns is not None and not (is_whole(columns) and columns >= 1):
-            raise MdmkitError(
-                f"columns={columns!r}: it is the number of columns of all rows together, a whole number from 1, or "
-                "None for no limit."
-            )
-        self.sampler, self.backbone, self.columns = sampler, backbone, columns
+        self.sampler, self.backbone = sampler, backbone
         started = isinstance(observers, Watchers)
         self.watchers = observers if isinstance(observers, Watchers) else Watchers(observers)
         self.state = State(sampler, backbone, slots, self.watchers)
+        self._room = Room(columns, sampler.plan.room, self.state.particles, self.state.runner.branches)
         self._calls = 0
-        self._waiting: deque[_Waiting] = deque()
-        self._working: dict[int, _Waiting] = {}
+        self._waiting: deque[Waiting] = deque()
+        self._working: dict[int, Waiting] = {}
         self._ended: list[Ended] = []
         self._next = first
         if not started:
@@ -143,16 +132,10 @@ class Engine:
         if timeout is not None and not ((is_whole(timeout) or isinstance(timeout, float)) and timeout > 0):
             raise MdmkitError(f"timeout={timeout!r}: it is a number of seconds above 0, or None for no limit.")
         encoded = prompt if isinstance(prompt, Encoded) else self.encode(prompt)
-        takes = self._takes(encoded)
-        if self.columns is not None and takes > self.columns:
-            reckoned = "" if takes == encoded.columns else f" ({self._reckoned(encoded)})"
-            raise MdmkitError(
-                f"prompt {encoded.prompt.index} needs {takes} columns{reckoned}, and the engine has {self.columns} for "
-                "all rows together. Shorten it, or give the engine more columns."
-            )
+        self._room.check(encoded)
         deadline = None if timeout is None else time.monotonic() + timeout
         id_, self._next = self._next, self._next + 1
-        self._waiting.append(_Waiting(id_, encoded, deadline))
+        self._waiting.append(Waiting(id_, encoded, deadline))
         return id_
 
     def cancel(self, id: int) -> bool:
@@ -231,25 +214,16 @@ class Engine:
         with contextlib.suppress(MdmkitError):
             self.watchers.leave(id, None)
 
-    def _takes(self, encoded: Encoded) -> int:
-        """How many columns of the store a row takes, see `columns`."""
-        state = self.state
-        return (encoded.columns + self.sampler.plan.room) * state.particles * state.runner.branches
-
-    def _reckoned(self, encoded: Encoded) -> str:
-        room, particles, branches = self.sampler.plan.room, self.state.particles, self.state.runner.branches
-        return f"({encoded.columns} + {room} of plan.room) × {particles} particles × {branches} branches of guidance"
-
     def _refill(self) -> None:
         self._join_waiting(lambda canvas: not self.state.widens(canvas))
 
     def _join_waiting(self, fits: Callable[[Canvas], bool] = lambda canvas: True) -> None:
-        joining: list[_Waiting] = []
+        joining: list[Waiting] = []
         places = [place for place in self.state.places if not place.ending]
-        used = sum(self._takes(self._working[place.id].encoded) for place in places)
+        used = sum(self._room.of(self._working[place.id].encoded) for place in places)
         while self._waiting and len(joining) < self.state.free:
             wants = self._waiting[0].encoded
-            if self.columns is not None and used + self._takes(wants) > self.columns:
+            if not self._room.fits(used, wants):
                 break
             if bool(wants.canvas.open.any()) and not fits(wants.canvas):
                 break
@@ -262,13 +236,13 @@ class Engine:
             self._working[one.id] = one
             if bool(wants.canvas.open.any()):
                 joining.append(one)
-                used += self._takes(wants)
+                used += self._room.of(wants)
             else:  # nothing to fill
                 self._end(Left(one.id, wants.canvas, Trace.blank(1, wants.canvas.tokens.shape[1])))
         if not joining:
             return
         try:
-            self.state.join(*_together(self.backbone, joining), [one.id for one in joining])
+            self.state.join(*together(self.backbone, joining), [one.id for one in joining])
         except MdmkitError as error:  # of the model that joins their conditioning
             self._end_without_place(error)
 
@@ -291,7 +265,7 @@ class Engine:
             self._say_gone(id_)
             self._ended.append(Ended(id_, error=error))
 
-    def _out(self, one: _Waiting, left: Left) -> Ended:
+    def _out(self, one: Waiting, left: Left) -> Ended:
         prompt = one.encoded.prompt
         if left.error is not None:
             self.watchers.leave(one.id, None)
@@ -327,17 +301,3 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _together(backbone: Backbone, waiting: list[_Waiting]) -> tuple[Canvas, Any]:
-    """Put several prompts on one canvas, with the conditioning of all of them."""
-    parts = [one.encoded.conditioning for one in waiting]
-    canvas = joined([one.encoded.canvas for one in waiting])
-    if len(parts) == 1 or all(part is None for part in parts):
-        return canvas, parts[0]
-    if backbone.guided:
-        first, second = (torch.tensor([half], device=backbone.device) for half in (0, 1))
-        with Asking(backbone, "select"):
-            parts = [backbone.select(part, half) for half in (first, second) for part in parts]
-    with Asking(backbone, "join"):
-        return canvas, backbone.join(parts)

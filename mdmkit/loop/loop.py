@@ -18,6 +18,7 @@ from mdmkit.loop.advance import advance, commit
 from mdmkit.loop.choosing import choose
 from mdmkit.loop.looking import believe, look
 from mdmkit.loop.proposing import propose
+from mdmkit.loop.reading import read
 
 if TYPE_CHECKING:
     from mdmkit.loop.state import State
@@ -31,7 +32,7 @@ def take_step(state: State) -> None:
         MdmkitError: a part fails, or breaks a promise for all rows.
     """
     believe(state)  # one forward, if no row has a belief yet
-    step = state.step()  # what the stages read
+    step = read(state)  # what the stages read
     proposal = propose(state, step)  # score [B, W], then select: N alternatives a row
     seen = look(state, step, proposal)  # the step's forward: next states, and rows without a belief
     chosen = choose(state, step, proposal.actions, seen)  # the lookahead; under a search the particles move

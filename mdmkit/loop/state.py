@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from mdmkit import ops
 from mdmkit.canvas.blocks import cut
 from mdmkit.canvas.canvas import Canvas, joined
 from mdmkit.canvas.trace import Trace, stacked
@@ -19,14 +18,13 @@ from mdmkit.loop.beliefs import Beliefs
 from mdmkit.loop.guard import Guarded, floats
 from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
-from mdmkit.loop.place import RUNNING, Place, free_slots
+from mdmkit.loop.place import Place, free_slots
 from mdmkit.loop.previous import Previous
 from mdmkit.loop.readiness import ALWAYS, check_parts, make_cache, reads_of, reads_open_only
 from mdmkit.loop.runner import Runner
 from mdmkit.model.shadow import SHADOWS
-from mdmkit.stage.belief import Belief
 from mdmkit.stage.look import States
-from mdmkit.stage.memory import Memory, Recall
+from mdmkit.stage.memory import Memory
 from mdmkit.stage.search import Search
 from mdmkit.stage.step import Step
 from mdmkit.stage.traits import trait
@@ -50,15 +48,22 @@ class State:
         memory: values that stages remember.
         previous: what the model said of each row's last state, if it has `feeds_back`.
         hidden: hidden states of the rows that have a belief.
-        packs, packs_looks: True if no part reads beliefs at filled positions (in looks: of next states), so that they
-            are computed at open ones only.
+        hidden_of_step: those of the rows that take the current step.
         rows_of_step: the rows that take the current step, as indices into `places`.
         index_of_step: the same rows as indices into the tensors, int64 [B].
+        where: their windows.
+        targets: int64 [B, steps + 1]; how many positions may be open after each step of the block.
         refill: lets waiting rows join; None: nobody waits.
         limits: int64 [B]; the columns that each row of the step may grow to.
         partial_index: `index_of_step` if some rows do not take the step, else None.
         left: rows that have left; `take_left` returns them.
     """
+
+    where: Window
+    targets: Tensor
+    limits: Tensor
+    index_of_step: Tensor
+    hidden_of_step: Hidden
 
     def __init__(self, sampler: Sampler, backbone: Backbone, slots: int, watchers: Watchers | None = None):
         check_parts(sampler, backbone)
@@ -78,8 +83,6 @@ class State:
         prune = getattr(getattr(sampler.search, "prune", None), "__func__", Search.prune)
         # With `prune`, equal particles share one forward. So the forward comes before the particles move.
         self.compares = looks or prune is not Search.prune or trait("select", sampler.select, "alternatives") > 1
-        self.packs_looks = reads_open_only(sampler)
-        self.packs = self.packs_looks and not self.rewrites and not self.watchers.read_written
         self.ends = tuple(sorted(backbone.ends)) if sampler.plan.early_stop else ()
         self.partial_index: Tensor | None = None
         self.refill: Callable[[], None] | None = None
@@ -92,6 +95,16 @@ class State:
         self.step_now: Step | None = None
         self._epoch = 0
         self._key: tuple[int, tuple[int, ...]] | None = None
+
+    @cached_property
+    def packs_looks(self) -> bool:
+        """True if no part reads the belief of a next state at filled positions: it is computed at open ones only."""
+        return reads_open_only(self.sampler)
+
+    @cached_property
+    def packs(self) -> bool:
+        """The same for the step's own belief, which observers and commits that rewrite read too."""
+        return self.packs_looks and not self.rewrites and not self.watchers.read_written
 
     # -- rows join and leave -------------------------------------------------------------------------------------------
 
@@ -192,55 +205,6 @@ class State:
 
     # -- one step ------------------------------------------------------------------------------------------------------
 
-    def step(self) -> Step:
-        """Make the step of the rows that have a belief."""
-        self._place_step()
-        every, index, where = self.partial_index is None, self.index_of_step, self._where
-        canvas = self.canvas if every else self.canvas.at(index)
-        tick, taken, patience, done = (x if every else x[index] for x in self._cursor)
-        open_, active = self._open(canvas, where, patience, done)
-        hidden = self.hidden_of_step = self._known()
-        states = States(canvas.tokens, canvas.open, index)
-        say = partial(self.runner.beliefs, held=hidden.held, states=states, columns=where.columns)
-        now = hidden.window(where)
-        # The old step is freed only now, so that the allocator can reuse its memory for the new logits. If the memory
-        # went back to the system in between, it would have to be fetched again, page by page.
-        self.step_now = Step(
-            canvas=canvas,
-            where=where,
-            belief=self._read(now, hidden, open_) if self.packs else say(now),
-            open=open_,
-            quota=_quota(self._targets, open_, taken, self.sampler.plan.tokens_per_step or 0),
-            active=active,
-            tick=tick,
-            taken=taken,
-            plan=self.sampler.plan,
-            draws=self.sampler.draw,
-            memory_view=self._recall(),
-            ids=[self.places[row].id for row in self.rows_of_step for _ in range(self.particles)],
-            extra=hidden.extras(where, canvas.tokens.shape[1]),
-            shadows=None if hidden.shadow is None else partial(say, hidden.shadow[:, : where.width]),
-            patience=patience if self.lingers else None,
-        )
-        return self.step_now
-
-    def _read(self, values: Tensor, hidden: Hidden, open_: Tensor) -> Belief:
-        """The belief at the open positions, bool [B, W], from hidden states [B, W, D]."""
-        most = sum(self.places[row].todo for row in self.rows_of_step) * self.particles
-        places = ops.marked(open_, min(most, open_.numel()))
-        logits = self.runner.beliefs.at_places(values, hidden.held, places)[0]
-        return Belief.at_places(logits, (open_.shape[0], open_.shape[1]), places)
-
-    def _recall(self) -> Recall:
-        """What the step's rows remember. If further rows may join within the step, its own rows are named."""
-        rows = self.index_of_step if self.refill is not None else self.partial_index
-        return Recall(self.memory, rows, self._where, self.canvas.tokens.shape[1])
-
-    def _known(self) -> Hidden:
-        """The hidden states of the rows that take the step."""
-        assert self.hidden is not None
-        return self.hidden if self.partial_index is None else self.hidden.at(self.index_of_step)
-
     def _shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
         """Let the constraint change logits [m, S, V]."""
         constraint = self.sampler.constraint
@@ -249,19 +213,9 @@ class State:
             return floats(constraint.shape(logits, states, columns), logits.shape)
 
     @property
-    def _cursor(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def cursor(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`tick`, `taken`, `patience` and `done`."""
         return self.tick, self.taken, self.patience, self.done
-
-    def _open(self, canvas: Canvas, where: Window, patience: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
-        """The positions that may be filled, bool [B, W], and the rows that make the step, bool [B]."""
-        open_ = where(canvas.open) & where.member
-        active = open_.any(1)
-        if self.lingers:
-            active = active | (patience > 0)
-        if self.particles > 1:  # a particle that has ended waits for the others of its row
-            running = done == RUNNING
-            open_, active = open_ & running[:, None], active & running
-        return open_, active
 
     @property
     def latest(self) -> int:
@@ -302,7 +256,7 @@ class State:
         self.memory.enter_block(index)
         self._epoch += 1
 
-    def _place_step(self) -> None:
+    def place_step(self) -> None:
         """Compute windows, targets and indices of the step's rows, if a row has entered a block, joined or left."""
         self.rows_of_step = [row for row, place in enumerate(self.places) if place.believed]
         key = (self._epoch, tuple(self.rows_of_step))
@@ -311,9 +265,9 @@ class State:
         self._key = key
         blocks = [self.places[row].block for row in self.rows_of_step for _ in range(self.particles)]
         device, steps = self.backbone.device, max(len(block.targets) for block in blocks)
-        self._where = Window.of([(block.start, block.stop) for block in blocks], device)
+        self.where = Window.of([(block.start, block.stop) for block in blocks], device)
         table = [[*block.targets, *[0] * (steps + 1 - len(block.targets))] for block in blocks]
-        self._targets = torch.tensor(table, device=device)
+        self.targets = torch.tensor(table, device=device)
         lengths = [self.places[row].length for row in self.rows_of_step for _ in range(self.particles)]
         self.limits = torch.tensor(lengths, device=device)
         self.index_of_step = self._index(self.rows_of_step)
@@ -334,14 +288,3 @@ def _width(places: Sequence[Place]) -> int:
     """
     blocks = [block for place in places for block in place.blocks.blocks]
     return max(place.length for place in places) + max(block.stop - block.start for block in blocks)
-
-
-def _quota(targets: Tensor, open_: Tensor, taken: Tensor, least: int) -> Tensor:
-    """The quota, int64 [B]: at least one if anything is open, and everything once the plan's steps are used up.
-
-    It is computed from the number of open positions. If a step filled too few tokens, the next quota is larger; if it
-    filled more, the next one is smaller. With `plan.tokens_per_step` = K it is K or more, if K are open.
-    """
-    count = open_.sum(1)
-    allowed = targets.gather(1, taken.clamp_max(targets.shape[1] - 1)[:, None])[:, 0]
-    return (count - allowed).clamp_min(max(1, least)).minimum(count)
