@@ -6,9 +6,10 @@ The pass runs in fp32 (float64 logits stay float64) over chunks of positions, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,12 @@ def _stats(logits: Tensor) -> tuple[Tensor, ...]:
     mean = shifted.clamp_min_(torch.finfo(torch.float32).min).mul_(weight).sum(-1) / total
     lse = total.log()
     return top, argmax, lse + top, (lse - mean).clamp_min(0.0)
+
+
+def uploaded(values: Sequence[Any], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Bring numbers, or lists of them, to a device. The host does not wait for a GPU: it copies from pinned memory."""
+    here = torch.tensor(values, dtype=dtype)
+    return here.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else here.to(device)
 
 
 def marked(flags: Tensor, most: int) -> Tensor:

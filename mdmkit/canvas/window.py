@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mdmkit import ops
+
 
 def pick(x: Tensor, columns: Tensor) -> Tensor:
     """Gather x [M, L, …] at columns int64 [M, S], each row at its own: [M, S, …]."""
@@ -34,7 +36,7 @@ class Window:
     def of(cls, spans: Sequence[tuple[int, int]], device: torch.device) -> Window:
         """Make the window over blocks [start, stop), one per row."""
         width = max(1, *(stop - start for start, stop in spans))
-        numbers = torch.tensor(spans, device=device)
+        numbers = ops.uploaded(spans, device)
         start, size = numbers[:, 0], numbers[:, 1] - numbers[:, 0]
         member = torch.arange(width, device=device) < size[:, None]
         same = spans[0][0] if all(span[0] == spans[0][0] for span in spans) else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mdmkit import ops
 from mdmkit.canvas.trace import Written
 from mdmkit.loop import checks, guard, stopping
 from mdmkit.loop.guard import Guarded
@@ -94,7 +95,7 @@ def _carry_beliefs(state: State, chosen: Choice, seen: Seen) -> None:
     if seen.others:
         p = state.particles
         rows = [row * p + k for row in seen.others for k in range(p)]
-        source[torch.tensor(rows, device=device)] = torch.arange(len(rows), device=device) + len(seen.flat)
+        source[ops.uploaded(rows, device)] = torch.arange(len(rows), device=device) + len(seen.flat)
     if state.previous is not None:
         state.previous.put(seen.hidden, source, state.canvas.tokens.shape[1])
     state.hidden = seen.hidden.at(source.clamp_min(0))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mdmkit import ops
 from mdmkit.model.cache import Reach
 
 # Tokens (rows times columns) that one forward may hold; larger batches of states are split.
@@ -91,9 +92,9 @@ class Call:
     @classmethod
     def over(cls, reaches: Sequence[Reach], width: int, device: torch.device) -> Call:
         """Make the call that computes these reaches, in rows of `width` columns."""
-        numbers = torch.tensor(
+        numbers = ops.uploaded(
             [(r.start, r.stop, r.left, r.length if r.right is None else r.right, r.length, r.keep) for r in reaches],
-            device=device,
+            device,
         )
         start, stop, left, right, length, keep = numbers.unbind(1)
         size = max(r.stop - r.start for r in reaches)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mdmkit import ops
 from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.trace import Trace, Written
 from mdmkit.canvas.window import Window
@@ -73,7 +74,7 @@ def _closing(state: State) -> int:
 
 def _best(state: State, index: list[int]) -> int:
     """The particle that is a row's answer."""
-    rows = torch.tensor(index, device=state.tick.device)
+    rows = ops.uploaded(index, state.tick.device)
     trace = state.trace.at(rows)
     search = state.sampler.search
     assert search is not None
@@ -88,7 +89,7 @@ def _fill_best(state: State, rows: list[int]) -> list[int]:
         The rows of which the model's logits were not numbers.
     """
     p, device = state.particles, state.tick.device
-    index = torch.tensor([row * p + k for row in rows for k in range(p)], device=device)
+    index = ops.uploaded([row * p + k for row in rows for k in range(p)], device)
     canvas: Canvas = state.canvas.at(index)
     places = [state.places[row] for row in rows for _ in range(p)]
     spans = [(0, place.length) for place in places]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mdmkit import ops
 from mdmkit.loop import stopping
 from mdmkit.loop.place import counted
 from mdmkit.loop.runner import Asked
@@ -202,8 +203,8 @@ def _add_others(state: State, seen: Seen, asked: _List) -> None:
 def _forward(state: State, step: Step, seen: Seen, asked: _List, tokens: Tensor, open_: Tensor) -> None:
     device, p = tokens.device, state.particles
     n = tokens.shape[1]
-    seen.flat = torch.tensor(asked.flat, dtype=torch.long, device=device)
-    owners = torch.tensor(asked.owners, device=device)
+    seen.flat = ops.uploaded(asked.flat, device, torch.long)
+    owners = ops.uploaded(asked.owners, device)
     rest = owners[len(asked.flat) :]
     states = States(
         torch.cat((tokens.flatten(0, 1)[seen.flat], state.canvas.tokens[rest])),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mdmkit import ops
 from mdmkit.canvas.window import pick
 from mdmkit.stage.hidden import FREE
 
@@ -41,7 +42,7 @@ class Part:
             some = slice(offsets[0], offsets[0] + width)
             own = {name: self.extra[name][:, some] for name in columns}
             return Part(self.hidden[:, some], self.extra | own, self.shadow)
-        index = torch.tensor(offsets, device=device)[:, None] + torch.arange(width, device=device)
+        index = ops.uploaded(offsets, device)[:, None] + torch.arange(width, device=device)
         index = index.clamp_max(have - 1)
         own = {name: pick(self.extra[name], index) for name in columns}
         return Part(pick(self.hidden, index), self.extra | own, self.shadow)
@@ -80,7 +81,7 @@ def gathered(parts: Sequence[Part], groups: Sequence[list[int]]) -> Part:
     if len(parts) == 1:
         return parts[0]
     device = parts[0].hidden.device
-    order = torch.tensor([i for group in groups for i in group], device=device).argsort()
+    order = ops.uploaded([i for group in groups for i in group], device).argsort()
 
     def together(each: list[Tensor]) -> Tensor:
         return torch.cat(each)[order]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdmkit import noise
+from mdmkit import noise, ops
 from mdmkit.loop.asking import Asking, checked
 from mdmkit.loop.calls import Call, share_out
 from mdmkit.loop.part import Part, gathered, part_of
@@ -107,7 +107,7 @@ class Runner:
 
     def keep_rows(self, rows: list[int], times: int) -> None:
         """Keep only these rows, in this order, with `times` particles each."""
-        index = torch.tensor(rows, device=self.backbone.device)
+        index = ops.uploaded(rows, self.backbone.device)
         with Asking(self.backbone, "select"):
             if self._given is not None and rows:
                 self._given = self.backbone.select(self._given, index)
@@ -162,7 +162,7 @@ class Runner:
         """First columns and ends of the columns shown, int64 [M]; the first column if it is the same for all."""
         key = tuple(shown)
         if self._shown is None or self._shown[0] != key:
-            start, stop = torch.tensor(key, device=device).unbind(1)
+            start, stop = ops.uploaded(key, device).unbind(1)
             self._shown = key, (start, stop, key[0][0] if len({first for first, _ in key}) == 1 else None)
         return self._shown[1]
 
@@ -189,7 +189,7 @@ class Runner:
     ) -> Part:
         """Forward one group of states; return the shown columns of each, and of the extras."""
         every = len(group) == len(asked.owners)
-        index = None if every else torch.tensor(group, device=tokens.device)
+        index = None if every else ops.uploaded(group, tokens.device)
         rows, whole = (x if index is None else x[index] for x in (asked.states.rows, tokens))
         reaches = [asked.reaches[i] for i in group]
         call = self._call(reaches, tokens.shape[1], tokens.device)
@@ -217,7 +217,7 @@ class Runner:
     def _slots_on(self, device: torch.device) -> Tensor:
         """int64 [R]: the index of each row in the store."""
         if self._slots is None:
-            self._slots = torch.tensor(self.slot_of, dtype=torch.long, device=device)
+            self._slots = ops.uploaded(self.slot_of, device, torch.long)
         return self._slots
 
     def _view(self, call: Call, live: Tensor, canvas: Canvas, rows: Tensor, owners: list[int]) -> View:
@@ -257,7 +257,7 @@ class Runner:
     def _note_stored(self, call: Call, valid: Tensor, slots: Tensor, kept: list[int]) -> None:
         """Note which columns of some states are in the store now."""
         assert self.stored is not None
-        some = torch.tensor(kept, device=slots.device)
+        some = ops.uploaded(kept, slots.device)
         wide = functional.pad(self.stored[slots[some]], (0, call.length))
         inside, columns = call.inside[some], call.columns[some]
         new = wide.scatter(1, columns, torch.where(inside, valid[some], wide.gather(1, columns)))
@@ -280,7 +280,7 @@ class Runner:
         if self.shadow is None or asked.blocks is None:
             return {}
         width = max(stop - start for start, stop in asked.blocks)
-        spans = torch.tensor([asked.blocks[i] for i in group], device=device)
+        spans = ops.uploaded([asked.blocks[i] for i in group], device)
         positions = spans[:, :1] + torch.arange(width, device=device)
         live, tokens = positions < spans[:, 1:], torch.full_like(positions, canvas.blank_id)
         tokens, positions, live = (self._twice(x) for x in (tokens, positions, live))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mdmkit import ops
 from mdmkit.canvas.blocks import cut
 from mdmkit.canvas.canvas import Canvas, joined
 from mdmkit.canvas.trace import Trace, stacked
@@ -250,7 +251,7 @@ class State:
 
     def enter_block(self, rows: list[int]) -> None:
         """Reset what lasts for one block (cursors and memory), for rows of the tensors that have entered a block."""
-        index = torch.tensor(rows, device=self.tick.device)
+        index = ops.uploaded(rows, self.tick.device)
         self.taken = self.taken.index_fill(0, index, 0)
         self.patience = self.patience.index_fill(0, index, self.lingers)
         self.memory.enter_block(index)
@@ -267,9 +268,9 @@ class State:
         device, steps = self.backbone.device, max(len(block.targets) for block in blocks)
         self.where = Window.of([(block.start, block.stop) for block in blocks], device)
         table = [[*block.targets, *[0] * (steps + 1 - len(block.targets))] for block in blocks]
-        self.targets = torch.tensor(table, device=device)
+        self.targets = ops.uploaded(table, device)
         lengths = [self.places[row].length for row in self.rows_of_step for _ in range(self.particles)]
-        self.limits = torch.tensor(lengths, device=device)
+        self.limits = ops.uploaded(lengths, device)
         self.index_of_step = self._index(self.rows_of_step)
         self.partial_index = None if len(self.rows_of_step) == len(self.places) else self.index_of_step
 
@@ -277,7 +278,7 @@ class State:
         """The indices into the tensors of all particles of these rows: int64 [len(rows)·P]."""
         p = self.particles
         every = [row * p + k for row in rows for k in range(p)]
-        return torch.tensor(every, dtype=torch.long, device=self.backbone.device)
+        return ops.uploaded(every, self.backbone.device, torch.long)
 
 
 def _width(places: Sequence[Place]) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mdmkit import ops
 from mdmkit.canvas.window import Window
 from mdmkit.loop.runner import Asked
 from mdmkit.stage.look import Look, States
@@ -29,7 +30,7 @@ def look_at(
         n: N.
     """
     if len(among) < len(states.rows):
-        some = torch.tensor(among, device=states.rows.device)
+        some = ops.uploaded(among, states.rows.device)
         hidden, states = hidden.at(some), states.at(some)
     return _view(state, step, hidden, states, flat, n, _open_ahead(state, flat, n))
 
@@ -37,7 +38,7 @@ def look_at(
 def _view(
     state: State, step: Step, hidden: Hidden, states: States, flat: list[int], n: int, most_open: dict[str, int]
 ) -> Look:
-    where = torch.tensor(flat, dtype=torch.long, device=states.rows.device)
+    where = ops.uploaded(flat, states.rows.device, torch.long)
     now = (state.hidden_of_step, States(step.canvas.tokens, step.canvas.open, state.index_of_step))
 
     def again(tokens: Tensor, open_: Tensor) -> Look:
@@ -85,8 +86,8 @@ def _again(state: State, step: Step, tokens: Tensor, open_: Tensor, shown: list[
         row = state.rows_of_step[b // p]
         owners.append(row * p + b % p)
         places.append(state.places[row])
-    where = torch.tensor(flat, dtype=torch.long, device=tokens.device)
-    rows = torch.tensor(owners, dtype=torch.long, device=tokens.device)
+    where = ops.uploaded(flat, tokens.device, torch.long)
+    rows = ops.uploaded(owners, tokens.device, torch.long)
     states = States(tokens.flatten(0, 1)[where], open_.flatten(0, 1)[where], rows)
     reaches = [place.step_reach(state.cache) for place in places]
     columns = [(reach.start, reach.stop) for reach in reaches]

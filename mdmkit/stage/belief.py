@@ -67,8 +67,9 @@ class Belief:
             return read
         # The last entry is that of a flat belief, and slot −1 is the last entry.
         even = math.log(self.vocab)
-        numbers = torch.stack((read.top, read.lse, read.entropy))
-        numbers = torch.cat((numbers, numbers.new_tensor([[0.0], [even], [even]])), 1)[:, self._slot]
+        numbers = functional.pad(torch.stack((read.top, read.lse, read.entropy)), (0, 1), value=even)
+        numbers[0, -1] = 0.0
+        numbers = numbers[:, self._slot]
         return ops.Stats(numbers[0], functional.pad(read.argmax, (0, 1))[self._slot], numbers[1], numbers[2])
 
     @property
