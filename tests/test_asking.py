@@ -64,7 +64,7 @@ FAULTS = {
     ),
     "a column less": (toy("forward", with_hidden(lambda x: x[:, :-1])), r"they must be \[2, \d+, D\]"),
     "no D": (toy("forward", with_hidden(lambda x: x[..., 0])), r"returned hidden states float32 \[2, \d+\]"),
-    "None": (toy("forward", with_hidden(lambda x: None)), "returned hidden states a NoneType"),
+    "None": (toy("forward", with_hidden(lambda x: None)), "returned hidden states None"),
     "another V": (
         toy("project", lambda logits: logits[..., :-1]),
         r"returned float32 \[\d, \d+, 12\] from project; it must return logits \[\d, \d+, 13\]",

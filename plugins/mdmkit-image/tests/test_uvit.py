@@ -68,6 +68,8 @@ class TestMaskGit(BackboneContract):
 class Listener(Observer):
     """Keeps the logits and the canvas of every step."""
 
+    reads = ("written",)
+
     def __init__(self) -> None:
         self.logits: list[torch.Tensor] = []
         self.window: Any = None
