@@ -93,6 +93,31 @@ def test_without_a_gpu_it_says_how_to_try_it(tmp_path: Path) -> None:
     assert "--device cpu --layers 2" in done.stderr
 
 
+def test_the_start_is_measured_beside_that_of_another_checkout(tmp_path: Path) -> None:
+    """Beside a copy in which the puzzle model does not ask for its own decoder, so that transformers is imported."""
+    other = tmp_path / "other"
+    shutil.copytree(BENCHMARKS.parent / "mdmkit", other / "mdmkit")
+    for source in (BENCHMARKS.parent / "plugins").glob("*/src"):
+        shutil.copytree(source, other / source.relative_to(BENCHMARKS.parent))
+    settings = other / "plugins/mdmkit-zoo/src/mdmkit_zoo/models/puzzles/mdmkit.json"
+    settings.write_text(settings.read_text().replace('"plain": true', '"plain": false'))
+    command = [sys.executable, str(BENCHMARKS / "startup.py"), "--beside", str(other), "--rounds", "1"]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    alone, here, there = json.loads(done.stdout)
+    assert [row["command"] for row in (alone, here, there)] == [
+        "import torch",
+        "mdmkit decode",
+        f"mdmkit decode, {other}",
+    ]
+    assert alone["ratio"] == 1.0
+    assert here["ratio"] == pytest.approx(here["cpu"] / alone["cpu"])
+    assert 1.0 < here["ratio"] < 2.2
+    assert there["cpu"] > 1.4 * here["cpu"]
+    failed = subprocess.run([*command, "--model", "zoo:no-such"], capture_output=True, text=True, check=False)
+    assert failed.returncode == 1 and "unknown model of the zoo" in failed.stderr
+
+
 def test_two_checkouts_are_timed_beside_one_another(tmp_path: Path) -> None:
     """Beside a copy in which `confidence` fills all positions at once, so that it makes fewer calls."""
     other = tmp_path / "other"

@@ -33,6 +33,20 @@ def test_an_absent_model_says_how_to_make_it(monkeypatch: pytest.MonkeyPatch) ->
         Zoo.load("ghost")
 
 
+def test_a_decode_of_the_puzzles_imports_no_transformers() -> None:
+    code = (
+        "import sys\nfrom mdmkit.cli import main\n"
+        "try:\n    main(['decode', '--model', 'zoo:puzzles', '--device', 'cpu', '--prompt', '3*7=_______'])\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'transformers', 'transformers.modeling_utils', 'torch._dynamo', 'sympy', 'huggingface_hub'}\n"
+        "print(sorted(heavy & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3*7=0010101" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_bigram_takes_no_options() -> None:
     with pytest.raises(MdmkitError, match="unknown option of zoo:bigram 'colour'"):
         Zoo.load("bigram", colour="red")

@@ -11,12 +11,13 @@ from torch import Tensor
 from mdmkit import LONGEST_ROW, Backbone, Canvas, Finding, MdmkitError, Output, Prompt, lay_out, unknown
 from mdmkit_text import reference, wrapped
 from mdmkit_text.about import about
+from mdmkit_text.building import prepare
 from mdmkit_text.config import end_ids, read_config
 from mdmkit_text.encoder import Encoder
 from mdmkit_text.ends import check_ends, read_ends
-from mdmkit_text.experts import check_experts
-from mdmkit_text.families import build_config, family_of, split_family
+from mdmkit_text.families import family_of, split_family
 from mdmkit_text.families.family import BLOCK_CACHES
+from mdmkit_text.families.plain import Plain
 from mdmkit_text.foreign import config_of, name_of
 from mdmkit_text.graphs import Graphs
 from mdmkit_text.headers import read_shapes
@@ -25,12 +26,11 @@ from mdmkit_text.manifest import Manifest, read_manifest
 from mdmkit_text.network import Network
 from mdmkit_text.placement import placement
 from mdmkit_text.quiet import quiet
-from mdmkit_text.sizes import check_layers, check_sizes
 from mdmkit_text.tokens import Tokens
-from mdmkit_text.weights import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from mdmkit import Plan, Shadow, View
     from mdmkit_text.families.family import Family
@@ -128,31 +128,44 @@ class TextBackbone(Backbone):
             if name not in _OPTIONS:
                 raise MdmkitError(unknown("model option", name, _OPTIONS))
         target = torch.device(device)
-        forced, ref = split_family(ref)
         precision = _dtype(dtype, target)
-        placed = placement(target, precision, options.get("device_map"), options.get("quantization"))
         graphs = _graphs(options.get("graphs"), target, options.get("device_map"))
+        forced, ref = split_family(ref)
         folder = reference.locate(ref, options.get("revision"))
+        loaded = cls._read(folder, ref, forced, target, precision, options)
+        loaded.network.graphs = graphs
+        return loaded
+
+    @classmethod
+    def _read(
+        cls,
+        folder: Path,
+        ref: str,
+        forced: type[Family] | None,
+        target: torch.device,
+        precision: Any,
+        options: dict[str, Any],
+    ) -> TextBackbone:
+        """Load the model in a directory; the arguments are those of `load`, after they are read."""
+        manifest = read_manifest(folder)
+        spread = options.get("device_map"), options.get("quantization")
+        plain = manifest.plain and forced is None and spread == (None, None)
+        placed = {} if plain else placement(target, precision, *spread)
         with about(f"model {ref!r}"):
             config = read_config(folder)
-            family = family_of(config, forced)
+            family = family_of(config, Plain if plain else forced)
             shapes = read_shapes(folder)
-            check_layers(config, family, shapes)
-            native, settings = build_config(family, config)
-            check_sizes(native, settings, family, shapes)
-            check_experts(config, settings)
+            settings, load = prepare(folder, config, family, shapes)
             block = _block_length(options.get("block_length"), family, config, settings, ref)
             ends = end_ids(folder, config)
-        manifest = read_manifest(folder)
         tokens = Tokens.read(folder, settings, family, ends)
         tokens.replace_ends(read_ends(options.get("ends")), f"model {ref!r}", family)
         mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, settings.vocab_size)
         check_ends(read_ends(options.get("ends")) or (), mask_id, settings.vocab_size)
-        model = load_model(folder, native, settings, family, precision, placed)
+        model = load(precision, placed)
         with quiet():
             model = model if "device_map" in placed else model.to(target)
             loaded = cls(model, tokens, family, mask_id, manifest, block, ref)
-        loaded.network.graphs = graphs
         loaded.loaded_from = reference.files_of(folder)
         loaded._of_config, loaded._tensors = inspect_config(config, family, settings), len(shapes)
         return loaded

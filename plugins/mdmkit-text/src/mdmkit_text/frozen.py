@@ -1,8 +1,8 @@
-"""Frozen columns as keys and values. transformers' attention reads them, and no model class is changed.
+"""Frozen columns as keys and values.
 
-A model's attention passes its new keys and values to a cache layer, and attends to the layer's result. This layer
-returns each row's stored columns in order, with the new ones in their places. Keys already contain their rotary
-position, so only the order of columns matters.
+A model's attention passes its new keys and values to a layer's `update`, and attends to the result. The layer returns
+each row's stored columns in order, with the new ones in their places. Keys already contain their rotary position, so
+only the order of columns matters.
 
 If the rows of a forward stand side by side in the store, the new columns are written there, and the result is a part of
 the store: nothing is copied. Otherwise, as for several states of one row, the result is a copy.
@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin
 
 if TYPE_CHECKING:
     from mdmkit import View
 
 
-class _Places:
+class Places:
     """The places of the columns of one forward, the same in every layer.
 
     Args:
@@ -62,15 +60,12 @@ class _Places:
         return torch.where(self.view.live, self.columns, self.keys)[:, None, :, None]
 
 
-class FrozenLayer(CacheLayerMixin):
+class FrozenLayer:
     """One layer's keys and values [M, heads, columns, D]: the frozen ones and those of a forward."""
 
-    def __init__(self, places: _Places, layer: int):
+    def __init__(self, places: Places, layer: int):
         super().__init__()
         self._places, self._view, self._layer = places, places.view, layer
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Do nothing: the first forward that keeps columns makes the store."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Put the new columns among the frozen ones, and store those that must be kept."""
@@ -132,22 +127,8 @@ class FrozenLayer(CacheLayerMixin):
         among = kept[:, :, : keys + 1].index_select(0, view.slots)
         return among.scatter_(2, self._places.read.expand_as(new), new)[:, :, :keys]
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length() + query_length, 0
 
-    def get_seq_length(self) -> int:
-        """The number of keys besides the new ones: together they are all keys of the attention."""
-        return self._places.keys - self._view.live.shape[1]
-
-    def get_max_length(self) -> int:
-        return -1
-
-    # The name of `get_max_length` before transformers 5.2x.
-    def get_max_cache_shape(self) -> int:
-        return -1
-
-
-def frozen_cache(view: View, layers: int, extra: int = 0) -> Cache:
-    """Build the cache of a transformers model with this number of layers; `extra` shadow columns are not kept."""
-    places = _Places(view, extra)
-    return Cache(layers=[FrozenLayer(places, layer) for layer in range(layers)])
+def frozen_layers(view: View, layers: int, extra: int = 0) -> list[FrozenLayer]:
+    """One layer for each of a model; `extra` shadow columns are keys, and are not kept."""
+    places = Places(view, extra)
+    return [FrozenLayer(places, layer) for layer in range(layers)]

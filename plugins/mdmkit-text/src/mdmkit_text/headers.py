@@ -20,7 +20,7 @@ def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
     shapes: dict[str, tuple[int, ...]] = {}
-    for name in _files(folder):
+    for name in files_of_weights(folder):
         path = folder / name
         if not path.is_file():
             raise MdmkitError(f"{path} is missing, though {_INDEX} names it. Fetch the file again.")
@@ -35,7 +35,12 @@ def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _files(folder: Path) -> list[str]:
+def files_of_weights(folder: Path) -> list[str]:
+    """The names of the safetensors files in a directory.
+
+    Raises:
+        MdmkitError: there are none, or the index of shards is damaged.
+    """
     refuse_adapter(folder)
     if (folder / _SINGLE).is_file():
         return [_SINGLE]

@@ -1,9 +1,11 @@
 """`mdmkit.json`: settings of a model directory for its own use.
 
-    {"length": 32, "samples": ["EVQL"], "forbidden": [24]}
+    {"length": 32, "samples": ["EVQL"], "forbidden": [24], "plain": true}
 
 All keys are optional. `length` is the number of masks after a prompt that holds none, if neither the prompt nor the
-plan sets it. `samples` are example prompts. `forbidden` are further token ids that may never be chosen.
+plan sets it. `samples` are example prompts. `forbidden` are further token ids that may never be chosen. `plain` is true
+for a small Llama decoder that mdmkit computes without transformers, so that it starts sooner: with full attention, no
+biases and unscaled positions. `zoo:puzzles` is such a model.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ class Manifest:
     length: int | None = None
     samples: tuple[str, ...] = ()
     forbidden: tuple[int, ...] = ()
+    plain: bool = False
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -41,14 +44,16 @@ def read_manifest(folder: Path) -> Manifest:
     for key in content:
         if key not in known:
             raise MdmkitError(f"{path}: {unknown('key', key, known)}")
-    length, samples, forbidden = (content.get(key) for key in known)
+    length, samples, forbidden, plain = (content.get(key) for key in known)
     if length is not None and (not _is_int(length) or length < 1):
         raise MdmkitError(f"{path}: length is {length!r}, but must be a whole number of tokens, at least 1.")
     if samples is not None and not (isinstance(samples, list) and all(isinstance(s, str) for s in samples)):
         raise MdmkitError(f"{path}: samples is {samples!r}, but must be a list of texts.")
     if forbidden is not None and not (isinstance(forbidden, list) and all(_is_int(i) and i >= 0 for i in forbidden)):
         raise MdmkitError(f"{path}: forbidden is {forbidden!r}, but must be a list of token ids.")
-    return Manifest(length, tuple(samples or ()), tuple(forbidden or ()))
+    if plain is not None and not isinstance(plain, bool):
+        raise MdmkitError(f"{path}: plain is {plain!r}, but must be true or false.")
+    return Manifest(length, tuple(samples or ()), tuple(forbidden or ()), bool(plain))
 
 
 def _is_int(value: Any) -> bool:

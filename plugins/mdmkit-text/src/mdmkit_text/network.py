@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mdmkit import MdmkitError, Shadow, View
 from mdmkit_text.attention import attention_mask
+from mdmkit_text.frozen import frozen_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ KEYS = 128
 
 
 class Network:
-    """A transformers model with a language-model head.
+    """A model with a language-model head: of a transformers class, or of mdmkit's own.
 
     Args:
         model: the model, on its device.
@@ -62,8 +63,9 @@ class Network:
         self._head = _head(model)
         self._pad_id = pad_id
         self._takes = inspect.signature(model.base_model.forward).parameters.keys()
-        # transformers 5.2x renamed it; encoders take none.
-        self._cache_name = next((name for name in ("cache", "past_key_values") if name in self._takes), None)
+        # `frozen` is the name in mdmkit's own class. transformers 5.2x renamed its own; encoders take none.
+        names = ("frozen", "cache", "past_key_values")
+        self._cache_name = next((name for name in names if name in self._takes), None)
         limit = getattr(model.config, "max_position_embeddings", None)
         self._limit = limit if isinstance(limit, int) and limit > 0 else None
         # Layers with local attention have their own masks, and the mask of the whole row would replace them.
@@ -165,13 +167,15 @@ class Network:
         return self._call(given, tokens, valid, positions)
 
     def _cache_of(self, view: View | None, extra: int = 0) -> dict[str, Any]:
-        """The keywords that give the model its frozen columns."""
+        """The keywords that give a model's attention its frozen columns."""
+        layers = self.model.config.num_hidden_layers
         if view is None:
             return {}
-        from mdmkit_text.frozen import frozen_cache
+        if self._cache_name == "frozen":
+            return {"frozen": frozen_layers(view, layers, extra)}
+        from mdmkit_text.native_cache import native_cache
 
-        cache = frozen_cache(view, self.model.config.num_hidden_layers, extra)
-        return {str(self._cache_name): cache, "use_cache": True}
+        return {str(self._cache_name): native_cache(view, layers, extra), "use_cache": True}
 
     def _unmasked(self, view: View) -> bool:
         """True if every column attends to every key, so that a forward needs no mask."""

@@ -63,7 +63,7 @@ def placement(device: torch.device, dtype: Any, device_map: Any = None, quantiza
             )
         _require("device_map", ("accelerate",))
         keywords["device_map"] = device_map
-    elif _present("accelerate") and (device.type != "cpu" or quantization is not None):
+    elif (device.type != "cpu" or quantization is not None) and _present("accelerate"):
         keywords["device_map"] = {"": device}  # without accelerate, transformers loads only on the CPU
     return keywords
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,7 +21,14 @@ def quiet(*, progress: bool = False) -> Iterator[None]:
     """Silence transformers' log, progress bars and Python warnings, and restore all of them afterwards.
 
     With `progress`, progress bars are shown on stderr if it is a terminal, for work of more than `PATIENCE` seconds.
+    If transformers is not imported yet, only warnings are silenced: its import takes a second, which a model that is
+    loaded without it does not need. So import it before, not inside.
     """
+    if "transformers" not in sys.modules:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+        return
     from transformers.utils import logging as loader
 
     level, bars = loader.get_verbosity(), loader.is_progress_bar_enabled()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import MdmkitError
+from mdmkit_text.families.plain import Plain
 from mdmkit_text.jsonfile import read_object
+from mdmkit_text.plain.tokenizer import GENERIC, read_plain_tokenizer
 from mdmkit_text.quiet import quiet
 
 if TYPE_CHECKING:
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
 # A tokenizer exists if its vocabulary does. Without one, transformers would make an empty tokenizer.
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
-# Classes that read tokenizer.json without changes.
-_GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 _NONE = "this model's directory holds no tokenizer"
 _SPECIAL = ("mask", "pad", "cls", "sep", "bos", "eos", "unk")
 
@@ -34,7 +34,7 @@ class Tokens:
             empty.
 
     Args:
-        tokenizer: transformers' tokenizer; None: ids only.
+        tokenizer: transformers' tokenizer, or a `PlainTokenizer`; None: ids only.
         config: the model's config object.
         family: the model's family, or None: names of further tokens that end a text, and if its models write an end.
         more_ends: further ids that end a text, as config.json and generation_config.json name them.
@@ -83,15 +83,16 @@ class Tokens:
         """
         if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
             return cls(None, config, family, more_ends)
-        from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
+        simple = read_plain_tokenizer(folder) if isinstance(family, Plain) else None
+        if simple is not None:
+            return cls(simple, config, family, more_ends)
         settings = folder / "tokenizer_config.json"
         named = read_object(settings).get("tokenizer_class") if settings.is_file() else None
         foreign = named is not None and _is_foreign(str(named))
         if (folder / "tokenizer.json").is_file():
             # AutoTokenizer replaces a generic class by that of the model type, with tokens that this file lacks. And
             # the model type is that of transformers, which tells nothing about a family that has its own type.
-            plain = named in _GENERIC or foreign or (named is None and bool(family.model_types))
+            plain = named in GENERIC or foreign or (named is None and bool(family.model_types))
         elif foreign:
             return cls(
                 None,
@@ -104,13 +105,9 @@ class Tokens:
         else:
             plain = False
         try:
-            with quiet():
-                if plain:
-                    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-                else:
-                    tokenizer = AutoTokenizer.from_pretrained(
-                        folder, config=config, trust_remote_code=False, local_files_only=True
-                    )
+            # Without transformers' config object, it reads config.json.
+            native = None if isinstance(family, Plain) else config
+            tokenizer = _plain(folder) if plain else _of_model_type(folder, native)
         except Exception as error:  # transformers and tokenizers raise many types here
             raise MdmkitError(f"{folder}: the tokenizer does not load: {' '.join(str(error).split())}") from error
         _check_control(folder, tokenizer, family)
@@ -181,9 +178,26 @@ def _check_control(folder: Path, tokenizer: Any, family: Family) -> None:
             )
 
 
+# Each imports only the class that it needs: that of the plain ones is a second faster to import than AutoTokenizer.
+def _plain(folder: Path) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    with quiet():
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+
+
+def _of_model_type(folder: Path, config: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    with quiet():
+        return AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False, local_files_only=True)
+
+
 def _is_foreign(name: str) -> bool:
     """Return True if a tokenizer class is not one of transformers, which would then guess how to read it."""
+    if name in GENERIC:
+        return False
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
     stem = name.removesuffix("Fast")
-    return name not in _GENERIC and all(tokenizer_class_from_name(each) is None for each in (name, stem, f"{stem}Fast"))
+    return all(tokenizer_class_from_name(each) is None for each in (name, stem, f"{stem}Fast"))

@@ -85,6 +85,8 @@ def build_config(family: Family, config: dict[str, Any]) -> tuple[Any, Any]:
         MdmkitError: the config lacks a field, or transformers refuses a value.
     """
     try:
+        import transformers  # noqa: F401  # before `quiet`, which silences it only if it is there
+
         with quiet():
             return family.native(config)
     except MdmkitError:
@@ -101,8 +103,11 @@ def claimed_by(config: dict[str, Any]) -> type[Family] | None:
         MdmkitError: the class is that of one family, and the model_type that of another.
     """
     named = next((family for family in FAMILIES if family.named(config)), None)
+    if named is not None and named.claims(config):
+        return named
+    # The last families ask transformers for its classes, which takes a second to import.
     claiming = next((family for family in FAMILIES if family.claims(config)), None)
-    if named is None or named.claims(config) or claiming is None or issubclass(named, claiming):
+    if named is None or claiming is None or issubclass(named, claiming):
         return named or claiming
     raise MdmkitError(
         f"its config.json contradicts itself: architectures {brief(config['architectures'])} is of family "

@@ -19,7 +19,7 @@ class BidirectionalDecoder(Family):
 
     @classmethod
     def claims(cls, config: dict[str, Any]) -> bool:
-        return cls.forced(config) and config.get("is_causal") is False
+        return config.get("is_causal") is False and cls.forced(config)
 
     @classmethod
     def forced(cls, config: dict[str, Any]) -> bool:

@@ -154,7 +154,7 @@ def train(
             report(step, loss.item())
     average.half().save_pretrained(output)
     build_tokenizer().save_pretrained(output)
-    about = {"length": None, "samples": list(SAMPLES)}
+    about = {"length": None, "samples": list(SAMPLES), "plain": True}
     (output / "mdmkit.json").write_text(json.dumps(about, indent=2) + "\n")
     facts = asdict(recipe) | {
         "minutes": round((time.time() - began) / 60, 1),

@@ -1,0 +1,1 @@
+"""A small decoder, its weights and its tokenizer, without transformers: the models of the zoo start faster with it."""
