@@ -11,6 +11,7 @@ from torch import Tensor
 from mdmkit import LONGEST_ROW, Backbone, Canvas, Finding, MdmkitError, Output, Prompt, lay_out, unknown
 from mdmkit_text import reference, wrapped
 from mdmkit_text.about import about
+from mdmkit_text.ahead import reading_ahead
 from mdmkit_text.building import prepare
 from mdmkit_text.config import end_ids, read_config
 from mdmkit_text.encoder import Encoder
@@ -132,7 +133,8 @@ class TextBackbone(Backbone):
         graphs = _graphs(options.get("graphs"), target, options.get("device_map"))
         forced, ref = split_family(ref)
         folder = reference.locate(ref, options.get("revision"))
-        loaded = cls._read(folder, ref, forced, target, precision, options)
+        with reading_ahead(folder):
+            loaded = cls._read(folder, ref, forced, target, precision, options)
         loaded.network.graphs = graphs
         return loaded
 
