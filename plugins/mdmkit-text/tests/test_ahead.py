@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -29,6 +29,12 @@ def wait_for_the_end() -> None:
     while threads() and time.monotonic() < until:
         time.sleep(0.01)
     assert not threads()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read small files ahead too."""
+    monkeypatch.setattr(ahead, "_WORTH", 1)
 
 
 @pytest.fixture
@@ -60,6 +66,16 @@ def test_all_shards_are_read_whole(tmp_path: Path, sent: dict[str, int]) -> None
     with ahead.reading_ahead(tmp_path):
         wait_for_the_end()
     assert sent == {names[0]: 2500, names[1]: 2501}
+
+
+def test_no_thread_is_started_for_few_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "Thread", NoThread)
+    monkeypatch.setattr(NoThread, "started", [])
+    (tmp_path / "model.safetensors").write_bytes(bytes(99))
+    for least, started in ((100, 0), (99, 1)):
+        monkeypatch.setattr(ahead, "_WORTH", least)
+        with ahead.reading_ahead(tmp_path):
+            assert len(NoThread.started) == started
 
 
 def test_it_ends_with_the_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +123,10 @@ class NoThread:
     def __init__(self, **keywords: Any) -> None:
         assert callable(keywords["target"])
 
+    started: ClassVar[list[NoThread]] = []
+
     def start(self) -> None:
+        self.started.append(self)
         raise RuntimeError("can't start new thread")
 
 
@@ -126,7 +145,9 @@ def test_a_load_goes_on_if_the_files_cannot_be_sent(monkeypatch: pytest.MonkeyPa
 
 def test_a_load_goes_on_if_no_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "Thread", NoThread)
+    monkeypatch.setattr(NoThread, "started", [])
     assert TextBackbone.load(str(GOLDEN / "llada"), mask_id=125).vocab > 125
+    assert len(NoThread.started) == 1
 
 
 def test_without_weights_the_error_is_that_of_the_load(tmp_path: Path) -> None:
