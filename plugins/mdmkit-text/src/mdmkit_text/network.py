@@ -168,9 +168,9 @@ class Network:
 
     def _cache_of(self, view: View | None, extra: int = 0) -> dict[str, Any]:
         """The keywords that give a model's attention its frozen columns."""
-        layers = self.model.config.num_hidden_layers
         if view is None:
             return {}
+        layers = self.model.config.num_hidden_layers
         if self._cache_name == "frozen":
             return {"frozen": frozen_layers(view, layers, extra)}
         from mdmkit_text.native_cache import native_cache
