@@ -147,6 +147,56 @@ def test_timing_beside_no_checkout_is_refused(tmp_path: Path) -> None:
         assert done.returncode == 2 and said in done.stderr
 
 
+def test_the_comparison_with_public_loops_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every loop is measured, does the same work as mdmkit, and writes the same tokens."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from peers_cells import QUICK, cells
+    from peers_page import page
+
+    place = tmp_path / "speed.md"
+    command = [sys.executable, str(BENCHMARKS / "peers.py"), "--quick", "--output", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(place.with_suffix(".json").read_text())
+    assert place.read_text() == page(told)
+    assert told["missing"] == [] and told["machine"]["threads"] == 1 and told["machine"]["torch"] == torch.__version__
+    assert [row["cell"] for row in told["rows"]] == [cell.name for cell in cells(QUICK)]
+    for row in told["rows"]:
+        assert 0 < row["least"] <= row["ratio"] <= row["most"], row
+        assert 0 < row["share"] < 1 and row["theirs_ms"] > 0 and row["ours_ms"] > 0 and row["pairs"] == 2
+        if row["peer"] == "Info-Gain authors":
+            assert row["same"] is None and 1 < row["rows"] < 8 and 1 < row["rows_ours"] < 8
+        else:
+            # SDAR makes one call more for its prompt, and one for each of its blocks.
+            more = {"block, of 4": 5 / 16, "block, of 16": 2 / 16}.get(row["cache"], 0)
+            assert (row["same"], row["rows"], row["rows_ours"]) == (1, 1 + more, 1), row
+
+    again = subprocess.run(
+        [*command, "--only", "LLaDA", "none", "--pairs", "1", "--clock", "cpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    then = json.loads(place.with_suffix(".json").read_text())["rows"]
+    assert [(row["pairs"], row["clock"]) for row in then[:2]] == [(1, "cpu")] * 2
+    assert then[2:] == told["rows"][2:], "what was not measured again stays"
+
+
+def test_the_page_of_speed_tells_the_numbers_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from peers_cells import SIZES, cells
+    from peers_page import page
+
+    place = BENCHMARKS.parent / "docs" / "results" / "speed.md"
+    told = json.loads(place.with_suffix(".json").read_text())
+    assert place.read_text() == page(told)
+    known = [cell.name for cell in cells(SIZES)]
+    found = [row["cell"] for row in told["rows"]]
+    assert found and found == [name for name in known if name in found]
+    assert told["missing"] == [name for name in known if name not in found]
+
+
 def test_the_comparison_of_samplers_on_digits_in_miniature(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
