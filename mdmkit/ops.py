@@ -59,7 +59,7 @@ def _stats(logits: Tensor) -> tuple[Tensor, ...]:
     weight = shifted.exp()
     total = weight.sum(-1)
     # H = lse − Σ p·z, on logits shifted by the maximum: no log of p. A forbidden id (−inf) has p·z = 0.
-    mean = shifted.clamp_min_(torch.finfo(torch.float32).min).mul_(weight).sum(-1) / total
+    mean = shifted.mul_(weight).nansum(-1) / total
     lse = total.log()
     return top, argmax, lse + top, (lse - mean).clamp_min(0.0)
 

@@ -106,6 +106,8 @@ def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]
 
     The numbers are: code; rule that ends it; open positions of its block, or 1 if it lingers there; first open column.
     """
+    if state.sampler.stop is None and state.sampler.search is None and seen.over is None:
+        return _ask_at_block_ends(state, after, code)
     over = stopping.ask(state, after, seen.several if seen.over is not None else None)
     if over is None:
         over = torch.zeros_like(code)
@@ -115,10 +117,23 @@ def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]
         done = state.done if state.partial_index is None else state.done[state.partial_index]
         over = torch.where(done > 0, done, over)
         state.set_done(over)
+    return torch.stack((code, over, _stays(state, after), leftmost(after.canvas.open)), 1).tolist()
+
+
+def _stays(state: State, after: Step) -> Tensor:
+    """int64 [B]: open positions of the row's block, or 1 if it lingers there."""
     stays = (after.window(after.canvas.open) & after.member).sum(1)
     if state.lingers and after.patience is not None:
         stays = torch.where(after.patience > 0, stays.clamp_min(1), stays)
-    return torch.stack((code, over, stays, leftmost(after.canvas.open)), 1).tolist()
+    return stays
+
+
+def _ask_at_block_ends(state: State, after: Step, code: Tensor) -> list[list[int]]:
+    """Tell the host the same if only an end token can end a row: its rule is asked when a row's block is full."""
+    facts = torch.stack((code, _stays(state, after), leftmost(after.canvas.open)), 1).tolist()
+    over = stopping.ask(state, after) if any(stays == 0 for _, stays, _ in facts) else None
+    ends = [stopping.RUNNING] * len(facts) if over is None else over.tolist()
+    return [[code, over, stays, left] for (code, stays, left), over in zip(facts, ends, strict=True)]
 
 
 def _by_plan(state: State, seen: Seen) -> list[list[int]]:

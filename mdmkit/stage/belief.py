@@ -35,8 +35,8 @@ class Belief:
         """Make a belief over positions [B, W] from logits [m, V] at some of them, int64 [m], each at most once."""
         if len(places) == shape[0] * shape[1]:
             return cls(packed.unflatten(0, shape))
-        slot = torch.full((shape[0] * shape[1],), -1, device=places.device)
-        slot[places] = torch.arange(len(places), device=places.device)
+        slot = places.new_full((shape[0] * shape[1],), -1)
+        slot.scatter_(0, places, torch.arange(len(places), device=places.device))
         return cls(packed, slot.view(shape), places)
 
     @property
