@@ -557,7 +557,7 @@ def test_errors_that_are_not_the_engines_are_raised_unchanged(parts: Path) -> No
 def test_a_batch_that_is_no_number_of_rows_is_refused(batch: Any) -> None:
     sampler = mdmkit.compose(score=ByConfidence(), select=TakeQuota())
     for decode in (mdmkit.decode, mdmkit.stream):
-        with pytest.raises(MdmkitError, match=rf"^batch={batch!r}: it is a number of rows, at least 1\.$"):
+        with pytest.raises(MdmkitError, match=rf"^batch={batch!r}: it is a number of rows, at least 1, or 'auto'\.$"):
             decode(sampler, ToyBackbone(), ["ab"], batch=batch)
 
 

@@ -15,18 +15,29 @@ if TYPE_CHECKING:
     from mdmkit.cli.contents import contents
     from mdmkit.cli.live import LiveView
     from mdmkit.cli.locking import held
-    from mdmkit.cli.options import composing, computing, loading, names_sampler, pairs, plugin_option
+    from mdmkit.cli.options import (
+        batch_option,
+        composing,
+        computing,
+        loading,
+        names,
+        names_sampler,
+        pairs,
+        plugin_option,
+    )
     from mdmkit.cli.output import RowFile, has_begun, record_of, write_json, write_text, write_whole
     from mdmkit.cli.requests import check_prompts
-    from mdmkit.cli.resuming import differences, is_record, write_record
+    from mdmkit.cli.resuming import Slots, differences, is_record, read_slots, write_record
     from mdmkit.cli.rows import is_cost, is_count, is_number, is_result, read_row
     from mdmkit.cli.run import limit_threads, watching
     from mdmkit.cli.saying import say, styled
     from mdmkit.config.facts import facts
     from mdmkit.config.layers import config_layer, read_yaml
     from mdmkit.config.resolution import DEFAULT_MODEL, DEFAULT_SAMPLER, resolve
+    from mdmkit.decoding.batch import chosen_batch
     from mdmkit.decoding.run import decode_batches
     from mdmkit.installed.registry import default as default_registry
+    from mdmkit.model.peak import Peak
     from mdmkit.task import make_task, read_verdict, without_reference
     from mdmkit.terminal import to_json, visible
 
@@ -35,8 +46,12 @@ __all__ = [
     "DEFAULT_MODEL",
     "DEFAULT_SAMPLER",
     "LiveView",
+    "Peak",
     "RowFile",
+    "Slots",
+    "batch_option",
     "check_prompts",
+    "chosen_batch",
     "composing",
     "computing",
     "config_layer",
@@ -55,10 +70,12 @@ __all__ = [
     "limit_threads",
     "loading",
     "make_task",
+    "names",
     "names_sampler",
     "pairs",
     "plugin_option",
     "read_row",
+    "read_slots",
     "read_verdict",
     "read_yaml",
     "record_of",
@@ -79,8 +96,12 @@ _HOME = {
     "DEFAULT_MODEL": "config.resolution:DEFAULT_MODEL",
     "DEFAULT_SAMPLER": "config.resolution:DEFAULT_SAMPLER",
     "LiveView": "cli.live:LiveView",
+    "Peak": "model.peak:Peak",
     "RowFile": "cli.output:RowFile",
+    "Slots": "cli.resuming:Slots",
+    "batch_option": "cli.options:batch_option",
     "check_prompts": "cli.requests:check_prompts",
+    "chosen_batch": "decoding.batch:chosen_batch",
     "composing": "cli.options:composing",
     "computing": "cli.options:computing",
     "config_layer": "config.layers:config_layer",
@@ -99,10 +120,12 @@ _HOME = {
     "limit_threads": "cli.run:limit_threads",
     "loading": "cli.options:loading",
     "make_task": "task:make_task",
+    "names": "cli.options:names",
     "names_sampler": "cli.options:names_sampler",
     "pairs": "cli.options:pairs",
     "plugin_option": "cli.options:plugin_option",
     "read_row": "cli.rows:read_row",
+    "read_slots": "cli.resuming:read_slots",
     "read_verdict": "task:read_verdict",
     "read_yaml": "config.layers:read_yaml",
     "record_of": "cli.output:record_of",

@@ -13,9 +13,9 @@ from mdmkit.cli.filing import Places, settle
 from mdmkit.cli.inputs import given_inputs
 from mdmkit.cli.locking import held
 from mdmkit.cli.matching import Expected
-from mdmkit.cli.options import chat_option, composing, engine_option, loading, names_sampler
+from mdmkit.cli.options import batch_option, chat_option, composing, engine_option, loading, names_sampler
 from mdmkit.cli.output import check_targets
-from mdmkit.cli.record import open_record
+from mdmkit.cli.record import Record, open_record
 from mdmkit.cli.requests import check_own, check_prompts, gather
 from mdmkit.cli.results import Results, Traces
 from mdmkit.cli.resuming import check_resume, identity
@@ -23,6 +23,7 @@ from mdmkit.cli.run import limit_threads, run
 from mdmkit.cli.saying import say
 from mdmkit.cli.showing import show
 from mdmkit.config.resolution import DEFAULT_MODEL, DEFAULT_SAMPLER
+from mdmkit.decoding.batch import chosen_batch
 from mdmkit.errors import MdmkitError
 from mdmkit.installed import registry
 from mdmkit.terminal import to_json
@@ -85,9 +86,7 @@ DEFAULT_BATCH = 16
 @click.option(
     "--seed", type=int, help="Seed of the run; the seed of each row follows from it (default: the config's, else 0)."
 )
-@click.option(
-    "--batch", type=click.IntRange(min=1), default=DEFAULT_BATCH, show_default=True, help="Rows decoded together."
-)
+@batch_option(DEFAULT_BATCH)
 @engine_option
 @click.option("--live/--no-live", default=None, help="Show the canvas filling (default: on a terminal).")
 @click.option("--observer", "watchers", multiple=True, metavar="NAME", help="An installed observer; may be repeated.")
@@ -117,7 +116,7 @@ def decode(
     grid: bool,
     overwrite: bool,
     seed: int | None,
-    batch: int,
+    batch: int | str,
     device: str,
     dtype: str,
     engine: str,
@@ -187,7 +186,8 @@ def decode(
         results.rows += record.earlier()
     if traces is not None:
         listening.append(traces.recording)
-    calls, seconds = run(sampler, backbone, prompts, encodings, lines, batch, results, live, listening, runs)
+    rows, auto = _batch(batch, backbone, record, len(prompts))
+    calls, seconds = run(sampler, backbone, prompts, encodings, lines, rows, results, live, listening, runs, auto)
 
     places.finish()
     record.finish()
@@ -211,6 +211,18 @@ def _check_files(
             click.get_current_context().with_resource(held(option, path))
     # Again, now that nobody else writes: a run may have ended since the first check.
     check_targets(targets, sources, overwrite, "--output" if resume else None)
+
+
+def _batch(batch: int | str, backbone: Backbone, record: Record, prompts: int) -> tuple[int, bool]:
+    """Return the number of rows that are decoded together, and whether it is halved as often as needed.
+
+    The number that a run begins with is recorded. With `--resume`, `auto` takes it.
+    """
+    rows, auto = chosen_batch(batch, backbone)
+    if auto:
+        rows = record.kept.batch or min(rows, max(1, prompts))
+    record.batch = record.kept.batch or rows
+    return rows, auto
 
 
 def _with_own(places: Places, own: dict[int, dict[str, Any]], row: Row) -> dict[str, Any]:

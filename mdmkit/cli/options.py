@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from mdmkit.decoding.batch import AUTO
 from mdmkit.errors import MdmkitError, shown
 from mdmkit.installed import registry
 
@@ -49,6 +50,32 @@ def composing(command: Command) -> Command:
         type=click.Path(path_type=Path),
         help="Read the sampler's configuration from a YAML file.",
     )(command)
+
+
+class BatchType(click.ParamType):
+    """A number of rows from 1, or `auto`."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == AUTO:
+            return AUTO
+        try:
+            rows = int(value)
+        except ValueError:
+            rows = 0
+        return rows if rows >= 1 else self.fail(f"{value!r} is not a number of rows from 1, and not auto.", param, ctx)
+
+
+def batch_option(default: int) -> Callable[[Command], Command]:
+    """Add `--batch N|auto` (as `batch`, an int or "auto"; see `mdmkit.decoding.batch`)."""
+    return click.option(
+        "--batch",
+        type=BatchType(),
+        default=default,
+        show_default=True,
+        help="Rows decoded together; auto: 64 (on a CPU 8), halved whenever the GPU's memory is too small.",
+    )
 
 
 def computing(command: Command) -> Command:
@@ -139,6 +166,21 @@ def names_sampler(config: Path | None) -> bool:
         return True  # a pipe can be read only once, and a config from a pipe is taken as complete
 
     return bool({"sampler", "score", "select"} & set(config_layer(config)[1]))
+
+
+def names(given: str, option: str) -> list[str]:
+    """Split a list at its commas.
+
+    Raises:
+        MdmkitError: it is empty, or a name occurs in it twice.
+    """
+    found = [name.strip() for name in given.split(",") if name.strip()]
+    if not found:
+        raise MdmkitError(f"{option} {given!r}: name at least one.")
+    twice = next((name for name in found if found.count(name) > 1), None)
+    if twice is not None:
+        raise MdmkitError(f"{option} {given!r}: {twice!r} occurs twice.")
+    return found
 
 
 def pairs(given: tuple[str, ...], option: str = "--model-option", example: str = "mask_id=5") -> dict[str, Any]:

@@ -25,11 +25,13 @@ class Record:
 
     Attributes:
         slots: the number of rows that are decoded at once, for `decode_units`. A change is recorded at once.
+        batch: the number of rows that the run begins with; it must be set before the first row is written.
     """
 
     def __init__(self, file: RowFile | None, run: dict[str, Any], kept: Kept):
         self.file, self.run, self.kept = file, run, kept
         self.slots = Slots(kept.slots, self._note)
+        self.batch = kept.batch
 
     def earlier(self) -> Iterator[dict[str, Any]]:
         """The rows that an earlier run has written."""
@@ -52,7 +54,7 @@ class Record:
     def write(self) -> None:
         """Write the current record."""
         assert self.file is not None
-        write_record(self.file.path, self.run, self.kept.waiting.values(), self.kept.slots)
+        write_record(self.file.path, self.run, self.kept.waiting.values(), self.kept.slots, self.batch)
 
     @property
     def _begun(self) -> bool:

@@ -33,12 +33,14 @@ class Kept:
         waiting: later rows, by index. They are finished, and are written after those before them.
         slots: the number of rows that were decoded at once, by the index of the first prompt of a unit: the memory was
             too small for more from this unit on.
+        batch: the number that the run began with; None: nothing is recorded.
     """
 
     rows: int = 0
     size: int = 0
     waiting: dict[int, dict[str, Any]] = field(default_factory=dict)
     slots: dict[int, int] = field(default_factory=dict)
+    batch: int | None = None
 
     @property
     def done(self) -> set[int]:
@@ -65,10 +67,16 @@ def check_resume(output: Path | None, trace: Path | None, overwrite: bool) -> No
 
 
 def write_record(
-    output: Path, run: dict[str, Any], waiting: Iterable[dict[str, Any]], slots: dict[int, int] | None = None
+    output: Path,
+    run: dict[str, Any],
+    waiting: Iterable[dict[str, Any]],
+    slots: dict[int, int] | None = None,
+    batch: int | None = None,
 ) -> None:
-    """Record the run of an output, its rows that wait for earlier ones, and units that had fewer slots."""
+    """Record the run of an output, its rows that wait for earlier ones, its batch, and units that had fewer slots."""
     document: dict[str, Any] = {"run": run, "waiting": list(waiting)}
+    if batch is not None:
+        document["batch"] = batch
     if slots:
         document["slots"] = {str(first): number for first, number in slots.items()}
     write_json("--output", record_of(output), document)
@@ -145,7 +153,8 @@ def reopen(output: Path, run: dict[str, Any], check: Check) -> Kept:
         before = json.loads(record.read_text(encoding="utf-8"))
         theirs = before["run"]
         rows, _ = [*before["waiting"]], theirs["prompts"]["number"]
-        slots = {int(first): int(number) for first, number in before.get("slots", {}).items()}
+        slots = read_slots(before)
+        batch = None if before.get("batch") is None else int(before["batch"])
     except OSError as error:
         raise MdmkitError(
             f"--resume: {record}, which records the run of {output}, cannot be read ({error.strerror or error}). "
@@ -171,9 +180,9 @@ def reopen(output: Path, run: dict[str, Any], check: Check) -> Kept:
     kept = Kept(waiting=waiting)
     if output.exists():
         kept = _read(output, check, waiting)
-    kept = replace(kept, slots=slots)
+    kept = replace(kept, slots=slots, batch=batch)
     if kept.waiting:
-        write_record(output, run, kept.waiting.values(), slots)
+        write_record(output, run, kept.waiting.values(), slots, batch)
     return kept
 
 
@@ -189,9 +198,15 @@ def without(output: Path, run: dict[str, Any], kept: Kept, lost: Sequence[int]) 
             head = [line for _, line in zip(range(rows), lines, strict=False)]
         rows, size = lost[0], sum(map(len, head[: lost[0]]))
         waiting |= {index: json.loads(line) for index, line in enumerate(head) if index >= rows}
-    kept = Kept(rows, size, {i: row for i, row in sorted(waiting.items()) if i not in gone}, kept.slots)
-    write_record(output, run, kept.waiting.values(), kept.slots)  # before the rows are cut off the output
+    left = {i: row for i, row in sorted(waiting.items()) if i not in gone}
+    kept = replace(kept, rows=rows, size=size, waiting=left)
+    write_record(output, run, left.values(), kept.slots, kept.batch)  # before the rows are cut off the output
     return kept
+
+
+def read_slots(record: dict[str, Any]) -> dict[int, int]:
+    """The slots of units in a record."""
+    return {int(first): int(number) for first, number in record.get("slots", {}).items()}
 
 
 def rows_of(output: Path, number: int) -> Iterator[dict[str, Any]]:
@@ -270,6 +285,6 @@ def is_record(path: Path) -> bool:
     if not path.exists():
         return True
     try:
-        return {"run", "waiting"} == set(json.loads(path.read_text(encoding="utf-8"))) - {"slots"}
+        return {"run", "waiting"} == set(json.loads(path.read_text(encoding="utf-8"))) - {"slots", "batch"}
     except (OSError, ValueError, TypeError):
         return False

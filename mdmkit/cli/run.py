@@ -35,6 +35,7 @@ def run(
     live: bool | None,
     listening: list[Observer],
     engine: UnitEngine,
+    auto: bool = False,
 ) -> tuple[int, float]:
     """Decode batch by batch; return model calls and seconds.
 
@@ -45,6 +46,7 @@ def run(
         lines: the line of each prompt, for errors.
         results: gets the rows, and knows which it already has.
         engine: decodes the units. If it is remote, nobody may be listening.
+        auto: True: `batch` is halved as often as memory is too small for it; False: once.
     """
     from mdmkit.decoding.engine import is_remote
     from mdmkit.decoding.run import decode_units
@@ -70,6 +72,7 @@ def run(
                 tell=lambda said: say(said, err=True),
                 slots=record.slots,
                 engine=engine,
+                auto=auto,
             ):
                 results.add(rows)
                 calls += used

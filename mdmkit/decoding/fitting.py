@@ -1,4 +1,4 @@
-"""If a unit does not fit into the GPU's memory, try once with half as many rows at a time."""
+"""If a unit does not fit into the GPU's memory, try with half as many rows at a time: once, or as often as needed."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def fitted(
     decode: Callable[[int], T],
     refuse: Callable[[int, bool], MdmkitError],
     halving: Callable[[int], None],
+    often: bool = False,
 ) -> tuple[T, int]:
     """Decode a unit. If memory is too small, begin again from its prompts, with half the rows at a time.
 
@@ -35,12 +36,13 @@ def fitted(
         refuse: makes the error if this is still too much. It gets how many rows were decoded at a time, and whether
             their number was halved before.
         halving: gets the number of slots that are left, before the unit begins again.
+        often: True: `slots` is halved as often as needed; False: once.
 
     Returns:
         What `decode` returned, and the number of slots.
 
     Raises:
-        MdmkitError: out of memory with one row, or a second time.
+        MdmkitError: out of memory with one row, or, if not `often`, a second time.
     """
     while True:
         at_once = min(slots, rows)
@@ -50,7 +52,7 @@ def fitted(
             if halved or at_once == 1:
                 raise refuse(at_once, halved) from error
         # Outside of the handler, because the traceback keeps the step's tensors alive.
-        halved, slots = True, at_once // 2
+        halved, slots = not often, at_once // 2
         free_memory()
         halving(slots)
 

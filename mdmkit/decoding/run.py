@@ -11,6 +11,7 @@ from typing import Any
 
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
+from mdmkit.decoding.batch import chosen_batch
 from mdmkit.decoding.closing import Closing
 from mdmkit.decoding.encodings import Encodings
 from mdmkit.decoding.engine import HERE, EngineLike, as_engine, is_remote, named
@@ -22,7 +23,7 @@ from mdmkit.loop.observe import Observer, Watchers
 from mdmkit.loop.readiness import check_pair, note_without_effect
 from mdmkit.loop.sampler import Sampler
 from mdmkit.model.backbone import Backbone, unwrapped
-from mdmkit.settings.numbers import is_whole, own
+from mdmkit.settings.numbers import own
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,14 @@ def decode(
     prompts: Iterable[PromptLike],
     *,
     seed: int | None = None,
-    batch: int | None = None,
+    batch: int | str | None = None,
     observers: Iterable[Observer] = (),
     engine: EngineLike = HERE,
 ) -> Decoded:
     """Decode prompts, `batch` rows at a time (None: all at once).
+
+    With `batch="auto"` a decode begins with 64 rows at a time (8 if the model is on a CPU), and halves this number
+    whenever the GPU's memory is too small for it.
 
     A prompt is a text, a list of token ids, or a mapping with `prompt`, `prompt_ids` or `messages` (a conversation). A
     mapping may also have `seed`, `length` (masks to append), `infill` (fill the masks that it holds, or not),
@@ -95,7 +99,7 @@ def stream(
     prompts: Iterable[PromptLike],
     *,
     seed: int | None = None,
-    batch: int = 16,
+    batch: int | str = 16,
     observers: Iterable[Observer] = (),
     engine: EngineLike = HERE,
 ) -> Iterator[Row]:
@@ -127,10 +131,10 @@ def _in_order(batches: Generator[tuple[list[Row], int], None, None]) -> Iterator
             raise
 
 
-def _check(sampler: Sampler, backbone: Backbone, batch: int | None) -> None:
+def _check(sampler: Sampler, backbone: Backbone, batch: int | str | None) -> None:
     check_pair(sampler, backbone)
-    if batch is not None and not (is_whole(batch) and batch >= 1):
-        raise MdmkitError(f"batch={batch!r}: it is a number of rows, at least 1.")
+    if batch is not None:
+        chosen_batch(batch, backbone)
 
 
 def decode_batches(
@@ -138,7 +142,7 @@ def decode_batches(
     backbone: Backbone,
     prompts: Iterable[Prompt],
     *,
-    batch: int | None = None,
+    batch: int | str | None = None,
     observers: Iterable[Observer] = (),
     length: Callable[[Prompt], int] | None = None,
     done: Container[int] = frozenset(),
@@ -154,6 +158,7 @@ def decode_batches(
     prompts give the same bytes.
 
     Args:
+        batch: the number of slots; `"auto"`: see `decode`; None: all prompts at once.
         length: returns how many positions a prompt needs; None: the prompt is encoded to find out.
         done: indices of prompts whose rows exist already; they are not yielded. If any prompt of a unit is missing, the
             whole unit is decoded again, because the composition of a batch changes the last bits of floats.
@@ -165,16 +170,27 @@ def decode_batches(
 
     Raises:
         RowError: a row cannot be decoded further; it names the prompt. The other rows of its unit are yielded first.
-        MdmkitError: any other error; or the GPU's memory is too small for half a batch.
+        MdmkitError: any other error; or the GPU's memory is too small for half a batch, with `"auto"` for one row.
     """
     _check(sampler, backbone, batch)
     known = encodings if encodings is not None else Encodings(backbone, sampler.plan)
     if batch is None:
         prompts = list(prompts)
         batch = max(1, len(prompts))
-    grouped = units(prompts, batch, length or (lambda prompt: known.size(prompt).length), done)
+    rows, auto = chosen_batch(batch, backbone)
+    grouped = units(prompts, rows, length or (lambda prompt: known.size(prompt).length), done)
     return decode_units(
-        sampler, backbone, grouped, known, batch, observers=observers, done=done, tell=tell, slots=slots, engine=engine
+        sampler,
+        backbone,
+        grouped,
+        known,
+        rows,
+        observers=observers,
+        done=done,
+        tell=tell,
+        slots=slots,
+        engine=engine,
+        auto=auto,
     )
 
 
@@ -190,8 +206,13 @@ def decode_units(
     tell: Callable[[str], None] = warnings.warn,
     slots: MutableMapping[int, int] | None = None,
     engine: EngineLike = HERE,
+    auto: bool = False,
 ) -> Generator[tuple[list[Row], int], None, None]:
-    """Decode units that `mdmkit.decoding.units.units` has made; otherwise like `decode_batches`."""
+    """Decode units that `mdmkit.decoding.units.units` has made; otherwise like `decode_batches`.
+
+    Args:
+        auto: True: `batch` is halved as often as memory is too small for it; False: once.
+    """
     runs, watchers = as_engine(engine), Watchers(observers)
     if is_remote(runs) and (names := ", ".join(type(observer).__name__ for observer in watchers)):
         raise MdmkitError(
@@ -200,7 +221,7 @@ def decode_units(
         )
     note_without_effect(sampler, backbone)
     watchers.start(sampler, backbone)
-    work = Work(sampler, grouped, encodings, batch, watchers, tell, slots)
+    work = Work(sampler, grouped, encodings, batch, watchers, tell, slots, auto)
     outcomes = work.outcomes(runs, partial(named, runs))
     with Closing(outcomes.close):
         for outcome in outcomes:

@@ -28,13 +28,15 @@ class Unit:
         number: its index among the units, in the order in which they are handed out.
         prompts: in the order of their indices.
         slots: the largest number of rows that are decoded at a time.
-        halved: True if `slots` was halved because memory was too small for an earlier unit.
+        halved: True if `slots` was halved because memory was too small for an earlier unit, so it is not halved again.
+        auto: True if `slots` may be halved as often as needed; `halved` is then False.
     """
 
     number: int
     prompts: tuple[Prompt, ...]
     slots: int
     halved: bool = False
+    auto: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class UnitDecoder:
         If a part fails for all rows at once, the rows that have ended are kept, and each other row has this error.
 
         Raises:
-            MdmkitError: the GPU's memory is too small for half the slots.
+            MdmkitError: the GPU's memory is too small for half the slots; if the unit is `auto`, for one row.
         """
         (ended, calls), slots = fitted(
             unit.slots,
@@ -91,6 +93,7 @@ class UnitDecoder:
             decode=lambda at_once: self._attempt(unit, at_once),
             refuse=lambda at_once, halved: self._refuse(unit, at_once, halved),
             halving=lambda slots: self.halving(unit, slots),
+            often=unit.auto,
         )
         rows = [each.row for each in ended if each.row is not None]
         errors = [each.error for each in ended if each.error is not None]

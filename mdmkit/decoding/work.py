@@ -40,6 +40,7 @@ class Work:
         tell: gets the sentence that says that the number of slots was halved.
         slots: index of a unit's first prompt -> the number of slots from this unit on, if it is not `batch`. It is
             read when a unit is taken, and changed when memory is too small.
+        auto: True: the number of slots is halved as often as needed; False: once.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class Work:
         watchers: Watchers,
         tell: Callable[[str], None],
         slots: MutableMapping[int, int] | None = None,
+        auto: bool = False,
     ):
         self.sampler, self.encodings, self.batch, self.tell = sampler, encodings, batch, tell
-        self.slots = {} if slots is None else slots
+        self.slots, self.auto = {} if slots is None else slots, auto
         self._decoder = UnitDecoder(sampler, encodings, watchers, self._note)
         self._units = self._hand_out(grouped)
         self._taken: dict[int, Unit] = {}  # those without an outcome
@@ -114,7 +116,7 @@ class Work:
         try:
             for prompts in grouped:
                 slots = self._slots_of(prompts)
-                unit = Unit(self._count, tuple(prompts), slots, slots < self.batch)
+                unit = Unit(self._count, tuple(prompts), slots, slots < self.batch and not self.auto, self.auto)
                 self._count += 1
                 self._taken[unit.number] = unit
                 yield unit

@@ -9,21 +9,6 @@ from typing import Any
 from mdmkit import MdmkitError, unknown
 
 
-def names(given: str, option: str) -> list[str]:
-    """Split a list at its commas.
-
-    Raises:
-        MdmkitError: it is empty, or a name occurs in it twice.
-    """
-    found = [name.strip() for name in given.split(",") if name.strip()]
-    if not found:
-        raise MdmkitError(f"{option} {given!r}: name at least one.")
-    twice = next((name for name in found if found.count(name) > 1), None)
-    if twice is not None:
-        raise MdmkitError(f"{option} {given!r}: {twice!r} occurs twice.")
-    return found
-
-
 def task_options(given: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Read `KEY=VALUE` (for every task) and `TASK.KEY=VALUE`; a value is read as JSON if it is JSON, else as text.
 

@@ -9,6 +9,7 @@ from typing import Any
 from mdmkit import MdmkitError
 from mdmkit.cli.commands import (
     RowFile,
+    Slots,
     differences,
     has_begun,
     is_cost,
@@ -16,6 +17,7 @@ from mdmkit.cli.commands import (
     is_record,
     is_result,
     read_row,
+    read_slots,
     record_of,
     write_record,
 )
@@ -39,13 +41,19 @@ class Cell:
         path: the file; the record of its run is beside it.
         identity: the facts that two runs must share, so that one can continue the rows of the other.
         overwrite: True: begin again.
+        batch: the number of rows that are decoded together at first, for the record.
+
+    Attributes:
+        slots: index of a unit's first prompt -> the number of rows from this unit on, for `decode_batches`. A change is
+            recorded at once, so a continued run decodes the same rows together.
 
     Raises:
         MdmkitError: the rows in the file belong to another run, or are not rows.
     """
 
-    def __init__(self, path: Path, task: str, sampler: str, identity: dict[str, Any], overwrite: bool):
-        self.path, self.task, self.sampler = path, task, sampler
+    def __init__(self, path: Path, task: str, sampler: str, identity: dict[str, Any], overwrite: bool, batch: int):
+        self.path, self.task, self.sampler, self.batch = path, task, sampler, batch
+        self.slots = Slots({}, self._note)
         self.identity = json.loads(json.dumps(identity, default=str))
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
         size = 0
@@ -67,7 +75,7 @@ class Cell:
             self._file = RowFile(
                 self.path,
                 opening=lambda: record_of(self.path).unlink(missing_ok=True),
-                opened=lambda: write_record(self.path, self.identity, []),
+                opened=self._record,
             )
         self._file.write(rows)
         self.rows |= {(row["seed"], row["index"]): row for row in rows}
@@ -84,11 +92,20 @@ class Cell:
         if self._file is not None:
             self._file.close()
 
+    def _record(self) -> None:
+        write_record(self.path, self.identity, [], self.slots, self.batch)
+
+    def _note(self, slots: dict[int, int]) -> None:
+        if self._file is not None and self._file.begun:  # before that, the record is written with the first rows
+            self._record()
+
     def _compare(self) -> None:
         record = record_of(self.path)
         try:
-            theirs = json.loads(record.read_text(encoding="utf-8"))["run"]
-        except (OSError, ValueError, TypeError, KeyError):
+            before = json.loads(record.read_text(encoding="utf-8"))
+            theirs = before["run"]
+            self.slots = Slots(read_slots(before), self._note)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             raise MdmkitError(
                 f"{self.path} has no record ({record.name}) of its run. Start again with --overwrite, or "
                 "name another --output."

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import DEFAULT_MODEL, DEFAULT_SAMPLER, held, loading, plugin_option, say, styled, visible
+from mdmkit.cli.commands import (
+    DEFAULT_MODEL,
+    DEFAULT_SAMPLER,
+    batch_option,
+    held,
+    loading,
+    names,
+    plugin_option,
+    say,
+    styled,
+    visible,
+)
 
 if TYPE_CHECKING:
     from mdmkit_tasks.evaluation import Evaluation
@@ -51,9 +62,7 @@ def _shared(command: Command) -> Command:
                 help="Directory for rows, tables and plots.  [default: results/ and the names]",
             ),
             click.option("--overwrite", is_flag=True, help="Start again if the directory holds rows."),
-            click.option(
-                "--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Rows decoded together."
-            ),
+            batch_option(64),
             plugin_option,
         )
     ):  # fmt: skip
@@ -82,8 +91,6 @@ def compare(samplers: str, tasks: str, **options: Any) -> None:
 
     The same command continues with the rows of an interrupted run, and a sampler or task may be added.
     """
-    from mdmkit_tasks.arguments import names
-
     _run("compare", names(samplers, "--samplers"), names(tasks, "--tasks"), **options)
 
 
@@ -128,7 +135,7 @@ def _run(
     overrides: tuple[str, ...],
     output: Path | None,
     overwrite: bool,
-    batch: int,
+    batch: int | str,
     device: str,
     dtype: str,
 ) -> None:

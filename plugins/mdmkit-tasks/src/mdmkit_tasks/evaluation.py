@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import mdmkit
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import contents, default_registry, write_json
+from mdmkit.cli.commands import chosen_batch, contents, default_registry, write_json
 from mdmkit_tasks import report
 from mdmkit_tasks.cell import Cell
 from mdmkit_tasks.request import Asked, check, sampler_for
@@ -34,6 +34,7 @@ class Settings:
         model: as `mdmkit.load` takes it, with its `options` and dtype.
         seeds: the seeds of the decodes.
         overrides: `KEY=VALUE` for every sampler.
+        batch: rows decoded together, or `auto`.
     """
 
     model: str
@@ -41,7 +42,7 @@ class Settings:
     dtype: str
     seeds: range
     overrides: Sequence[str]
-    batch: int
+    batch: int | str
     overwrite: bool
 
 
@@ -59,6 +60,7 @@ class Evaluation:
         self, folder: Path, asked: Sequence[Asked], samplers: Sequence[str], backbone: Backbone, settings: Settings
     ):
         self.folder, self.asked, self.backbone, self.settings = folder, asked, backbone, settings
+        self.batch, _ = chosen_batch(settings.batch, backbone)
         self.samplers: dict[tuple[str, str], Sampler] = {}
         self.cells: dict[tuple[str, str], Cell] = {}
         for task in asked:
@@ -72,7 +74,7 @@ class Evaluation:
                 path = folder / "rows" / slug(task.name) / f"{slug(label)}.jsonl"
                 identity = self._identity(task, sampler, rival)
                 self.samplers[task.name, label] = sampler
-                self.cells[task.name, label] = Cell(path, task.name, label, identity, settings.overwrite)
+                self.cells[task.name, label] = Cell(path, task.name, label, identity, settings.overwrite, self.batch)
 
     @property
     def total(self) -> int:
@@ -140,7 +142,7 @@ class Evaluation:
             "model-option": dict(self.settings.options),
             "device": str(self.backbone.device),
             "dtype": self.settings.dtype,
-            "batch": self.settings.batch,
+            "batch": self.batch,
             "seeds": list(self.settings.seeds),
             "tasks": {a.name: {"of": a.origin, "options": a.options, "prompts": len(a.items)} for a in self.asked},
             "samplers": [{"task": t, "sampler": s, **self.samplers[t, s].config} for t, s in self.samplers],

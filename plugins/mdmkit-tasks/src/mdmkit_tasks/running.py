@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import JudgeDown, MdmkitError, RowError
-from mdmkit.cli.commands import check_prompts, decode_batches, is_number, read_verdict
-from mdmkit_tasks.memory import Peak
+from mdmkit.cli.commands import Peak, check_prompts, decode_batches, is_number, read_verdict
 from mdmkit_tasks.public.data import brief
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def run_cell(
     sampler: Sampler,
     backbone: Backbone,
     seeds: Sequence[int],
-    batch: int,
+    batch: int | str,
     told: Callable[[list[dict[str, Any]]], None],
     say: Callable[[str], None],
 ) -> None:
@@ -104,6 +103,7 @@ def run_cell(
         tell=say,
         length=lambda p: lengths[p.index % count],
         encodings=encodings,
+        slots=cell.slots,
     )
     peak = Peak(backbone.device)
     while True:

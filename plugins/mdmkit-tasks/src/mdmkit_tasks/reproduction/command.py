@@ -90,7 +90,7 @@ def reproduce(
 
 
 def _of(groups: Sequence[Group], tasks: str | None) -> list[Group]:
-    from mdmkit_tasks.arguments import names
+    from mdmkit.cli.commands import names
 
     if tasks is None:
         return list(groups)

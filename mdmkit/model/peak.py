@@ -23,14 +23,18 @@ class Peak:
     def __init__(self, device: torch.device):
         self.device = device
 
-    def reset(self) -> None:
+    def reset(self) -> bool:
+        """Begin a new peak. Return False if that is not possible here."""
         if self.device.type == "cuda":
             import torch
 
             torch.cuda.reset_peak_memory_stats(self.device)
-            return
-        with contextlib.suppress(OSError):
+            return True
+        try:
             _CLEAR.write_text("5")
+        except OSError:
+            return False
+        return True
 
     def read(self) -> int:
         if self.device.type == "cuda":
