@@ -28,6 +28,7 @@ import transformers
 from random_checkpoint import MODELS, Shape, shape_of, write
 
 import mdmkit
+from mdmkit.watch.cost import measure
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where neither --models nor --caches says: what each kind of attention offers.
@@ -139,19 +140,17 @@ def measured(
     prompts = [prompt_ids(shape, options.prompt, row) for row in range(batch)]
     try:
         short = mdmkit.compose(preset, **parts, cache=cache, plan=plan | {"length": min(4, options.length)})
-        mdmkit.decode(short, backbone, prompts, seed=0)  # first calls choose kernels and reserve memory
+        measure(short, backbone, mdmkit.read_prompts(prompts, 0))  # first calls choose kernels and reserve memory
         if on_gpu(options):
             torch.cuda.reset_peak_memory_stats()
         sampler = mdmkit.compose(preset, **parts, cache=cache, plan=plan)
-        decoded = mdmkit.decode(sampler, backbone, prompts, seed=0)
+        cost = measure(sampler, backbone, mdmkit.read_prompts(prompts, 0))
     except mdmkit.MdmkitError as error:
         return f"{str(error).replace('|', '/')} | | | "
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
         return "out of memory | | | "
-    steps = max(max(row.order) for row in decoded.rows) + 1
-    tokens = batch * options.length
-    cells = (tokens / decoded.seconds, 1000 * decoded.seconds / steps, decoded.nfe["rows"] / tokens)
+    cells = (cost.tokens_per_second, cost.ms_per_step(cost.seconds), cost.nfe_per_token)
     held = peak(options)
     return f"{cells[0]:.1f} | {cells[1]:.1f} | {cells[2]:.2f} | {host_peak() if held is None else held:.1f}"
 

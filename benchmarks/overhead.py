@@ -1,5 +1,7 @@
 """How much of a decode is not the model: share of the wall time outside `forward`, and outside `forward` and the head.
 
+`mdmkit bench` prints the same parts in milliseconds a step, for random prompts.
+
 python benchmarks/overhead.py                 # zoo:antibody, CPU, one thread, 120 tokens
 python benchmarks/overhead.py --model DIR --length 256 --device cuda
 """
@@ -8,33 +10,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 
 import torch
 
 import mdmkit
+from mdmkit.watch.cost import measure
 
 PREFIX = "EVQL"
-
-
-class Timed:
-    """Adds up the time spent in a backbone's own methods; on CUDA it waits for each, so that the shares are honest."""
-
-    def __init__(self, backbone):
-        self.seconds = {"forward": 0.0, "project": 0.0}
-        for name in self.seconds:
-            setattr(backbone, name, self._wrapped(name, getattr(backbone, name), backbone.device))
-
-    def _wrapped(self, name, method, device):
-        def timed(*args, **options):
-            began = time.perf_counter()
-            result = method(*args, **options)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            self.seconds[name] += time.perf_counter() - began
-            return result
-
-        return timed
 
 
 def main() -> None:
@@ -48,22 +30,17 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     backbone = mdmkit.load(options.model, device=options.device)
-    timed = Timed(backbone)
     print(f"{options.model}, {options.device}, torch {torch.__version__}, {torch.get_num_threads()} thread,")
     print(f"{options.length} tokens, batch {options.batch}, median of {options.repeats} runs")
     print("sampler      seconds   outside forward   outside forward and head   row-forwards")
     for name in options.samplers.split(","):
         sampler = mdmkit.compose(name, plan={"length": options.length - len(PREFIX)})
-        shares = []
-        for run in range(options.repeats + 1):
-            timed.seconds.update(forward=0.0, project=0.0)
-            decoded = mdmkit.decode(sampler, backbone, [PREFIX] * options.batch, seed=run)
-            forward, project = timed.seconds["forward"], timed.seconds["project"]
-            total = decoded.seconds
-            shares.append((total, 1 - forward / total, 1 - (forward + project) / total))
-        seconds, outside, without_head = (statistics.median(column) for column in zip(*shares[1:], strict=True))
-        nfe = decoded.nfe["rows"]
-        print(f"{name:<12} {seconds:7.3f} {outside:16.1%} {without_head:26.1%} {nfe:14}")
+        costs = []
+        for run in range(options.repeats + 1):  # the first run is not counted
+            costs.append(measure(sampler, backbone, mdmkit.read_prompts([PREFIX] * options.batch, run)))
+        shares = [(cost.seconds, 1 - cost.trunk / cost.seconds, cost.rest / cost.seconds) for cost in costs[1:]]
+        seconds, outside, without_head = (statistics.median(column) for column in zip(*shares, strict=True))
+        print(f"{name:<12} {seconds:7.3f} {outside:16.1%} {without_head:26.1%} {costs[-1].rows:14}")
 
 
 if __name__ == "__main__":

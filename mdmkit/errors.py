@@ -64,6 +64,14 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if an exception, or the one that it was raised from, says that memory is too small."""
+    said = str(error)
+    if "out of memory" in said.lower() or "can't allocate memory" in said or isinstance(error, MemoryError):
+        return True
+    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
+
+
 def explained(error: Exception) -> str:
     """The text of our own error, which says all; of any other, its type too. On one line."""
     return " ".join(str(error).split()) if isinstance(error, MdmkitError) else told(error)

@@ -8,6 +8,7 @@ import torch
 
 import mdmkit
 from mdmkit.testing import ToyBackbone
+from mdmkit.watch.cost import measure
 from mdmkit_heuristics import plugin as heuristics
 from mdmkit_info_gain import plugin as info_gain
 
@@ -78,3 +79,11 @@ def test_a_decode_by_cuda_graphs_is_the_decode(model, cache, name):
         decoded.append([mdmkit.decode(sampler, backbone, prompts, seed=seed).tokens for seed in (1, 1)])
     assert backbone.network.graphs.on and backbone.network.graphs.replays > 0
     assert decoded[0] == decoded[1]
+
+
+def test_the_parts_of_a_cost_are_within_its_time():
+    sampler, backbone = mdmkit.compose("info_gain"), ToyBackbone(device="cuda")
+    for _ in range(2):  # the first chooses kernels
+        cost = measure(sampler, backbone, mdmkit.read_prompts([{"prompt": "ab", "length": 9}] * 4, 0))
+    assert cost.tokens == 36 and cost.trunk > 0 and cost.head > 0 and cost.trunk + cost.head < cost.seconds
+    assert 0 < cost.first_text <= cost.seconds

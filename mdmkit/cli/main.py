@@ -12,7 +12,7 @@ import click
 
 from mdmkit.cli.notes import notes_shown
 from mdmkit.cli.saying import paragraph
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, is_out_of_memory
 from mdmkit.installed import registry
 from mdmkit.version import __version__
 
@@ -29,7 +29,7 @@ class Failed(click.ClickException):
 
 def _story(error: Exception) -> str:
     said = " ".join(str(error).split())[:500]
-    if "out of memory" in said.lower() or "can't allocate memory" in said or isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return f"out of memory. Lower --batch, the length or the number of candidates. ({said})"
     where = "Run `mdmkit --debug …` to see where it was raised. If that is in a plugin, the plugin is the cause."
     return f"{type(error).__name__}: {said}. {where}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 # What `auto` begins with on a GPU: there it costs a few failed steps if that is too many. A CPU gets fewer: it gains
-# little from more rows, and the system may end a process that asks for too much memory before an error says so.
+# less from more rows, and the system may end a process that asks for too much memory before an error says so.
 ON_GPU, ON_CPU = 64, 8
 
 

@@ -29,5 +29,6 @@ def mdmkit_command() -> list[Component]:
         Component("plugins", "mdmkit.cli.plugins:plugins", "list what is installed, and what is broken"),
         Component("samplers", "mdmkit.cli.samplers:samplers", "list the presets, their needs, and when to use them"),
         Component("show", "mdmkit.cli.show:show", "print a sampler's whole configuration"),
+        Component("bench", "mdmkit.cli.bench:bench", "measure what a model costs here: time, forwards, memory"),
         Component("check", "mdmkit.cli.check:check", "try every installed part, and a model"),
     ]

@@ -14,6 +14,7 @@ from mdmkit.errors import MdmkitError
 from mdmkit.loop.observe import Observer
 from mdmkit.stage.traits import trait
 from mdmkit.terminal import visible
+from mdmkit.watch.final import final_until
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,19 +61,11 @@ class TextStream(Observer):
         self.index[id], self.said[id], self.reached[id] = prompt.index, "", 0
 
     def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
-        canvas = step.canvas
-        unsettled = canvas.open
-        if self.rewrites:
-            unsettled = unsettled | step.spread(step.member)
-        else:
-            canvas = step.written(*actions.take(choice))
-            unsettled = canvas.open
-        width = unsettled.shape[1]
-        first = torch.where(unsettled.any(1), unsettled.long().argmax(1), width)
+        canvas, first = final_until(step, actions, choice, self.rewrites)
         moved = [b for b, reached in enumerate(first.tolist()) if reached != self.reached[step.ids[b]]]
         if not moved:
             return
-        before = torch.arange(width, device=first.device) < first[moved][:, None]
+        before = torch.arange(canvas.tokens.shape[1], device=first.device) < first[moved][:, None]
         # The backbone shows what is valid or editable: the rest is hidden from it.
         some = canvas.at(moved)
         texts = self.decode(replace(some, valid=some.valid & before, editable=some.editable & before))
