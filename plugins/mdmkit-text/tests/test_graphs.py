@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +134,16 @@ def test_recordings_are_bounded_and_made_of_shapes_that_come_again(monkeypatch: 
             assert torch.equal(graphs(size, lambda given: given["x"] * 2, given), 2 * (x + turn))
     # The first shape had been dropped when it came again, and its count goes on.
     assert len(made) == 4 and graphs.replays == 3 * 2 + 4
+
+
+def test_engines_in_two_threads_share_a_model(recorded: Any) -> None:
+    backbone = recorded("llada")
+    composed = mdmkit.compose("confidence", cache="none", plan={"block": 8, "early_stop": False})
+    prompts = [{"prompt_ids": [5 + i] * 8, "length": 24} for i in range(4)]
+    expected = [mdmkit.decode(composed, golden("llada"), [prompt]).tokens for prompt in prompts]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert [d.tokens for d in pool.map(lambda p: mdmkit.decode(composed, backbone, [p]), prompts)] == expected
 
 
 @pytest.mark.parametrize("name", ["llada", "dream", "sdar"])  # torch's grouped products know no fp32 without values

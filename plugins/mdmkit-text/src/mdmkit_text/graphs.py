@@ -6,6 +6,7 @@ launches them all at once. It runs on fixed memory: its inputs are copied into t
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping
@@ -69,22 +70,25 @@ class Graphs:
         self._record = record or CudaRecorder()
         self._known: OrderedDict[Hashable, Recorded] = OrderedDict()
         self._counts: Counter[Hashable] = Counter()
+        # Engines in several threads may share a model, and a recording has one set of tensors.
+        self._alone = threading.Lock()
 
     def __call__(self, key: Hashable, forward: Forward, inputs: Inputs) -> Tensor:
         """Run a forward. `key` names its shapes and everything else that is the same each time."""
         if not self.on:
             return forward(inputs)
-        if key in self._known:
-            self._known.move_to_end(key)
-            self.replays += 1
-            return self._known[key](inputs)
-        result = forward(inputs)
-        self._counts[key] += 1
-        if self._counts[key] >= COMES:
-            self._keep(key, forward, inputs, result)
-        if len(self._counts) > COUNTED:
-            self._counts.clear()
-        return result
+        with self._alone:
+            if key in self._known:
+                self._known.move_to_end(key)
+                self.replays += 1
+                return self._known[key](inputs)
+            result = forward(inputs)
+            self._counts[key] += 1
+            if self._counts[key] >= COMES:
+                self._keep(key, forward, inputs, result)
+            if len(self._counts) > COUNTED:
+                self._counts.clear()
+            return result
 
     def _keep(self, key: Hashable, forward: Forward, inputs: Inputs, truth: Tensor) -> None:
         own = {name: x.clone() for name, x in inputs.items()}
