@@ -147,6 +147,8 @@ def test_the_repetition_penalty_is_the_rule_on_what_each_state_holds(backbone):
         seen.setdefault("base", (step.canvas, step.belief.logits.clone(), step))
         return step.confidence
 
+    score.reads = ("written",)
+
     def lookahead(step, actions, look):
         values = look(lambda belief: belief.logits[..., 1])
         seen.setdefault("ahead", (step.canvas, *step.states(actions), values, step, actions.live))

@@ -102,6 +102,7 @@ def test_a_ramp_grows_with_the_share_of_the_row_that_is_filled(lookahead):
         heard.append((step.canvas.tokens, step.canvas.open, step.belief.logits))
         return step.confidence
 
+    score.reads = ("written",)
     stages = (score, Spread(3), LeastEntropyLeft()) if lookahead else (score, TakeQuota())
     mdmkit.decode(Sampler(*stages, plan=Plan(), guidance=Guidance(scale, ramp=True)), backbone, prompt)
     _, both = backbone.encode(prompt, Plan())

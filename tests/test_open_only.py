@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
 
 import mdmkit
-from mdmkit import Observer, Sampler, ops
+from mdmkit import Commit, Observer, Plan, Sampler, ops
 from mdmkit.stage.belief import Belief
 from mdmkit.testing import ByConfidence, TakeQuota, ToyBackbone
 
@@ -66,23 +67,75 @@ def test_tokens_and_traces_are_those_of_beliefs_everywhere(name, temperature, mo
         assert one.trace["confidence"] == pytest.approx(other.trace["confidence"], abs=1e-6)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_the_host_knows_how_many_positions_are_open(name, monkeypatch):
-    """On a GPU the number of open positions comes from the host; were it too small, some would not be read."""
-    backbone, asked = ToyBackbone(dtype=torch.float64), []
-    expected = mdmkit.decode(composed(name), backbone, PROMPTS, seed=3)
+@dataclass(frozen=True)
+class Odd:
+    """Stops a row now and then, with positions open."""
 
-    def on_a_device(flags, most):
+    def __call__(self, step):
+        return (step.canvas.tokens.sum(1) + step.tick) % 5 == 0
+
+
+@dataclass(frozen=True)
+class GrowsOnce(Commit):
+    rewrites: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
+
+    def __call__(self, step, actions, choice):
+        canvas = step.written(*actions.take(choice))
+        more = canvas.positions - canvas.lengths[:, None]
+        return canvas.grown((more >= 0) & (more < 4) & ((step.tick == 1) & step.active)[:, None])
+
+
+@dataclass(frozen=True)
+class Unmasked:
+    """Sums over all columns, also over those that are not open: they must read 0."""
+
+    def __call__(self, step, actions, look):
+        return -look(lambda belief: belief.entropy + 1).sum(-1).float()
+
+
+def on_a_gpu(monkeypatch):
+    """Let `ops.marked` do what it does on a GPU; returns what it is asked: open positions, and the host's bound."""
+    asked = []
+
+    def marked(flags, most):
         asked.append((int(flags.sum()), most))
         return (~flags.flatten()).to(torch.uint8).argsort(stable=True)[: max(1, most)]
 
-    monkeypatch.setattr(ops, "marked", on_a_device)
-    got = mdmkit.decode(composed(name), backbone, PROMPTS, seed=3)
-    assert got.tokens == expected.tokens
-    assert asked and all(count <= most for count, most in asked)
-    # Without a lookahead and a search the bound is the number itself.
-    if name in ("confidence", "entropy", "margin", "threshold", "klass"):
-        assert all(count == most for count, most in asked)
+    monkeypatch.setattr(ops, "marked", marked)
+    return asked
+
+
+def samplers():
+    base = mdmkit.compose("info_gain", plan={"block": 5})
+    ahead = replace(base.lookahead, scope="sequence")
+    found = {name: composed(name) for name in SAMPLERS}
+    found |= {f"{name} that ends": composed(name, temperature=1.0) for name in ("ebon", "esmc", "beam", "best_of_n")}
+    for name in ("best_of_n", "esmc"):
+        search = mdmkit.compose(name, draw={"temperature": 1.0})
+        found[f"{name} that stops"] = replace(base, lookahead=ahead, search=search.search, stop=Odd(), draw=search.draw)
+    found["grows"] = replace(base, lookahead=ahead, commit=GrowsOnce(), plan=Plan(block=8, room=4))
+    found["reads all columns"] = replace(base, lookahead=Unmasked())
+    return found
+
+
+@pytest.mark.parametrize("name", samplers())
+def test_the_host_knows_how_many_positions_are_open(name, monkeypatch):
+    """On a GPU the number of open positions comes from the host; were it too small, some would not be read."""
+    sampler = samplers()[name]
+    for seed in range(4):
+        backbone = ToyBackbone(dtype=torch.float64)
+        if name.endswith("ends"):
+            backbone.ends = backbone.endings = (2,)
+        with monkeypatch.context() as patch:
+            expected = mdmkit.decode(sampler, backbone, PROMPTS, seed=seed)
+            asked = on_a_gpu(patch)
+            got = mdmkit.decode(sampler, backbone, PROMPTS, seed=seed)
+        assert got.tokens == expected.tokens
+        assert asked and all(count <= most for count, most in asked)
+        # Without a lookahead and a search the bound is the number itself.
+        if name in ("confidence", "entropy", "margin", "threshold", "klass"):
+            assert all(count == most for count, most in asked)
 
 
 def test_the_head_runs_once_for_each_open_position():
@@ -107,16 +160,19 @@ def test_a_packed_belief_is_the_dense_one_where_it_was_read_and_flat_elsewhere()
     logits[..., 2] = -torch.inf
     read = torch.rand(3, 4, generator=draw) < 0.5
     places = read.flatten().nonzero()[:, 0]
-    packed = Belief.at_places(logits.flatten(0, 1)[places], (3, 4), places)
+    packed = Belief.at_open(logits.flatten(0, 1)[places], read, places)
+    more = torch.cat((places, (~read).flatten().nonzero()[:2, 0]))  # as on a GPU, where places are not exact
+    spare = Belief.at_open(logits.flatten(0, 1)[more], read, more)
     dense = Belief(torch.where(read[..., None], logits, 0.0))
     tokens = torch.randint(0, 7, (3, 4, 2), generator=draw)
     uniform = torch.rand(3, 2, 4, generator=draw, dtype=torch.float64)
     order = torch.tensor([2, 0, 0])
-    for one, other in ((packed, dense), (packed.at(order), dense.at(order))):
+    pairs = ((packed, dense), (packed.at(order), dense.at(order)), (spare, dense), (spare.at(order), dense.at(order)))
+    for one, other in pairs:
         for name in ("logits", "argmax", "entropy", "confidence", "top2", "logp"):
             torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=1e-12)
         torch.testing.assert_close(one.logp_of(tokens), other.logp_of(tokens), rtol=0, atol=1e-12)
     for heat in (0.7, torch.tensor([0.3, 0.0, 1.5], dtype=torch.float64)):
-        drawn, wanted = (belief.sample(uniform, heat, 0.9, 5) for belief in (packed, dense))
-        assert torch.equal(drawn.transpose(1, 2)[read], wanted.transpose(1, 2)[read])
-        assert not drawn.transpose(1, 2)[~read].any()
+        for belief in (packed, spare):
+            drawn, wanted = (each.sample(uniform, heat, 0.9, 5).transpose(1, 2) for each in (belief, dense))
+            assert torch.equal(drawn[read], wanted[read]) and not drawn[~read].any()

@@ -17,7 +17,7 @@ class Block:
         low, high: the columns [low, high) that a step computes under a cache: the block's own columns, or, with
             attention by blocks, those of the model's block around it.
         targets: how many positions may be open after each of its steps.
-        open: how many positions are open when a row enters it.
+        open: how many positions are open when a row enters it, or more.
     """
 
     start: int
@@ -74,6 +74,7 @@ def cut(open_: list[bool], length: int, plan: Plan, model_block: int | None, mos
     blocks = []
     for start, count, targets in zip(starts, counts, plan.targets(counts), strict=True):
         stop = min(start + size, last)
+        count = stop - start if most else count  # a row that grows may bring more
         low, high = start, stop
         if model_block is not None:
             low = start - start % model_block

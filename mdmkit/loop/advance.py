@@ -151,8 +151,7 @@ def _by_plan(state: State, seen: Seen) -> list[list[int]]:
 def _go_on(state: State, rows: list[int], facts: list[list[int]], seen: Seen) -> None:
     """Let each row stay in its block, enter its next one, or leave."""
     p, width = state.particles, state.canvas.tokens.shape[1]
-    gone: list[tuple[int, int, int]] = []
-    entered: list[int] = []
+    gone, entered = list[tuple[int, int, int]](), list[int]()
     for i, row in enumerate(rows):
         place, own = state.places[row], facts[i * p : (i + 1) * p]
         code = next((fact[0] for fact in own if fact[0]), 0)
@@ -165,8 +164,9 @@ def _go_on(state: State, rows: list[int], facts: list[list[int]], seen: Seen) ->
             gone.append((row, code, max(fact[1] for fact in own)))
             continue
         known = i in seen.lone  # its only next state was forwarded before the commit
-        if todo := max(fact[2] for fact in alive):
-            place.todo, place.afresh = todo, state.cache.due_for_refresh(place.steps) and not known
+        if any(fact[2] for fact in alive):
+            place.todo = max(fact[2] for fact in own)
+            place.afresh = state.cache.due_for_refresh(place.steps) and not known
             place.believed = state.compares and not state.rewrites and not place.afresh
         else:
             place.enter(place.blocks.at(min(fact[3] for fact in alive)))

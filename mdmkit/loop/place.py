@@ -31,7 +31,7 @@ class Place:
         block: the block that it is in.
         steps: steps made in the block.
         ticks: steps made.
-        todo: open positions of its block, or more.
+        todo: open positions of its block, or more; the most of all particles, also of those that have ended.
         final: its columns [0, final) are stored, and never computed again.
         believed: True if it has a belief. A row takes no step without one.
         afresh: True if its next forward computes all columns: it has joined, it has entered a block, or its frozen

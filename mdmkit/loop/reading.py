@@ -56,7 +56,7 @@ def _belief(state: State, values: Tensor, hidden: Hidden, open_: Tensor) -> Beli
     most = sum(state.places[row].todo for row in state.rows_of_step) * state.particles
     places = ops.marked(open_, min(most, open_.numel()))
     logits = state.runner.beliefs.at_places(values, hidden.held, places)[0]
-    return Belief.at_places(logits, (open_.shape[0], open_.shape[1]), places)
+    return Belief.at_open(logits, open_, places)
 
 
 def _recall(state: State) -> Recall:

@@ -195,7 +195,7 @@ class Runner:
         call = self._call(reaches, tokens.shape[1], tokens.device)
         valid = call.inside & call.take(canvas.valid[rows]) if canvas.room else call.inside
         view = self._view(call, valid, canvas, rows, [asked.owners[i] for i in group]) if self.cache.keeps else None
-        more = self._more(before, rows, call) | self._shadowed(asked, group, canvas, tokens.device)
+        more = self._more(before, rows, call, canvas) | self._shadowed(asked, group, canvas, tokens.device)
         out = self._both(whole, call, valid, canvas, rows, times, view, more)
         if canvas.room and call.keeps is not False:
             slots = self._slots_on(rows.device)[rows]
@@ -266,9 +266,9 @@ class Runner:
     def _twice(self, x: Tensor) -> Tensor:
         return x if self.branches == 1 else torch.cat((x, x))
 
-    def _more(self, before: Previous | None, rows: Tensor, call: Call) -> dict[str, Any]:
-        """Keywords of `forward` for models that offer extras or feed back."""
-        more: dict[str, Any] = {}
+    def _more(self, before: Previous | None, rows: Tensor, call: Call, canvas: Canvas) -> dict[str, Any]:
+        """Keywords of `forward` for models that offer extras, feed back, or ask whether anything is padded."""
+        more: dict[str, Any] = {"plain": call.full and not canvas.room} if self.backbone.asks_plain else {}
         if self.extras:
             more["extras"] = self.extras
         if before is not None:

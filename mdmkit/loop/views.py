@@ -13,6 +13,7 @@ from mdmkit.loop.runner import Asked
 from mdmkit.stage.look import Look, States
 
 if TYPE_CHECKING:
+    from mdmkit.loop.place import Place
     from mdmkit.loop.state import State
     from mdmkit.stage.hidden import Hidden
     from mdmkit.stage.step import Step
@@ -51,16 +52,19 @@ def _view(
 
 def _open_now(state: State) -> dict[str, int]:
     """At most so many positions are open in the current states of the step's rows."""
-    places = [state.places[row] for row in state.rows_of_step]
-    inside = sum(place.todo for place in places) * state.particles
-    return {"block": inside, "sequence": inside + sum(place.rest for place in places) * state.particles}
+    return _open_in(state, [state.places[row] for row in state.rows_of_step for _ in range(state.particles)])
 
 
 def _open_ahead(state: State, flat: list[int], n: int) -> dict[str, int]:
-    """At most so many positions are open in some next states, indices into [B·N], those of the current ones."""
-    places = [state.places[state.rows_of_step[one // n // state.particles]] for one in flat]
+    """At most so many positions are open in some next states, indices into [B·N]: those of the current ones."""
+    return _open_in(state, [state.places[state.rows_of_step[one // n // state.particles]] for one in flat])
+
+
+def _open_in(state: State, places: list[Place]) -> dict[str, int]:
     inside = sum(place.todo for place in places)
-    return {"block": inside, "sequence": inside + sum(place.rest for place in places)}
+    # Particles that have ended may have left positions open in earlier blocks.
+    beyond = sum(place.length if state.particles > 1 else place.rest for place in places)
+    return {"block": inside, "sequence": inside + beyond}
 
 
 def _reach(state: State, device: torch.device) -> Window:

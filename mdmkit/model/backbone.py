@@ -65,6 +65,7 @@ class Backbone(ABC):
         offers: extras of `forward` that stages may read, by name: `row` for [M, …]; `column` for [M, L, …], which is
             cut to the window; `key` for [M, L, …, K], such as attention: its last axis is the row's columns from 0 on.
         shadows: True if `forward` takes `shadow`, a `Shadow`: extra columns that the row's own columns do not see.
+        asks_plain: True if `forward` takes `plain`, a bool: True if every column that it is given is live.
         feeds_back: True if `forward` takes `previous`: the extras of the state that each state was made from.
         lead: how many columns to the left of a window its logits need: 1 for a model with shifted logits.
         ends: ids that end a generated row. If a row ends early, its open positions are filled with the first of them.
@@ -96,6 +97,7 @@ class Backbone(ABC):
     pads: bool = True
     offers: Mapping[str, Literal["row", "column", "key"]] = {}
     shadows: bool = False
+    asks_plain: bool = False
     feeds_back: bool = False
     ends: Sequence[int] = ()
     endings: Sequence[int] = ()

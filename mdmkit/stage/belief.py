@@ -23,7 +23,7 @@ class Belief:
     Args:
         logits: [..., V], after the logit policy; a forbidden id is −inf. With `slot` they are packed, [m, V].
         slot: int64 [...]; the index into the packed logits of each position, −1 where none was read.
-        places: int64 [m]; the positions that were read, as indices into `slot` as one row; None: not known.
+        places: int64 [m]; the positions of the packed logits, as indices into `slot` as one row; None: not known.
     """
 
     def __init__(self, logits: Tensor, slot: Tensor | None = None, places: Tensor | None = None):
@@ -31,13 +31,16 @@ class Belief:
         self._read: ops.Stats | None = None
 
     @classmethod
-    def at_places(cls, packed: Tensor, shape: tuple[int, int], places: Tensor) -> Belief:
-        """Make a belief over positions [B, W] from logits [m, V] at some of them, int64 [m], each at most once."""
-        if len(places) == shape[0] * shape[1]:
-            return cls(packed.unflatten(0, shape))
-        slot = places.new_full((shape[0] * shape[1],), -1)
+    def at_open(cls, packed: Tensor, open_: Tensor, places: Tensor) -> Belief:
+        """Make the belief at open positions, bool [B, W], from logits [m, V] at `ops.marked` of them, int64 [m].
+
+        On a GPU some places may not be open; the belief is flat there as well.
+        """
+        if places.device.type == "cpu" and len(places) == open_.numel() and bool(open_.all()):
+            return cls(packed.unflatten(0, open_.shape))
+        slot = places.new_full((open_.numel(),), -1)
         slot.scatter_(0, places, torch.arange(len(places), device=places.device))
-        return cls(packed, slot.view(shape), places)
+        return cls(packed, slot.view(open_.shape).masked_fill(~open_, -1), places)
 
     @property
     def vocab(self) -> int:
@@ -127,4 +130,5 @@ class Belief:
         wanted = uniform.transpose(1, 2).flatten(0, 1)[self._places]  # [m, n]
         drawn = ops.sample(self.packed[:, None], wanted[..., None], temperature, top_p, top_k)[..., 0]
         out = drawn.new_zeros(uniform.shape[0] * uniform.shape[2], uniform.shape[1])
-        return out.index_copy(0, self._places, drawn).view(len(uniform), -1, uniform.shape[1]).transpose(1, 2)
+        out = out.index_copy(0, self._places, drawn).view(len(uniform), -1, uniform.shape[1])
+        return out.masked_fill((self._slot < 0)[..., None], 0).transpose(1, 2)

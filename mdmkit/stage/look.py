@@ -174,7 +174,7 @@ class Look:
             open_ = None if open_ is None else open_.gather(1, at)
         size = max(1, LOOK_BYTES // (4 * self._beliefs.vocab))
         if open_ is not None and most is not None:
-            return self._reduced_open(reduce, values, hidden.held, ops.marked(open_, min(most, open_.numel())), size)
+            return self._reduced_open(reduce, values, hidden.held, open_, min(most, open_.numel()), size)
         width, out = values.shape[1], []
         # A chunk holds whole states, so that a constraint gets all columns of a state; part of a state, if it is large.
         for start in range(0, len(values), max(1, size // width)):
@@ -185,10 +185,17 @@ class Look:
         return torch.cat(out)
 
     def _reduced_open(
-        self, reduce: Callable[[Belief], Tensor], values: Tensor, held: Tensor | None, places: Tensor, size: int
+        self,
+        reduce: Callable[[Belief], Tensor],
+        values: Tensor,
+        held: Tensor | None,
+        open_: Tensor,
+        most: int,
+        size: int,
     ) -> Tensor:
-        """Reduce the beliefs at some places of values [m, S, D], int64 [n] in [0, m·S): [m, S], 0 at all others."""
+        """Reduce the beliefs at the open positions, bool [m, S], of values [m, S, D]: [m, S], 0 at all others."""
+        places = ops.marked(open_, most)
         parts = [Belief(self._beliefs.at_places(values, held, some)) for some in places.split(size)]
         found = torch.cat([reduce(part).flatten() for part in parts])
-        out = found.new_zeros(values.shape[0] * values.shape[1])
-        return out.index_copy(0, places, found).view(values.shape[:2])
+        found = found.masked_fill(~open_.flatten()[places], 0)  # on a GPU some places may not be open
+        return found.new_zeros(open_.numel()).index_copy(0, places, found).view(open_.shape)

@@ -116,7 +116,7 @@ class Moment:
         if not self.open_only:
             return Belief(logits)
         places = open_.flatten().nonzero()[:, 0]
-        return Belief.at_places(logits.flatten(0, 1)[places], (open_.shape[0], open_.shape[1]), places)
+        return Belief.at_open(logits.flatten(0, 1)[places], open_, places)
 
     def actions(self) -> Actions:
         """Up to four alternatives per row."""

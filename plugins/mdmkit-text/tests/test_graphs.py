@@ -105,12 +105,16 @@ def test_a_recording_that_differs_or_fails_is_dropped_with_a_note(recorded: Any)
     expected = mdmkit.decode(composed, golden("llada"), PROMPTS)
 
     def wrong(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-        return call() + 1, lambda: None
+        result = call() + 1
+        return result, lambda: result.copy_(call() + 1)  # type: ignore[func-returns-value]
 
     def fails(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    for record, why in ((wrong, "gives other values"), (fails, "not permitted")):
+    def empty(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        return call().clone(), lambda: None
+
+    for record, why in ((wrong, "gives other values"), (empty, "gives other values"), (fails, "not permitted")):
         backbone = recorded("llada")
         backbone.network.graphs = Graphs(record)
         with pytest.warns(MdmkitWarning, match=why):
@@ -127,13 +131,44 @@ def test_recordings_are_bounded_and_made_of_shapes_that_come_again(monkeypatch: 
         return again(call)
 
     graphs = Graphs(record)
-    for size in (1, 2, 3, 1):
-        x = torch.arange(float(size))
-        for turn in range(module.COMES + 2):
-            given = {"x": x + turn}
-            assert torch.equal(graphs(size, lambda given: given["x"] * 2, given), 2 * (x + turn))
-    # The first shape had been dropped when it came again, and its count goes on.
-    assert len(made) == 4 and graphs.replays == 3 * 2 + 4
+
+    def run(size: int, times: int) -> None:
+        for turn in range(times):
+            given = {"x": torch.arange(float(size)) + turn}
+            assert torch.equal(graphs(size, lambda given: given["x"] * 2, given), 2 * given["x"])
+
+    for size in (1, 2, 3):
+        run(size, module.COMES + 2)
+    assert len(made) == 3 and graphs.replays == 3 * 2
+    run(1, module.COMES)  # it was dropped, and is recorded again only if it comes often
+    assert len(made) == 3
+    run(1, 2 * module.COMES + 1)
+    assert len(made) == 4 and graphs.replays == 3 * 2 + 1
+
+
+def test_out_of_memory_frees_the_recordings_and_keeps_graphs_on() -> None:
+    room = [True]
+
+    def record(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        if not room[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return again(call)
+
+    graphs, given = Graphs(record), {"x": torch.ones(2)}
+    for key, has_room in (("a", True), ("b", False), ("a", True)):
+        room[0] = has_room
+        for _ in range(module.COMES + 1):
+            assert torch.equal(graphs(key, lambda given: given["x"] * 2, given), 2 * given["x"])
+    assert graphs.on and graphs.replays == 1 + 1  # "a" was recorded again
+
+
+def test_the_store_is_widened_before_a_forward_is_recorded(recorded: Any) -> None:
+    """A recording writes into the store that it was made with."""
+    composed = mdmkit.compose("confidence", cache="dual", plan={"block": 8, "early_stop": False})
+    long_after_short = [PROMPTS[0], PROMPTS[1] | {"length": 40}, PROMPTS[0] | {"length": 60}]
+    expected = mdmkit.decode(composed, golden("llada"), long_after_short, batch=1)
+    backbone = recorded("llada")
+    assert mdmkit.decode(composed, backbone, long_after_short, batch=1).tokens == expected.tokens
 
 
 def test_engines_in_two_threads_share_a_model(recorded: Any) -> None:

@@ -20,7 +20,7 @@ from mdmkit_text.families import family_of, split_family
 from mdmkit_text.families.family import BLOCK_CACHES
 from mdmkit_text.families.plain import Plain
 from mdmkit_text.foreign import config_of, name_of
-from mdmkit_text.graphs import Graphs
+from mdmkit_text.graphs import CudaRecorder, Graphs
 from mdmkit_text.headers import read_shapes
 from mdmkit_text.inspection import inspect_config
 from mdmkit_text.manifest import Manifest, read_manifest
@@ -49,8 +49,11 @@ class TextBackbone(Backbone):
     """
 
     mask_id: int
+    asks_plain = True
     _of_config: Sequence[Finding] = ()
     _tensors: int = 0
+    # Of a loaded model, whose weights nobody else holds.
+    wants_graphs: bool = False
 
     def __init__(
         self,
@@ -135,7 +138,8 @@ class TextBackbone(Backbone):
         folder = reference.locate(ref, options.get("revision"))
         with reading_ahead(folder):
             loaded = cls._read(folder, ref, forced, target, precision, options)
-        loaded.network.graphs = graphs
+        loaded.wants_graphs = graphs
+        loaded.network.graphs = Graphs(CudaRecorder(loaded.device)) if graphs else None
         return loaded
 
     @classmethod
@@ -223,8 +227,8 @@ class TextBackbone(Backbone):
         """Move the model's weights; returns self."""
         self.network.model.to(device)
         self.device = self.network.model.device
-        if self.network.graphs is not None:
-            self.network.graphs = Graphs() if self.device.type == "cuda" else None
+        graphs = self.wants_graphs and self.device.type == "cuda"
+        self.network.graphs = Graphs(CudaRecorder(self.device)) if graphs else None
         return self
 
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, None]:
@@ -255,7 +259,7 @@ class TextBackbone(Backbone):
         **more: Any,
     ) -> Output:
         shadow: Shadow | None = more.get("shadow")
-        hidden = self.network.forward(tokens, valid, positions, cache, shadow)
+        hidden = self.network.forward(tokens, valid, positions, cache, shadow, more.get("plain"))
         length = tokens.shape[1]
         extra = None if shadow is None else {"shadow": hidden[:, length:]}
         return Output(self.family.align(hidden[:, :length], positions), extra)
@@ -299,8 +303,8 @@ def _dtype(name: str, device: torch.device) -> Any:
     return _DTYPES[name]
 
 
-def _graphs(given: Any, device: torch.device, device_map: Any) -> Graphs | None:
-    """CUDA graphs, unless the user wants none, on one GPU."""
+def _graphs(given: Any, device: torch.device, device_map: Any) -> bool:
+    """True for CUDA graphs: on one GPU, unless the user wants none."""
     if given is not None and not isinstance(given, bool):
         raise MdmkitError(f"graphs={given!r}: it must be true or false.")
     possible = device.type == "cuda" and device_map is None
@@ -309,7 +313,7 @@ def _graphs(given: Any, device: torch.device, device_map: Any) -> Graphs | None:
             f"graphs=true, and the model is {'spread over devices' if device.type == 'cuda' else f'on {device.type}'}: "
             "CUDA graphs need a whole model on one NVIDIA GPU. Leave graphs out."
         )
-    return Graphs() if possible and given is not False else None
+    return possible and given is not False
 
 
 def _block_length(given: Any, family: Family, config: dict[str, Any], settings: Any, ref: str = "") -> int | None:

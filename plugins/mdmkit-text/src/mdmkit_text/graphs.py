@@ -58,16 +58,16 @@ class Graphs:
     more, and every forward runs as it is; a note says why.
 
     Args:
-        record: makes a recording; None: a CUDA graph.
+        record: makes a recording, such as a `CudaRecorder`.
 
     Attributes:
         on: False if nothing is recorded any more.
         replays: how many forwards were replayed.
     """
 
-    def __init__(self, record: Record | None = None):
+    def __init__(self, record: Record):
         self.on, self.replays = True, 0
-        self._record = record or CudaRecorder()
+        self._record = record
         self._known: OrderedDict[Hashable, Recorded] = OrderedDict()
         self._counts: Counter[Hashable] = Counter()
         # Engines in several threads may share a model, and a recording has one set of tensors.
@@ -94,15 +94,22 @@ class Graphs:
         own = {name: x.clone() for name, x in inputs.items()}
         try:
             recorded = Recorded(own, *self._record(lambda: forward(own)))
+            recorded.result.fill_(torch.nan)  # a recording that computes nothing leaves it so
             recorded.again()
             if not _agree(recorded.result, truth):
                 raise RuntimeError("a recorded forward gives other values than the forward itself")
-        except Exception as error:  # a model that waits for its device, no memory, a driver that is too old
+        except torch.OutOfMemoryError:
+            # There may be room later, with fewer rows. Until then only what comes very often is recorded.
+            self._known.clear()
+            self._counts[key] = -100 * COMES
+            return
+        except Exception as error:  # a model that waits for its device, a driver that is too old
             self._stop(" ".join(str(error).split())[:200])
             return
         self._known[key] = recorded
         if len(self._known) > KEPT:
-            self._known.popitem(last=False)
+            dropped, _ = self._known.popitem(last=False)
+            self._counts[dropped] = -2 * COMES  # to record it again must be worth while
 
     def _stop(self, why: str) -> None:
         self.on = False
@@ -116,23 +123,39 @@ class Graphs:
 
 
 def _agree(got: Tensor, wanted: Tensor) -> bool:
-    """True if two results differ by rounding only; rows that are all padding may hold anything that is not a number."""
+    """True if two results differ by rounding only; what is not a number in `wanted`, as in padding, may be anything."""
     bound = 1e-4 if wanted.dtype in (torch.float32, torch.float64) else 3e-2
-    got, wanted = (x.float().nan_to_num() for x in (got, wanted))
-    return bool((got - wanted).abs().max() <= bound * (1 + wanted.abs().max()))
+    known = wanted.isfinite()
+    largest = wanted.float().masked_fill(~known, 0).abs().max()
+    difference = (got.float() - wanted.float()).abs().masked_fill(~known, 0)
+    return bool((difference <= bound * (1 + largest)).all())
+
+
+# torch records one graph at a time in a process.
+_RECORDING = threading.Lock()
 
 
 class CudaRecorder:
-    """Make CUDA graphs; all share one pool of memory, since only one of them runs at a time."""
+    """Make CUDA graphs on one device; all share one pool of memory, since only one of them runs at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._pool: Any = None
+        self._stream: Any = None
 
     def __call__(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # Other threads may allocate meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            result = call()
-        return result, graph.replay
+        with _RECORDING, torch.cuda.device(self._device):
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            # A stream of this device: torch's own is that of the device on which the first graph was recorded.
+            self._stream = self._stream or torch.cuda.Stream(self._device)
+            # Other threads may allocate meanwhile.
+            options: Any = {"pool": self._pool, "stream": self._stream, "capture_error_mode": "thread_local"}
+            with torch.cuda.graph(graph, **options):
+                result = call()
+
+        def again() -> None:
+            with torch.cuda.device(self._device):
+                graph.replay()
+
+        return result, again

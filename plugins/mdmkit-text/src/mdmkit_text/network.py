@@ -44,7 +44,6 @@ class Network:
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
         graphs: records forwards whose shapes come again; None: every forward runs as it is.
-        asked: the last tensor `valid`, and whether nothing was padded in it.
 
     Raises:
         MdmkitError: the model cannot run on tokens only, is causal, is random (dropout), mixes rows, or its logits are
@@ -78,21 +77,27 @@ class Network:
         with torch.inference_mode():
             Trial(self).run(ids)
         self.graphs: Graphs | None = None
-        self.asked: tuple[Any, bool] | None = None
         self.max_length = self.limit and self.limit - (self.offset or 0)
 
     def forward(
-        self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None = None, shadow: Shadow | None = None
+        self,
+        tokens: Tensor,
+        valid: Tensor,
+        positions: Tensor,
+        view: View | None = None,
+        shadow: Shadow | None = None,
+        plain: bool | None = None,
     ) -> Tensor:
         """Compute hidden states [M, L, D] from tokens and positions int64 [M, L] and valid bool [M, L].
 
         L is a whole row, or with `view` its columns. If `padded` is False, every column must be valid. With E columns
-        of `shadow`, the result is [M, L + E, D]; this needs a network that `freezes`.
+        of `shadow`, the result is [M, L + E, D]; this needs a network that `freezes`. `plain`: True if every column is
+        valid; None: the host does not know.
         """
-        if self.graphs is not None and self.maskless and shadow is None and repeats(view):
-            return recorded(self, self.graphs, tokens, valid, positions, view)
+        if self.graphs is not None and self.maskless and shadow is None and repeats(view, plain):
+            return recorded(self, self.graphs, tokens, valid, positions, view, plain)
         if view is None and shadow is None:
-            return self.run(tokens, valid, positions)
+            return self.run(tokens, valid, positions, plain)
         return self.run_frozen(tokens, valid, positions, view, shadow)
 
     def project(self, hidden: Tensor) -> Tensor:
@@ -102,12 +107,12 @@ class Network:
         rows = hidden if hidden.dim() == 3 else hidden.reshape(1, -1, hidden.shape[-1])
         return self.head(inputs_embeds=rows).logits.reshape(*hidden.shape[:-1], -1)
 
-    def run(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
+    def run(self, tokens: Tensor, valid: Tensor, positions: Tensor, plain: bool | None = None) -> Tensor:
         """Compute hidden states of whole rows; arguments as for `forward`."""
         given: dict[str, Any] = {}
         if self.block is not None:
             given["attention_mask"] = self.mask(attention_mask(valid, positions, self.block))
-        elif "attention_mask" in self.takes:
+        elif "attention_mask" in self.takes and not (plain and self.maskless):
             given["attention_mask"] = valid.long()
         return self.call(given, tokens, valid, positions)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -19,16 +18,26 @@ if TYPE_CHECKING:
 KEYS = 128
 
 
-def repeats(view: View | None) -> bool:
+def repeats(view: View | None, plain: bool | None) -> bool:
     """True for a forward whose shapes come again at each step: of whole rows, or between frozen columns.
 
-    The first forward in a block, which stores the columns of rows that do not stand side by side, is none.
+    The first forward in a block, which stores the columns of rows that do not stand side by side, is none; nor is one
+    for which the store must be widened, since a recording writes and reads the memory of the store itself.
     """
-    return view is None or (view.reads and (view.first is not None or view.keeps is False))
+    if view is None:
+        return plain is not None
+    wide = all(x.shape[2] > view.width for pair in view.store.values() for x in pair)
+    return view.reads and wide and (view.first is not None or view.keeps is False)
 
 
 def recorded(
-    network: Network, graphs: Graphs, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None
+    network: Network,
+    graphs: Graphs,
+    tokens: Tensor,
+    valid: Tensor,
+    positions: Tensor,
+    view: View | None,
+    plain: bool | None,
 ) -> Tensor:
     """Compute `network.forward`, by a recording if these shapes come again.
 
@@ -36,13 +45,12 @@ def recorded(
     """
     inputs = {"tokens": tokens, "valid": valid, "positions": positions}
     if view is None:
-        masked = network.block is not None or not _all_valid(network, valid)
+        masked = network.block is not None or not plain
         key: tuple[Any, ...] = (tokens.shape, masked)
     else:
         view = _in_steps(view, network.block)
         inputs |= {"start": view.start, "slots": view.slots, "readable": view.readable}
         masked = not network.unmasked(view)
-        # A recording writes and reads the memory of the store itself.
         store = tuple((x.data_ptr(), x.shape) for pair in view.store.values() for x in pair)
         key = (tokens.shape, masked, view.readable.shape, view.first, view.width, store)
 
@@ -65,13 +73,6 @@ def _in_steps(view: View, block: int | None) -> View:
     if block is None or keys == have:
         return view
     return dataclasses.replace(view, readable=nn.functional.pad(view.readable, (0, keys - have)), starts=None)
-
-
-def _all_valid(network: Network, valid: Tensor) -> bool:
-    """True if nothing is padded. The device is asked once for each tensor: the loop passes the same one again."""
-    if network.asked is None or network.asked[0]() is not valid:
-        network.asked = weakref.ref(valid), bool(valid.all())
-    return network.asked[1]
 
 
 def _of_inputs(view: View, given: Inputs) -> View:

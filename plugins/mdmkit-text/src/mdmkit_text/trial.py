@@ -151,7 +151,7 @@ class Trial:
         if torch.equal(others, row):
             return
         try:
-            beside = self.net.run(torch.cat((row, others)), *(each.expand(2, -1) for each in (valid, positions)))[:1]
+            beside = self.net.run(torch.cat((row, others)), valid.expand(2, -1), positions.expand(2, -1))[:1]
         except Exception as error:
             raise MdmkitError(
                 f"{self.name} does not run on two rows at a time: {' '.join(str(error).split())}"
