@@ -172,7 +172,10 @@ def record(output: str = "out.jsonl") -> dict[str, Any]:
 def test_the_record_says_which_batch_was_used_and_what_fitted(decode: Any) -> None:
     result = decode("--output", "out.jsonl", "--batch", "auto", room=2)
     assert result.exit_code == 0, result.output
-    assert "decoding 4 at a time" in result.stderr and "decoding 2 at a time" in result.stderr
+    assert [line for line in result.stderr.splitlines() if "memory" in line] == [
+        "Out of GPU memory with 8 rows: decoding 4 at a time from here on.",
+        "Out of GPU memory with 4 rows: decoding 2 at a time from here on.",
+    ]
     assert record()["batch"] == 8 and record()["slots"] == {"0": 2}
     assert decode("--output", "two.jsonl", "--batch", 2).exit_code == 0
     assert record("two.jsonl")["batch"] == 2

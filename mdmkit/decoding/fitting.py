@@ -23,7 +23,7 @@ def fitted(
     halved: bool,
     decode: Callable[[int], T],
     refuse: Callable[[int, bool], MdmkitError],
-    halving: Callable[[int], None],
+    halving: Callable[[int, int], None],
     often: bool = False,
 ) -> tuple[T, int]:
     """Decode a unit. If memory is too small, begin again from its prompts, with half the rows at a time.
@@ -35,7 +35,7 @@ def fitted(
         decode: decodes the unit with so many rows at a time.
         refuse: makes the error if this is still too much. It gets how many rows were decoded at a time, and whether
             their number was halved before.
-        halving: gets the number of slots that are left, before the unit begins again.
+        halving: gets the number of rows that did not fit, and of the slots that are left, before the unit begins again.
         often: True: `slots` is halved as often as needed; False: once.
 
     Returns:
@@ -54,7 +54,7 @@ def fitted(
         # Outside of the handler, because the traceback keeps the step's tensors alive.
         halved, slots = not often, at_once // 2
         free_memory()
-        halving(slots)
+        halving(at_once, slots)
 
 
 def does_not_fit(sampler: Sampler, backbone: Backbone, rows: int, columns: int, halved: bool) -> MdmkitError:

@@ -64,7 +64,8 @@ class UnitDecoder:
     Args:
         encodings: the prompts as the model has them.
         watchers: observers; `on_start` has already been called.
-        halving: gets a unit and the number of slots that are left, before the unit begins again with them.
+        halving: gets a unit, the number of rows that did not fit, and the number of slots that are left, before the
+            unit begins again with them.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class UnitDecoder:
         sampler: Sampler,
         encodings: Encodings,
         watchers: Watchers | None = None,
-        halving: Callable[[Unit, int], None] = lambda unit, slots: None,
+        halving: Callable[[Unit, int, int], None] = lambda unit, rows, slots: None,
     ):
         self.sampler, self.encodings, self.halving = sampler, encodings, halving
         self.watchers = watchers or Watchers(())
@@ -92,7 +93,7 @@ class UnitDecoder:
             unit.halved,
             decode=lambda at_once: self._attempt(unit, at_once),
             refuse=lambda at_once, halved: self._refuse(unit, at_once, halved),
-            halving=lambda slots: self.halving(unit, slots),
+            halving=lambda rows, slots: self.halving(unit, rows, slots),
             often=unit.auto,
         )
         rows = [each.row for each in ended if each.row is not None]

@@ -129,11 +129,10 @@ class Work:
         first = min(prompt.index for prompt in prompts)
         return min((self.batch, *(number for index, number in self.slots.items() if index <= first)))
 
-    def _note(self, unit: Unit, slots: int) -> None:
+    def _note(self, unit: Unit, rows: int, slots: int) -> None:
         first = min(prompt.index for prompt in unit.prompts)
         if self.slots.get(first, self.batch) > slots:
             self.slots[first] = slots
-            rows = min(unit.slots, len(unit.prompts))
             self.tell(f"Out of GPU memory with {rows} rows: decoding {slots} at a time from here on.")
 
     def _guarded(self, ask: Callable[[], T], named: Callable[[], str]) -> T:
@@ -196,8 +195,8 @@ class Work:
                 "prompt must have one row or one error."
             )
         del self._taken[unit.number]
-        if outcome.slots < unit.slots:
-            self._note(unit, outcome.slots)
+        if outcome.slots < unit.slots:  # of another process only this is known: the unit's own number failed first
+            self._note(unit, min(unit.slots, len(unit.prompts)), outcome.slots)
         self.encodings.forget(unit.prompts)
 
 
