@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from mdmkit.cli.output import RowFile, has_begun, record_of, write_json, write_text, write_whole
     from mdmkit.cli.requests import check_prompts
-    from mdmkit.cli.resuming import Slots, differences, is_record, read_slots, write_record
+    from mdmkit.cli.resuming import Slots, differences, is_record, read_batch, read_slots, write_record
     from mdmkit.cli.rows import is_cost, is_count, is_number, is_result, read_row
     from mdmkit.cli.run import limit_threads, watching
     from mdmkit.cli.saying import say, styled
@@ -74,6 +74,7 @@ __all__ = [
     "names_sampler",
     "pairs",
     "plugin_option",
+    "read_batch",
     "read_row",
     "read_slots",
     "read_verdict",
@@ -124,6 +125,7 @@ _HOME = {
     "names_sampler": "cli.options:names_sampler",
     "pairs": "cli.options:pairs",
     "plugin_option": "cli.options:plugin_option",
+    "read_batch": "cli.resuming:read_batch",
     "read_row": "cli.rows:read_row",
     "read_slots": "cli.resuming:read_slots",
     "read_verdict": "task:read_verdict",

@@ -154,7 +154,7 @@ def reopen(output: Path, run: dict[str, Any], check: Check) -> Kept:
         theirs = before["run"]
         rows, _ = [*before["waiting"]], theirs["prompts"]["number"]
         slots = read_slots(before)
-        batch = None if before.get("batch") is None else int(before["batch"])
+        batch = read_batch(before)
     except OSError as error:
         raise MdmkitError(
             f"--resume: {record}, which records the run of {output}, cannot be read ({error.strerror or error}). "
@@ -207,6 +207,11 @@ def without(output: Path, run: dict[str, Any], kept: Kept, lost: Sequence[int]) 
 def read_slots(record: dict[str, Any]) -> dict[int, int]:
     """The slots of units in a record."""
     return {int(first): int(number) for first, number in record.get("slots", {}).items()}
+
+
+def read_batch(record: dict[str, Any]) -> int | None:
+    """The number of rows that the run of a record began with; None: it is not recorded."""
+    return None if record.get("batch") is None else int(record["batch"])
 
 
 def rows_of(output: Path, number: int) -> Iterator[dict[str, Any]]:

@@ -150,6 +150,7 @@ def decode_batches(
     slots: MutableMapping[int, int] | None = None,
     encodings: Encodings | None = None,
     engine: EngineLike = HERE,
+    auto: bool = False,
 ) -> Generator[tuple[list[Row], int], None, None]:
     """Decode unit by unit; yield each unit's rows, in any order, and its number of model calls.
 
@@ -167,6 +168,8 @@ def decode_batches(
             read, and changed when memory is too small.
         encodings: what `check_prompts` returned, so that no prompt is encoded twice; a unit's are deleted when it ends.
         engine: decodes the units, see `decode`.
+        auto: True: a `batch` that is a number is halved as often as memory is too small for it, as `"auto"` is; False:
+            once.
 
     Raises:
         RowError: a row cannot be decoded further; it names the prompt. The other rows of its unit are yielded first.
@@ -177,7 +180,7 @@ def decode_batches(
     if batch is None:
         prompts = list(prompts)
         batch = max(1, len(prompts))
-    rows, auto = chosen_batch(batch, backbone)
+    rows, often = chosen_batch(batch, backbone)
     grouped = units(prompts, rows, length or (lambda prompt: known.size(prompt).length), done)
     return decode_units(
         sampler,
@@ -190,7 +193,7 @@ def decode_batches(
         tell=tell,
         slots=slots,
         engine=engine,
-        auto=auto,
+        auto=auto or often,
     )
 
 

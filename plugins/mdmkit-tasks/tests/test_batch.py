@@ -43,7 +43,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch, *options: str) -> str:
 
 def test_eval_takes_auto_and_its_records_say_what_fitted(widths: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     said = evaluated(monkeypatch, "--batch", "auto", "--output", "auto")
-    assert "decoding 4 at a time" in said and "decoding 2 at a time" in said
+    assert "with 8 rows: decoding 4 at a time" in said and "with 4 rows: decoding 2 at a time" in said
     assert json.loads(Path("auto/run.json").read_text())["batch"] == 8
     file = Path("auto/rows/one_way/confidence.jsonl")
     record = json.loads(Path(f"{file}.run.json").read_text())
@@ -62,3 +62,36 @@ def test_eval_takes_auto_and_its_records_say_what_fitted(widths: list[int], monk
     evaluated(monkeypatch, "--batch", "auto", "--output", "auto")
     assert max(widths) == 2, "what fitted is not searched again"
     assert [json.loads(line)["tokens"] for line in file.read_text().splitlines()] == ours
+
+
+def test_auto_continues_with_the_batch_that_is_recorded(widths: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated(monkeypatch, "--batch", "2", "--output", "out")
+    file = Path("out/rows/one_way/confidence.jsonl")
+    record = Path(f"{file}.run.json")
+    tokens = [json.loads(line)["tokens"] for line in file.read_text().splitlines()]
+
+    def continued(batch: str) -> None:
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[:5]))
+        widths.clear()
+        evaluated(monkeypatch, "--batch", batch, "--output", "out")
+        assert [json.loads(line)["tokens"] for line in file.read_text().splitlines()] == tokens
+
+    continued("auto")
+    assert max(widths) == 2, "the number that the run began with, not 8"
+    continued("3")
+    assert max(widths) == 3 and json.loads(record.read_text())["batch"] == 2, "the record is of the run that began"
+    continued("4")
+    assert json.loads(record.read_text())["batch"] == 2, "a record that is written again keeps it"
+    before = json.loads(record.read_text())
+    record.write_text(json.dumps(before | {"batch": 4, "slots": {}}))
+    continued("auto")
+    assert sorted({*widths}, reverse=True)[:2] == [4, 2], "halved as often as needed"
+
+
+def test_a_batch_that_is_no_number_is_no_record(widths: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated(monkeypatch, "--batch", "2", "--output", "out")
+    record = Path("out/rows/one_way/confidence.jsonl.run.json")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"batch": "many"}))
+    monkeypatch.setattr(registry, "_default", None)
+    result = CliRunner().invoke(main, [*WORDS, "--batch", "auto", "--output", "out"])
+    assert result.exit_code == 2 and "has no record" in result.output, result.output

@@ -16,6 +16,7 @@ from mdmkit.cli.commands import (
     is_number,
     is_record,
     is_result,
+    read_batch,
     read_row,
     read_slots,
     record_of,
@@ -41,9 +42,12 @@ class Cell:
         path: the file; the record of its run is beside it.
         identity: the facts that two runs must share, so that one can continue the rows of the other.
         overwrite: True: begin again.
-        batch: the number of rows that are decoded together at first, for the record.
+        batch: the number of rows that are decoded together at first.
+        auto: True: `batch` is only a first guess. A run that continues rows begins with the number in their record.
 
     Attributes:
+        batch: the number of rows that this run begins with.
+        began: the number that the run of the record began with.
         slots: index of a unit's first prompt -> the number of rows from this unit on, for `decode_batches`. A change is
             recorded at once, so a continued run decodes the same rows together.
 
@@ -51,8 +55,19 @@ class Cell:
         MdmkitError: the rows in the file belong to another run, or are not rows.
     """
 
-    def __init__(self, path: Path, task: str, sampler: str, identity: dict[str, Any], overwrite: bool, batch: int):
-        self.path, self.task, self.sampler, self.batch = path, task, sampler, batch
+    def __init__(
+        self,
+        path: Path,
+        task: str,
+        sampler: str,
+        identity: dict[str, Any],
+        overwrite: bool,
+        batch: int,
+        auto: bool = False,
+    ):
+        self.path, self.task, self.sampler = path, task, sampler
+        self.batch = self.began = batch
+        self.auto = auto
         self.slots = Slots({}, self._note)
         self.identity = json.loads(json.dumps(identity, default=str))
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
@@ -93,7 +108,7 @@ class Cell:
             self._file.close()
 
     def _record(self) -> None:
-        write_record(self.path, self.identity, [], self.slots, self.batch)
+        write_record(self.path, self.identity, [], self.slots, self.began)
 
     def _note(self, slots: dict[int, int]) -> None:
         if self._file is not None and self._file.begun:  # before that, the record is written with the first rows
@@ -105,6 +120,9 @@ class Cell:
             before = json.loads(record.read_text(encoding="utf-8"))
             theirs = before["run"]
             self.slots = Slots(read_slots(before), self._note)
+            self.began = read_batch(before) or self.batch
+            if self.auto:
+                self.batch = self.began
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             raise MdmkitError(
                 f"{self.path} has no record ({record.name}) of its run. Start again with --overwrite, or "

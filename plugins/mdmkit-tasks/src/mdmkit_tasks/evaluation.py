@@ -60,7 +60,7 @@ class Evaluation:
         self, folder: Path, asked: Sequence[Asked], samplers: Sequence[str], backbone: Backbone, settings: Settings
     ):
         self.folder, self.asked, self.backbone, self.settings = folder, asked, backbone, settings
-        self.batch, _ = chosen_batch(settings.batch, backbone)
+        self.batch, auto = chosen_batch(settings.batch, backbone)
         self.samplers: dict[tuple[str, str], Sampler] = {}
         self.cells: dict[tuple[str, str], Cell] = {}
         for task in asked:
@@ -74,7 +74,9 @@ class Evaluation:
                 path = folder / "rows" / slug(task.name) / f"{slug(label)}.jsonl"
                 identity = self._identity(task, sampler, rival)
                 self.samplers[task.name, label] = sampler
-                self.cells[task.name, label] = Cell(path, task.name, label, identity, settings.overwrite, self.batch)
+                self.cells[task.name, label] = Cell(
+                    path, task.name, label, identity, settings.overwrite, self.batch, auto
+                )
 
     @property
     def total(self) -> int:
@@ -101,9 +103,9 @@ class Evaluation:
             judging = Judging(
                 asked, first if versus and cell is not first else None, versus and cell is first, down.get(task, "")
             )
-            sampler, seeds, batch = self.samplers[task, label], self.settings.seeds, self.settings.batch
+            sampler, seeds = self.samplers[task, label], self.settings.seeds
             try:
-                run_cell(cell, judging, sampler, self.backbone, seeds, batch, partial(told, task, label), say)
+                run_cell(cell, judging, sampler, self.backbone, seeds, partial(told, task, label), say)
             finally:
                 cell.close()
             down[task] = judging.down

@@ -74,7 +74,6 @@ def run_cell(
     sampler: Sampler,
     backbone: Backbone,
     seeds: Sequence[int],
-    batch: int | str,
     told: Callable[[list[dict[str, Any]]], None],
     say: Callable[[str], None],
 ) -> None:
@@ -98,12 +97,13 @@ def run_cell(
         sampler,
         backbone,
         prompts,
-        batch=batch,
+        batch=cell.batch,
         done=done,
         tell=say,
         length=lambda p: lengths[p.index % count],
         encodings=encodings,
         slots=cell.slots,
+        auto=cell.auto,
     )
     peak = Peak(backbone.device)
     while True:
