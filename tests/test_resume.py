@@ -404,6 +404,7 @@ def test_another_run_is_refused_by_what_differs(decode, place, options, words):
 def test_a_file_of_another_kind_is_refused(decode, place):
     (place / "out.jsonl").write_text("precious\n")
     refused(decode("--output", "out.jsonl"), "the file exists", "--overwrite", "--resume")
+    refused(decode("--output", "-"), "--output -: name /dev/stdout to write to standard output, or name a file.")
     refused(decode("--output", "out.jsonl", "--resume"), "out.jsonl.run.json", "cannot be read", "--overwrite")
     (place / "out.jsonl.run.json").write_text("[1]")
     refused(decode("--output", "out.jsonl", "--resume"), "does not record the run of out.jsonl")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdmkit.cli.cases import DEFAULT_LENGTH, Case, composed, labelled, make_cases, settings
+from mdmkit.cli.bench_samplers import composed, labelled, settings
+from mdmkit.cli.cases import DEFAULT_LENGTH, Case, make_cases
 from mdmkit.cli.cells import Cell, Drawn, measured
 from mdmkit.cli.machine import machine
 from mdmkit.cli.options import BatchType, loading, names, plugin_option
@@ -33,7 +34,11 @@ class Batches(BatchType):
     name = "A,B,…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return [super(Batches, self).convert(one, param, ctx) for one in names(value, "--batch")]
+        found = [super(Batches, self).convert(one, param, ctx) for one in names(value, "--batch")]
+        twice = next((batch for batch in found if found.count(batch) > 1), None)
+        if twice is not None:  # 1 and 01 are one number
+            raise MdmkitError(f"--batch {value!r}: {twice} occurs twice.")
+        return found
 
 
 @click.command()
@@ -124,8 +129,8 @@ def bench(
         raise MdmkitError(
             f"--json and --output {output}: that file is a table. Name it FILE.json, or leave --json out."
         )
-    overrides = settings(overrides, seed, length)
     labels, chosen = labelled(samplers), None if caches is None else names(caches, "--cache")
+    overrides = settings(overrides, seed, length, chosen)
     # A wrong name is refused before a model loads.
     for name, cache in itertools.product(labels.values(), chosen or ["auto"]):
         composed(name, cache, overrides)
