@@ -94,6 +94,15 @@ class Unmasked:
         return -look(lambda belief: belief.entropy + 1).sum(-1).float()
 
 
+@dataclass(frozen=True)
+class Twice:
+    """Reads a column's left neighbour: at the edge, the same column twice."""
+
+    def __call__(self, step, actions, look):
+        left = (torch.arange(step.width) - 1).clamp_min(0).expand(step.rows, -1)
+        return -look(lambda belief: belief.entropy, "block", left).sum(-1).float()
+
+
 def on_a_gpu(monkeypatch):
     """Let `ops.marked` do what it does on a GPU; returns what it is asked: open positions, and the host's bound."""
     asked = []
@@ -115,6 +124,7 @@ def samplers():
         search = mdmkit.compose(name, draw={"temperature": 1.0})
         found[f"{name} that stops"] = replace(base, lookahead=ahead, search=search.search, stop=Odd(), draw=search.draw)
     found["grows"] = replace(base, lookahead=ahead, commit=GrowsOnce(), plan=Plan(block=8, room=4))
+    found["reads a column twice"] = replace(base, lookahead=Twice())
     found["reads all columns"] = replace(base, lookahead=Unmasked())
     return found
 
@@ -173,6 +183,6 @@ def test_a_packed_belief_is_the_dense_one_where_it_was_read_and_flat_elsewhere()
             torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=1e-12)
         torch.testing.assert_close(one.logp_of(tokens), other.logp_of(tokens), rtol=0, atol=1e-12)
     for heat in (0.7, torch.tensor([0.3, 0.0, 1.5], dtype=torch.float64)):
-        for belief in (packed, spare):
+        for belief in (packed, spare, packed.at(torch.arange(3))):
             drawn, wanted = (each.sample(uniform, heat, 0.9, 5).transpose(1, 2) for each in (belief, dense))
             assert torch.equal(drawn[read], wanted[read]) and not drawn[~read].any()

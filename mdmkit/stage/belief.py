@@ -124,7 +124,8 @@ class Belief:
         At positions that were not read the token is 0.
         """
         if self._slot is None or self._places is None:
-            return ops.sample(self.logits, uniform, temperature, top_p, top_k)
+            drawn = ops.sample(self.logits, uniform, temperature, top_p, top_k)
+            return drawn if self._slot is None else drawn.masked_fill((self._slot < 0)[:, None], 0)
         if isinstance(temperature, Tensor):
             temperature = temperature[self._places // uniform.shape[2]]
         wanted = uniform.transpose(1, 2).flatten(0, 1)[self._places]  # [m, n]

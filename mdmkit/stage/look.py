@@ -172,6 +172,7 @@ class Look:
             values = values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))
             columns = columns.gather(1, at)
             open_ = None if open_ is None else open_.gather(1, at)
+            most = None if open_ is None else open_.numel()  # a column may occur several times
         size = max(1, LOOK_BYTES // (4 * self._beliefs.vocab))
         if open_ is not None and most is not None:
             return self._reduced_open(reduce, values, hidden.held, open_, min(most, open_.numel()), size)

@@ -52,8 +52,6 @@ class TextBackbone(Backbone):
     asks_plain = True
     _of_config: Sequence[Finding] = ()
     _tensors: int = 0
-    # Of a loaded model, whose weights nobody else holds.
-    wants_graphs: bool = False
 
     def __init__(
         self,
@@ -122,7 +120,7 @@ class TextBackbone(Backbone):
             options: `mask_id`, if the checkpoint does not name it; `ends`, ids that end an answer, instead of those
                 that the checkpoint names; `block_length`, another length of the attention's blocks; `revision` of a hub
                 model; `device_map`, to spread the model over devices; `quantization` of its weights (see
-                `mdmkit_text.placement`); `graphs`: False runs a model on a GPU without CUDA graphs (see
+                `mdmkit_text.placement`); `graphs`: True runs a model on a GPU by CUDA graphs (see
                 `mdmkit_text.graphs`).
 
         Raises:
@@ -138,7 +136,11 @@ class TextBackbone(Backbone):
         folder = reference.locate(ref, options.get("revision"))
         with reading_ahead(folder):
             loaded = cls._read(folder, ref, forced, target, precision, options)
-        loaded.wants_graphs = graphs
+        if graphs and not loaded.network.maskless:
+            raise MdmkitError(
+                f"graphs=true, and {name_of(loaded.network.model)} needs its attention mask in every forward. Only "
+                "models whose columns can be frozen run by graphs: leave it out."
+            )
         loaded.network.graphs = Graphs(CudaRecorder(loaded.device)) if graphs else None
         return loaded
 
@@ -227,8 +229,9 @@ class TextBackbone(Backbone):
         """Move the model's weights; returns self."""
         self.network.model.to(device)
         self.device = self.network.model.device
-        graphs = self.wants_graphs and self.device.type == "cuda"
-        self.network.graphs = Graphs(CudaRecorder(self.device)) if graphs else None
+        if self.network.graphs is not None:
+            graphs = self.device.type == "cuda"
+            self.network.graphs = Graphs(CudaRecorder(self.device)) if graphs else None
         return self
 
     def encode(self, prompts: Sequence[Prompt], plan: Plan) -> tuple[Canvas, None]:
@@ -304,16 +307,15 @@ def _dtype(name: str, device: torch.device) -> Any:
 
 
 def _graphs(given: Any, device: torch.device, device_map: Any) -> bool:
-    """True for CUDA graphs: on one GPU, unless the user wants none."""
+    """True if the user asks for CUDA graphs."""
     if given is not None and not isinstance(given, bool):
         raise MdmkitError(f"graphs={given!r}: it must be true or false.")
-    possible = device.type == "cuda" and device_map is None
-    if given and not possible:
+    if given and (device.type != "cuda" or device_map is not None):
         raise MdmkitError(
             f"graphs=true, and the model is {'spread over devices' if device.type == 'cuda' else f'on {device.type}'}: "
             "CUDA graphs need a whole model on one NVIDIA GPU. Leave graphs out."
         )
-    return possible and given is not False
+    return bool(given)
 
 
 def _block_length(given: Any, family: Family, config: dict[str, Any], settings: Any, ref: str = "") -> int | None:

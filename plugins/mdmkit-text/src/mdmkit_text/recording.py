@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from mdmkit_text.attention import attention_mask
@@ -24,6 +25,8 @@ def repeats(view: View | None, plain: bool | None) -> bool:
     The first forward in a block, which stores the columns of rows that do not stand side by side, is none; nor is one
     for which the store must be widened, since a recording writes and reads the memory of the store itself.
     """
+    if torch.is_autocast_enabled("cuda"):
+        return False
     if view is None:
         return plain is not None
     wide = all(x.shape[2] > view.width for pair in view.store.values() for x in pair)
