@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 import mdmkit
 from mdmkit import MdmkitError
 from mdmkit.cli import main
+from mdmkit.cli.resuming import read_batch
 from mdmkit.decoding.batch import ON_CPU, ON_GPU, chosen_batch
 from mdmkit.decoding.run import decode_batches
 from mdmkit.installed import registry
@@ -206,3 +207,10 @@ def test_a_wrong_batch_is_refused_on_the_command_line(decode: Any) -> None:
     for wrong in ("0", "many", "-1"):
         result = decode("--batch", wrong)
         assert result.exit_code == 2 and f"'{wrong}' is not a number of rows from 1, and not auto" in result.stderr
+
+
+@pytest.mark.parametrize("damaged", [0, -1, True, 1.5, "2", []])
+def test_a_batch_in_a_record_that_is_no_number_of_rows_is_refused(damaged: object) -> None:
+    assert read_batch({}) is None and read_batch({"batch": 3}) == 3
+    with pytest.raises(ValueError, match=r"'batch' is .*, which is no whole number from 1"):
+        read_batch({"batch": damaged})

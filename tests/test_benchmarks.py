@@ -93,6 +93,7 @@ def test_without_a_gpu_it_says_how_to_try_it(tmp_path: Path) -> None:
     assert "--device cpu --layers 2" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_start_is_measured_beside_that_of_another_checkout(tmp_path: Path) -> None:
     """Beside a copy in which the puzzle model does not ask for its own decoder, so that transformers is imported."""
     other = tmp_path / "other"
@@ -146,6 +147,7 @@ def test_timing_beside_no_checkout_is_refused(tmp_path: Path) -> None:
         assert done.returncode == 2 and said in done.stderr
 
 
+@pytest.mark.slow
 def test_the_comparison_with_public_loops_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every loop is measured, does the same work as mdmkit, and writes the same tokens."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))

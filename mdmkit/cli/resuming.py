@@ -13,6 +13,7 @@ from mdmkit.cli.contents import changed
 from mdmkit.cli.output import can_resume, has_begun, record_of, write_json
 from mdmkit.cli.rows import read_row
 from mdmkit.errors import MdmkitError, shown
+from mdmkit.settings.numbers import is_whole
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
@@ -210,8 +211,15 @@ def read_slots(record: dict[str, Any]) -> dict[int, int]:
 
 
 def read_batch(record: dict[str, Any]) -> int | None:
-    """The number of rows that the run of a record began with; None: it is not recorded."""
-    return None if record.get("batch") is None else int(record["batch"])
+    """The number of rows that the run of a record began with; None: it is not recorded.
+
+    Raises:
+        ValueError: it is no whole number from 1.
+    """
+    batch = record.get("batch")
+    if batch is None or (is_whole(batch) and batch >= 1):
+        return batch
+    raise ValueError(f"its 'batch' is {shown(batch, 60)}, which is no whole number from 1")
 
 
 def rows_of(output: Path, number: int) -> Iterator[dict[str, Any]]:

@@ -527,6 +527,9 @@ CHOICES = [
     ("(B)\n\nHuman: why?\n\nThe answer is (A).", "B"),
     # What is called wrong does not count, a conclusion does, and several letters are no answer.
     ("A is wrong. So B.", "B"),
+    ("The answer is (B). Therefore (A), (C), (D) are incorrect.", "B"),
+    ("The answer is B. So A, C are wrong.", "B"),
+    ("So A, B are tempting, but the answer is C.", "C"),
     ("A cannot be right. It is B.", "B"),
     ("It cannot be A. It is B.", "B"),
     ("<answer>B</answer>", "B"),

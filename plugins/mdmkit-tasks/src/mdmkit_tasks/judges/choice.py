@@ -46,8 +46,9 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
     marked = rf"\([{letters}{letters.lower()}]\)"
     one = rf"(?:{marked}|(?<![\w-])[{letters}]\b(?!['’-]\w))"
     several = _list(one)
+    listed = rf"(?:{one}(?:\s*,\s*{one}){{1,8}}|{several})"  # A, C, D are wrong
     text = re.sub(
-        rf"(?i:{_NOT})\s+{several}|{several}\s+(?i:are|were)(?i:{_WRONG})|{one}(?:(?i:\s+{_IS}|\s*[:-])(?i:{_WRONG})|\s+\w+n['’]t\b)",
+        rf"(?i:{_NOT})\s+{several}|{listed}\s+(?i:are|were)(?i:{_WRONG})|{one}(?:(?i:\s+{_IS}|\s*[:-])(?i:{_WRONG})|\s+\w+n['’]t\b)",
         " ", text,
     )  # fmt: skip
     noun = r"\s*(?i:(?:the\s+)?\b(?:option|choice|answer)\b)?\s*"

@@ -62,8 +62,9 @@ class _Reached:
             read = {name for part in parts for name in _names(part)}
             self.names |= read
             if isinstance(line, ast.Assert) and not caught:
-                own = {name for name in read if hasattr(builtins, name) and name not in self.under_test}
-                self.fails |= bool(read - own) and _truth(line.test) is not True
+                decides = set(_names(line.test))  # and not what its message names
+                own = {name for name in decides if hasattr(builtins, name) and name not in self.under_test}
+                self.fails |= bool(decides - own) and _truth(line.test) is not True
             swallows = any(map(_swallows, getattr(line, "handlers", ())))
             for block in _blocks(line):
                 self._block(block, caught or (swallows and block is getattr(line, "body", None)))
