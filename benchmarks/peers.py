@@ -32,6 +32,7 @@ from peers_cells import PROMPT, QUICK, SIZES, Cell, cells
 from peers_page import page
 
 import mdmkit
+from mdmkit.cli.machine import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -112,10 +113,8 @@ def row_of(cell: Cell, seen: list[dict[str, Any]], clock: str) -> dict[str, Any]
 
 def machine() -> dict[str, Any]:
     """The facts under which rows may share a table."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

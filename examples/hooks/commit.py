@@ -24,7 +24,7 @@ class Reconsider:
     def __call__(self, step, actions, choice):
         canvas = Write()(step, actions, choice)
         place, tokens = actions.take(choice)  # [B, W]
-        written = step.belief.logp_of(tokens[..., None])[..., 0].exp()
+        written = step.belief.probability(tokens)
         # Probability of each token when it was written; 2 once it has had its second chance. [B, W]
         sure = step.recall("reconsider.sure", like="window", fill=1.0, until="block")
         sure = torch.where(place & (sure <= 1), written, sure)

@@ -70,18 +70,10 @@ class Window:
         return x.scatter(1, index, inside)
 
     def placed(self, x: Tensor, place: Tensor, w: Tensor) -> Tensor:
-        """Return x [B, T] with w [B, W] at positions of the row's own block, `place` bool [B, W]."""
+        """Return x [B, T] with w [B, W], or one value, at positions of the row's own block, `place` bool [B, W]."""
         out = x.clone()
         self.write(out, place & self.member, w)
         return out
-
-    def cleared(self, x: Tensor, place: Tensor) -> Tensor:
-        """Return x, bool [B, T], with False at positions of the row's own block, `place` bool [B, W]."""
-        out, place = x.clone(), place & self.member
-        if self.same is not None:
-            out[:, self.same : self.same + self.width].logical_and_(~place)
-            return out
-        return out.scatter_(1, self.columns, x.gather(1, self.columns) & ~place)
 
     def write(self, x: Tensor, where: Tensor, w: Tensor) -> None:
         """Write w [B, W] into x [B, T] in place, at the columns bool [B, W]."""

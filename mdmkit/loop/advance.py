@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mdmkit import ops
 from mdmkit.canvas.trace import Written
 from mdmkit.loop import checks, guard, stopping
 from mdmkit.loop.guard import Guarded
@@ -93,9 +92,8 @@ def _carry_beliefs(state: State, chosen: Choice, seen: Seen) -> None:
     source = torch.full((total,), -1, device=device)
     source[state.index_of_step] = slot[chosen.source]
     if seen.others:
-        p = state.particles
-        rows = [row * p + k for row in seen.others for k in range(p)]
-        source[ops.uploaded(rows, device)] = torch.arange(len(rows), device=device) + len(seen.flat)
+        others = state.index_of(seen.others)
+        source[others] = torch.arange(len(others), device=device) + len(seen.flat)
     if state.previous is not None:
         state.previous.put(seen.hidden, source, state.canvas.tokens.shape[1])
     state.hidden = seen.hidden.at(source.clamp_min(0))
@@ -171,7 +169,7 @@ def _go_on(state: State, rows: list[int], facts: list[list[int]], seen: Seen) ->
         else:
             place.enter(place.blocks.at(min(fact[3] for fact in alive)))
             place.believed, place.afresh = known, not known
-            entered += [row * p + k for k in range(p)]
+            entered.append(row)
     for row in seen.others:
         state.places[row].believed = True
     if entered:

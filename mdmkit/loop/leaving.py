@@ -89,7 +89,7 @@ def _fill_best(state: State, rows: list[int]) -> list[int]:
         The rows of which the model's logits were not numbers.
     """
     p, device = state.particles, state.tick.device
-    index = ops.uploaded([row * p + k for row in rows for k in range(p)], device)
+    index = state.index_of(rows)
     canvas: Canvas = state.canvas.at(index)
     places = [state.places[row] for row in rows for _ in range(p)]
     spans = [(0, place.length) for place in places]

@@ -189,7 +189,7 @@ class State:
         stay = [row for row in range(len(self.places)) if row not in gone]
         self.runner.keep_rows(stay, self.particles)
         self.places = [self.places[row] for row in stay]
-        index = self._index(stay)
+        index = self.index_of(stay)
         self.canvas, self.trace = self.canvas.at(index), self.trace.at(index)
         for name in ("tick", "taken", "patience", "done"):
             setattr(self, name, getattr(self, name)[index])
@@ -250,8 +250,8 @@ class State:
         self.done = over if index is None else self.done.index_copy(0, index, over)
 
     def enter_block(self, rows: list[int]) -> None:
-        """Reset what lasts for one block (cursors and memory), for rows of the tensors that have entered a block."""
-        index = ops.uploaded(rows, self.tick.device)
+        """Reset what lasts for one block (cursors and memory), for rows that have entered a block."""
+        index = self.index_of(rows)
         self.taken = self.taken.index_fill(0, index, 0)
         self.patience = self.patience.index_fill(0, index, self.lingers)
         self.memory.enter_block(index)
@@ -271,10 +271,10 @@ class State:
         self.targets = ops.uploaded(table, device)
         lengths = [self.places[row].length for row in self.rows_of_step for _ in range(self.particles)]
         self.limits = ops.uploaded(lengths, device)
-        self.index_of_step = self._index(self.rows_of_step)
+        self.index_of_step = self.index_of(self.rows_of_step)
         self.partial_index = None if len(self.rows_of_step) == len(self.places) else self.index_of_step
 
-    def _index(self, rows: Sequence[int]) -> Tensor:
+    def index_of(self, rows: Sequence[int]) -> Tensor:
         """The indices into the tensors of all particles of these rows: int64 [len(rows)·P]."""
         p = self.particles
         every = [row * p + k for row in rows for k in range(p)]

@@ -137,7 +137,7 @@ class Step:
         """fp32 [B, W]: the probability of `tokens`, at temperature 1."""
         if self.draws.greedy:
             return self.belief.confidence
-        return self.belief.logp_of(self.tokens[..., None])[..., 0].exp()
+        return self.belief.probability(self.tokens)
 
     @cached_property
     def temperature(self) -> float | Tensor:
@@ -217,7 +217,8 @@ class Step:
     def written(self, place: Tensor, tokens: Tensor) -> Canvas:
         """The canvas with tokens int64 [B, W] written at positions of the window, bool [B, W]."""
         written = self.where.placed(self.canvas.tokens, place, tokens)
-        return replace(self.canvas, tokens=written, open=self.where.cleared(self.canvas.open, place))
+        closed = self.open.new_zeros(())
+        return replace(self.canvas, tokens=written, open=self.where.placed(self.canvas.open, place, closed))
 
     def after(self, canvas: Canvas, **changes: Any) -> Step:
         """The same step with the canvas after the commit, for stop rules.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
+from mdmkit.loop.looking import leftmost
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,4 +25,4 @@ def final_until(step: Step, actions: Actions, choice: Tensor, rewrites: bool) ->
     else:
         canvas = step.written(*actions.take(choice))
         unsettled = canvas.open
-    return canvas, torch.where(unsettled.any(1), unsettled.long().argmax(1), unsettled.shape[1])
+    return canvas, leftmost(unsettled)

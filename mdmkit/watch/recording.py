@@ -85,7 +85,7 @@ class Recording(Observer):
         share = (step.belief.entropy.clamp_min(0) / self._scale).clamp_max(1).sqrt().mul(63).round()
         levels = share.to(torch.uint8).cpu()
         place, tokens = actions.take(choice)
-        probability = step.belief.logp_of(tokens[..., None])[..., 0].exp()
+        probability = step.belief.probability(tokens)
         written = _by_row(place, tokens, probability)
         alternatives = _compared(actions, start)
         for b, id_ in enumerate(step.ids):

@@ -70,7 +70,7 @@ class CreditThreshold:
     def __call__(self, step: Step, scores: Tensor) -> Actions:
         belief = Belief(_fused("select", step, self.weight, self.power, self.decay))
         tokens = replace(step, belief=belief).tokens
-        sure = belief.logp_of(tokens[..., None])[..., 0].exp()
+        sure = belief.probability(tokens)
         best = ops.top(sure, step.open, step.quota.clamp_max(1))
         return Actions.single(best | (step.open & (sure >= self.threshold)), tokens)
 

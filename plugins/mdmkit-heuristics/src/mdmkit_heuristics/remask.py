@@ -82,7 +82,7 @@ class ReMDM:
         place, tokens = actions.take(choice)
         before = step.recall("remdm.sure", like="window", fill=0.0, until="block", dtype=step.belief.entropy.dtype)
         share = (-before).masked_fill(~written, -torch.inf).softmax(-1).nan_to_num()
-        now = step.belief.logp_of(tokens[..., None])[..., 0].exp()
+        now = step.belief.probability(tokens)
         step.keep("remdm.sure", torch.where(place, now.to(before.dtype), before))
         return sigma[:, None] * share
 
@@ -200,7 +200,7 @@ class SaberBacktrack:
         place, tokens = actions.take(choice)
         written = editable(step) & ~step.open
         held = torch.where(written, step.window(step.canvas.tokens), tokens)
-        now = step.belief.logp_of(held[..., None])[..., 0].exp()
+        now = step.belief.probability(held)
         drop = step.recall("saber.sure", like="window", fill=0.0, until="block", dtype=now.dtype) - now
         step.keep("saber.sure", torch.where(place | written, now, 0.0))
         filled = place.sum(-1)
