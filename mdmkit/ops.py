@@ -6,6 +6,7 @@ The pass runs in fp32 (float64 logits stay float64) over chunks of positions, so
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -14,11 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mdmkit.largest import largest, second
+
 # Bytes of fp32 temporaries that one chunk of logits may take. On a CPU they stay in its caches, and the allocator uses
 # the same pages again.
 CHUNK_BYTES, CPU_CHUNK_BYTES = 64 << 20, 2 << 20
 # So many of the most probable tokens are searched for a nucleus before all are sorted.
 NUCLEUS = 256
+# Entries from which on temporaries are kept: 256 KiB of fp32, where the allocator begins to ask the system for pages.
+SCRATCH_FROM = 1 << 16
+_SCRATCH = threading.local()
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ def _chunk_bytes(x: Tensor) -> int:
 
 def in_chunks(function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
     """Apply a function over the last dimension of [..., V] chunk by chunk; results are [...]."""
+    if x.dim() == 2 and 4 * x.numel() <= _chunk_bytes(x):
+        return function(x)
     flat = x.reshape(-1, x.shape[-1])
     size = max(2, _chunk_bytes(x) // (4 * max(1, x.shape[-1])))
     if len(flat) <= size:
@@ -54,14 +62,29 @@ def stats(logits: Tensor) -> Stats:
 
 def _stats(logits: Tensor) -> tuple[Tensor, ...]:
     z = logits if logits.dtype == torch.float64 else logits.float()
-    top, argmax = z.max(-1)
-    shifted = z - top[:, None]
-    weight = shifted.exp()
+    top, argmax = largest(z)
+    shifted, weight = _scratch(z)
+    shifted = torch.sub(z, top[:, None], out=shifted)
+    weight = torch.exp(shifted, out=weight)
     total = weight.sum(-1)
     # H = lse − Σ p·z, on logits shifted by the maximum: no log of p. A forbidden id (−inf) has p·z = 0.
     mean = shifted.mul_(weight).nansum(-1) / total
     lse = total.log()
     return top, argmax, lse + top, (lse - mean).clamp_min(0.0)
+
+
+def _scratch(z: Tensor) -> list[Tensor] | tuple[None, None]:
+    """Two tensors like a large chunk of logits, to compute in, on a CPU: each thread's own, made once.
+
+    The allocator gives large tensors back to the system, and to get their pages again costs more than the numbers do.
+    """
+    if z.device.type != "cpu" or z.requires_grad or z.numel() < SCRATCH_FROM:
+        return None, None
+    kept = getattr(_SCRATCH, "kept", None)
+    if kept is None or kept[0].dtype != z.dtype or len(kept[0]) < z.numel():
+        with torch.inference_mode(False):
+            kept = _SCRATCH.kept = [torch.empty(z.numel(), dtype=z.dtype) for _ in range(2)]
+    return [each[: z.numel()].view(z.shape) for each in kept]
 
 
 def uploaded(values: Sequence[Any], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
@@ -84,8 +107,8 @@ def marked(flags: Tensor, most: int) -> Tensor:
 
 
 def runner_up(logits: Tensor) -> Tensor:
-    """The second-largest logit, [..., V] -> [...]; apart from `stats`, since it costs a sort that few samplers want."""
-    return in_chunks(lambda z: (z.topk(2, dim=-1).values[:, 1],), logits)[0]
+    """The second-largest logit, [..., V] -> [...]; apart from `stats`, since few samplers want it."""
+    return in_chunks(lambda z: (second(z),), logits)[0]
 
 
 def top(scores: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
@@ -96,10 +119,8 @@ def top(scores: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
     # An eligible −inf still ranks before everything ineligible.
     ranked = scores.clamp_min(torch.finfo(scores.dtype).min).masked_fill(~eligible, -torch.inf)
     order = ranked.argsort(dim=-1, descending=True, stable=True)
-    # The inverse of a permutation by scattering: cheaper than sorting it.
-    place = torch.arange(order.shape[-1], device=order.device).expand_as(order)
-    rank = torch.empty_like(order).scatter_(-1, order, place)
-    return eligible & (rank < count[..., None])
+    best = torch.arange(order.shape[-1], device=order.device) < count[..., None]
+    return torch.empty_like(order, dtype=torch.bool).scatter_(-1, order, best.expand_as(order)) & eligible
 
 
 def sample(

@@ -15,19 +15,21 @@ from mdmkit.canvas.window import Window
 
 @dataclass(frozen=True)
 class Written:
-    """What a step wrote.
+    """What K steps wrote, in the order of the steps.
 
     Attributes:
-        written: bool [B, W]; positions that hold another token than before. A commit may write more than the action.
-        confidence: fp32 [B, W]; the probability, at temperature 1, of the token that stands there now.
-        entropy: fp32 [B, W], nats; the position's entropy before the step.
-        cost: float64 [B], nats; the sum of the entropies of the positions that the action filled.
+        written: bool [K, B, W]; positions that hold another token than before. A commit may write more than the action.
+        confidence: fp32 [K, B, W]; the probability, at temperature 1, of the token that stands there after the step.
+        entropy: fp32 [K, B, W], nats; the position's entropy before the step.
+        cost: float64 [K, B], nats; the sum of the entropies of the positions that the action filled.
+        ticks: int64 [K, B]; steps that the rows had made before.
     """
 
     written: Tensor
     confidence: Tensor
     entropy: Tensor
     cost: Tensor
+    ticks: Tensor
 
 
 @dataclass
@@ -91,48 +93,52 @@ class Trace:
         """The same rows without the columns from `columns` on."""
         return replace(self, **{name: getattr(self, name)[:, :columns] for name in ("order", "confidence", "entropy")})
 
-    def record(
+    def write(self, rows: Tensor | None, where: Window, fact: Written) -> None:
+        """Write what K steps of rows int64 [B] wrote in their windows; None: all rows."""
+        steps = torch.arange(len(fact.written), device=fact.written.device)[:, None, None]
+        last = torch.where(fact.written, steps, -1).amax(0)  # of several writes the last one counts
+        any_, at = last >= 0, last.clamp_min(0)[None]
+        news = {
+            "order": fact.ticks[:, :, None].expand_as(fact.written).gather(0, at)[0],
+            "confidence": fact.confidence.gather(0, at)[0],
+            "entropy": fact.entropy.gather(0, at)[0],
+        }
+        for name, new in news.items():
+            kept = getattr(self, name)
+            own = kept if rows is None else kept[rows]
+            where.write(own, any_, new.to(own.dtype))
+            if rows is not None:
+                kept[rows] = own
+        own = self.uncertainty if rows is None else self.uncertainty[rows]
+        # One after the other, so that the sum does not depend on how many steps are written at once.
+        total = torch.cat((own[None], fact.cost)).cumsum(0)[-1]
+        self.uncertainty = total if rows is None else self.uncertainty.index_copy(0, rows, total)
+
+    def count(
         self,
         rows: Tensor | None,
-        where: Window,
         active: Tensor,
-        fact: Written,
         choice: Tensor | None = None,
         values: Tensor | None = None,
         most: int = 0,
     ) -> None:
-        """Record a step.
+        """Count a step.
 
         Args:
             rows: int64 [B]; the rows of the step; None: all rows.
-            where: their windows.
             active: bool [B]; rows that made the step.
-            fact: what the step wrote.
             choice: int64 [B]; the alternatives taken; None if the sampler never compares.
             values: fp32 [B, N]; the lookahead's values.
             most: the largest number of ticks that any row has made.
         """
-        own = {name: getattr(self, name) for name in ("order", "confidence", "entropy")}
-        ticks = self.ticks
-        if rows is not None:
-            own, ticks = {name: x[rows] for name, x in own.items()}, ticks[rows]
-        where.write(own["order"], fact.written, ticks[:, None].expand_as(fact.written))
-        where.write(own["confidence"], fact.written, fact.confidence)
-        where.write(own["entropy"], fact.written, fact.entropy)
+        ticks = self.ticks if rows is None else self.ticks[rows]
         if choice is not None:
             self._make_room(values, most)
             at = torch.arange(len(ticks), device=ticks.device) if rows is None else rows
             self.choices[at, ticks] = choice.masked_fill(~active, -1)
             if values is not None:
                 self.values[at, ticks, : values.shape[1]] = values.to(self.values.dtype)
-        if rows is None:
-            self.uncertainty += fact.cost
-            self.ticks = ticks + active
-            return
-        for name, x in own.items():
-            getattr(self, name)[rows] = x
-        self.uncertainty[rows] += fact.cost
-        self.ticks = self.ticks.index_copy(0, rows, ticks + active)
+        self.ticks = ticks + active if rows is None else self.ticks.index_copy(0, rows, ticks + active)
 
     def _make_room(self, values: Tensor | None, most: int) -> None:
         """Make room for one more tick, and for all alternatives of `values`."""

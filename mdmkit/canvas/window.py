@@ -69,19 +69,24 @@ class Window:
         index = self.columns.view(*self.columns.shape, *[1] * (x.dim() - 2)).expand_as(inside)
         return x.scatter(1, index, inside)
 
-    def placed(self, x: Tensor, place: Tensor, w: Tensor) -> Tensor:
-        """Return x [B, T] with w [B, W], or one value, at positions of the row's own block, `place` bool [B, W]."""
+    def placed(self, x: Tensor, place: Tensor, w: Tensor | bool) -> Tensor:
+        """Return x [B, T] with w [B, W], or one value, at positions of the window, `place` bool [B, W]."""
         out = x.clone()
-        self.write(out, place & self.member, w)
+        self.write(out, place, w)
         return out
 
-    def write(self, x: Tensor, where: Tensor, w: Tensor) -> None:
-        """Write w [B, W] into x [B, T] in place, at the columns bool [B, W]."""
-        if self.same is not None:
-            inside = x[:, self.same : self.same + self.width]
-            torch.where(where, w.to(x.dtype), inside, out=inside)
+    def write(self, x: Tensor, place: Tensor, w: Tensor | bool) -> None:
+        """Write w [B, W], or one value, into x [B, T] in place, at positions of the window, `place` bool [B, W]."""
+        if self.same is None:
+            own = x.gather(1, self.columns)
+            new = own.masked_fill(place, w) if isinstance(w, bool) else torch.where(place, w, own)
+            x.scatter_(1, self.columns, new)
+            return
+        inside = x[:, self.same : self.same + self.width]
+        if isinstance(w, bool):
+            inside.masked_fill_(place, w)
         else:
-            x.scatter_(1, self.columns, torch.where(where, w.to(x.dtype), x.gather(1, self.columns)))
+            torch.where(place, w, inside, out=inside)
 
     def at(self, rows: Tensor) -> Window:
         """The windows of rows int64 [M], in this order."""

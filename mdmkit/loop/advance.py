@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mdmkit.canvas.trace import Written
 from mdmkit.loop import checks, guard, stopping
 from mdmkit.loop.guard import Guarded
 from mdmkit.loop.leaving import leave
@@ -38,16 +37,11 @@ def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
     step, actions, choice = chosen.step, chosen.actions, chosen.choice
     broken = checks.of_commit(state.sampler, step, actions, choice, canvas, state.limits)
     code = seen.code if broken is None else seen.code | broken
-    _record(state, chosen, canvas)
+    cursor = _cursor(state, chosen, canvas)
+    after = step.after(canvas, **cursor)
+    _record(state, chosen, after)
     if state.sampler.search is None:
         state.watchers.step(step, actions, choice)
-
-    cursor = counted(step, actions, choice)
-    if state.lingers and step.patience is not None:
-        before, full = step.canvas, ~step.open.any(1)
-        changed = ((canvas.tokens != before.tokens) | (canvas.open != before.open)).any(1)
-        cursor["patience"] = torch.where(full, torch.where(changed, step.patience - 1, 0), step.patience)
-    after = step.after(canvas, **cursor)
     state.write_rows(canvas, cursor)
     _carry_beliefs(state, chosen, seen)
 
@@ -61,20 +55,24 @@ def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
     _go_on(state, rows, facts, seen)
 
 
-def _record(state: State, chosen: Choice, canvas: Canvas) -> None:
-    step = chosen.step
-    now, before = step.window(canvas.tokens), step.window(step.canvas.tokens)
-    written = ((now != before) | step.open) & ~step.window(canvas.open) & step.member
+def _cursor(state: State, chosen: Choice, canvas: Canvas) -> dict[str, Tensor]:
+    """The rows' cursors after the step."""
+    step, before = chosen.step, chosen.step.canvas
+    cursor = counted(step, chosen.actions, chosen.choice)
+    if state.lingers and step.patience is not None:
+        changed = ((canvas.tokens != before.tokens) | (canvas.open != before.open)).any(1)
+        left = torch.where(changed, step.patience - 1, 0)
+        cursor["patience"] = torch.where(step.open.any(1), step.patience, left)
+    return cursor
+
+
+def _record(state: State, chosen: Choice, after: Step) -> None:
+    step, trace = chosen.step, state.recorded
     place = chosen.actions.take(chosen.choice)[0]
-    fact = Written(
-        written=written,
-        confidence=step.belief.probability(now.clamp(0, step.belief.vocab - 1)),
-        entropy=step.belief.entropy,
-        cost=torch.where(place, step.belief.entropy.double(), 0.0).sum(1),
-    )
-    choice = chosen.choice if state.compares else None
+    state.ledger.note(trace, state.partial_index, step, place, after, state.rewrites)
     most = max(state.places[row].ticks for row in state.rows_of_step)
-    state.trace.record(state.partial_index, step.where, step.active, fact, choice, chosen.values, most)
+    choice = chosen.choice if state.compares else None
+    trace.count(state.partial_index, step.active, choice, chosen.values, most)
 
 
 def _carry_beliefs(state: State, chosen: Choice, seen: Seen) -> None:
@@ -120,18 +118,24 @@ def _ask(state: State, after: Step, code: Tensor, seen: Seen) -> list[list[int]]
 
 def _stays(state: State, after: Step) -> Tensor:
     """int64 [B]: open positions of the row's block, or 1 if it lingers there."""
-    stays = (after.window(after.canvas.open) & after.member).sum(1)
+    stays = after.unfilled.sum(1)
     if state.lingers and after.patience is not None:
         stays = torch.where(after.patience > 0, stays.clamp_min(1), stays)
     return stays
 
 
 def _ask_at_block_ends(state: State, after: Step, code: Tensor) -> list[list[int]]:
-    """Tell the host the same if only an end token can end a row: its rule is asked when a row's block is full."""
-    facts = torch.stack((code, _stays(state, after), leftmost(after.canvas.open)), 1).tolist()
-    over = stopping.ask(state, after) if any(stays == 0 for _, stays, _ in facts) else None
-    ends = [stopping.RUNNING] * len(facts) if over is None else over.tolist()
-    return [[code, over, stays, left] for (code, stays, left), over in zip(facts, ends, strict=True)]
+    """Tell the host the same if only an end token can end a row.
+
+    Its rule, and the first open column, are asked when a row's block is full: in a second transfer.
+    """
+    facts = torch.stack((code, _stays(state, after)), 1).tolist()
+    if all(stays for _, stays in facts):
+        return [[code, stopping.RUNNING, stays, 0] for code, stays in facts]
+    over = stopping.ask(state, after)
+    ends = torch.zeros_like(code) if over is None else over
+    asked = torch.stack((ends, leftmost(after.canvas.open)), 1).tolist()
+    return [[code, over, stays, left] for (code, stays), (over, left) in zip(facts, asked, strict=True)]
 
 
 def _by_plan(state: State, seen: Seen) -> list[list[int]]:
@@ -154,8 +158,8 @@ def _go_on(state: State, rows: list[int], facts: list[list[int]], seen: Seen) ->
         place, own = state.places[row], facts[i * p : (i + 1) * p]
         code = next((fact[0] for fact in own if fact[0]), 0)
         alive = [fact for fact in own if not fact[1] and (fact[2] or fact[3] < width)]
-        if code == checks.LOOKAHEAD_ODD and checks.model_is_odd(seen.look, slice(i * p, (i + 1) * p)):
-            code = checks.MODEL_ODD
+        if code:
+            code = checks.blamed(code, state.step_now, seen.look, slice(i * p, (i + 1) * p))
         if not code and alive and checks.is_endless(place.steps, place.block):
             code = checks.ENDLESS
         if code or not alive:

@@ -76,6 +76,8 @@ def checked(backbone: Backbone, out: Any, given: Tensor, more: dict[str, Any]) -
             f"{name} returned hidden states {got(out.hidden)} from forward; they must be [{m}, {length}, D], one for "
             "each column that it was given."
         )
+    if not out.extra and not ({"shadow", "extras"} & more.keys()):
+        return {}
     extra = dict(out.extra or {})
     _check_names(backbone, name, extra, more)
     for each in extra.keys() - {"shadow"}:

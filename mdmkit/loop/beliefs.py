@@ -69,7 +69,7 @@ class Beliefs:
 
         No constraint is asked, since it gets all columns of a state.
         """
-        some = hidden.flatten(0, 1)[places][None]
+        some = hidden.flatten(0, 1).index_select(0, places)[None]
         return self._logits(some, None if held is None else held[places // hidden.shape[1]][None])
 
     def _logits(self, hidden: Tensor, held: Tensor | None) -> Tensor:

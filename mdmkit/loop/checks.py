@@ -76,7 +76,7 @@ OF_PROPOSAL, OF_SETTLED, OF_PRUNED, OF_COMMIT = (
     _bit("search", "left"),
     _bit("commit", ""),
 )
-MODEL_ODD, LOOKAHEAD_ODD = 1 << 0, 1 << _bit("lookahead", "NaN")
+MODEL_ODD, SCORE_ODD, LOOKAHEAD_ODD = 1 << 0, 1 << _bit("score", "NaN"), 1 << _bit("lookahead", "NaN")
 SEARCH_STRAYS, BEST_STRAYS = 1 << _bit("search", "moved"), 1 << _bit("search", "answer")
 ENDLESS = 1 << _bit("commit", "still")
 
@@ -86,12 +86,14 @@ def is_endless(steps: int, block: Block) -> bool:
     return steps >= STEPS_PER_COLUMN * (block.stop - block.start) + len(block.targets) + 100
 
 
-def model_is_odd(look: Look | None, rows: slice) -> bool:
-    """Return True if the logits that a lookahead read were NaN: the model is then to blame, not the lookahead."""
-    if look is None:
-        return False
-    odd = look(lambda belief: belief.entropy).isnan() & look.remaining()
-    return bool(odd[rows].any())
+def blamed(code: int, step: Step | None, look: Look | None, rows: slice) -> int:
+    """Return the code of some rows' broken promises, with the model to blame if what a part read were NaN."""
+    if code & SCORE_ODD and step is not None and (step.belief.entropy.isnan() & step.open)[rows].any():
+        return code | MODEL_ODD
+    if code == LOOKAHEAD_ODD and look is not None:
+        odd = look(lambda belief: belief.entropy).isnan() & look.remaining()
+        return MODEL_ODD if odd[rows].any() else code
+    return code
 
 
 def packed(flags: Sequence[Tensor | None], first: int) -> Tensor:
@@ -108,10 +110,9 @@ def _weights(bits: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def of_proposal(step: Step, scores: Tensor, actions: Actions) -> Tensor:
-    """Check the promises of model, score and select, packed."""
-    entropy = step.belief.entropy
-    odd = (torch.stack((entropy.isnan(), (entropy + scores).isnan())) & step.open).any(2)
-    return packed([*odd, *_of_actions(step, actions)], OF_PROPOSAL)
+    """Check the promises of model, score and select, packed. NaN of the model count as the score's: see `blamed`."""
+    odd = ((step.belief.entropy + scores).isnan() & step.open).any(1)
+    return packed([None, odd, *_of_actions(step, actions)], OF_PROPOSAL)
 
 
 def of_settled(step: Step, actions: Actions) -> Tensor:
@@ -137,9 +138,9 @@ def _of_actions(step: Step, actions: Actions) -> list[Tensor | None]:
     kinds = [fine, ~fine, tokens != tokens.clamp(0, step.belief.vocab - 1)]
     if mask is not None:
         kinds.append(tokens == mask)
-    fills, elsewhere, unknown, *masked = (torch.stack(kinds) & place).flatten(2).any(2)
+    fills, elsewhere, unknown, *masked = (torch.stack(kinds) & place).any((2, 3))
     return [
-        step.open.any(1) & ~fills,
+        fills < step.open.any(1),
         elsewhere,
         masked[0] if masked else None,
         unknown,

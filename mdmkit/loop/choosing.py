@@ -27,7 +27,6 @@ class Choice:
         choice: int64 [B]; the alternative taken.
         values: fp32 [B, N]; the lookahead's values, −inf if an alternative was not compared; None if no row compared.
         parents: int64 [B]; for each particle, the particle that it copies; None without a search.
-        source: int64 [B]; the chosen next state, as an index into [B·N].
     """
 
     step: Step
@@ -35,7 +34,12 @@ class Choice:
     choice: Tensor
     values: Tensor | None
     parents: Tensor | None
-    source: Tensor
+
+    @property
+    def source(self) -> Tensor:
+        """int64 [B]: the chosen next state, as an index into [B·N]."""
+        rows = torch.arange(len(self.choice), device=self.choice.device) if self.parents is None else self.parents
+        return rows * self.actions.live.shape[1] + self.choice
 
 
 def choose(state: State, step: Step, actions: Actions, seen: Seen) -> Choice:
@@ -44,9 +48,8 @@ def choose(state: State, step: Step, actions: Actions, seen: Seen) -> Choice:
     Raises:
         MdmkitError: the lookahead or the search fails, or the lookahead returns a wrong shape or type.
     """
-    sampler, n = state.sampler, actions.live.shape[1]
-    values, choice = None, actions.live.long().argmax(1)
-    rows = torch.arange(len(choice), device=choice.device) * n
+    sampler = state.sampler
+    values, choice = None, _first(actions.live)
     if sampler.lookahead is not None and seen.look is not None and seen.compared:
         # A row that compares nothing is not asked about, whatever stands beside it: what is remembered of it stays.
         with Guarded(sampler, "lookahead", state.latest), step.memory_view.limited(seen.several):
@@ -60,11 +63,15 @@ def choose(state: State, step: Step, actions: Actions, seen: Seen) -> Choice:
         ranked = values.nan_to_num(lowest, torch.inf, lowest).masked_fill(~rivals, -torch.inf)
         choice = torch.where(rivals.any(1), ranked.argmax(1), choice)
     if sampler.search is None:
-        return Choice(step, actions, choice, values, None, rows + choice)
+        return Choice(step, actions, choice, values, None)
     parents, moved = _move(state, step, actions, values, choice, seen)
-    source = parents * n + moved
     values = None if values is None else values[parents]
-    return Choice(step.at(parents), actions.at(parents), moved, values, parents, source)
+    return Choice(step.at(parents), actions.at(parents), moved, values, parents)
+
+
+def _first(live: Tensor) -> Tensor:
+    """int64 [B]: each row's first live alternative."""
+    return live.new_zeros(len(live), dtype=torch.long) if live.shape[1] == 1 else live.long().argmax(1)
 
 
 def _move(

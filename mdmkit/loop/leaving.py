@@ -109,4 +109,5 @@ def _fill_best(state: State, rows: list[int]) -> list[int]:
 
 def _note(trace: Trace, rows: Tensor, where: Window, open_: Tensor, confidence: Tensor, entropy: Tensor) -> None:
     cost = torch.where(open_, entropy.double(), 0.0).sum(1)
-    trace.record(rows, where, open_.any(1), Written(open_, confidence, entropy, cost))
+    trace.write(rows, where, Written(open_[None], confidence[None], entropy[None], cost[None], trace.ticks[rows][None]))
+    trace.count(rows, open_.any(1))

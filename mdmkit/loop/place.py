@@ -77,7 +77,8 @@ class Place:
 
 def counted(step: Step, actions: Actions, choice: Tensor) -> dict[str, Tensor]:
     """The rows' `tick` and `taken`, int64 [B], after the step with these actions."""
-    return {"tick": step.tick + step.active, "taken": step.taken + actions.spent(choice) * step.active}
+    spent = step.active if actions.steps is None else actions.spent(choice) * step.active
+    return {"tick": step.tick + step.active, "taken": step.taken + spent}
 
 
 def free_slots(taken: Sequence[Place], slots: int) -> list[int]:

@@ -17,6 +17,7 @@ from mdmkit.canvas.trace import Trace, stacked
 from mdmkit.canvas.window import Window
 from mdmkit.loop.beliefs import Beliefs
 from mdmkit.loop.guard import Guarded, floats
+from mdmkit.loop.ledger import Ledger
 from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
 from mdmkit.loop.place import Place, free_slots
@@ -45,7 +46,7 @@ class State:
         places: R; what the host knows about each row.
         tick, taken, patience, done: int64 [R·P]; steps made; steps of the plan used in the block; steps that a full
             block may still take; why the row has ended (`RUNNING`, `BY_END`, `BY_RULE`).
-        trace: [R·P].
+        recorded: [R·P]; the trace without the last steps, which are in the `ledger`; see `trace`.
         memory: values that stages remember.
         previous: what the model said of each row's last state, if it has `feeds_back`.
         hidden: hidden states of the rows that have a belief.
@@ -60,6 +61,7 @@ class State:
         left: rows that have left; `take_left` returns them.
     """
 
+    recorded: Trace
     where: Window
     targets: Tensor
     limits: Tensor
@@ -88,7 +90,7 @@ class State:
         self.partial_index: Tensor | None = None
         self.refill: Callable[[], None] | None = None
         self.places: list[Place] = []
-        self.memory = Memory()
+        self.memory, self.ledger = Memory(), Ledger()
         self.previous = Previous(backbone.offers) if backbone.feeds_back else None
         self.hidden: Hidden | None = None
         self.left: list[Left] = []
@@ -106,6 +108,16 @@ class State:
     def packs(self) -> bool:
         """The same for the step's own belief, which observers and commits that rewrite read too."""
         return self.packs_looks and not self.rewrites and not self.watchers.read_written
+
+    @property
+    def trace(self) -> Trace:
+        """[R·P]: the trace of the rows at work, up to their last step."""
+        self.ledger.close(self.recorded)
+        return self.recorded
+
+    @trace.setter
+    def trace(self, trace: Trace) -> None:
+        self.recorded = trace
 
     # -- rows join and leave -------------------------------------------------------------------------------------------
 

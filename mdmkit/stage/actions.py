@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -35,9 +36,13 @@ class Actions:
     def take(self, choice: Tensor) -> tuple[Tensor, Tensor]:
         """Return (place bool [B, W], tokens int64 [B, W]) of the chosen alternatives, choice int64 [B]."""
         if self.place.shape[1] == 1:
-            return self.place[:, 0], self.tokens[:, 0]
+            return self._only
         index = choice[:, None, None].expand(-1, 1, self.place.shape[-1])
         return self.place.gather(1, index)[:, 0], self.tokens.gather(1, index)[:, 0]
+
+    @cached_property
+    def _only(self) -> tuple[Tensor, Tensor]:
+        return self.place[:, 0], self.tokens[:, 0]
 
     def spent(self, choice: Tensor) -> Tensor | int:
         """How many steps of the plan the chosen alternatives count as: int64 [B], or 1 for all."""

@@ -7,6 +7,7 @@ logit is 0. A part that reads filled positions too says so: `reads = ("written",
 
 from __future__ import annotations
 
+import functools
 import math
 from functools import cached_property
 
@@ -68,12 +69,16 @@ class Belief:
         read = self._read
         if self._slot is None:
             return read
-        # The last entry is that of a flat belief, and slot −1 is the last entry.
-        even = math.log(self.vocab)
-        numbers = functional.pad(torch.stack((read.top, read.lse, read.entropy)), (0, 1), value=even)
-        numbers[0, -1] = 0.0
-        numbers = numbers[:, self._slot]
-        return ops.Stats(numbers[0], functional.pad(read.argmax, (0, 1))[self._slot], numbers[1], numbers[2])
+        # Slot −1 is the last entry, which is that of a flat belief.
+        numbers = torch.cat((torch.stack((read.top, read.lse, read.entropy)), self._flat()), 1)
+        at = self._slot.flatten() % numbers.shape[1]
+        top, lse, entropy = numbers.index_select(1, at).view(3, *self._slot.shape).unbind(0)
+        return ops.Stats(top, functional.pad(read.argmax, (0, 1)).index_select(0, at).view_as(top), lse, entropy)
+
+    def _flat(self) -> Tensor:
+        """[3, 1]: top, lse and entropy of a belief of which every logit is 0."""
+        assert self._read is not None
+        return _flat(self.vocab, self._read.lse.dtype, self._read.lse.device)
 
     @property
     def argmax(self) -> Tensor:
@@ -109,8 +114,13 @@ class Belief:
         if self._slot is None:
             return self.packed.gather(-1, tokens).to(lse.dtype) - lse[..., None]
         slot = self._slot[..., None]
-        logits = self.packed[slot.clamp_min(0), tokens].to(lse.dtype)
-        return torch.where(slot < 0, 0.0, logits) - lse[..., None]
+        return self.packed[slot, tokens].to(lse.dtype).masked_fill_(slot < 0, 0.0) - lse[..., None]
+
+    def logit_read(self, tokens: Tensor) -> Tensor:
+        """Logit of one token at each position that was read; arbitrary elsewhere: int64 [...] -> fp32 [...]."""
+        if self._slot is None:
+            return self.packed.gather(-1, tokens[..., None])[..., 0]
+        return self.packed[self._slot, tokens]
 
     def probability(self, tokens: Tensor) -> Tensor:
         """Probability of one token at each position: int64 [...] -> fp32 [...]."""
@@ -133,3 +143,10 @@ class Belief:
         out = drawn.new_zeros(uniform.shape[0] * uniform.shape[2], uniform.shape[1])
         out = out.index_copy(0, self._places, drawn).view(len(uniform), -1, uniform.shape[1])
         return out.masked_fill((self._slot < 0)[..., None], 0).transpose(1, 2)
+
+
+@functools.lru_cache(maxsize=16)
+def _flat(vocab: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    even = math.log(vocab)
+    with torch.inference_mode(False):
+        return torch.tensor([[0.0], [even], [even]], dtype=dtype, device=device)

@@ -95,6 +95,11 @@ class Step:
         return full if self.patience is None else full & (self.patience <= 0)
 
     @cached_property
+    def unfilled(self) -> Tensor:
+        """bool [B, W]: open positions of the row's block, also those that a commit has just added."""
+        return self.where(self.canvas.open) & self.where.member if self.canvas.room else self.open
+
+    @cached_property
     def position(self) -> Tensor:
         """int64 [B, W]: the position in the row of each column of the window."""
         return self.where.columns
@@ -130,7 +135,7 @@ class Step:
     @cached_property
     def tokens(self) -> Tensor:
         """int64 [B, W]: the token that would be written at each position: the best one, or a drawn one."""
-        return self.draw(1)[:, 0]
+        return self.belief.argmax if self.draws.greedy else self.draw(1)[:, 0]
 
     @cached_property
     def confidence(self) -> Tensor:
@@ -216,9 +221,9 @@ class Step:
 
     def written(self, place: Tensor, tokens: Tensor) -> Canvas:
         """The canvas with tokens int64 [B, W] written at positions of the window, bool [B, W]."""
+        place = place & self.member
         written = self.where.placed(self.canvas.tokens, place, tokens)
-        closed = self.open.new_zeros(())
-        return replace(self.canvas, tokens=written, open=self.where.placed(self.canvas.open, place, closed))
+        return self.canvas.changed(tokens=written, open=self.where.placed(self.canvas.open, place, False))
 
     def after(self, canvas: Canvas, **changes: Any) -> Step:
         """The same step with the canvas after the commit, for stop rules.
@@ -227,7 +232,11 @@ class Step:
         """
         grown = canvas.valid is not self.canvas.valid
         open_ = self.where(canvas.open & self.canvas.valid if grown else canvas.open) & self.where.member
-        return replace(self, canvas=canvas, open=open_, **changes)
+        # What `dataclasses.replace` does, without its checks: every row takes this path at every step.
+        new = object.__new__(type(self))
+        new.__dict__.update({name: self.__dict__[name] for name in self.__dataclass_fields__})
+        new.__dict__.update(changes, canvas=canvas, open=open_)
+        return new
 
     def at(self, rows: Tensor) -> Step:
         """The step of rows int64 [B], in this order; the random streams are not reordered."""
