@@ -118,6 +118,7 @@ def test_the_start_is_measured_beside_that_of_another_checkout(tmp_path: Path) -
     assert failed.returncode == 1 and "unknown model of the zoo" in failed.stderr
 
 
+@pytest.mark.slow
 def test_two_checkouts_are_timed_beside_one_another(tmp_path: Path) -> None:
     """Beside a copy in which `confidence` fills all positions at once, so that it makes fewer calls."""
     other = tmp_path / "other"
