@@ -422,6 +422,8 @@ DAMAGES = [("nfe", "x"), ("order", [[]]), ("order", [1]), ("tokens", None), ("un
 DAMAGES += [("text", 5), ("text", None), ("nfe", 10**30), ("tokens", [-1]), ("order", [-2]), ("uncertainty", 1e200)]
 # What is right in itself, and is another prompt's.
 DAMAGES += [("prompt", "zz"), ("seed", 3), ("prompt_ids", [1]), ("id", 7), ("meta", {"a": 1}), ("file", "a.png")]
+# No model, or no prompt, gives these: an id beyond the vocabulary, a prompt's token among the new ones, H̃ below 0.
+DAMAGES += [("tokens", [999] * 6), ("order", [-1] * 6), ("uncertainty", -1.0)]
 
 
 @pytest.mark.parametrize(("key", "value"), DAMAGES)
@@ -435,6 +437,68 @@ def test_a_damaged_row_is_named_by_its_line_and_what_is_wrong(decode, place, who
     (place / "whole.jsonl").write_bytes(lines[0])
     (place / "whole.jsonl.run.json").write_text(json.dumps(record | {"waiting": [json.loads(row)]}))
     refused(decode("--output", "whole.jsonl", "--resume"), "does not record the run of whole.jsonl")
+
+
+def test_a_row_with_more_tokens_than_its_prompt_has_room_for_is_refused(decode, place, whole):
+    lines = whole.splitlines(keepends=True)
+    row = json.loads(lines[1])
+    row |= {"tokens": [*row["tokens"], 1], "order": [*row["order"], 6]}
+    (place / "whole.jsonl").write_bytes(lines[0] + json.dumps(row).encode() + b"\n")
+    refused(decode("--output", "whole.jsonl", "--resume"), "its 'tokens' are 7, and prompt 1 has 6 at most")
+
+
+@pytest.mark.parametrize(("asked", "found"), [("1", "true"), ("1", "1.0"), ("true", "1"), ('{"a": 1}', '{"a": true}')])
+def test_an_own_key_is_compared_with_its_type(decode, place, asked, found):
+    (place / "own.jsonl").write_text(f'{{"prompt": "ab", "length": 2, "id": {asked}}}\n')
+    given = ["--prompts", "own.jsonl", "--output", "out.jsonl"]
+    assert decode(*given).exit_code == 0
+    row = (place / "out.jsonl").read_text()
+    assert f'"id": {asked}' in row
+    (place / "out.jsonl").write_text(row.replace(f'"id": {asked}', f'"id": {found}'))
+    refused(decode(*given, "--resume"), "line 1 of out.jsonl is not a row", "its 'id' is", "and that of prompt 0 is")
+
+
+GROWING = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from mdmkit import Commit, Component, hookimpl
+
+
+@dataclass(frozen=True)
+class Expand(Commit):
+    """Write; while there is room, add a position to a row that has just been filled."""
+
+    rewrites: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
+
+    def __call__(self, step, actions, choice):
+        canvas = step.written(*actions.take(choice))
+        grown = step.recall("expand", fill=0)
+        wants = ~canvas.open.any(1) & (grown < step.plan.room) & step.active
+        step.keep("expand", grown + wants)
+        after = torch.arange(canvas.valid.shape[1]) == canvas.lengths[:, None]
+        return canvas.grown(after & wants[:, None])
+
+
+@hookimpl
+def mdmkit_commit():
+    return [Component("expand", Expand)]
+'''
+
+
+def test_rows_that_have_grown_are_known_again(decode, place):
+    (place / "grows.py").write_text(GROWING)
+    (place / "grows.jsonl").write_text('"2*7=__"\n{"prompt": "3*7=", "length": 2}\n')
+    given = ["--plugin", "grows.py", "--model", "zoo:puzzles", "--prompts", "grows.jsonl", "--output", "out.jsonl"]
+    given += ["--set", "commit=expand", "--set", "plan.room=3"]
+    assert decode(*given).exit_code == 0
+    rows = [json.loads(line) for line in (place / "out.jsonl").read_text().splitlines()]
+    assert [len(row["tokens"]) for row in rows] == [9, 5]
+    result = decode(*given, "--resume")
+    assert result.exit_code == 0 and "0 rows, 0 tokens" in result.stdout, result.output
 
 
 KINDS_OF_PROMPTS = [

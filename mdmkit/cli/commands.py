@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mdmkit.cli.contents import contents
     from mdmkit.cli.live import LiveView
     from mdmkit.cli.locking import held
+    from mdmkit.cli.matching import check_belongs
     from mdmkit.cli.options import (
         batch_option,
         composing,
@@ -50,6 +51,7 @@ __all__ = [
     "RowFile",
     "Slots",
     "batch_option",
+    "check_belongs",
     "check_prompts",
     "chosen_batch",
     "composing",
@@ -101,6 +103,7 @@ _HOME = {
     "RowFile": "cli.output:RowFile",
     "Slots": "cli.resuming:Slots",
     "batch_option": "cli.options:batch_option",
+    "check_belongs": "cli.matching:check_belongs",
     "check_prompts": "cli.requests:check_prompts",
     "chosen_batch": "decoding.batch:chosen_batch",
     "composing": "cli.options:composing",

@@ -43,33 +43,61 @@ class Expected:
         index = check_row(row)["index"]
         if index >= len(self.prompts):
             raise ValueError(f"its 'index' is {index}, of {len(self.prompts)} prompts")
-        wanted = self._wanted(index)
-        for name in DECIDED:
-            found, needed = row.get(name, _NOTHING), wanted.get(name, _NOTHING)
-            if found != needed:
-                raise ValueError(f"its {name!r} is {_said(found)}, and that of prompt {index} is {_said(needed)}")
-        if (row["text"] is None) != (self.filing is not None):
-            raise ValueError(f"its 'text' is {shown(row['text'], 60)}")
-        canvas = self.encodings.canvas(self.prompts[index])
-        if canvas is not None and not _begins(row["prompt_ids"], canvas):
-            raise ValueError(f"its 'prompt_ids' are {shown(row['prompt_ids'], 60)}, not those of prompt {index}")
-        return row
-
-    def _wanted(self, index: int) -> dict[str, Any]:
         prompt = self.prompts[index]
         wanted = {"prompt": prompt.text, "seed": prompt.seed, **self.own.get(index, {})}
         if self.filing is not None:
             wanted["file"] = self.filing.path(index).name
-        return json.loads(json.dumps(wanted))
+        check_belongs(row, {name: wanted.get(name, _NOTHING) for name in DECIDED}, prompt, self.encodings)
+        if (row["text"] is None) != (self.filing is not None):
+            raise ValueError(f"its 'text' is {shown(row['text'], 60)}")
+        return row
 
 
-def _begins(ids: list[int], canvas: Canvas) -> bool:
-    """True if these are the ids of the canvas's prompt. A commit may have added or removed positions behind them."""
-    given = canvas.valid & (canvas.infill[:, None] | ~canvas.editable)
-    needed = canvas.tokens[given].tolist()
-    both = min(len(ids), len(needed)) if canvas.room else max(len(ids), len(needed))
-    return ids[:both] == needed[:both]
+def check_belongs(row: Mapping[str, Any], wanted: Mapping[str, Any], prompt: Prompt, encodings: Encodings) -> None:
+    """Check that a row can be what this prompt was decoded to.
+
+    How many positions share a tick is not compared: the parts of a sampler decide how many tokens a step writes.
+
+    Args:
+        wanted: the fields that are known before the decode, and their values.
+        prompt: of the index under which it was encoded.
+
+    Raises:
+        ValueError: it is not; the text says what is wrong.
+    """
+    for name, needed in wanted.items():
+        found = row.get(name, _NOTHING)
+        if _said(found, None) != _said(needed, None):  # as JSON, where 1, 1.0 and true differ
+            raise ValueError(f"its {name!r} is {_said(found)}, and that of prompt {row['index']} is {_said(needed)}")
+    _check_written(row, encodings.backbone.vocab)
+    if (canvas := encodings.canvas(prompt)) is not None:
+        _check_fits(row, canvas, encodings.plan.room)
 
 
-def _said(value: Any) -> str:
-    return "missing" if value is _NOTHING else shown(value, 60)
+def _check_written(row: Mapping[str, Any], vocab: int) -> None:
+    for token, tick in zip(row["tokens"], row["order"], strict=True):
+        if tick >= 0 and token >= vocab:  # an image model's prompt tokens may have ids of their own
+            raise ValueError(f"its 'tokens' hold {token}, and the model's ids go from 0 to {vocab - 1}")
+
+
+def _check_fits(row: Mapping[str, Any], canvas: Canvas, room: int) -> None:
+    """Compare a row with its prompt's canvas. A commit may have added or removed `room` positions at its end."""
+    fixed = canvas.valid & ~canvas.editable
+    needed = canvas.tokens[canvas.valid if canvas.infill[0] else fixed].tolist()
+    ids, tokens = row["prompt_ids"], row["tokens"]
+    both = min(len(ids), len(needed)) if room else max(len(ids), len(needed))
+    if ids[:both] != needed[:both]:
+        raise ValueError(f"its 'prompt_ids' are {shown(ids, 60)}, not those of prompt {row['index']}")
+    most = int(canvas.shown.sum()) + room
+    if len(tokens) > most:
+        raise ValueError(f"its 'tokens' are {len(tokens)}, and prompt {row['index']} has {most} at most")
+    given = canvas.tokens[fixed & canvas.infill[:, None]].tolist()
+    kept = [token for token, tick in zip(tokens, row["order"], strict=True) if tick < 0]
+    if not room and kept != given:
+        raise ValueError(f"its 'order' is -1 at the tokens {shown(kept, 60)}, and the prompt's are {shown(given, 60)}")
+
+
+def _said(value: Any, most: int | None = 60) -> str:
+    if value is _NOTHING:
+        return "missing"
+    return json.dumps(value, sort_keys=True) if most is None else shown(value, most)

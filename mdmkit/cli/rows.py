@@ -11,8 +11,9 @@ from mdmkit.errors import shown
 Fits = Callable[[Any], bool]
 
 
-# The largest whole number: they have 64 bits. And of other numbers: statistics add up their squares.
-MOST, LARGEST = (1 << 63) - 1, 1e100
+# The largest whole number: they have 64 bits. Of other numbers: statistics add up their squares. And how far below 0 a
+# sum of entropies may come by rounding, nats.
+MOST, LARGEST, ROUNDED = (1 << 63) - 1, 1e100, 0.01
 
 
 def is_count(value: Any) -> bool:
@@ -26,8 +27,8 @@ def is_number(value: Any) -> bool:
 
 
 def is_cost(value: Any) -> bool:
-    """True for a number from 0 on, such as seconds or bytes."""
-    return is_number(value) and value >= 0
+    """True for a number from 0 on that can be counted, such as calls, seconds or bytes."""
+    return type(value) in (int, float) and 0 <= value <= MOST
 
 
 def is_result(value: Any) -> bool:
@@ -47,7 +48,7 @@ FIELDS: dict[str, Fits] = {
     "tokens": _is_list,
     "order": lambda value: _is_list(value, -1),
     "seed": lambda value: type(value) is int and -MOST - 1 <= value <= MOST,
-    "uncertainty": is_number,
+    "uncertainty": lambda value: is_number(value) and value >= -ROUNDED,
     "nfe": is_count,
     "row_tokens": is_count,
     "stopped": lambda value: isinstance(value, str),

@@ -41,10 +41,14 @@ def evaluated(monkeypatch: pytest.MonkeyPatch, *options: str) -> str:
     return result.output
 
 
+def in_force(folder: str) -> list[int]:
+    return [sampler["batch"] for sampler in json.loads(Path(folder, "run.json").read_text())["samplers"]]
+
+
 def test_eval_takes_auto_and_its_records_say_what_fitted(widths: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     said = evaluated(monkeypatch, "--batch", "auto", "--output", "auto")
     assert "with 8 rows: decoding 4 at a time" in said and "with 4 rows: decoding 2 at a time" in said
-    assert json.loads(Path("auto/run.json").read_text())["batch"] == 8
+    assert in_force("auto") == [8]
     file = Path("auto/rows/one_way/confidence.jsonl")
     record = json.loads(Path(f"{file}.run.json").read_text())
     assert record["batch"] == 8 and record["slots"] == {"0": 2}
@@ -77,8 +81,9 @@ def test_auto_continues_with_the_batch_that_is_recorded(widths: list[int], monke
         assert [json.loads(line)["tokens"] for line in file.read_text().splitlines()] == tokens
 
     continued("auto")
-    assert max(widths) == 2, "the number that the run began with, not 8"
+    assert max(widths) == 2 and in_force("out") == [2], "the number that the run began with, not 8"
     continued("3")
+    assert in_force("out") == [3]
     assert max(widths) == 3 and json.loads(record.read_text())["batch"] == 2, "the record is of the run that began"
     continued("4")
     assert json.loads(record.read_text())["batch"] == 2, "a record that is written again keeps it"

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -192,7 +193,10 @@ def test_rows_of_a_model_whose_files_have_changed_are_refused(tmp_path: Path) ->
     [
         *(("order", [[]]), ("nfe", "x"), ("measures", []), ("score", "a"), ("calls", {})),
         *(("calls", -1), ("seconds", -0.5), ("text", 5), ("text", None), ("score", 5e300), ("measures", {"a": 1e200})),
-        *(("nfe", 10**30), ("tokens", [-1]), ("seed", 10**30), ("uncertainty", 1e200)),
+        *(("nfe", 10**30), ("tokens", [-1]), ("seed", 10**30), ("uncertainty", 1e200), ("calls", 1e30)),
+        # What is right in itself, and is another prompt's, or no prompt's.
+        *(("prompt", "zz"), ("prompt_ids", [1]), ("row_seed", 3), ("seed", 7), ("seed", -1), ("index", 4)),
+        *(("tokens", [999] * 11), ("uncertainty", -1.0), ("order", [-1] * 11)),
     ],
 )
 def test_a_damaged_row_is_named_by_file_line_and_field(key: str, value: object) -> None:
@@ -202,7 +206,23 @@ def test_a_damaged_row_is_named_by_file_line_and_field(key: str, value: object) 
     first, second, *rest = file.read_text().splitlines()
     file.write_text("\n".join([first, json.dumps(json.loads(second) | {key: value}), *rest, ""]))
     said = run(*given, *SMALL, fails=True)
-    assert f"line 2 of {file} is not a row of this run: its '{key}' is" in said
+    named = "row_seed" if (key, value) == ("seed", 7) else key
+    assert re.search(rf"line 2 of {file} is not a row of this run: its '{named}' (is|are|hold)", said), said
+
+
+def test_a_row_that_stands_there_twice_is_refused_unless_it_is_a_late_verdict() -> None:
+    given = ("eval", "--task", "length", "--plugin", "tasks.py", "--sampler", "confidence")
+    run(*given, *SMALL)
+    file = Path("out/rows/length/confidence.jsonl")
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, lines[2], ""]))
+    said = run(*given, *SMALL, fails=True)
+    assert f"line 9 of {file} is not a row of this run: seed 0, prompt 2 stand there twice, and the first" in said
+    unjudged = json.loads(lines[2]) | {"score": None, "measures": {}}
+    file.write_text("\n".join([*lines[:2], json.dumps(unjudged), *lines[3:], lines[2], ""]))
+    run(*given, *SMALL)
+    file.write_text("\n".join([*lines[:2], json.dumps(unjudged | {"nfe": 1}), *lines[3:], lines[2], ""]))
+    assert "stand there twice, and differ in 'nfe'" in run(*given, *SMALL, fails=True)
 
 
 def test_rows_killed_before_their_record_was_written_begin_anew() -> None:

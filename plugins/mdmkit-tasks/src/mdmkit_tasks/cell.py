@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mdmkit.cli.commands import (
     record_of,
     write_record,
 )
+from mdmkit_tasks.rereading import check_late
 
 SCORE = "score"
 # The fields that a judged row has beside those of a decoded one.
@@ -41,6 +43,7 @@ class Cell:
     Args:
         path: the file; the record of its run is beside it.
         identity: the facts that two runs must share, so that one can continue the rows of the other.
+        check: raises a ValueError for a row that was read and is none of this cell.
         overwrite: True: begin again.
         batch: the number of rows that are decoded together at first.
         auto: True: `batch` is only a first guess. A run that continues rows begins with the number in their record.
@@ -61,13 +64,14 @@ class Cell:
         task: str,
         sampler: str,
         identity: dict[str, Any],
+        check: Callable[[Mapping[str, Any]], None],
         overwrite: bool,
         batch: int,
         auto: bool = False,
     ):
         self.path, self.task, self.sampler = path, task, sampler
         self.batch = self.began = batch
-        self.auto = auto
+        self.auto, self._check = auto, check
         self.slots = Slots({}, self._note)
         self.identity = json.loads(json.dumps(identity, default=str))
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
@@ -147,6 +151,8 @@ class Cell:
                     break
                 try:
                     row = read_row(line, JUDGED)
+                    self._check(row)
+                    check_late(self.rows.get((row["seed"], row["index"])), row)
                 except ValueError as error:
                     raise MdmkitError(
                         f"line {number} of {self.path} is not a row of this run: {error}. Start again with "

@@ -19,6 +19,7 @@ from mdmkit.cli.commands import chosen_batch, contents, default_registry, write_
 from mdmkit_tasks import report
 from mdmkit_tasks.cell import Cell
 from mdmkit_tasks.request import Asked, check, sampler_for
+from mdmkit_tasks.rereading import Rereading
 from mdmkit_tasks.running import Judging, run_cell
 from mdmkit_tasks.statistics import compare, summarize
 
@@ -74,8 +75,9 @@ class Evaluation:
                 path = folder / "rows" / slug(task.name) / f"{slug(label)}.jsonl"
                 identity = self._identity(task, sampler, rival)
                 self.samplers[task.name, label] = sampler
+                known = Rereading(task, sampler, backbone).check
                 self.cells[task.name, label] = Cell(
-                    path, task.name, label, identity, settings.overwrite, self.batch, auto
+                    path, task.name, label, identity, known, settings.overwrite, self.batch, auto
                 )
 
     @property
@@ -144,10 +146,12 @@ class Evaluation:
             "model-option": dict(self.settings.options),
             "device": str(self.backbone.device),
             "dtype": self.settings.dtype,
-            "batch": self.batch,
             "seeds": list(self.settings.seeds),
             "tasks": {a.name: {"of": a.origin, "options": a.options, "prompts": len(a.items)} for a in self.asked},
-            "samplers": [{"task": t, "sampler": s, **self.samplers[t, s].config} for t, s in self.samplers],
+            "samplers": [
+                {"task": task, "sampler": label, "batch": cell.batch, **self.samplers[task, label].config}
+                for (task, label), cell in self.cells.items()
+            ],
             "versions": versions(),
         }
 
