@@ -70,6 +70,20 @@ def test_an_assert_that_is_reached_and_open_can_fail(text: str, right: bool) -> 
         ("def check(f):\n    return\n    assert f(2) == 4", False),
         ("def check(f):\n    assert X == 4", False),  # not of the answer
         ("def check():\n    assert f(2) == 4", False),
+        # The same for every answer that defines the function.
+        ("def check(f):\n    assert f", False),
+        ("def check(f):\n    assert f is not None", False),
+        ("def check(f):\n    assert not (f is None or not f)", False),
+        ("def check(f):\n    assert callable(f) and isinstance(f, object)", False),
+        ("def check(f):\n    if f:\n        assert f.__name__ == 'f'", False),
+        ("def check(f):\n    x = g(1)\n    assert f and x", False),
+        ("def check(f):\n    assert list(map(f, [1])) == [2]", True),
+        ("def check(f):\n    g = f\n    assert g(1) == 2", True),
+        ("def check(f):\n    for g in [f]:\n        assert g(1) == 2", True),
+        ("def check(f):\n    assert f is not None and f(1) == 2", True),
+        ("def check(f):\n    assert all(f(x) == 2 for x in [1])", True),
+        ("def check(f):\n    assert isinstance(f(1), int)", True),
+        ("def check(f):\n    with pytest.raises(ValueError):\n        f(1)\n    assert f", True),
         ("async def check(f):\n    assert f(2) == 4", False),  # never awaited
         ("def check(f):\n    yield\n    assert f(2) == 4", False),
         ("class check:\n    def __init__(self, f):\n        assert f(2) == 4", False),

@@ -7,6 +7,7 @@ import builtins
 import re
 from collections.abc import Sequence
 
+from mdmkit_tasks.judges.calling import INSPECT
 from mdmkit_tasks.judges.fences import blocks
 from mdmkit_tasks.judges.marks import TURN
 from mdmkit_tasks.judges.names import DEFINITIONS, needed, parsed
@@ -59,12 +60,16 @@ def passes(
 
 
 def name_under_test(tests: Sequence[str]) -> str:
-    """The function that the asserts test: the first called name that is not Python's own, else the first called."""
+    """The function that the asserts test: the first called name that is not Python's own, else the first called.
+
+    It is empty if none is called. Functions that only look at another one, such as `callable`, are not tested.
+    """
     called = []
     for test in tests:
         tree = parsed(test)
         nodes = ast.walk(tree) if tree is not None else ()
         called += [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    called = [name for name in called if name not in INSPECT]
     return next((name for name in called if not hasattr(builtins, name)), called[0] if called else "")
 
 

@@ -6,6 +6,8 @@ import ast
 import builtins
 from collections.abc import Collection, Iterator, Sequence
 
+from mdmkit_tasks.judges.calling import put_to_use
+
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LEAVES = (ast.Return, ast.Raise, ast.Break, ast.Continue)
 CATCHES_ALL = {"AssertionError", "Exception", "BaseException"}
@@ -23,7 +25,7 @@ def can_fail(tests: ast.Module, under_test: Collection[str] = ()) -> bool:
 
 
 def check_can_fail(tests: ast.Module, check: str) -> bool:
-    """True if the function `check` of the tests reaches an open assert, and reads its first argument: the answer."""
+    """True if the function `check` of the tests reaches an open assert, and calls its first argument: the answer."""
     found = next((line for line in reversed(tests.body) if isinstance(line, FUNCTIONS) and line.name == check), None)
     # The call of a coroutine or of a generator runs nothing.
     if not isinstance(found, ast.FunctionDef) or any(
@@ -32,7 +34,7 @@ def check_can_fail(tests: ast.Module, check: str) -> bool:
         return False
     arguments = [argument.arg for argument in (*found.args.posonlyargs, *found.args.args)][:1]
     reached = _Reached(tests, found.body, arguments)
-    return reached.fails and bool(reached.names & set(arguments))
+    return reached.fails and bool(reached.used & set(arguments))
 
 
 class _Reached:
@@ -40,12 +42,14 @@ class _Reached:
 
     Attributes:
         names: the names and attributes that are read.
+        used: the names that are called or passed on, and not only looked at.
         fails: an assert is reached whose outcome is open.
     """
 
     def __init__(self, tests: ast.Module, lines: Sequence[ast.stmt], under_test: Collection[str]):
         self.under_test = under_test
         self.names: set[str] = set()
+        self.used: set[str] = set()
         self.fails = False
         self._block(lines, caught=False)
         ahead = [node for node in ast.walk(tests) if isinstance(node, FUNCTIONS)]
@@ -61,6 +65,7 @@ class _Reached:
             ]
             read = {name for part in parts for name in _names(part)}
             self.names |= read
+            self.used |= {name for part in parts for name in put_to_use(line, part)}
             if isinstance(line, ast.Assert) and not caught:
                 decides = set(_names(line.test))  # and not what its message names
                 own = {name for name in decides if hasattr(builtins, name) and name not in self.under_test}

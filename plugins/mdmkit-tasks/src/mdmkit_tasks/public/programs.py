@@ -67,7 +67,7 @@ class HumanEval(_Programs):
         if tests is None or not check_can_fail(tests, "check"):
             return (
                 "the test must define a function `check` with an assert that is reached and depends on its argument, "
-                "since nothing else could fail"
+                "and must call this argument, since nothing else could fail"
             )
         return ""
 
@@ -132,7 +132,7 @@ class MBPP(_Programs):
                     f"the test {brief(line)} is not an assert of Python that is reached and depends on the answer, so "
                     "no answer could fail it"
                 )
-        return "" if name else "no test calls a function"
+        return "" if name else "no test calls a function of the answer, so every answer that defines it would pass"
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         out = []
