@@ -175,7 +175,7 @@ def test_a_run_of_texts_beside_a_picture_is_no_run_of_pictures(decode: Any, tmp_
     assert (Path("out.jsonl").read_text(), Path("out-0000.png").read_text()) == ("mine", "mine")
 
 
-@pytest.mark.parametrize("spoilt", ["deleted", "cut", "text", "size"])
+@pytest.mark.parametrize("spoilt", ["deleted", "cut", "text", "size", "end", "GIF", "JPEG"])
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_kept_row_whose_picture_is_lost_is_decoded_again(
     decode: Any, tmp_path: Path, spoilt: str, finished: bool
@@ -193,6 +193,10 @@ def test_a_kept_row_whose_picture_is_lost_is_decoded_again(
             path.unlink()
         elif spoilt == "size":
             Image.new("L", (9, 8)).save(path)
+        elif spoilt == "end":
+            path.write_bytes(path.read_bytes()[:-12])
+        elif spoilt in ("GIF", "JPEG"):
+            Image.open(path).convert("L").save(path, format=spoilt)
         else:
             path.write_bytes(path.read_bytes()[:70] if spoilt == "cut" else b"hello")
     done = decode(*words, "--resume")

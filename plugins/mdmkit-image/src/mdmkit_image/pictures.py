@@ -36,9 +36,11 @@ class Pictures:
         item.save(path, format="PNG")
 
     def intact(self, path: Path) -> bool:
-        """True if a file holds an image of the model's size that Pillow can read to its end."""
+        """True if a file holds a whole PNG of the model's size, whatever its name says."""
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=["PNG"]) as image:
+                image.verify()  # the checksum of every chunk up to the last one, which `load` does not miss
+            with Image.open(path, formats=["PNG"]) as image:
                 image.load()
                 return image.size == (self.grid[1] * self.codec.factor, self.grid[0] * self.codec.factor)
         except Exception:  # Pillow's readers raise many unrelated types for damaged files
