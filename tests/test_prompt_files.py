@@ -169,7 +169,17 @@ def test_standard_input_is_json_if_it_begins_as_json_does(monkeypatch, content, 
         assert [line.prompt for line in read_file(STANDARD_INPUT)] == prompts
 
 
-@pytest.mark.parametrize("line", ['"Hello," she said.', '{"brace" here}', "[1] is a footnote."])
+@pytest.mark.parametrize("line", ["[" * 99999, "[" + "9" * 5000 + " is long."])
+def test_a_text_that_python_cannot_read_as_json_is_told_the_same_way(tmp_path, line):
+    assert "let the file's name end in .txt." in refused(tmp_path, line)
+
+
+@pytest.mark.parametrize("text", ["2*7=__", "два слова, 日本語 😀", "a\0b and no other zero"])
+def test_a_text_in_utf_8_is_taken_for_no_other_encoding(tmp_path, text):
+    assert read(tmp_path, "p.txt", text) == [(text, {})]
+
+
+@pytest.mark.parametrize("line", ['["a", of', '"Hello," she said.', '{"brace" here}', "[1] is a footnote."])
 def test_a_text_that_begins_as_json_does_is_refused_with_the_way_to_say_that_it_is_a_text(tmp_path, monkeypatch, line):
     assert "not JSON" in (said := refused(tmp_path, line)) and "let the file's name end in .txt." in said
     assert read(tmp_path, "p.txt", line) == [(line, {})]
@@ -179,12 +189,24 @@ def test_a_text_that_begins_as_json_does_is_refused_with_the_way_to_say_that_it_
     assert "If every line is a text, write them into a file whose name ends in .txt, and name it." in said
 
 
+WIDE = (
+    "2*7=__\n",
+    "два слова\n",
+    "日本 語\n",
+    "a 😀\n",
+)  # bytes of the second are valid UTF-8, and those of the third not
+WIDE_NAMES = ("utf-16le", "utf-16be", "utf-32le", "utf-32be")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         ("one\ncafé".encode("latin1"), ", line 2: the byte 0xe9 is no part of a text in UTF-8"),
         ("one\ncafé".encode("latin1"), "iconv -f latin1 -t utf-8"),
         ("one".encode("utf-16"), "iconv -f utf-16 -t utf-8"),
+        ("one".encode("utf-32"), "iconv -f utf-32 -t utf-8"),
+        *((text.encode(name), f"iconv -f {name} -t utf-8") for text in WIDE for name in WIDE_NAMES),
+        ("два слова\n".encode("utf-16le"), ": bytes that are 0 stand where they do in UTF-16LE, and prompts are"),
     ],
 )
 def test_another_encoding_is_named_with_the_line_and_the_way_to_utf_8(tmp_path, content, said):

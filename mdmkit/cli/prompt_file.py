@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mdmkit.cli.encoding import as_text
 from mdmkit.errors import MdmkitError, shown
 
 STANDARD_INPUT = Path("-")
@@ -86,21 +87,10 @@ def holds_something() -> bool:
 def _text(file: Path, name: str) -> str:
     try:
         content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise MdmkitError(
-            f"{name}, line {line}: the byte 0x{error.object[error.start]:02x} is no part of a text in UTF-8, which "
-            f"prompts are read as. Convert it, such as with: iconv -f {_encoding(error.object)} -t utf-8 FILE > NEW."
-        ) from None
     except (OSError, ValueError) as error:  # a name may hold a NUL
         said = getattr(error, "strerror", None) or error
         raise MdmkitError(f"--prompts {shown(str(file))}: {said}. Name a readable file of prompts.") from None
-
-
-def _encoding(content: bytes) -> str:
-    """Guess the encoding of bytes that are not UTF-8."""
-    return "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
+    return as_text(content, name)
 
 
 def _values(file: Path, text: str) -> Iterator[tuple[str, Any]]:
@@ -137,14 +127,14 @@ def _is_object(line: str) -> bool:
 
 
 def _parsed(line: str, piped: bool) -> Any:
+    way = PIPED if piped else TEXTS
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
         array = " A JSON array must be whole, from [ to ]." if line.lstrip().startswith("[") else ""
-        way = PIPED if piped else TEXTS
         raise MdmkitError(f"not JSON ({error.msg} at column {error.colno}); {FORM}.{array} {way}") from None
     except (ValueError, RecursionError) as error:  # a number with thousands of digits, or too many nested brackets
-        raise MdmkitError(f"not a prompt ({' '.join(str(error).split())}); {FORM}.") from None
+        raise MdmkitError(f"not a prompt ({' '.join(str(error).split())}); {FORM}. {way}") from None
 
 
 def _prompt(value: Any, key: str | None) -> tuple[Any, dict[str, Any]]:
