@@ -107,6 +107,11 @@ ANSWERS = [
     ("def add(a, b):\n\xa0 \xa0 if a:\n\xa0 \xa0 \xa0 \xa0 return a + b\n    return b", True),
     ("\xa0```python\n\xa0def add(a, b):\n\xa0    return a + b\n\xa0```", True),
     ("def add(a, b):\n\xa0\xa0return a - b", False),
+    ("def add(a, b):\n    return\xa0a\u2009+\xa0b", True),
+    ("```python\ndef\xa0add(a,\xa0b):\n    return a +\xa0b\n```", True),
+    ("    return a\xa0+ b  # it's\xa0a sum", True),
+    ("def add(a, b):\n    if '\xa0' ==\xa0'\\xa0' and \"it's \xa0\"[-1] != ' ':\n        return a + b", True),
+    ("def add(a, b):\n    if '\xa0' ==\xa0' ':\n        return a + b", False),
     ('def add(a, b):\n    if """\n\xa0""" == "\\n\\xa0":\n        return a + b', True),  # in a string it is kept
     # What a program does when it is started by itself.
     (

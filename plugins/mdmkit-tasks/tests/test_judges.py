@@ -49,6 +49,24 @@ NUMBERS = [
     ("", "18", False),
     ("eggs: 16, eaten: 3, baked: 4, left: 9", "9", True),
     ("12,34", "1234", False),
+    # A decimal comma, where it can be nothing else.
+    ("Es kostet €1.234,50.", "1234.5", True),
+    ("\\boxed{1.234,5}", "1234.5", True),
+    ("1.234.567,89 euros", "1234567.89", True),
+    ("€ 18,50", "18.5", True),
+    ("It is 18,50 €", "18.5", True),
+    ("€1.234", "1.234", True),
+    ("€ 18,500", "18500", True),
+    ("1,234.50", "1234.5", True),
+    ("\\boxed{18,50}", "18.5", False),  # may be two numbers
+    # Too long when it is written out.
+    ("\\boxed{1e999999999}", "1", False),
+    ("#### 1e999999999", "1", False),
+    ("1e999999999", "999999999", False),
+    ("\\boxed{1e-999999999}", "0", False),
+    ("\\boxed{10^999999}", "10", False),
+    ("\\boxed{3 \\times 10^{999999}}", "3", False),
+    ("\\boxed{2^{100}}", "1267650600228229401496703205376", True),
     ("x2 = 18", "18", True),
     ("#### 1e3", "1000", True),
     ("10 / 0 is nothing, so 7", "7", True),
@@ -281,6 +299,8 @@ MATHEMATICS = [
     ("\\boxed{10^{-9}}", "10^{-10}", False),
     ("\\boxed{0.0000001}", "0.0000003", False),
     ("\\boxed{0.333333}", "\\frac13", True),
+    ("\\boxed{0.333333333}", "\\frac13", True),
+    ("\\boxed{0.3333}", "\\frac13", False),
     ("\\boxed{28.274334}", "9\\pi", True),
     ("<answer>5</answer>", "5", True),
     ("It was 5. <answer>$\\frac{1}{2}$</answer> of 7", "0.5", True),
@@ -295,6 +315,13 @@ MATHEMATICS = [
 ]
 
 COUNTDOWN = [
+    ("（３＋９）×２", True),
+    ("３＋９＝１２, １２×２＝２４", True),
+    ("\\text{Answer: }(3+9)*2", True),
+    ("$\\textbf{Answer:}\\ (3+9)\\times 2 = 24$", True),
+    ("\\[\\boxed{\\mathrm{Answer: } (3+9)\\,\\times\\,2}\\]", True),
+    ("\\text{Answer: }(3+9)*3", False),
+    ("\\text{The answer is not }(3+9)*2", False),
     ("<answer>(3 + 9) * 2</answer>", True),
     ("<answer>(3+9)*2 = 24</answer>", True),
     ("<answer>2*(9+3)</answer>", True),

@@ -14,6 +14,8 @@ from mdmkit_tasks.judges.marks import ANNOUNCED, boxed, first_turn, plain_signs,
 OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 LONGEST = 200
 PLAIN = re.compile(r"[\d+\-*/() \t]*")
+# Words in a formula: \text{Answer: }.
+_IN_WORDS = re.compile(r"\\(?:text|math)(?:bf|it|rm|sf|tt)?\s*\{([^{}]*)\}")
 # What may stand before an equation: a label, the number of a step, or words without a "not".
 _WORDS = re.compile(
     r"(?!.*(?:\b(?:no|not|never|cannot|wrong)\b|n['’]t))(?:[a-z][a-z '’]*\d*:|\d+[.)](?=\s)|[a-z][a-z '’]*(?:\s|$))\s*",
@@ -91,7 +93,8 @@ def _chain(equations: Sequence[str], numbers: Sequence[int], target: int) -> boo
 def _final(answer: str, steps: int) -> list[str]:
     """The text that holds the answer. If nothing marks it, the last line, the last two lines, … up to `steps`."""
     text = plain_signs(first_turn(answer))
-    text = re.sub(r"\\[()\[\]]|\$|```\w*", " ", text)  # signs of formulas and of code
+    text = re.sub(r"\\[()\[\]]|\$|```\w*|\\[ ,;:!]|\\q?quad\b", " ", text)  # signs of formulas and of code
+    text = _IN_WORDS.sub(r"\1", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     text = re.sub(r"\n(?=[=≈])", " ", "\n".join(lines))  # an equation goes on
     if (inside := tagged(text)) is not None:

@@ -15,7 +15,8 @@ from typing import Any
 from mdmkit import MdmkitError
 from mdmkit_tasks.judges.marks import boxed, first_turn, plain_signs, tagged
 
-# Of the larger number: exact numbers that differ by more are not equal, and nor are decimals.
+# Of the larger number: exact numbers that differ by more are not equal, and nor are decimals. A decimal that is rounded
+# to six digits or more equals the exact number, as in math-verify; graders that compare texts would refuse it.
 EXACT, DECIMAL = 1e-12, 1e-5
 SECONDS = 60.0
 _ALONE = (

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from mdmkit_tasks.judges.marks import ANNOUNCED, boxed, first_turn, plain_signs, tagged
 
-# Longer numbers are no answers.
+# Longer numbers are no answers, and nor are powers that are longer when they are written out.
 DIGITS = 1000
 _NUMBER = re.compile(
     r"""(?<![\d])(?<!\d\.)(?<!\b[A-Za-z])  # not inside a number, nor x2
@@ -17,8 +17,8 @@ _NUMBER = re.compile(
     (?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+)?
     (?P<part>\.\d+)?
     (?(whole)|(?(part)|(?!)))
-    (?:[eE](?P<ten>[+-]?\d{1,2})\b)?
-    (?:\^(?P<power>\d{1,2})(?!\d))?
+    (?:[eE](?P<ten>[+-]?\d+)\b)?
+    (?:\^(?P<power>\d+))?
     (?:\s?/\s?(?P<below>\d+))?
     (?:\s*(?P<times>hundred|thousand|million|billion|trillion)\b|(?P<letter>(?-i:[kKMB]))\b)?""",
     re.X | re.I,
@@ -29,6 +29,11 @@ _LETTERS = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
 # Between two numbers, of which neither is the answer: 18-20, 18 or 20, 5 * 3, 18,5.
 _JOINS = re.compile(r"\s*\\?%?\s*(?:[-—±+*×÷x]|\b(?:to|or)\b|\\(?:times|cdot|div|pm)\b)\s*-?|,")
 _RANGE = re.compile(r"-|\s+or\s+")
+# 1.234,50 and, beside a euro sign, 18,50: the comma is the decimal one.
+_DECIMAL_COMMA = re.compile(
+    r"(?<![\d.,])(?:(?P<long>[1-9]\d{0,2}(?:\.\d{3})+)|(?<=€)(?P<after>\s?\d+)|(?P<before>\d+)(?=,\d{1,2}\s?€))"
+    r",(?P<cents>\d{1,2})(?![\d,.]*\d)"
+)
 _FRACTION = re.compile(
     r"\\[dt]?frac\s*(?:\{\s*(?P<above>-?\d+(?:\.\d+)?)\s*\}|(?P<digit>\d))\s*(?:\{\s*(?P<below>\d+)\s*\}|(?P<other>\d))"
 )
@@ -75,6 +80,10 @@ def _read(text: str) -> Iterator[tuple[Fraction, re.Match[str]]]:
         whole = (match["whole"] or "0").replace(",", "")
         if max(map(len, (whole, match["part"] or "", match["below"] or ""))) > DIGITS:
             continue  # a model that repeats itself; Python refuses to read more than 4300 digits
+        if max(len(match["ten"] or ""), len(match["power"] or "")) > len(str(DIGITS)):
+            continue
+        if abs(int(match["ten"] or 0)) > DIGITS or len(whole) * int(match["power"] or 1) > DIGITS:
+            continue
         if match["below"] is not None and not int(match["below"]):
             continue  # 1/0 is no number
         value = Fraction(f"{whole}{match['part'] or ''}") * Fraction(10) ** int(match["ten"] or 0)
@@ -83,6 +92,11 @@ def _read(text: str) -> Iterator[tuple[Fraction, re.Match[str]]]:
             value /= int(match["below"])
         value *= _TIMES.get((match["times"] or "").lower(), 1) * _LETTERS.get(match["letter"] or "", 1)
         yield -value if match["sign"] else value, match
+
+
+def _with_point(match: re.Match[str]) -> str:
+    whole = match["long"] or match["after"] or match["before"]
+    return f"{whole.replace('.', '')}.{match['cents']}"
 
 
 def _improper(mixed: re.Match[str]) -> str:
@@ -117,8 +131,9 @@ def _plain(text: str) -> str:
     """Undo typography: LaTeX thousands, fractions and signs, thin spaces, the minus sign, currency, emphasis."""
     text = re.sub(r"(?<==)\s*-\s+(?=[\d.\\$])", "-", text)
     text = re.sub(r"(?<=\d)(?:\{,\}|\\[,!;: ]|[\u2009\u202f\u00a0~_'’])(?=\d{3}(?!\d))", "", text)
+    text = _DECIMAL_COMMA.sub(_with_point, text)
     text = re.sub(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?!\d)", lambda m: m[0].replace(".", ""), text)  # 1.000.000
-    text = re.sub(r"(?<=\d)\s*(?:\\times|\\cdot|[×x*])\s*10\^\{?([+-]?\d{1,2})\}?", r"e\1", text)
+    text = re.sub(r"(?<=\d)\s*(?:\\times|\\cdot|[×x*])\s*10\^\{?([+-]?\d+)\}?", r"e\1", text)
     text = re.sub(r"(?<=\d)(?=\\[dt]?frac)", " ", text)  # 2\frac{1}{2} is a mixed number
     text = _FRACTION.sub(lambda m: f"{m['above'] or m['digit']}/{m['below'] or m['other']}", text)
     text = re.sub(r"\\?[$€£¥]|\*\*|\\(?:text|mathrm|mathbf)\b|\\[()\[\]]|[{}]", "", text)
