@@ -17,6 +17,7 @@ from mdmkit.cli.options import BatchType, loading, names, plugin_option
 from mdmkit.cli.output import check_suffix, check_targets, is_stdout, write_text
 from mdmkit.cli.run import limit_threads
 from mdmkit.cli.saying import say
+from mdmkit.cli.target import Target
 from mdmkit.errors import MdmkitError
 from mdmkit.terminal import to_json, visible
 from mdmkit.version import __version__
@@ -75,7 +76,7 @@ class Batches(BatchType):
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=Target(streams=True),
     help="Write the table (.md, .txt) or the JSON document (.json) to this file.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an --output that exists.")

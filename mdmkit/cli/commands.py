@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mdmkit.cli.rows import is_cost, is_count, is_number, is_result, read_row
     from mdmkit.cli.run import limit_threads, watching
     from mdmkit.cli.saying import say, styled
+    from mdmkit.cli.target import Target
     from mdmkit.config.facts import facts
     from mdmkit.config.layers import config_layer, read_yaml
     from mdmkit.config.resolution import DEFAULT_MODEL, DEFAULT_SAMPLER, resolve
@@ -50,6 +51,7 @@ __all__ = [
     "Peak",
     "RowFile",
     "Slots",
+    "Target",
     "batch_option",
     "check_belongs",
     "check_prompts",
@@ -102,6 +104,7 @@ _HOME = {
     "Peak": "model.peak:Peak",
     "RowFile": "cli.output:RowFile",
     "Slots": "cli.resuming:Slots",
+    "Target": "cli.target:Target",
     "batch_option": "cli.options:batch_option",
     "check_belongs": "cli.matching:check_belongs",
     "check_prompts": "cli.requests:check_prompts",

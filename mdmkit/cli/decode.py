@@ -22,6 +22,7 @@ from mdmkit.cli.resuming import check_resume, identity
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.cli.saying import say
 from mdmkit.cli.showing import show
+from mdmkit.cli.target import Target
 from mdmkit.config.resolution import DEFAULT_MODEL, DEFAULT_SAMPLER
 from mdmkit.decoding.batch import chosen_batch
 from mdmkit.errors import MdmkitError
@@ -70,15 +71,13 @@ DEFAULT_BATCH = 16
 @click.option("--image", metavar="FILE", help="An image to redraw, for every prompt; - is standard input.")
 @click.option("--mask", metavar="FILE", help="White where --image is to be redrawn; without it, everything is redrawn.")
 @click.option("--strength", type=float, help="Share of the cells that are redrawn, above 0 to 1.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="Write one JSON row per line to this file, as rows finish."
-)
+@click.option("--output", type=Target(streams=True), help="Write one JSON row per line to this file, as rows finish.")
 @click.option(
     "--resume", is_flag=True, help="Continue an --output that an earlier run of this command left unfinished."
 )
 @click.option(
     "--trace",
-    type=click.Path(path_type=Path),
+    type=Target(streams=True),
     help="Write each row's steps to this JSON file; `mdmkit trace` shows it.",
 )
 @click.option("--grid", is_flag=True, help="Put all images on one sheet, the file of --output (image models).")

@@ -113,8 +113,6 @@ def _part(path: Path) -> Path:
 
 
 def _check_target(option: str, path: Path, overwrite: bool, resumable: bool) -> None:
-    if str(path) == "-":
-        raise MdmkitError(f"{option} -: name /dev/stdout to write to standard output, or name a file.")
     if path.is_dir():
         raise MdmkitError(f"{option} {path}: that is a directory. Name a file in it.")
     if path.exists() and not overwrite:

@@ -8,13 +8,12 @@ import click
 
 from mdmkit.cli.output import check_suffix, check_targets, is_stdout, write_text
 from mdmkit.cli.saying import say
+from mdmkit.cli.target import Target
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="The page (default: the first file's name, ending in .html)."
-)
+@click.option("--output", type=Target(streams=True), help="The page (default: the first file's name, ending in .html).")
 @click.option("--overwrite", is_flag=True, help="Replace an --output that exists.")
 @click.option(
     "--row", "rows", type=int, multiple=True, metavar="N", help="Only the row with this index; repeat for more."

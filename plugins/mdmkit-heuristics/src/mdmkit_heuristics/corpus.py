@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import say
+from mdmkit.cli.commands import Target, say
 
 if TYPE_CHECKING:
     from mdmkit import Backbone
@@ -22,7 +22,7 @@ def corpus() -> None:
 @corpus.command("build")
 @click.argument("texts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", required=True, help="The model whose tokenizer counts.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="The table to write.")
+@click.option("--output", required=True, type=Target(), help="The table to write.")
 @click.option("--source", default="", help="A description of the corpus; stored in the table.")
 @click.option("--overwrite", is_flag=True, help="Replace the table if it exists.")
 def build(texts: tuple[Path, ...], model: str, output: Path, source: str, overwrite: bool) -> None:

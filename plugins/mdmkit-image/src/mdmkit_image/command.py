@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import DEFAULT_SAMPLER, composing, loading, names_sampler, say
+from mdmkit.cli.commands import DEFAULT_SAMPLER, Target, composing, loading, names_sampler, say
 
 
 @click.group()
@@ -20,7 +20,7 @@ def image() -> None:
 @loading()
 @click.option("--metadata", required=True, type=click.Path(path_type=Path), help="GenEval's evaluation_metadata.jsonl.")
 @click.option(
-    "--output", required=True, type=click.Path(path_type=Path), help="The directory that GenEval's judge will read."
+    "--output", required=True, type=Target(directory=True), help="The directory that GenEval's judge will read."
 )
 @click.option("--samples", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Images per prompt.")
 @click.option(

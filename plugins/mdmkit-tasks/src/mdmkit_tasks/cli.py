@@ -14,6 +14,7 @@ from mdmkit import MdmkitError
 from mdmkit.cli.commands import (
     DEFAULT_MODEL,
     DEFAULT_SAMPLER,
+    Target,
     batch_option,
     held,
     loading,
@@ -58,7 +59,7 @@ def _shared(command: Command) -> Command:
                 help="Change one key of every sampler, such as plan.tokens_per_step=2; may be repeated.",
             ),
             click.option(
-                "--output", type=click.Path(path_type=Path),
+                "--output", type=Target(directory=True),
                 help="Directory for rows, tables and plots.  [default: results/ and the names]",
             ),
             click.option("--overwrite", is_flag=True, help="Start again if the directory holds rows."),

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from mdmkit import MdmkitError
+from mdmkit.cli.commands import Target
 from mdmkit_zoo.catalogue import ENTRIES
 from mdmkit_zoo.demo import demo
 
 _output = click.option(
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Target(directory=True, file_okay=False),
     help="Directory to write; it must be new or empty.  [default: ./NAME]",
 )
 
@@ -150,7 +151,7 @@ zoo.add_command(demo)
 @zoo.command()
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=Target(),
     default=Path("docs/results/puzzles.md"),
     show_default=True,
     help="Page to write.",

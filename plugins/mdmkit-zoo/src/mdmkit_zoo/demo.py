@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mdmkit.cli.commands import Target
 from mdmkit_zoo.puzzles import texts
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ PUZZLE = "___4/3___/1__2/____"
 
 @click.command()
 @click.option("--sampler", default="info_gain", show_default=True, help="Preset to solve it with.")
-@click.option("--svg", type=click.Path(path_type=Path), help="Save the live view at four moments as an SVG picture.")
+@click.option("--svg", type=Target(), help="Save the live view at four moments as an SVG picture.")
 def demo(sampler: str, svg: Path | None) -> None:
     """Solve a sample Sudoku with the embedded model, and tell if the answer is valid."""
     import mdmkit

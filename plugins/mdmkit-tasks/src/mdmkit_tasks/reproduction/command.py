@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdmkit import MdmkitError, unknown
-from mdmkit.cli.commands import computing, plugin_option
+from mdmkit.cli.commands import Target, computing, plugin_option
 from mdmkit_tasks.reproduction.running import Request
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ INCOMPLETE = 3
               help="An option of the tasks, or of one, such as judge_url=…; may be repeated.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), help="The most prompts per task.  [default: the table's]")
 @click.option("--seeds", type=click.IntRange(min=1), help="Decodes per prompt.  [default: the table's]")
-@click.option("--output", type=click.Path(path_type=Path),
+@click.option("--output", type=Target(directory=True),
               help="Directory for rows and tables.  [default: results/ and the names]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Start again if the directory holds rows.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Rows decoded together.")
