@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -247,6 +248,96 @@ def test_a_module_beside_the_plugin_file_belongs_to_the_run(place, monkeypatch, 
     assert result.exit_code == 2 and "sampler.parts.score.version" in said and f" {changed} " in said
 
 
+COMPUTED = "import importlib, os, sys\nsys.path.insert(0, os.path.abspath({folder!r}))\n"
+LOADS = [
+    (COMPUTED.format(folder="lib") + "importlib.import_module('f' + 'ar')", "lib/far.py"),
+    (COMPUTED.format(folder="lib") + "from far import MORE", "lib/far.py"),
+    (COMPUTED.format(folder="lib") + "import far", "lib/deep/er.py"),  # which far.py imports
+    (COMPUTED.format(folder="..") + "importlib.import_module('a' + 'bove')", "../above.py"),
+    (COMPUTED.format(folder=".") + "importlib.import_module('n' + 'ear')", "near.py"),
+    (COMPUTED.format(folder=".") + "import near", "near.py"),  # a link to real/near.py, which changes
+    (COMPUTED.format(folder=".") + "load = lambda: importlib.import_module('n' + 'ear')", "near.py"),  # in a hook
+]
+
+
+@pytest.fixture
+def helping(tmp_path, monkeypatch):
+    """A folder with modules around it, and in it; `helping(imports)` writes the plugin file that imports some."""
+    place = tmp_path / "work"
+    for folder in ("lib/deep", "real"):
+        (place / folder).mkdir(parents=True)
+    files = {"lib/far.py": "import deep.er\nMORE = 1\n", "lib/deep/er.py": "", "../above.py": "", "unused.py": ""}
+    for name, content in (files | {"real/near.py": "MORE = 1\n"}).items():
+        (place / name).write_text(content)
+    (place / "near.py").symlink_to("real/near.py")
+    monkeypatch.chdir(place)
+
+    def write(imports):
+        helped = HELPED.format(imports=imports, lazily="pass", target="Helped")
+        hook = "\n    load()" if "load = " in imports else ""
+        (place / "helped.py").write_text(helped.replace("def mdmkit_score():", f"def mdmkit_score():{hook}"))
+
+    return write
+
+
+@pytest.mark.parametrize(("imports", "changed"), LOADS)
+def test_a_module_that_the_plugin_file_loads_in_any_way_is_part_of_its_version(helping, monkeypatch, imports, changed):
+    helping(imports)
+
+    def version():
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        for name in ("far", "deep", "deep.er", "above", "near"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        found = registry.Registry()
+        found.add_file("helped.py")
+        return found.find("score", "helped").version
+
+    before = version()
+    Path("unused.py").write_text("MORE = 2\n")
+    assert f" {changed} " in before and version() == before
+    with open(changed, "a") as file:
+        file.write("# other\n")
+    assert version() != before and f" {changed} " in version()
+
+
+def test_a_run_whose_computed_import_has_changed_is_not_continued(helping):
+    helping(LOADS[0][0])
+    line = [sys.executable, "-m", "mdmkit", "decode", "--plugin", "helped.py", "--prompt", "2*7=__", "--no-live"]
+    line += ["--output", "out.jsonl", "--set", "score=helped", "--set", "select=take_quota", "--device", "cpu"]
+
+    def decode(*options):
+        return subprocess.run([*line, *options], capture_output=True, text=True, check=False)
+
+    assert (first := decode()).returncode == 0, first.stderr
+    assert (same := decode("--resume")).returncode == 0, same.stderr
+    Path("lib/far.py").write_text("MORE = 2\n")
+    other = decode("--resume")
+    said = " ".join(other.stderr.split())
+    assert other.returncode == 2 and "sampler.parts.score.version" in said and " lib/far.py " in said, said
+
+
+def test_a_module_that_an_earlier_plugin_file_has_loaded_belongs_to_both(tmp_path, monkeypatch):
+    (tmp_path / "shared_by_two.py").write_text("MORE = 1\nclass Kept: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    loads = "import importlib\n"
+    for folder, more in zip(
+        folders, ("m = importlib.import_module('shared_' + 'by_two')", "K = m.Kept\ndel m", ""), strict=True
+    ):
+        folder.mkdir()
+        own = loads + (more if folder.name != "b" else f"m = importlib.import_module('shared_' + 'by_two')\n{more}")
+        (folder / "mine.py").write_text(own + HELPED.format(imports="", lazily="pass", target="Helped"))
+    found = registry.Registry()
+    versions = []
+    for folder in (*folders, folders[0]):
+        found.add_file(folder / "mine.py")
+        versions.append([part.version for part in found.parts if part.name == "helped"][-1])
+    by_folder = {part.distribution: part.version for part in found.parts if part.name == "helped"}
+    assert len(by_folder) == 3
+    with_it = ["../shared_by_two.py" in version for version in by_folder.values()]
+    assert sorted(with_it) == [False, True, True], by_folder
+
+
 def test_of_many_modules_beside_a_plugin_file_the_version_has_one_hash(tmp_path):
     names = [f"m{i}" for i in range(5)]
     for name in names:
@@ -254,6 +345,6 @@ def test_of_many_modules_beside_a_plugin_file_the_version_has_one_hash(tmp_path)
     file = tmp_path / "my.py"
     file.write_text("".join(f"import {name}\n" for name in names))
     before = fingerprint(file)
-    assert " with 5 files beside it " in before and len(before) < 50
+    assert " with 5 other files " in before and len(before) < 50
     (tmp_path / "m3.py").write_text("1")
     assert fingerprint(file) != before and fingerprint(file)[:8] == before[:8]

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdmkit.errors import MdmkitError
 from mdmkit.installed.beside import beside
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
     from types import ModuleType
 
     from mdmkit.installed.part import Part
 
 
-# A version names at most this many files beside the plugin file.
+# A version names at most this many other files.
 NAMED = 3
 
 
-def fingerprint(file: Path) -> str:
-    """The version of a plugin file: the start of the hash of it, and of each file of its folder that it imports."""
-    others = [(path.relative_to(file.parent).as_posix(), path.read_bytes()) for path in beside(file)]
+def fingerprint(file: Path, loaded: Iterable[Path] = ()) -> str:
+    """The version of a plugin file: the start of the hash of it, and of each other file that belongs to it.
+
+    These are the files of its folder that its import statements name, also those in functions that have not run yet.
+
+    Args:
+        loaded: further ones: the files of modules that it has loaded. They are named as seen from its folder.
+    """
+    found = {path.resolve(): path for path in (*loaded, *beside(file))}
+    found.pop(file.resolve(), None)
+    named = {Path(os.path.relpath(path, file.parent)).as_posix(): path for path in found.values()}
+    others = [(name, path.read_bytes()) for name, path in sorted(named.items())]
     own = _start(file.read_bytes())
     if len(others) > NAMED:
-        return f"{own} with {len(others)} files beside it {_start(repr(others).encode())}"
+        return f"{own} with {len(others)} other files {_start(repr(others).encode())}"
     said = ", ".join(f"{name} {_start(content)}" for name, content in others)
     return f"{own} with {said}" if said else own
 

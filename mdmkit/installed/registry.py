@@ -7,7 +7,9 @@ aside and the rest still works. Nothing is imported beyond the plugin modules un
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pluggy
 from mdmkit.errors import MdmkitError, unknown
 from mdmkit.installed import builtin, hookspecs
 from mdmkit.installed.hookspecs import Component
+from mdmkit.installed.loaded import loaded_by
 from mdmkit.installed.part import Broken, Part
 from mdmkit.installed.plugin_file import fingerprint, own_target, run_file
 from mdmkit.installed.target import fetch, normal
@@ -125,10 +128,19 @@ class Registry:
         if self._manager.has_plugin(distribution):
             self._manager.unregister(name=distribution)
         self._files[distribution] = file.resolve()
+        known = {
+            "mdmkit",
+            "__main__",
+            "__mp_main__",
+            *(getattr(p, "__name__", "").partition(".")[0] for p in self._manager.get_plugins()),
+        }
         try:
+            before = {*sys.modules}
             module = run_file(file)
-            parts = self._register(module, distribution, fingerprint(file))
-            self._index([*self._parts, *(own_target(part, module, file) for part in parts)])
+            parts = self._register(module, distribution, "")  # its hooks may load modules, too
+            version = fingerprint(file, loaded_by(module, before, known | {module.__name__}))
+            own = (own_target(replace(part, version=version), module, file) for part in parts)
+            self._index([*self._parts, *own])
         except (Exception, SystemExit) as error:
             raise MdmkitError(f"plugin file {path} cannot be used: {_reason(error)}") from error
 
