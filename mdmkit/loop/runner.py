@@ -245,6 +245,7 @@ class Runner:
             keeps=call.keeps,
             first=numbers[0] if numbers == [*range(numbers[0], numbers[0] + len(numbers))] else None,
             starts=call.starts if call.plain and not canvas.room else None,
+            numbers=tuple(numbers),
         )
 
     def _stored(self, canvas: Canvas) -> Tensor:

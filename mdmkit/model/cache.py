@@ -65,6 +65,8 @@ class View:
         keeps: True: all rows are stored; False: none; None: some.
         first: the slots are first + 0 … first + M − 1, in this order; None: they are others. The backbone may then
             write the live columns into the store and read it there, without a copy: no other row reads them.
+        numbers: `slots` on the host, M numbers. Equal ones stand side by side: they are the alternatives of a row, and
+            see the same columns. None: not known.
         starts: `start` on the host, M numbers, if every row computes all L columns and may read all S: only attention
             by blocks needs a mask. None: some columns are not live, or may not be read.
     """
@@ -83,6 +85,7 @@ class View:
     keeps: bool | None
     first: int | None = None
     starts: tuple[int, ...] | None = None
+    numbers: tuple[int, ...] | None = None
 
 
 class Cache:

@@ -89,6 +89,27 @@ def test_a_decode_of_recorded_forwards_is_the_decode(name: str, cache: str, samp
     assert backbone.network.graphs.on and backbone.network.graphs.replays > 0
 
 
+@pytest.mark.parametrize(("name", "cache"), [(n, c) for n in (*FULL, *BLOCK) for c in caches(n) if c != "none"])
+def test_alternatives_that_read_one_row_together_are_recorded_too(
+    name: str, cache: str, recorded: Any, monkeypatch: Any
+) -> None:
+    block = 4 if name in BLOCK else 8
+    composed = mdmkit.compose(
+        "info_gain", cache=cache, plan={"block": block, "early_stop": False}, select={"bypass": None}
+    )
+    monkeypatch.setattr(golden(name).network, "shares_from", 0)
+    for prompts in (PROMPTS, PROMPTS[1:2]):
+        expected = mdmkit.decode(composed, golden(name), prompts, seed=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", MdmkitWarning)
+            got = mdmkit.decode(composed, recorded(name), prompts, seed=1)
+        assert got.tokens == expected.tokens
+        totals = [row.uncertainty for row in expected.rows]
+        assert [row.uncertainty for row in got.rows] == pytest.approx(totals, abs=2e-4)
+        assert golden(name).network.graphs.on and golden(name).network.graphs.replays > 0
+        golden(name).network.graphs = None
+
+
 def test_guidance_and_rows_that_grow_narrow_and_join_are_recorded_too(recorded: Any) -> None:
     composed = mdmkit.compose(
         "confidence", cache="dual", plan={"block": 4, "early_stop": False}, guidance={"scale": 1.5}

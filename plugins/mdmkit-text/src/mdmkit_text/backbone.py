@@ -12,6 +12,7 @@ from mdmkit import LONGEST_ROW, Backbone, Canvas, Finding, MdmkitError, Output, 
 from mdmkit_text import reference, wrapped
 from mdmkit_text.about import about
 from mdmkit_text.ahead import reading_ahead
+from mdmkit_text.alternatives import install
 from mdmkit_text.building import prepare
 from mdmkit_text.config import end_ids, read_config
 from mdmkit_text.encoder import Encoder
@@ -173,6 +174,8 @@ class TextBackbone(Backbone):
         model = load(precision, placed)
         with quiet():
             model = model if "device_map" in placed else model.to(target)
+            if not isinstance(family, Plain):
+                install(model)
             loaded = cls(model, tokens, family, mask_id, manifest, block, ref)
         loaded.loaded_from = reference.files_of(folder)
         loaded._of_config, loaded._tensors = inspect_config(config, family, settings), len(shapes)
@@ -227,7 +230,7 @@ class TextBackbone(Backbone):
 
     def to(self, device: str | torch.device) -> TextBackbone:
         """Move the model's weights; returns self."""
-        self.network.model.to(device)
+        self.network.to(device, self._trial_ids(self.vocab))
         self.device = self.network.model.device
         if self.network.graphs is not None:
             graphs = self.device.type == "cuda"

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from mdmkit import View
+    from mdmkit_text.alternatives import Alternatives
 
 
 class Places:
@@ -29,15 +30,17 @@ class Places:
 
     Args:
         extra: shadow columns after the row's own; they are keys only in this forward.
+        alternatives: reads the frozen columns; then a layer returns the new ones only. None: the layer returns both.
     """
 
-    def __init__(self, view: View, extra: int = 0):
-        self.view, self.extra = view, extra
+    def __init__(self, view: View, extra: int = 0, alternatives: Alternatives | None = None):
+        self.view, self.extra, self.alternatives = view, extra, alternatives
 
     @property
     def keys(self) -> int:
         """K, how many keys attention gets."""
-        return self.view.readable.shape[1] if self.view.reads else self.view.live.shape[1]
+        whole = self.view.reads and self.alternatives is None
+        return self.view.readable.shape[1] if whole else self.view.live.shape[1]
 
     @cached_property
     def columns(self) -> Tensor:
@@ -65,7 +68,8 @@ class FrozenLayer:
 
     def __init__(self, places: Places, layer: int):
         super().__init__()
-        self._places, self._view, self._layer = places, places.view, layer
+        self._places, self._view, self.layer = places, places.view, layer
+        self.alternatives = places.alternatives
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Put the new columns among the frozen ones, and store those that must be kept."""
@@ -78,7 +82,7 @@ class FrozenLayer:
         if self._view.keeps is not False and not in_place:
             for kept, each in zip(stored, new, strict=True):
                 self._keep(kept, each)
-        if not self._view.reads:
+        if not self._view.reads or self.alternatives is not None:
             return key_states, value_states
         put = self._put if in_place else self._among
         among = put(stored[0], new[0]), put(stored[1], new[1])
@@ -90,15 +94,15 @@ class FrozenLayer:
     def _store(self, new: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The layer's store. It is made if there is none, and widened if a longer row has joined."""
         store, view = self._view.store, self._view
-        stored = store.get(self._layer)
+        stored = store.get(self.layer)
         if stored is None:
             # Zeros, because a weight of 0 times a NaN in columns that were never computed would be NaN.
             stored = tuple(each.new_zeros(view.size, each.shape[1], view.width + 1, each.shape[3]) for each in new)
-            store[self._layer] = stored
+            store[self.layer] = stored
         more = view.width + 1 - stored[0].shape[2]
         if more > 0:
             stored = tuple(functional.pad(each, (0, 0, 0, more)) for each in stored)
-            store[self._layer] = stored
+            store[self.layer] = stored
         return stored
 
     def _keep(self, kept: Tensor, new: Tensor) -> None:
@@ -128,7 +132,6 @@ class FrozenLayer:
         return among.scatter_(2, self._places.read.expand_as(new), new)[:, :, :keys]
 
 
-def frozen_layers(view: View, layers: int, extra: int = 0) -> list[FrozenLayer]:
-    """One layer for each of a model; `extra` shadow columns are keys, and are not kept."""
-    places = Places(view, extra)
+def frozen_layers(places: Places, layers: int) -> list[FrozenLayer]:
+    """One layer for each of a model."""
     return [FrozenLayer(places, layer) for layer in range(layers)]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
-from mdmkit_text.frozen import FrozenLayer, Places
+from mdmkit_text.frozen import FrozenLayer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit import View
+    from mdmkit_text.frozen import Places
 
 
 class NativeLayer(FrozenLayer, CacheLayerMixin):
@@ -36,7 +36,6 @@ class NativeLayer(FrozenLayer, CacheLayerMixin):
         return -1
 
 
-def native_cache(view: View, layers: int, extra: int = 0) -> Cache:
-    """Build the cache of a transformers model with this number of layers; `extra` shadow columns are not kept."""
-    places = Places(view, extra)
+def native_cache(places: Places, layers: int) -> Cache:
+    """Build the cache of a transformers model with this number of layers."""
     return Cache(layers=[NativeLayer(places, layer) for layer in range(layers)])

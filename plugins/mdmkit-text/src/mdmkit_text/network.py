@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from mdmkit import MdmkitError, Shadow, View
+from mdmkit_text.alternatives import NAME, Alternatives, alternatives_of
 from mdmkit_text.attention import attention_mask
-from mdmkit_text.frozen import frozen_layers
+from mdmkit_text.frozen import Places, frozen_layers
 from mdmkit_text.recording import recorded, repeats
 from mdmkit_text.trial import Trial
 
@@ -41,6 +42,8 @@ class Network:
         padded: True if padding does not change a row; if it does, only rows of the same length may run together.
         freezes: True if columns can be frozen, see `mdmkit_text.frozen`.
         maskless: True if without a mask every column attends to every key.
+        shares_from: with so many keys or more, alternatives of a row read its frozen columns together, see
+            `mdmkit_text.alternatives`; None: never.
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
         graphs: records forwards whose shapes come again; None: every forward runs as it is.
@@ -74,6 +77,7 @@ class Network:
             )
         self.vocab, self.offset = 0, None
         self.split, self.padded, self.freezes, self.maskless = False, True, False, False
+        self.shares_from: int | None = None
         with torch.inference_mode():
             Trial(self).run(ids)
         self.graphs: Graphs | None = None
@@ -100,6 +104,12 @@ class Network:
             return self.run(tokens, valid, positions, plain)
         return self.run_frozen(tokens, valid, positions, view, shadow)
 
+    def to(self, device: str | torch.device, ids: Sequence[int]) -> None:
+        """Move the model to a device; `ids` as for the class."""
+        self.model.to(device)
+        with torch.inference_mode():
+            Trial(self).share(ids)
+
     def project(self, hidden: Tensor) -> Tensor:
         """Compute logits [..., V] from hidden states [..., D]."""
         if not self.split:
@@ -122,30 +132,41 @@ class Network:
         """Compute hidden states beside frozen columns, or with shadow columns; arguments as for `forward`."""
         readable = view.readable if view is not None and view.reads else None
         given: dict[str, Any] = {"attention_mask": None}
-        if view is None or shadow is not None or not self.unmasked(view):
+        alternatives = self.alternatives_of(view)
+        if alternatives is not None:
+            readable = None  # a mask of each state's own columns
+        if view is None or shadow is not None or not self.unmasked(view, readable is None):
             given["attention_mask"] = self.mask(attention_mask(valid, positions, self.block, readable, shadow))
-        given |= self.cache_of(view, 0 if shadow is None else shadow.tokens.shape[1])
+        given |= self.cache_of(view, 0 if shadow is None else shadow.tokens.shape[1], alternatives)
         if shadow is not None:
             tokens, valid, positions = shadow.behind(tokens, valid, positions)
         return self.call(given, tokens, valid, positions)
 
-    def cache_of(self, view: View | None, extra: int = 0) -> dict[str, Any]:
-        """The keywords that give a model's attention its frozen columns."""
+    def alternatives_of(self, view: View | None) -> Alternatives | None:
+        """What reads the frozen columns of a forward of alternatives; None: layers return them with the new ones."""
+        return None if view is None or self.shares_from is None else alternatives_of(view, self.shares_from)
+
+    def cache_of(self, view: View | None, extra: int = 0, alternatives: Alternatives | None = None) -> dict[str, Any]:
+        """The keywords that give a model's attention its frozen columns; `extra` shadow columns are not kept."""
         if view is None:
             return {}
-        layers = self.model.config.num_hidden_layers
+        layers, places = self.model.config.num_hidden_layers, Places(view, extra, alternatives)
         if self.cache_name == "frozen":
-            return {"frozen": frozen_layers(view, layers, extra)}
+            return {"frozen": frozen_layers(places, layers)}
         from mdmkit_text.native_cache import native_cache
 
-        return {str(self.cache_name): native_cache(view, layers, extra), "use_cache": True}
+        given = {str(self.cache_name): native_cache(places, layers), "use_cache": True}
+        return given if alternatives is None else given | {"alternatives": alternatives}
 
-    def unmasked(self, view: View) -> bool:
-        """True if every column attends to every key, so that a forward needs no mask."""
+    def unmasked(self, view: View, own: bool = False) -> bool:
+        """True if every column attends to every key, so that a forward needs no mask; `own`: to every own one."""
         if not self.maskless or view.starts is None:
             return False
-        last = view.readable.shape[1] - 1
-        return self.block is None or all(start // self.block == last // self.block for start in view.starts)
+        if self.block is None:
+            return True
+        length, last = view.live.shape[1], view.readable.shape[1] - 1
+        ends = ((start, start + length - 1 if own else last) for start in view.starts)
+        return all(start // self.block == end // self.block for start, end in ends)
 
     def call(self, given: dict[str, Any], tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
         """Call the model, with further keywords; arguments as for `forward`."""
@@ -158,7 +179,7 @@ class Network:
 
     def mask(self, allowed: Tensor) -> Tensor:
         """The mask in the form of the attention kernel: boolean, or numbers that are added to the scores."""
-        if self.model.config._attn_implementation == "sdpa":
+        if self.model.config._attn_implementation in ("sdpa", NAME):
             return allowed
         dtype = self.model.dtype
         return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(

@@ -53,17 +53,22 @@ def recorded(
     else:
         view = _in_steps(view, network.block)
         inputs |= {"start": view.start, "slots": view.slots, "readable": view.readable}
-        masked = not network.unmasked(view)
+        alternatives = network.alternatives_of(view)
+        masked = not network.unmasked(view, own=alternatives is not None)
         store = tuple((x.data_ptr(), x.shape) for pair in view.store.values() for x in pair)
         key = (tokens.shape, masked, view.readable.shape, view.first, view.width, store)
+        if alternatives is not None:
+            # Which states are alternatives of which row is the same in each replay.
+            inputs, key = inputs | {"seen": view.seen}, (*key, view.numbers)
 
     def forward(given: Inputs) -> Tensor:
         now = None if view is None else _of_inputs(view, given)
+        alternatives = network.alternatives_of(now)
         allowed = None
         if masked:
-            readable = None if now is None else now.readable
+            readable = None if now is None or alternatives is not None else now.readable
             allowed = network.mask(attention_mask(given["valid"], given["positions"], network.block, readable))
-        keywords = {"attention_mask": allowed} | network.cache_of(now)
+        keywords = {"attention_mask": allowed} | network.cache_of(now, alternatives=alternatives)
         return network.call(keywords, given["tokens"], given["valid"], given["positions"])
 
     return graphs(key, forward, inputs)
@@ -75,7 +80,8 @@ def _in_steps(view: View, block: int | None) -> View:
     keys = min(-(-have // KEYS) * KEYS, view.width)
     if block is None or keys == have:
         return view
-    return dataclasses.replace(view, readable=nn.functional.pad(view.readable, (0, keys - have)), starts=None)
+    seen, readable = (nn.functional.pad(x, (0, keys - have)) for x in (view.seen, view.readable))
+    return dataclasses.replace(view, seen=seen, readable=readable, starts=None)
 
 
 def _of_inputs(view: View, given: Inputs) -> View:
@@ -87,7 +93,7 @@ def _of_inputs(view: View, given: Inputs) -> View:
         start=given["start"],
         live=given["valid"],
         readable=given["readable"],
-        seen=nothing,
+        seen=given.get("seen", nothing),
         keep=nothing,
         span=None,
         starts=None,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mdmkit import MdmkitError, View
+from mdmkit_text.alternatives import FEWEST_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,9 +38,8 @@ class Trial:
         Raises:
             MdmkitError: the model cannot fill masks, see `Network`.
         """
-        length = max(1, min(_TRIAL, self.net.limit or _TRIAL) - _PADDING)
-        row = torch.tensor([[ids[i % len(ids)] for i in range(length)]], device=self.net.model.device)
-        alone = row, torch.ones_like(row, dtype=torch.bool), torch.arange(length, device=row.device)[None]
+        alone = self._row(ids)
+        length = alone[0].shape[1]
         truth = self._truth(alone)
         self.net.vocab = truth.shape[-1]
 
@@ -53,8 +53,7 @@ class Trial:
             self.net.offset = offset
             return error(lambda: self.net.run(*alone))
 
-        # Errors of wrong positions or of padding are far above both bounds; half precision rounds at 1e-3 per layer.
-        bound = (1e-4 if truth.dtype == torch.float32 else 3e-2) * (1 + float(truth[truth.isfinite()].abs().max()))
+        bound = _bound(truth)
         if error(lambda: self.net.run(*alone)) > bound:
             raise MdmkitError(
                 f"{self.name} gives other logits each time for the same tokens. If it is in training "
@@ -77,6 +76,31 @@ class Trial:
             tokens, valid, positions = (each[:, : self.net.block] for each in alone)
             masked, self.net.maskless = self.net.project(self._whole(tokens, valid, positions)), True
             self.net.maskless = _distance(self.net.project(self._whole(tokens, valid, positions)), masked) <= bound
+        self.share(ids)
+
+    def share(self, ids: Sequence[int]) -> None:
+        """Set the network's `shares_from`: compare two alternatives that read one row with two that read copies."""
+        self.net.shares_from = None
+        if not self.net.freezes:
+            return
+        tokens, valid, positions = self._row(ids)
+        span = slice(tokens.shape[1] // 3, tokens.shape[1])
+        try:
+            store = dict[Any, Any]()
+            self._whole(tokens, valid, positions, store)
+            two = torch.cat((tokens, tokens.flip(1))), valid.expand(2, -1), positions.expand(2, -1)
+            copied = self.net.project(self._part(*two, store, span))
+            self.net.shares_from = 0
+            shared = self.net.project(self._part(*two, store, span))
+            self.net.shares_from = FEWEST_KEYS if _distance(shared, copied) <= _bound(copied) else None
+        except Exception:  # this class, or this device, does not support it
+            self.net.shares_from = None
+
+    def _row(self, ids: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """A row of the trial: tokens, valid and positions [1, L]."""
+        length = max(1, min(_TRIAL, self.net.limit or _TRIAL) - _PADDING)
+        row = torch.tensor([[ids[i % len(ids)] for i in range(length)]], device=self.net.model.device)
+        return row, torch.ones_like(row, dtype=torch.bool), torch.arange(length, device=row.device)[None]
 
     def _refrozen(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
         """The hidden states of the whole row, with the middle computed again between frozen columns."""
@@ -91,25 +115,26 @@ class Trial:
         return self._part(tokens, valid, positions, {} if store is None else store, slice(0, tokens.shape[1]))
 
     def _part(self, tokens: Tensor, valid: Tensor, positions: Tensor, store: dict[Any, Any], span: slice) -> Tensor:
-        """The hidden states of some columns of a row; the others are frozen."""
+        """The hidden states of some columns of a row, or of alternatives of it; the others are frozen."""
         frozen = valid.clone()
         frozen[:, span] = False
-        whole = span == slice(0, tokens.shape[1])
+        count, whole = len(tokens), span == slice(0, tokens.shape[1])
         view = View(
             store=store,
-            slots=tokens.new_zeros(1),
+            slots=tokens.new_zeros(count),
             size=1,
             width=tokens.shape[1],
-            start=tokens.new_full((1,), span.start),
+            start=tokens.new_full((count,), span.start),
             live=valid[:, span],
             seen=frozen,
             readable=valid,
-            keep=valid.new_full((1,), whole),
+            keep=valid.new_full((count,), whole),
             span=span,
             reads=not whole,
             keeps=whole,
-            first=0,
-            starts=(span.start,),
+            first=0 if count == 1 else None,
+            starts=(span.start,) * count,
+            numbers=(0,) * count,
         )
         return self.net.run_frozen(tokens[:, span], valid[:, span], positions[:, span], view)
 
@@ -165,6 +190,12 @@ class Trial:
                 "row stands beside it, so a text would depend on the other texts of its batch. The model's code may "
                 "compute a mean over its first axis; each row must be computed as if it were alone."
             )
+
+
+def _bound(logits: Tensor) -> float:
+    """What rounding may change in logits. Wrong positions, or padding that is read, change far more."""
+    # Half precision rounds at 1e-3 per layer.
+    return (1e-4 if logits.dtype == torch.float32 else 3e-2) * (1 + float(logits[logits.isfinite()].abs().max()))
 
 
 def _distance(logits: Tensor, truth: Tensor) -> float:

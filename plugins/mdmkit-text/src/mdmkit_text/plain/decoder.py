@@ -171,9 +171,12 @@ class Attention(nn.Module):
         query, key = _turned(query, *turns), _turned(key, *turns)
         if frozen is not None:
             key, value = frozen.update(key, value)
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, scale=self.scale, enable_gqa=self.grouped
-        )
+        if frozen is not None and frozen.alternatives is not None:
+            mixed = frozen.alternatives(frozen.layer, query, key, value, mask, self.scale)
+        else:
+            mixed = functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, scale=self.scale, enable_gqa=self.grouped
+            )
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
 
