@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mdmkit.loop.asking import project
 from mdmkit.loop.policy import Policy
+from mdmkit.loop.recent import Recent
 from mdmkit.stage.belief import Belief
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Beliefs:
         self.scale, self.ramp = guidance.scale, guidance.ramp
         self.branches = 1 if self.scale == 1.0 else 2
         self.policy = Policy(backbone, draws)
+        self._recent = Recent()
 
     @property
     def vocab(self) -> int:
@@ -64,13 +66,35 @@ class Beliefs:
             logits = self.shape(logits, states, columns).masked_fill(self.policy.never, -torch.inf)
         return Belief(logits)
 
-    def at_places(self, hidden: Tensor, held: Tensor | None, places: Tensor) -> Tensor:
+    def at_places(self, hidden: Tensor, held: Tensor | None, places: Tensor, keep: bool = False) -> Tensor:
         """Do the same at some places of hidden [m, S, D], int64 [n] in [0, m·S): logits [1, n, V].
 
         No constraint is asked, since it gets all columns of a state.
+
+        Args:
+            keep: remember the logits until the next call, which may ask for some of these hidden states again. The
+                caller must not change them.
         """
-        some = hidden.flatten(0, 1).index_select(0, places)[None]
-        return self._logits(some, None if held is None else held[places // hidden.shape[1]][None])
+        some = hidden.flatten(0, 1).index_select(0, places)
+        if held is not None:
+            return self._logits(some[None], held[places // hidden.shape[1]][None])
+        logits = self._of_states(some)
+        if keep:
+            self._recent.keep(some, logits)
+        return logits[None]
+
+    def _of_states(self, some: Tensor) -> Tensor:
+        """Logits [n, V] of hidden states [n, D]; those that are remembered are not projected again."""
+        known = self._recent.take(some)
+        if known is None:
+            return self._logits(some[None], None)[0]
+        found, logits = known
+        if len(found) == len(some):
+            return logits
+        missing = torch.ones(len(some), dtype=torch.bool).index_fill_(0, found, False)
+        whole = logits.new_empty(len(some), logits.shape[1]).index_copy_(0, found, logits)
+        whole[missing] = self._logits(some[missing][None], None)[0]
+        return whole
 
     def _logits(self, hidden: Tensor, held: Tensor | None) -> Tensor:
         """Project hidden [m, S, D], mix in guidance, and apply the logit policy."""

@@ -53,7 +53,7 @@ class Believes(Protocol):
 
     def __call__(self, hidden: Tensor, held: Tensor | None, states: States, columns: Tensor) -> Belief: ...
 
-    def at_places(self, hidden: Tensor, held: Tensor | None, places: Tensor) -> Tensor: ...
+    def at_places(self, hidden: Tensor, held: Tensor | None, places: Tensor, keep: bool = False) -> Tensor: ...
 
 
 # How many positions are open at most, by scope: in the current states of all rows, and in all next states shown.
@@ -87,7 +87,8 @@ class Look:
     def __call__(self, reduce: Callable[[Belief], Tensor], scope: Scope = "block", at: Tensor | None = None) -> Tensor:
         """Reduce each next state's belief over the vocabulary, position by position.
 
-        `reduce` maps a belief over positions, logits [m, S, V], to one number per position, [m, S]. The result is
+        `reduce` maps a belief over positions, logits [m, S, V], to one number per position, [m, S]. It must not change
+        the logits, from which the next step's belief may be made. The result is
         [B, N, S] over the columns of `scope`; 0 where a position is not open in the next state, unless a part says
         `reads = ("written",)`. The logits exist only chunk by chunk, and the head runs only at open positions.
 
@@ -175,7 +176,7 @@ class Look:
             most = None if open_ is None else open_.numel()  # a column may occur several times
         size = max(1, LOOK_BYTES // (4 * self._beliefs.vocab))
         if open_ is not None and most is not None:
-            return self._reduced_open(reduce, values, hidden.held, open_, min(most, open_.numel()), size)
+            return self._reduced_open(reduce, values, hidden, open_, min(most, open_.numel()), size)
         width, out = values.shape[1], []
         # A chunk holds whole states, so that a constraint gets all columns of a state; part of a state, if it is large.
         for start in range(0, len(values), max(1, size // width)):
@@ -189,14 +190,15 @@ class Look:
         self,
         reduce: Callable[[Belief], Tensor],
         values: Tensor,
-        held: Tensor | None,
+        hidden: Hidden,
         open_: Tensor,
         most: int,
         size: int,
     ) -> Tensor:
         """Reduce the beliefs at the open positions, bool [m, S], of values [m, S, D]: [m, S], 0 at all others."""
         places = ops.marked(open_, most)
-        parts = [Belief(self._beliefs.at_places(values, held, some)) for some in places.split(size)]
+        keep = hidden is self._ahead[0] and len(places) <= size  # the next belief is that of one of these states
+        parts = [Belief(self._beliefs.at_places(values, hidden.held, some, keep)) for some in places.split(size)]
         found = torch.cat([reduce(part).flatten() for part in parts])
         found = found.masked_fill(~open_.flatten()[places], 0)  # on a GPU some places may not be open
         return found.new_zeros(open_.numel()).index_copy(0, places, found).view(open_.shape)
