@@ -17,6 +17,8 @@ from mdmkit.stage.hidden import Hidden
 
 # Bytes of logits that one chunk of a look may hold.
 LOOK_BYTES = 256 << 20
+# Bytes of logits that are kept until the next belief; it is made from them, and not by the head again.
+KEPT_BYTES = 64 << 20
 
 Scope = Literal["block", "sequence"]
 
@@ -197,7 +199,8 @@ class Look:
     ) -> Tensor:
         """Reduce the beliefs at the open positions, bool [m, S], of values [m, S, D]: [m, S], 0 at all others."""
         places = ops.marked(open_, most)
-        keep = hidden is self._ahead[0] and len(places) <= size  # the next belief is that of one of these states
+        # The next belief is that of one of these states.
+        keep = hidden is self._ahead[0] and 4 * self._beliefs.vocab * len(places) <= KEPT_BYTES
         parts = [Belief(self._beliefs.at_places(values, hidden.held, some, keep)) for some in places.split(size)]
         found = torch.cat([reduce(part).flatten() for part in parts])
         found = found.masked_fill(~open_.flatten()[places], 0)  # on a GPU some places may not be open

@@ -174,7 +174,7 @@ class TextBackbone(Backbone):
         model = load(precision, placed)
         with quiet():
             model = model if "device_map" in placed else model.to(target)
-            if not isinstance(family, Plain):
+            if family.caches != {"none"} and not isinstance(family, Plain):
                 install(model)
             loaded = cls(model, tokens, family, mask_id, manifest, block, ref)
         loaded.loaded_from = reference.files_of(folder)
