@@ -15,27 +15,22 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import shlex
 import statistics
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from peers.model import Model
-from peers_cells import PROMPT, QUICK, SIZES, Cell, cells
+from peers_cells import CLOCKS, PROMPT, QUICK, SIZES, Cell, cells, machine
 from peers_page import page
 
 import mdmkit
-from mdmkit.cli.machine import processor
 
 ROOT = Path(__file__).resolve().parents[1]
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def load(cell: Cell, folder: Path) -> Any:
@@ -111,26 +106,6 @@ def row_of(cell: Cell, seen: list[dict[str, Any]], clock: str) -> dict[str, Any]
     }
 
 
-def machine() -> dict[str, Any]:
-    """The facts under which rows may share a table."""
-    return {
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def kept(place: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The rows of an earlier run on such a machine, by cell."""
-    if not place.exists():
-        return {}
-    before = json.loads(place.read_text(encoding="utf-8"))
-    return {row["cell"]: row for row in before["rows"]} if before["machine"] == facts else {}
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="cells whose names hold each text")
@@ -155,7 +130,11 @@ def main() -> None:
     torch.set_num_threads(1)
     place, facts = options.output.with_suffix(".json"), machine()
     place.parent.mkdir(parents=True, exist_ok=True)
-    rows, order = kept(place, facts), [cell.name for cell in options.known]
+    before = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"machine": None}
+    # The rows of an earlier run on such a machine, by cell; and the tables of benchmarks/lookahead.py.
+    rows = {row["cell"]: row for row in before["rows"]} if before["machine"] == facts else {}
+    others = {"lookahead": before["lookahead"]} if "lookahead" in before else {}
+    order = [cell.name for cell in options.known]
     with tempfile.TemporaryDirectory() as folder:
         # Sorted by model, so that only one is in memory.
         chosen = sorted(options.chosen, key=lambda cell: str(cell.model))
@@ -167,7 +146,7 @@ def main() -> None:
                 print(json.dumps(rows[cell.name], ensure_ascii=False), file=sys.stderr, flush=True)
                 ordered = [rows[name] for name in order if name in rows]
                 missing = [name for name in order if name not in rows]
-                data = {"machine": facts, "missing": missing, "rows": ordered}
+                data = {"machine": facts, "missing": missing, "rows": ordered} | others
                 # After each cell: what was measured stays, whatever happens to the next.
                 place.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
                 options.output.write_text(page(data), encoding="utf-8")

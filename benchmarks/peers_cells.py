@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +12,15 @@ from typing import Any
 
 import random_checkpoint
 import torch
+import transformers
 from peers import bare, dllm, fast_dllm, info_gain, llada, sdar
 from peers.model import Model
 
 import mdmkit
+from mdmkit.cli.machine import processor
 
 PROMPT = 32  # tokens
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 @dataclass(frozen=True)
@@ -149,3 +155,15 @@ class Cell:
 def cells(sizes: tuple[Size, ...]) -> list[Cell]:
     """All cells, size by size."""
     return [Cell(peer, size, batch) for size in sizes for peer in PEERS for batch in peer.batches]
+
+
+def machine() -> dict[str, Any]:
+    """The facts under which rows may share a table."""
+    return {
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }

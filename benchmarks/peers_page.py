@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lookahead_page import lookahead, machine_of
+
 INTRODUCTION = """\
 # Speed beside the public loops
 
@@ -59,15 +61,12 @@ At temperature 0 the original loops draw no Gumbel noise, so its float64 does no
 
 def page(data: dict[str, Any]) -> str:
     """The page of these rows: they and the facts of the machine are the JSON file beside it."""
-    facts = data["machine"]
-    parts = [INTRODUCTION, "## Results\n"]
-    parts.append(
-        f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} thread; torch {facts['torch']}, transformers "
-        f"{facts['transformers']}, Python {facts['python']}.\n"
-    )
+    parts = [INTRODUCTION, "## Results\n", machine_of(data)]
     for size in dict.fromkeys(row["size"] for row in data["rows"]):
         parts.append(f"### {size[0].upper()}{size[1:]}\n")
         parts.append(_table([row for row in data["rows"] if row["size"] == size]))
+    if "lookahead" in data:
+        parts.append(lookahead(data["lookahead"]))
     if data["missing"]:
         parts.append("### Not measured yet\n")
         parts.append("".join(f"* {name}\n" for name in data["missing"]))

@@ -226,3 +226,26 @@ def test_the_page_of_images_tells_the_numbers_that_were_measured(monkeypatch: py
     page = BENCHMARKS.parent / "docs" / "results" / "images.md"
     told = json.loads(page.with_suffix(".json").read_text())
     assert page.read_text() == digits.page(told["rows"], told["count"])
+
+
+def test_the_cost_of_a_lookahead_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from peers_page import page
+
+    place = tmp_path / "speed.md"
+    shutil.copy(BENCHMARKS.parent / "docs" / "results" / "speed.json", tmp_path)
+    before = json.loads(place.with_suffix(".json").read_text())
+    command = [sys.executable, str(BENCHMARKS / "lookahead.py"), "--quick", "--pairs", "1", "--output", str(place)]
+    done = subprocess.run([*command, "--only", "of 4"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(place.with_suffix(".json").read_text())
+    assert place.read_text() == page(told) and told["rows"] == before["rows"]
+    row = next(row for row in told["lookahead"]["greedy"] if row["cell"] == "block, of 4")
+    assert 1 < row["alternatives"] < 4 and row["pairs"] == 1
+    assert row["from"] == row["ratio"] == row["to"] == pytest.approx(row["wall"] / row["least"], rel=2e-3)
+    wide = [row for row in told["lookahead"]["prefix"] if row["pairs"] == 1]
+    assert [row["prefix"] for row in wide] == [8, 32]
+    for row in wide:
+        assert all(row[f"{part}_{way}"] > 0 for part in ("attention", "forward") for way in ("copies", "shared"))
+    failed = subprocess.run([*command, "--only", "x9"], capture_output=True, text=True, check=False)
+    assert failed.returncode == 2 and "dual, of 32" in failed.stderr

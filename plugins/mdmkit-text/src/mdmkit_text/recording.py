@@ -58,7 +58,8 @@ def recorded(
         store = tuple((x.data_ptr(), x.shape) for pair in view.store.values() for x in pair)
         key = (tokens.shape, masked, view.readable.shape, view.first, view.width, store)
         if alternatives is not None:
-            # Which states are alternatives of which row is the same in each replay.
+            # Which states are alternatives of which row is the same in each replay. With several rows it changes from
+            # step to step, so most of these forwards are not recorded.
             inputs, key = inputs | {"seen": view.seen}, (*key, view.numbers)
 
     def forward(given: Inputs) -> Tensor:
