@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mdmkit import LONGEST_ROW, Backbone, Canvas, Finding, MdmkitError, Output, Prompt, lay_out, unknown
-from mdmkit_text import reference, wrapped
+from mdmkit_text import compiling, reference, wrapped
 from mdmkit_text.about import about
 from mdmkit_text.ahead import reading_ahead
 from mdmkit_text.alternatives import install
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OPTIONS = ("mask_id", "ends", "block_length", "revision", "device_map", "quantization", "graphs")
+_OPTIONS = ("mask_id", "ends", "block_length", "revision", "device_map", "quantization", "compile", "graphs")
 
 
 class TextBackbone(Backbone):
@@ -121,8 +121,8 @@ class TextBackbone(Backbone):
             options: `mask_id`, if the checkpoint does not name it; `ends`, ids that end an answer, instead of those
                 that the checkpoint names; `block_length`, another length of the attention's blocks; `revision` of a hub
                 model; `device_map`, to spread the model over devices; `quantization` of its weights (see
-                `mdmkit_text.placement`); `graphs`: True runs a model on a GPU by CUDA graphs (see
-                `mdmkit_text.graphs`).
+                `mdmkit_text.placement`); `compile`: True compiles the model's layers (see `mdmkit_text.compiling`);
+                `graphs`: True runs a model on a GPU by CUDA graphs (see `mdmkit_text.graphs`).
 
         Raises:
             MdmkitError: the reference, the checkpoint or an option is wrong.
@@ -132,6 +132,7 @@ class TextBackbone(Backbone):
                 raise MdmkitError(unknown("model option", name, _OPTIONS))
         target = torch.device(device)
         precision = _dtype(dtype, target)
+        compiles = compiling.check(options.get("compile"), (options.get("device_map"), options.get("quantization")))
         graphs = _graphs(options.get("graphs"), target, options.get("device_map"))
         forced, ref = split_family(ref)
         folder = reference.locate(ref, options.get("revision"))
@@ -142,6 +143,8 @@ class TextBackbone(Backbone):
                 f"graphs=true, and {name_of(loaded.network.model)} needs its attention mask in every forward. Only "
                 "models whose columns can be frozen run by graphs: leave it out."
             )
+        if compiles:
+            compiling.compile_layers(loaded.network, loaded._trial_ids(loaded.vocab))
         loaded.network.graphs = Graphs(CudaRecorder(loaded.device)) if graphs else None
         return loaded
 

@@ -39,6 +39,7 @@ class Network:
         offset: added to a token's position to give `position_ids`: 0, or the start of the table of positions (in
             RoBERTa and similar models the padding index + 1); None: the class takes no positions.
         split: True if the head can run separately from the trunk; if not, hidden states are the logits.
+        last: the layer that makes logits of hidden states, if the head does nothing else; None: it does more.
         padded: True if padding does not change a row; if it does, only rows of the same length may run together.
         freezes: True if columns can be frozen, see `mdmkit_text.frozen`.
         maskless: True if without a mask every column attends to every key.
@@ -78,6 +79,7 @@ class Network:
         self.vocab, self.offset = 0, None
         self.split, self.padded, self.freezes, self.maskless = False, True, False, False
         self.shares_from: int | None = None
+        self.last: nn.Module | None = None
         with torch.inference_mode():
             Trial(self).run(ids)
         self.graphs: Graphs | None = None
@@ -114,6 +116,9 @@ class Network:
         """Compute logits [..., V] from hidden states [..., D]."""
         if not self.split:
             return hidden
+        if self.last is not None:
+            logits: Tensor = self.last(hidden)
+            return logits
         rows = hidden if hidden.dim() == 3 else hidden.reshape(1, -1, hidden.shape[-1])
         return self.head(inputs_embeds=rows).logits.reshape(*hidden.shape[:-1], -1)
 

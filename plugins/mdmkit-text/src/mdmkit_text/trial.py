@@ -31,7 +31,7 @@ class Trial:
         self.net, self.name = network, type(network.model).__name__
 
     def run(self, ids: Sequence[int]) -> None:
-        """Set the network's `vocab`, `offset`, `split`, `padded`, `freezes` and `maskless`.
+        """Set the network's `vocab`, `offset`, `split`, `last`, `padded`, `freezes`, `maskless` and `shares_from`.
 
         All but the first are set so that the model's own logits result.
 
@@ -66,6 +66,7 @@ class Trial:
             self.net.offset = best if shifted(best) <= bound else None
         self.net.split = self.net.head is not None
         self.net.split = self.net.split and error(lambda: self.net.project(self.net.run(*alone))) <= bound
+        self.net.last = self._last_layer(self.net.run(*alone)) if self.net.split else None
         tokens, valid, positions = (nn.functional.pad(each, (0, _PADDING)) for each in alone)
         self.net.padded = error(lambda: self.net.project(self.net.run(tokens, valid, positions))[:, :length]) <= bound
         self._must_look_ahead(*alone)
@@ -77,6 +78,13 @@ class Trial:
             masked, self.net.maskless = self.net.project(self._whole(tokens, valid, positions)), True
             self.net.maskless = _distance(self.net.project(self._whole(tokens, valid, positions)), masked) <= bound
         self.share(ids)
+
+    def _last_layer(self, hidden: Tensor) -> nn.Module | None:
+        """The model's last layer, if it makes the same logits as the whole head: it is called with less ado."""
+        last = getattr(self.net.model, "get_output_embeddings", lambda: None)()
+        if not isinstance(last, nn.Linear) or last.in_features != hidden.shape[-1]:
+            return None
+        return last if torch.equal(last(hidden), self.net.project(hidden)) else None
 
     def share(self, ids: Sequence[int]) -> None:
         """Set the network's `shares_from`: compare two alternatives that read one row with two that read copies."""
