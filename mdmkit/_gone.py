@@ -35,7 +35,7 @@ GONE: dict[str, dict[str, str]] = {
         "close is no longer needed",
     },
     "fitting": {
-        "Fitting": "write mdmkit.decoding.fitting.fitted(slots, rows, halved, decode, refuse, halving)",
+        "Fitting": "write mdmkit.decoding.fitting.fitted(slots, rows, halved, decode, refuse, halving, free)",
     },
     "grouping": {"grouped": "write mdmkit.decoding.units.units, which divides prompts into units of four batches"},
     "loop": {

@@ -233,7 +233,10 @@ class Small(ToyBackbone):
 
     def __init__(self, tokens):
         super().__init__()
-        self.most = tokens
+        self.most, self.released = tokens, 0
+
+    def release(self):
+        self.released += 1
 
     def forward(self, tokens, *rest, **options):
         if tokens.numel() > self.most:
@@ -249,7 +252,7 @@ def test_out_of_memory_lets_the_rows_begin_again_half_as_many_at_a_time(name):
     said = "Out of GPU memory with 4 rows: decoding 2 at a time from here on"
     with pytest.warns(UserWarning, match=said), AsyncEngine(Engine(composed, Small(most), 4)) as front:
         rows = asyncio.run(together(front, asked))
-    assert front.engine.slots == 2
+    assert front.engine.slots == 2 and front.engine.backbone.released == 1
     for row in rows:
         own = alone[row.index]
         assert (row.tokens, row.order, row.nfe) == (own.tokens, own.order, own.nfe)

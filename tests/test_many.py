@@ -308,6 +308,10 @@ class Small(ToyBackbone):
     """Has room for so many rows in one forward."""
 
     room = 4
+    released = 0
+
+    def release(self):
+        self.released += 1
 
     def forward(self, tokens, *rest, **options):
         if len(tokens) > self.room:
@@ -316,10 +320,10 @@ class Small(ToyBackbone):
 
 
 def test_a_batch_that_does_not_fit_is_halved_for_good():
-    seen = Widths()
+    seen, backbone = Widths(), Small()
     with pytest.warns(UserWarning, match="Out of GPU memory with 8 rows: decoding 4 at a time from here on") as said:
-        rows = mdmkit.decode(sampler(), Small(), mixed(20), batch=8, observers=[seen]).rows
-    assert len(said) == 1
+        rows = mdmkit.decode(sampler(), backbone, mixed(20), batch=8, observers=[seen]).rows
+    assert len(said) == 1 and backbone.released == 1
     # All 20 rows are one unit: eight had joined when it began again, with four at a time and every row to come.
     assert len(seen.admitted) == 8 + 20 and sorted(seen.admitted[8:]) == list(range(20))
     assert max(map(len, seen.steps)) == 4

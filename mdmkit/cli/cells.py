@@ -88,7 +88,7 @@ def measured(case: Case, drawn: Drawn, repeats: int, told: Callable[[], Any] = l
                     raise
                 return Cell(case, batch, reason=explained(error))
         # Outside of the handler, because the traceback keeps the step's tensors alive.
-        free_memory()
+        free_memory(drawn.backbone)
         if not auto or batch == 1:
             return Cell(case, batch, reason=f"out of memory with {batch} row{'s' * (batch > 1)}")
         batch //= 2

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from mdmkit.errors import MdmkitError
-from mdmkit.loop.engine import free_memory
 
 if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
@@ -24,6 +23,7 @@ def fitted(
     decode: Callable[[int], T],
     refuse: Callable[[int, bool], MdmkitError],
     halving: Callable[[int, int], None],
+    free: Callable[[], None],
     often: bool = False,
 ) -> tuple[T, int]:
     """Decode a unit. If memory is too small, begin again from its prompts, with half the rows at a time.
@@ -36,6 +36,7 @@ def fitted(
         refuse: makes the error if this is still too much. It gets how many rows were decoded at a time, and whether
             their number was halved before.
         halving: gets the number of rows that did not fit, and of the slots that are left, before the unit begins again.
+        free: gives memory back, before `halving`.
         often: True: `slots` is halved as often as needed; False: once.
 
     Returns:
@@ -53,7 +54,7 @@ def fitted(
                 raise refuse(at_once, halved) from error
         # Outside of the handler, because the traceback keeps the step's tensors alive.
         halved, slots = not often, at_once // 2
-        free_memory()
+        free()
         halving(at_once, slots)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from mdmkit.decoding.fitting import does_not_fit, fitted
 from mdmkit.errors import MdmkitError
-from mdmkit.loop.engine import Ended, Engine
+from mdmkit.loop.engine import Ended, Engine, free_memory
 from mdmkit.loop.observe import Watchers
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class UnitDecoder:
             decode=lambda at_once: self._attempt(unit, at_once),
             refuse=lambda at_once, halved: self._refuse(unit, at_once, halved),
             halving=lambda rows, slots: self.halving(unit, rows, slots),
+            free=lambda: free_memory(self.encodings.backbone),
             often=unit.auto,
         )
         rows = [each.row for each in ended if each.row is not None]

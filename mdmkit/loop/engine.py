@@ -17,6 +17,7 @@ from mdmkit.canvas.prompt import Prompt
 from mdmkit.canvas.row import Row
 from mdmkit.canvas.trace import Trace
 from mdmkit.errors import MdmkitError
+from mdmkit.loop.asking import Asking
 from mdmkit.loop.encoded import Encoded
 from mdmkit.loop.finished import row_of
 from mdmkit.loop.left import Left
@@ -204,7 +205,7 @@ class Engine:
         self._waiting.extendleft(reversed(again))
         self._calls += self.state.runner.calls
         self.state = State(self.sampler, self.backbone, self.slots // 2, self.watchers)
-        free_memory()
+        free_memory(self.backbone)
         for one in again:
             self._say_gone(one.id)
         return True
@@ -296,8 +297,14 @@ class Engine:
         return bool(gone or joined)
 
 
-def free_memory() -> None:
-    """Give the memory of tensors that nobody holds any more back to the GPU."""
+def free_memory(backbone: Backbone) -> None:
+    """Give the memory of tensors that nobody needs any more back to the GPU, also what the model keeps to save time.
+
+    Raises:
+        MdmkitError: the backbone fails.
+    """
+    with Asking(backbone, "release"):
+        backbone.release()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

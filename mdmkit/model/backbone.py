@@ -194,6 +194,9 @@ class Backbone(ABC):
         """Return one token as a person reads it, for the live view and traces."""
         return str(token)
 
+    def release(self) -> None:  # noqa: B027  (most models keep nothing)
+        """Give memory back that only saves time, such as recorded forwards; called when memory was too small."""
+
     def inspect(self) -> Sequence[Finding]:
         """Return what the backbone read in its checkpoint, and what it did not, for `mdmkit check`."""
         return ()

@@ -183,6 +183,16 @@ def test_out_of_memory_frees_the_recordings_and_keeps_graphs_on() -> None:
     assert graphs.on and graphs.replays == 1 + module.COMES  # "a" was recorded again at once
 
 
+def test_a_model_gives_its_recordings_back_when_memory_was_too_small_elsewhere(recorded: Any) -> None:
+    composed = mdmkit.compose("confidence", cache="none", plan={"block": 8, "early_stop": False})
+    backbone = recorded("llada")
+    mdmkit.decode(composed, backbone, [PROMPTS[0]])
+    assert len(backbone.network.graphs._known) > 0
+    backbone.release()
+    assert len(backbone.network.graphs._known) == 0 and backbone.network.graphs.on
+    mdmkit.load(str(GOLDEN / "llada"), device="cpu").release()  # nothing is recorded
+
+
 def test_the_store_is_widened_before_a_forward_is_recorded(recorded: Any) -> None:
     """A recording writes into the store that it was made with."""
     composed = mdmkit.compose("confidence", cache="dual", plan={"block": 8, "early_stop": False})

@@ -292,6 +292,10 @@ class TextBackbone(Backbone):
     def render(self, token: int) -> str:
         return self.tokens.render(token)
 
+    def release(self) -> None:
+        if self.network.graphs is not None:
+            self.network.graphs.release()
+
     def inspect(self) -> Sequence[Finding]:
         native, block = type(self.network.model).__name__, self.block
         return [

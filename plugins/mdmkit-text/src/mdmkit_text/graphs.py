@@ -96,6 +96,10 @@ class Graphs:
 
     def release(self) -> None:
         """Give the memory of all recordings back; what comes again is recorded again."""
+        with self._alone:
+            self._forget()
+
+    def _forget(self) -> None:
         self._known.clear()
         forget = getattr(self._record, "forget", None)
         if forget is not None:
@@ -112,7 +116,7 @@ class Graphs:
         except Exception as error:  # a model that waits for its device, no memory, a driver that is too old
             if "out of memory" in str(error).lower():
                 self._counts[key] = -100 * COMES  # there may be room later, with fewer rows
-                self.release()
+                self._forget()
             else:
                 self._stop(" ".join(str(error).split())[:200])
             return
