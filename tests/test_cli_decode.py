@@ -363,7 +363,7 @@ def test_a_write_that_fails_leaves_whole_rows(tmp_path, monkeypatch):
     def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output, "_to_disk", full)
+    monkeypatch.setattr(output, "to_disk", full)
     with pytest.raises(MdmkitError, match="No space left on device; 1 rows were written before"):
         sink.write([{"index": 1}])
     assert (tmp_path / "out.jsonl").read_text() == '{"index": 0}\n'

@@ -69,7 +69,7 @@ def test_listing_imports_neither_torch_nor_a_part(imports_of, args, said):
 def test_help_lists_the_commands_of_plugins(run):
     lines = run("--help").output.splitlines()
     listed = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :]]
-    assert listed == ["bench", "chat", "check", "decode", "greet", "plugins", "samplers", "show", "trace"]
+    assert listed == ["bench", "chat", "check", "decode", "greet", "join", "plugins", "samplers", "show", "trace"]
 
 
 def test_a_plugin_s_command_runs(run):

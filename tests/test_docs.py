@@ -183,7 +183,21 @@ def test_the_example_with_all_keys_has_all_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["decode", "chat", "eval", "compare", "reproduce", "trace", "bench", "plugins", "samplers", "show", "check"]
+    "name",
+    [
+        "decode",
+        "chat",
+        "eval",
+        "compare",
+        "reproduce",
+        "join",
+        "trace",
+        "bench",
+        "plugins",
+        "samplers",
+        "show",
+        "check",
+    ],
 )
 def test_every_option_of_a_command_is_on_the_command_line_page(name: str) -> None:
     page = (DOCS / "cli.md").read_text()

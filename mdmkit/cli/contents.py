@@ -79,13 +79,13 @@ def fingerprint(path: Path) -> str:
     return f"{digest}, {known.st_size} bytes, written {written}.{known.st_mtime_ns % 10**9:09}"
 
 
-def changed(theirs: Any, ours: Mapping[str, Any]) -> Iterator[str]:
-    """Say in words which files, or which plugin, differ between two such descriptions."""
+def changed(theirs: Any, ours: Mapping[str, Any], words: tuple[str, str] = ("then", "now")) -> Iterator[str]:
+    """Say in words which files, or which plugin, differ between two such descriptions; `words` name the two."""
     if not isinstance(theirs, Mapping):
         yield "the files of the model (their content is not on record)"
         return
     if theirs.get("backbone") != ours["backbone"]:
-        yield f"the model's plugin ({theirs.get('backbone')} then, {ours['backbone']} now)"
+        yield f"the model's plugin ({theirs.get('backbone')} {words[0]}, {ours['backbone']} {words[1]})"
     for key, what in (("model", "the model's files differ"), ("files", "files differ")):
         before = theirs.get(key)
         before = before if isinstance(before, Mapping) else {}

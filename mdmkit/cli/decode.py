@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from mdmkit.cli.results import Results, Traces
 from mdmkit.cli.resuming import check_resume, identity
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.cli.saying import say
+from mdmkit.cli.sharding import check_joinable, check_shard, say_share, shard_option
 from mdmkit.cli.showing import show
 from mdmkit.cli.target import Target
 from mdmkit.config.resolution import DEFAULT_MODEL, DEFAULT_SAMPLER
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.canvas.row import Row
     from mdmkit.decoding.engine import UnitEngine
+    from mdmkit.decoding.shards import Shard
     from mdmkit.loop.observe import Observer
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
@@ -75,6 +78,7 @@ DEFAULT_BATCH = 16
 @click.option(
     "--resume", is_flag=True, help="Continue an --output that an earlier run of this command left unfinished."
 )
+@shard_option
 @click.option(
     "--trace",
     type=Target(streams=True),
@@ -111,6 +115,7 @@ def decode(
     strength: float | None,
     output: Path | None,
     resume: bool,
+    shard: Shard | None,
     trace: Path | None,
     grid: bool,
     overwrite: bool,
@@ -129,6 +134,8 @@ def decode(
     Without --prompt, --prompt-ids or --prompts, prompts are read from a pipe. If there is none, the model's own sample
     prompts are decoded.
     """
+    if shard is not None:
+        check_shard(shard, output, batch)
     _check_files(output, trace, file, config, resume, overwrite)
     from mdmkit.decoding.engine import as_engine
     from mdmkit.decoding.prompts import with_defaults
@@ -150,9 +157,12 @@ def decode(
     prompts, lines = defaults(asked.prompts), asked.lines
     backbone = load(model, device=device, dtype=dtype, **model_options)
     limit_threads(backbone)
+    if shard is not None:
+        check_joinable(shard, backbone.files, model)
     check_own(asked, backbone.inputs)
     prompts = prompts or defaults(_samples(backbone, model, sampler.seed))
-    encodings = check_prompts(backbone, prompts, sampler.plan, lines)
+    mine = _share(shard, len(prompts), batch)
+    encodings = check_prompts(backbone, prompts, sampler.plan, lines, mine)
     places = settle(backbone.files, model, output, trace, grid, len(prompts), resume, overwrite)
     for path in (places.rows, places.filing.replaced if places.filing is not None else None):
         if path is not None and path != output:
@@ -164,6 +174,8 @@ def decode(
     if places.filing is not None:
         places.filing.check_apart(prompts)
         settings["files"] = places.filing.files.suffix
+    if shard is not None:
+        settings["shard"] = asdict(shard) | {"batch": batch}
     if places.rows is not None:
         settings["contents"] = contents(backbone, sampler.config, prompts)
     options: dict[str, Any] = {
@@ -175,8 +187,8 @@ def decode(
     }
     options |= {"--chat-option": chat_options, "--image": image, "--mask": mask, "--strength": strength}
     known = identity(document, prompts, asked.own, options, **settings)
-    expected = Expected(prompts, asked.own, encodings, places)
-    record = open_record(places.rows, known, resume, overwrite, expected.check, places.stale, places.intact)
+    expected = Expected(prompts, asked.own, encodings, places, mine)
+    record = open_record(places.rows, known, resume, overwrite, expected.check, places.stale, places.intact, mine.start)
     traces = Traces(places.trace, document, backbone) if places.trace is not None else None
     results = Results(
         record, traces, collect=as_json or places.rows is None, told=partial(_with_own, places, asked.own)
@@ -186,7 +198,8 @@ def decode(
     if traces is not None:
         listening.append(traces.recording)
     rows, auto = _batch(batch, backbone, record, len(prompts))
-    calls, seconds = run(sampler, backbone, prompts, encodings, lines, rows, results, live, listening, runs, auto)
+    own = prompts[mine.start : mine.stop]
+    calls, seconds = run(sampler, backbone, own, encodings, lines, rows, results, live, listening, runs, auto)
 
     places.finish()
     record.finish()
@@ -210,6 +223,16 @@ def _check_files(
             click.get_current_context().with_resource(held(option, path))
     # Again, now that nobody else writes: a run may have ended since the first check.
     check_targets(targets, sources, overwrite, "--output" if resume else None)
+
+
+def _share(shard: Shard | None, prompts: int, batch: int | str) -> range:
+    """Return the indices of the prompts that are decoded, of so many prompts."""
+    if shard is None:
+        return range(prompts)
+    assert isinstance(batch, int)  # `check_shard` refuses auto
+    mine = shard.indices(prompts, batch)
+    say_share(shard, mine, prompts, batch)
+    return mine
 
 
 def _batch(batch: int | str, backbone: Backbone, record: Record, prompts: int) -> tuple[int, bool]:

@@ -26,12 +26,18 @@ class Expected:
     Args:
         own: index of a prompt -> its own keys, which are written into its row.
         places: knows if a row is a text, or a file with a name.
+        indices: of the prompts that this run decodes; of a shard these are not all.
     """
 
     def __init__(
-        self, prompts: Sequence[Prompt], own: Mapping[int, dict[str, Any]], encodings: Encodings, places: Places
+        self,
+        prompts: Sequence[Prompt],
+        own: Mapping[int, dict[str, Any]],
+        encodings: Encodings,
+        places: Places,
+        indices: range,
     ):
-        self.prompts, self.own, self.encodings = prompts, own, encodings
+        self.prompts, self.own, self.encodings, self.indices = prompts, own, encodings, indices
         self.filing = places.filing
 
     def check(self, row: Any) -> dict[str, Any]:
@@ -43,6 +49,8 @@ class Expected:
         index = check_row(row)["index"]
         if index >= len(self.prompts):
             raise ValueError(f"its 'index' is {index}, of {len(self.prompts)} prompts")
+        if index not in self.indices:
+            raise ValueError(f"its 'index' is {index}, and this prompt is another shard's")
         prompt = self.prompts[index]
         wanted = {"prompt": prompt.text, "seed": prompt.seed, **self.own.get(index, {})}
         if self.filing is not None:

@@ -168,15 +168,12 @@ class RowFile:
         if not rows:
             return
         try:
-            if self._file is None:
-                self.opening()
-                self._file = self.path.open("wb")
-                self.opened()
-            start = self._file.tell() if self._file.seekable() else None
+            file = self._open()
+            start = file.tell() if file.seekable() else None
             try:
-                self._file.write("".join(to_json(row) + "\n" for row in rows).encode())
-                self._file.flush()
-                _to_disk(self._file)
+                file.write("".join(to_json(row) + "\n" for row in rows).encode())
+                file.flush()
+                to_disk(file)
             except OSError:
                 if start is not None:  # no half row is left
                     with contextlib.suppress(OSError):
@@ -187,6 +184,24 @@ class RowFile:
                 f"--output {self.path}: {error.strerror or error}; {self.rows} rows were written before."
             ) from error
         self.rows += len(rows)
+
+    def begin(self) -> None:
+        """Open the file, although there is nothing to write.
+
+        Raises:
+            MdmkitError: it cannot be written.
+        """
+        try:
+            self._open()
+        except OSError as error:
+            raise MdmkitError(f"--output {self.path}: {error.strerror or error}.") from error
+
+    def _open(self) -> IO[bytes]:
+        if self._file is None:
+            self.opening()
+            self._file = self.path.open("wb")
+            self.opened()
+        return self._file
 
     def close(self) -> None:
         if self._file is not None:
@@ -293,9 +308,13 @@ def write_whole(option: str, path: Path, write: Callable[[Path], Any]) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise MdmkitError(f"{option} {path}: {error.strerror or error}.") from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
-def _to_disk(file: IO[bytes]) -> None:
+def to_disk(file: IO[bytes]) -> None:
+    """Wait until a file is on disk."""
     try:
         os.fsync(file.fileno())
     except OSError as error:

@@ -46,8 +46,11 @@ class Record:
             self.write()
 
     def finish(self) -> None:
-        """Record that no row waits: all are in the file."""
-        if self.file is not None and self.kept.waiting:
+        """Record that no row waits: all are in the file. A shard without prompts gets an empty file."""
+        if self.file is None:
+            return
+        self.file.begin()
+        if self.kept.waiting:
             self.kept.waiting.clear()
             self.write()
 
@@ -75,6 +78,7 @@ def open_record(
     check: Check,
     stale: Callable[[dict[str, Any]], Iterable[Path]] = lambda before: (),
     intact: Callable[[int], bool] = lambda index: True,
+    first: int = 0,
 ) -> Record:
     """Open the file for the rows, and find the rows that it already holds. A record of the run is written beside it.
 
@@ -82,18 +86,19 @@ def open_record(
         check: returns a row of an earlier run, or raises a ValueError that says why it is none of this run.
         stale: from the run of an earlier record, the files to remove when this run replaces its rows.
         intact: False for a finished row whose own file is missing or damaged: it is decoded again.
+        first: the index of the run's first row.
 
     Raises:
         MdmkitError: the record's name is taken, or the run cannot be resumed.
     """
     if output is None:
-        return Record(None, run, Kept())
+        return Record(None, run, Kept(first=first))
     if not can_resume(output):
-        return Record(RowFile(output), run, Kept())
+        return Record(RowFile(output), run, Kept(first=first))
     beside = record_of(output)
     if not (resume or overwrite or is_record(beside)):
         raise MdmkitError(f"--output {output}: the run is recorded in {beside}, and that file exists. Name another.")
-    kept = reopen(output, run, check) if resume else Kept()
+    kept = reopen(output, run, check, first) if resume else Kept(first=first)
     if lost := [index for index in sorted(kept.done) if not intact(index)]:
         more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
         which = f"{'rows' if len(lost) > 1 else 'row'} {', '.join(map(str, lost[:NAMED]))}{more}"

@@ -14,7 +14,7 @@ from mdmkit.cli.inputs import beside
 from mdmkit.errors import MdmkitError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.decoding.encodings import Encodings
@@ -89,18 +89,31 @@ def check_own(asked: Requests, inputs: Sequence[str]) -> None:
             )
 
 
-def check_prompts(backbone: Backbone, prompts: Iterable[Prompt], plan: Plan, lines: dict[int, str]) -> Encodings:
+def check_prompts(
+    backbone: Backbone,
+    prompts: Iterable[Prompt],
+    plan: Plan,
+    lines: dict[int, str],
+    keep: Container[int] | None = None,
+) -> Encodings:
     """Encode every prompt, so that a wrong prompt is refused, with its line, before any is decoded.
+
+    Args:
+        keep: indices of the prompts that are to be decoded; None: all. The others are only checked.
 
     Returns:
         The encoded prompts, for `decode_batches`: so no prompt is encoded twice.
     """
     from mdmkit.decoding.encodings import Encodings
 
-    encodings = Encodings(backbone, plan)
+    encodings, others = Encodings(backbone, plan), Encodings(backbone, plan)
     for prompt in prompts:
         try:
-            encodings.size(prompt)
+            if keep is None or prompt.index in keep:
+                encodings.size(prompt)
+            else:
+                others.size(prompt)
+                others.forget([prompt])
         except MdmkitError as error:
             where = lines.get(prompt.index)
             raise MdmkitError(f"{where}: {error}" if where else str(error)) from error

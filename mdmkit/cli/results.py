@@ -57,7 +57,7 @@ class Results:
         kept = record.kept
         self.finished, self.new, self.tokens, self.nfe = kept.rows, 0, 0, 0
         self._broken = False
-        self._order: InOrder[Written] = InOrder(kept.rows, {i: (row, None) for i, row in kept.waiting.items()})
+        self._order: InOrder[Written] = InOrder(kept.due, {i: (row, None) for i, row in kept.waiting.items()})
 
     def add(self, rows: Iterable[Row]) -> None:
         """Add rows; write those that are due.

@@ -35,6 +35,7 @@ class Kept:
         slots: the number of rows that were decoded at once, by the index of the first prompt of a unit: the memory was
             too small for more from this unit on.
         batch: the number that the run began with; None: nothing is recorded.
+        first: the index of the run's first row: of a shard it is not 0.
     """
 
     rows: int = 0
@@ -42,10 +43,16 @@ class Kept:
     waiting: dict[int, dict[str, Any]] = field(default_factory=dict)
     slots: dict[int, int] = field(default_factory=dict)
     batch: int | None = None
+    first: int = 0
+
+    @property
+    def due(self) -> int:
+        """The index of the first row that is not at the head of the file."""
+        return self.first + self.rows
 
     @property
     def done(self) -> set[int]:
-        return {*range(self.rows), *self.waiting}
+        return {*range(self.first, self.due), *self.waiting}
 
 
 def check_resume(output: Path | None, trace: Path | None, overwrite: bool) -> None:
@@ -75,12 +82,22 @@ def write_record(
     batch: int | None = None,
 ) -> None:
     """Record the run of an output, its rows that wait for earlier ones, its batch, and units that had fewer slots."""
+    write_json("--output", record_of(output), as_record(run, waiting, slots, batch))
+
+
+def as_record(
+    run: dict[str, Any],
+    waiting: Iterable[dict[str, Any]],
+    slots: dict[int, int] | None = None,
+    batch: int | None = None,
+) -> dict[str, Any]:
+    """The document that `write_record` writes."""
     document: dict[str, Any] = {"run": run, "waiting": list(waiting)}
     if batch is not None:
         document["batch"] = batch
     if slots:
         document["slots"] = {str(first): number for first, number in slots.items()}
-    write_json("--output", record_of(output), document)
+    return document
 
 
 class Slots(dict[int, int]):
@@ -136,20 +153,21 @@ def _as_given(options: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} {shown(value, 60)}"
 
 
-def reopen(output: Path, run: dict[str, Any], check: Check) -> Kept:
+def reopen(output: Path, run: dict[str, Any], check: Check, first: int = 0) -> Kept:
     """Find the finished rows of a run. A last line that was only half written is left out.
 
     An interrupted run also appends rows after a gap. They move from the output to the record beside it, and wait there.
 
     Args:
         check: returns a row, or raises a ValueError that says why it is none of this run.
+        first: the index of the run's first row.
 
     Raises:
         MdmkitError: the file belongs to another run, and the error says what differs; or it is not an output.
     """
     record = record_of(output)
     if not has_begun(output):
-        return Kept()
+        return Kept(first=first)
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
         theirs = before["run"]
@@ -178,9 +196,9 @@ def reopen(output: Path, run: dict[str, Any], check: Check) -> Kept:
             f"--resume: {record} does not record the run of {output}: of a row that waits there, {error}. Start again "
             "with --overwrite, or name another --output."
         ) from None
-    kept = Kept(waiting=waiting)
+    kept = Kept(waiting=waiting, first=first)
     if output.exists():
-        kept = _read(output, check, waiting)
+        kept = _read(output, check, waiting, first)
     kept = replace(kept, slots=slots, batch=batch)
     if kept.waiting:
         write_record(output, run, kept.waiting.values(), slots, batch)
@@ -194,11 +212,12 @@ def without(output: Path, run: dict[str, Any], kept: Kept, lost: Sequence[int]) 
         lost: their indices, ascending.
     """
     rows, size, waiting, gone = kept.rows, kept.size, {**kept.waiting}, {*lost}
-    if lost[0] < rows:
+    if lost[0] < kept.due:
         with output.open("rb") as lines:
             head = [line for _, line in zip(range(rows), lines, strict=False)]
-        rows, size = lost[0], sum(map(len, head[: lost[0]]))
-        waiting |= {index: json.loads(line) for index, line in enumerate(head) if index >= rows}
+        rows = lost[0] - kept.first
+        size = sum(map(len, head[:rows]))
+        waiting |= {index: json.loads(line) for index, line in enumerate(head[rows:], lost[0])}
     left = {i: row for i, row in sorted(waiting.items()) if i not in gone}
     kept = replace(kept, rows=rows, size=size, waiting=left)
     write_record(output, run, left.values(), kept.slots, kept.batch)  # before the rows are cut off the output
@@ -229,7 +248,7 @@ def rows_of(output: Path, number: int) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _read(output: Path, check: Check, waiting: dict[int, dict[str, Any]]) -> Kept:
+def _read(output: Path, check: Check, waiting: dict[int, dict[str, Any]], first: int) -> Kept:
     rows, size, last = 0, 0, -1
     with output.open("rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -246,35 +265,36 @@ def _read(output: Path, check: Check, waiting: dict[int, dict[str, Any]]) -> Kep
                     "--overwrite, or name another --output."
                 ) from None
             last = index
-            if index == rows:
+            if index == first + rows:
                 rows, size = rows + 1, size + len(line)
             else:
                 waiting[index] = row
-    return Kept(rows, size, {index: row for index, row in sorted(waiting.items()) if index >= rows})
+    left = {index: row for index, row in sorted(waiting.items()) if index >= first + rows}
+    return Kept(rows, size, left, first=first)
 
 
-def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
-    """Describe the differences between two runs, by dotted name."""
+def differences(theirs: Any, ours: Any, path: str = "", words: tuple[str, str] = ("then", "now")) -> Iterator[str]:
+    """Describe the differences between two runs, by dotted name; `words` name the two."""
     if path == "contents":
-        yield from changed(theirs, ours)
+        yield from changed(theirs, ours, words)
     elif path == "prompts":
-        yield from _other_prompts(theirs if isinstance(theirs, dict) else {}, ours)
+        yield from _other_prompts(theirs if isinstance(theirs, dict) else {}, ours, words)
     elif isinstance(theirs, dict) and isinstance(ours, dict):
         for key in {**theirs, **ours}:
             inner = f"{path}.{key}" if path else key
-            yield from differences(theirs.get(key, _ABSENT), ours.get(key, _ABSENT), inner)
+            yield from differences(theirs.get(key, _ABSENT), ours.get(key, _ABSENT), inner, words)
     elif theirs != ours:
-        yield f"{path} ({_said(theirs)} then, {_said(ours)} now)"
+        yield f"{path} ({_said(theirs)} {words[0]}, {_said(ours)} {words[1]})"
 
 
-def _other_prompts(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+def _other_prompts(theirs: Mapping[str, Any], ours: Mapping[str, Any], words: tuple[str, str]) -> Iterator[str]:
     """Say how the prompts differ. Options that changed none of them do not count."""
     if theirs.get("number") != ours["number"]:
-        yield f"prompts ({_said(theirs.get('number'))} then, {ours['number']} now)"
+        yield f"prompts ({_said(theirs.get('number'))} {words[0]}, {ours['number']} {words[1]})"
     elif theirs.get("sha256") != ours["sha256"]:
         then, now = theirs.get("options") or [], ours.get("options") or []
-        with_other = [f"with {option} then" for option in then if option not in now]
-        with_other += [f"with {option} now" for option in now if option not in then]
+        with_other = [f"with {option} {words[0]}" for option in then if option not in now]
+        with_other += [f"with {option} {words[1]}" for option in now if option not in then]
         yield f"prompts (the same number, but {', '.join(with_other) or 'other prompts'})"
 
 

@@ -25,6 +25,7 @@ def mdmkit_command() -> list[Component]:
     return [
         Component("decode", "mdmkit.cli.decode:decode", "fill prompts with a sampler and a model"),
         Component("chat", "mdmkit.cli.chat:chat", "talk with a model in the terminal"),
+        Component("join", "mdmkit.cli.join:join", "join the outputs of `decode --shard` into one"),
         Component("trace", "mdmkit.cli.trace:trace", "show traces step by step, in a page for the browser"),
         Component("plugins", "mdmkit.cli.plugins:plugins", "list what is installed, and what is broken"),
         Component("samplers", "mdmkit.cli.samplers:samplers", "list the presets, their needs, and when to use them"),
