@@ -246,3 +246,81 @@ def test_a_kill_while_another_runs_rows_are_replaced_leaves_the_one_or_the_other
         run.finish("--output", "out.jsonl", ways[-1])
         assert file.read_bytes() == whole, at
     assert {*ways} == {"--overwrite", "--resume"} and ways == sorted(ways)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["2/3", "5/5"])  # of 16 rows; and one that has nothing to decode
+def test_a_shard_killed_before_any_file_operation_ends_in_the_same_bytes(tmp_path, shard):
+    draw = random.Random(1)
+    run = runs(tmp_path, [product(draw, (2, 3, 5)) for _ in range(36)], "--batch", 2, "--shard", shard)
+    run.finish("--output", "whole.jsonl")
+    file, record = tmp_path / "out.jsonl", tmp_path / "out.jsonl.run.json"
+    whole = [(tmp_path / "whole.jsonl").read_bytes(), (tmp_path / "whole.jsonl.run.json").read_bytes()]
+    for at in itertools.count(1):
+        run.clear()
+        if not run.dies(at, "--output", "out.jsonl", "--resume"):
+            break
+        run.finish("--output", "out.jsonl", "--resume")
+        assert [file.read_bytes(), record.read_bytes()] == whole, at
+        assert max([0, *run.decoded_twice()]) <= 2 * UNIT
+    assert at > (8 if whole[0] else 4)
+
+
+DYING = """
+import os, signal, sys
+
+left = [int(sys.argv.pop(1))]
+
+
+def hook(event, args):
+    if event in ("open", "os.rename", "os.remove", "os.truncate") and "all.jsonl" in str(args[0]):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+from mdmkit.cli import main
+
+sys.addaudithook(hook)
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replacing", [False, True])
+def test_a_join_killed_before_any_file_operation_can_be_done_again(tmp_path, replacing):
+    """What is there in between is the old output, a new one without a record, or the new one."""
+    draw = random.Random(1)
+    run = runs(tmp_path, [product(draw, (2, 3, 5)) for _ in range(20)], "--batch", 1)
+    run.finish("--output", "whole.jsonl")
+    run.finish("--output", "old.jsonl", "--seed", "5", "--set", "draw.temperature=1.0")
+    parts = [f"part-{number}.jsonl" for number in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        run.finish("--output", part, "--shard", f"{number}/2")
+
+    def both(name):
+        files = (tmp_path / name, tmp_path / f"{name}.run.json")
+        return tuple(file.read_bytes() if file.exists() else None for file in files)
+
+    def join(at):
+        words = [sys.executable, "-c", DYING, str(at), "join", *parts, "--output", "all.jsonl", "--overwrite"]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, check=False).returncode
+
+    whole, old, before = both("whole.jsonl"), both("old.jsonl"), [both(part) for part in parts]
+    states = []
+    for at in itertools.count(1):
+        for file in tmp_path.glob("*all.jsonl*"):
+            file.unlink()
+        if replacing:
+            for name, data in zip(("all.jsonl", "all.jsonl.run.json"), old, strict=True):
+                (tmp_path / name).write_bytes(data)
+        if join(at) == 0:
+            break
+        states.append(both("all.jsonl"))
+        assert join(0) == 0  # it never dies
+        assert both("all.jsonl") == whole and not list(tmp_path.glob(".all*"))
+    start = old if replacing else (None, None)
+    allowed = [start, (start[0], None), (whole[0], None), whole]
+    assert all(state in allowed for state in states)
+    assert [allowed.index(state) for state in states] == sorted(allowed.index(state) for state in states)
+    assert {start, (whole[0], None)} <= {*states} and [both(part) for part in parts] == before

@@ -315,6 +315,16 @@ def test_a_kill_while_waiting_rows_are_moved_loses_none(decode, place, whole):
     assert (place / "out.jsonl").read_bytes() == whole
 
 
+def test_a_row_that_was_written_waits_no_longer(decode, place, whole):
+    """A kill after the last rows were written, and before the record was, leaves them in both."""
+    file = place / "whole.jsonl.run.json"
+    before = file.read_bytes()
+    last = json.loads(whole.splitlines()[-1])
+    file.write_text(json.dumps(json.loads(before) | {"waiting": [last]}))
+    assert "0 rows, 0 tokens" in decode("--output", "whole.jsonl", "--resume").stdout
+    assert file.read_bytes() == before and (place / "whole.jsonl").read_bytes() == whole
+
+
 def test_an_output_killed_before_its_record_was_written_begins_anew(decode, place, whole):
     (place / "out.jsonl").write_bytes(b"")
     result = decode("--output", "out.jsonl", "--resume")

@@ -200,7 +200,7 @@ def reopen(output: Path, run: dict[str, Any], check: Check, first: int = 0) -> K
     if output.exists():
         kept = _read(output, check, waiting, first)
     kept = replace(kept, slots=slots, batch=batch)
-    if kept.waiting:
+    if kept.waiting or rows:  # those that wait no longer, because a kill came after they were written, are taken out
         write_record(output, run, kept.waiting.values(), slots, batch)
     return kept
 
