@@ -143,7 +143,8 @@ def check_rows(parts: Sequence[Part]) -> None:
 def _check_same(first: Part, part: Part) -> None:
     if first.shard.of != part.shard.of:
         raise MdmkitError(
-            f"{first.path} is shard {first.shard}, and {part.path} is shard {part.shard}: join shards of one number."
+            f"{first.path} is shard {first.shard}, and {part.path} is shard {part.shard}: parts of one run "
+            "have the same number of shards."
         )
     words = (f"in {first.path}", f"in {part.path}")
     theirs, ours = ({"batch": each.batch} | each.run for each in (first, part))
