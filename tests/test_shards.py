@@ -192,6 +192,9 @@ SAMPLERS = {
 }
 CASES = [("crowded", batch, (1, 2, 3, 4, 5)) for batch in (1, 2, 3, 40)]
 CASES += [(name, batch, (3,)) for name in SAMPLERS if name != "crowded" for batch in (1, 2)]
+# These are enough for every day; the others are slow.
+QUICK = {("crowded", 2), ("info_gain", 2), ("best_of_n", 1)}
+CASES = [pytest.param(*case, marks=() if case[:2] in QUICK else pytest.mark.slow) for case in CASES]
 
 
 @pytest.mark.parametrize(("sampler", "batch", "numbers"), CASES)
@@ -328,7 +331,7 @@ def test_what_could_not_be_joined_is_refused(place, decode, options, words):
 # -- killed, and continued -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at", [1, 9, 12])
+@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.slow), 9, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_killed_shard_is_continued_and_the_whole_is_the_same(place, decode, join, parts, at):
     decode("--output", "whole.jsonl")
     for file in place.glob("part-2*"):
@@ -572,7 +575,7 @@ def test_memory_does_not_grow_with_the_rows(place, join, parts):
     assert (place / "all.jsonl").stat().st_size > 20_000_000 and peak < 5_000_000
 
 
-@pytest.mark.parametrize("example", ["shards.sbatch", "shards.bash"])
+@pytest.mark.parametrize("example", [pytest.param("shards.sbatch", marks=pytest.mark.slow), "shards.bash"])
 def test_the_examples_of_job_arrays_write_the_bytes_of_one_run(place, mdmkit, example):
     """In a shell, with 200 prompts: two groups of 128 or less, so two of the four jobs have nothing to decode."""
     (place / "prompts.jsonl").write_text('"2*3=_"\n{"prompt": "4*7=", "length": 2}\n' * 100)
