@@ -9,7 +9,7 @@ QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1
 # Two tests at a time; the tests of a file stay together, since they share what is loaded.
 WORKERS := -n 2 --dist loadfile
 BUILD := hatchling editables build
-TOOLS := pytest pytest-xdist hypothesis playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
+TOOLS := pytest pytest-xdist hypothesis openai playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
@@ -28,8 +28,8 @@ QUICK := $(addprefix tests/test_,$(addsuffix .py,plan registry plugin_files layo
 	wrapping contract_task contract_preset cli_decode cli_listing doors)) \
 	plugins/mdmkit-heuristics/tests/test_selects.py plugins/mdmkit-image/tests/test_scores.py \
 	plugins/mdmkit-info-gain/tests/test_info_gain.py plugins/mdmkit-search/tests/test_beam.py \
-	plugins/mdmkit-tasks/tests/test_public.py plugins/mdmkit-text/tests/test_families.py \
-	plugins/mdmkit-zoo/tests/test_tasks.py
+	plugins/mdmkit-serve/tests/test_refusals.py plugins/mdmkit-tasks/tests/test_public.py \
+	plugins/mdmkit-text/tests/test_families.py plugins/mdmkit-zoo/tests/test_tasks.py
 
 quick: lint
 	$(QUIET) $(BIN)/python -m pytest -q -m "not slow and not gpu" $(WORKERS) $(QUICK)
@@ -49,13 +49,13 @@ EXTRA_TESTS := -m "not slow and not gpu" $(WORKERS)
 
 test-oldest: TORCH = torch
 test-oldest: CONSTRAINTS = -c $(EXTRAS)/oldest.txt
-test-oldest: EXTRA_TOOLS = pytest pytest-xdist hypothesis playwright
+test-oldest: EXTRA_TOOLS = pytest pytest-xdist hypothesis openai playwright
 test-oldest:
 	mkdir -p $(EXTRAS) && $(PYTHON) tests/oldest.py > $(EXTRAS)/oldest.txt
 	$(call suite,oldest)
 
 test-newest: TORCH = torch==2.13.0
-test-newest: EXTRA_TOOLS = pytest pytest-xdist hypothesis playwright reasoning-gym datasets 'lm-eval>=0.4.9'
+test-newest: EXTRA_TOOLS = pytest pytest-xdist hypothesis openai playwright reasoning-gym datasets 'lm-eval>=0.4.9'
 test-newest:
 	$(call suite,newest)
 

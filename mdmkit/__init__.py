@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from mdmkit.stage.step import Step
     from mdmkit.stage.write import Write
     from mdmkit.task import JudgeDown, Task, Verdict
+    from mdmkit.watch.final import final_until
     from mdmkit.watch.recording import Recording
     from mdmkit.watch.text_stream import TextStream
 
@@ -112,6 +113,7 @@ __all__ = [
     "compose",
     "decode",
     "decode_unit",
+    "final_until",
     "generate",
     "hookimpl",
     "lay_out",
@@ -178,6 +180,7 @@ _HOME = {
     "compose": "config.compose",
     "decode": "decoding.run",
     "decode_unit": "decoding.recipe",
+    "final_until": "watch.final",
     "generate": "hf.wrapping",
     "hookimpl": "installed.hookspecs",
     "lay_out": "canvas.layout",

@@ -197,6 +197,7 @@ def test_the_example_with_all_keys_has_all_keys() -> None:
         "samplers",
         "show",
         "check",
+        "serve",
     ],
 )
 def test_every_option_of_a_command_is_on_the_command_line_page(name: str) -> None:

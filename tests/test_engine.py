@@ -260,6 +260,7 @@ def test_a_row_takes_its_room_its_particles_and_both_branches_of_guidance(name):
     engine = Engine(many, ToyBackbone(), 8, columns=takes - 1)
     with pytest.raises(MdmkitError, match=re.escape(f"prompt 0 needs {takes} columns{reckoned}")):
         engine.admit(Prompt(text="ab", length=8))
+    assert engine.columns_of(engine.encode(Prompt(text="ab", length=8))) == takes
     for columns, together in ((2 * takes - 1, 1), (2 * takes, 2), (3 * takes + 1, 3)):
         engine = Engine(many, ToyBackbone(), 8, columns=columns)
         for _ in range(4):

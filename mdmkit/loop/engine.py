@@ -116,6 +116,10 @@ class Engine:
         """
         return Encoded.of(prompt, self.backbone, self.sampler.plan)
 
+    def columns_of(self, prompt: Encoded) -> int:
+        """Return how many of the engine's `columns` a row takes while it is at work."""
+        return self._room.of(prompt)
+
     def admit(self, prompt: Prompt | Encoded, timeout: float | None = None) -> int:
         """Queue one prompt; its row joins as soon as a slot is free.
 
