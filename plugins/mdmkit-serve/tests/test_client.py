@@ -23,7 +23,8 @@ def of_chunks(chunks: Any) -> tuple[str, list[Any]]:
 def test_the_served_model_is_listed(live: Any) -> None:
     (model,) = live.client().models.list().data
     assert model.id == "puzzles" == live.client().models.retrieve("puzzles").id
-    assert model.mdmkit == {"sampler": "confidence", "max_tokens": 8}
+    assert (model.mdmkit["sampler"], model.mdmkit["max_tokens"], model.mdmkit["chat"]) == ("confidence", 8, True)
+    assert {"confidence", "info_gain"} < set(model.mdmkit["samplers"])
     with pytest.raises(openai.NotFoundError, match="'gpt-9' is not served here; the one that is: 'puzzles'"):
         live.client().models.retrieve("gpt-9")
 

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, Router
 
+from mdmkit.cli.commands import default_registry
 from mdmkit_serve.door import Door
+from mdmkit_serve.openapi import describe
+from mdmkit_serve.page import HEADERS as PAGE_HEADERS
+from mdmkit_serve.page import PAGE
 from mdmkit_serve.refusal import Refusal, not_served
 from mdmkit_serve.serving import answer
 
@@ -49,6 +53,12 @@ def make_app(service: Service, log: Callable[[str], None] = lambda line: None) -
     async def metrics(request: Request) -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(describe(service))
+
+    async def page(request: Request) -> Response:
+        return HTMLResponse(PAGE, headers=PAGE_HEADERS)
+
     routes = [
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/chat/completions", chat, methods=["POST"]),
@@ -56,11 +66,16 @@ def make_app(service: Service, log: Callable[[str], None] = lambda line: None) -
         Route("/v1/models/{name:path}", model),
         Route("/health", health),
         Route("/metrics", metrics),
+        Route("/openapi.json", openapi),
+        Route("/", page),
     ]
     # No application of Starlette: it would answer errors itself, in its own form.
     return Door(Router(routes), service, log)
 
 
 def _model(service: Service) -> dict[str, object]:
-    own = {"sampler": service.samplers.own.name, "max_tokens": service.samplers.length}
-    return {"id": service.name, "object": "model", "created": service.created, "owned_by": "mdmkit", "mdmkit": own}
+    installed = sorted({part.name for part in default_registry().of_kind("sampler")})
+    own = service.samplers.own.name
+    names = installed if own in installed else [own, *installed]
+    about = {"sampler": own, "max_tokens": service.samplers.length, "chat": service.chats, "samplers": names}
+    return {"id": service.name, "object": "model", "created": service.created, "owned_by": "mdmkit", "mdmkit": about}

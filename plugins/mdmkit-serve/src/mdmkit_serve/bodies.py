@@ -11,15 +11,14 @@ from mdmkit_serve.refusal import Refusal, wrong
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-SECONDS = 30.0
+SECONDS = 30.0  # that a client may take to send a body
 
 
-async def read_body(request: Request, most: int, seconds: float = SECONDS) -> Any:
+async def read_body(request: Request, most: int) -> Any:
     """Return the JSON value that a request's body holds.
 
     Args:
         most: the most bytes.
-        seconds: the most time that the client may take to send it.
 
     Raises:
         Refusal: it is too large, comes too slowly, or is no JSON.
@@ -34,13 +33,13 @@ async def read_body(request: Request, most: int, seconds: float = SECONDS) -> An
         raise large
     body = bytearray()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(SECONDS):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > most:
                     raise large
     except TimeoutError:
-        raise Refusal(408, f"the body did not come within {seconds:g} seconds.") from None
+        raise Refusal(408, f"the body did not come within {SECONDS:g} seconds.") from None
     try:
         return json.loads(body, parse_constant=_no_number)
     except UnicodeDecodeError:

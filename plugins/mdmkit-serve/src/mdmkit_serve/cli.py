@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,11 @@ from mdmkit.cli.commands import (
     names_sampler,
     say,
 )
+
+if TYPE_CHECKING:
+    import socket
+
+    from mdmkit_serve.service import Service
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DEFAULT_LENGTH = 128
@@ -85,14 +90,15 @@ def serve(
     from mdmkit_serve.running import Running
     from mdmkit_serve.samplers import Samplers
     from mdmkit_serve.scheduler import Limits, Scheduler
-    from mdmkit_serve.server import run
+    from mdmkit_serve.server import bind, run
     from mdmkit_serve.service import Service
 
     if preset is None and not names_sampler(config):
         preset = DEFAULT_SAMPLER
     if api_key == "":
         raise MdmkitError("--api-key is empty: give a key, or leave it out (MDMKIT_API_KEY too).")
-    first = compose(preset, config=config, overrides=overrides)  # a wrong sampler is refused before the load
+    # A wrong sampler, or a port that is taken, is refused before the load.
+    first, taken = compose(preset, config=config, overrides=overrides), bind(host, port)
     backbone = load(model, device=device, dtype=dtype, **model_options)
     limit_threads(backbone)
     if backbone.files is not None:
@@ -104,12 +110,13 @@ def serve(
     scheduler = Scheduler(backbone, Limits(batch, queue, columns, timeout), metrics)
     hosts = frozenset({*LOOPBACK, "[::1]"}) if host in LOOPBACK and api_key is None else None
     service = Service(name or model, backbone, samplers, scheduler, metrics, api_key, max_body, hosts)
-    if not run(service, host, port, lambda line: say(line, err=True), lambda at: _greet(at, service)):
+    _greet(taken, service)
+    if not run(service, taken, lambda line: say(line, err=True)):
         raise MdmkitError("the engine thread has ended, see above.")
 
 
-def _greet(address: str, service: Any) -> None:
-    own = service.samplers.own
+def _greet(taken: socket.socket, service: Service) -> None:
+    own, (host, port) = service.samplers.own, taken.getsockname()[:2]
     masks, rows = service.samplers.length, service.scheduler.limits.slots
     say(f"{service.name} · {own.name} · {masks} masks an answer · {rows} rows together", err=True)
-    say(f"Serving at {address}/v1 (Ctrl-C ends)", err=True)
+    say(f"Serving at http://{f'[{host}]' if ':' in host else host}:{port}/v1 (Ctrl-C ends)", err=True)

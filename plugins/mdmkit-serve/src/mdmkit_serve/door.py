@@ -83,7 +83,8 @@ class Door:
     def _log(self, request: Request, status: int, seconds: float) -> None:
         client = request.client.host if request.client else "-"
         more = " ".join(word for word in (request.state.sampler, request.state.user) if word)
-        self.log(f"{client} {request.method} {request.url.path} {status} {seconds:.3f} s {more}".rstrip())
+        moment = time.strftime("%Y-%m-%d %H:%M:%S")
+        self.log(f"{moment} {client} {request.method} {request.url.path} {status} {seconds:.3f} s {more}".rstrip())
 
 
 def _status(error: Exception) -> int:

@@ -37,6 +37,10 @@ class Metrics:
         self.steps.inc()
         self.calls.inc(calls)
 
+    def read(self, name: str, **labels: str) -> float:
+        """The value of a counter; 0 if nothing was counted yet."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
     def text(self) -> bytes:
         """All of them, in the text form of Prometheus."""
         return generate_latest(self.registry)

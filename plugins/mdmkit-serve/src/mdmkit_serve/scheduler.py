@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import MdmkitError
-from mdmkit_serve.job import Event, Failed, Job
+from mdmkit_serve.job import Answer, Event, Failed, Job
 from mdmkit_serve.running import GAVE_OUT, Running
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class Scheduler:
         self._waiting: deque[Job] = deque()
         self._running: OrderedDict[str, Running] = OrderedDict()
         self._told: list[tuple[Job, Event]] = []
-        self._number = self._waits = 0
+        self._open: set[Job] = set()  # taken on, and neither answered nor given up
+        self._number = 0
         self._refusal: str | None = None
         self._checked = 0.0
         self.broken = False  # True if the thread has ended because of an error
@@ -87,9 +88,9 @@ class Scheduler:
         with self._lock:
             if self._refusal is not None:
                 raise Closed(self._refusal)
-            if self._waits + len(jobs) > self.limits.queue + self.limits.slots:
+            if len(self._open) + len(jobs) > self.limits.queue + self.limits.slots:
                 raise Full
-            self._waits += len(jobs)
+            self._open.update(jobs)
             for job in jobs:
                 self._number += 1
                 job.number = self._number
@@ -120,7 +121,7 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Rows that wait for a slot."""
-        return self._waits
+        return max(0, len(self._open) - self.working)
 
     @property
     def working(self) -> int:
@@ -182,7 +183,14 @@ class Scheduler:
         self._wake.wait()
         return True
 
+    def _end(self, job: Job, how: str) -> None:
+        with self._lock:
+            self._open.discard(job)
+        self.metrics.rows.labels(how).inc()
+
     def _tell(self, job: Job, event: Event) -> None:
+        if isinstance(event, Answer | Failed):
+            self._end(job, "done" if isinstance(event, Answer) else "failed")
         self._told.append((job, event))
 
     def _deliver(self) -> None:
@@ -200,21 +208,15 @@ class Scheduler:
             job = self._given_up.popleft()
             if job in self._waiting:
                 self._waiting.remove(job)
-                self._no_longer_waits(1)
             for running in self._running.values():
                 running.give_up(job)
-            self.metrics.rows.labels("given up").inc()
-
-    def _no_longer_waits(self, count: int) -> None:
-        with self._lock:
-            self._waits -= count
+            self._end(job, "given up")
 
     def _read(self) -> None:
         """Encode the prompts of new jobs. They then wait."""
         while self._submitted:
             job = self._submitted.popleft()
             if job.over:
-                self._no_longer_waits(1)
                 continue
             try:
                 running = self._of(job)
@@ -226,10 +228,8 @@ class Scheduler:
                         "together. Shorten the prompt, or lower max_tokens or the number of particles."
                     )
             except MdmkitError as error:
-                self._no_longer_waits(1)
                 self._fail(job, Failed(str(error), 400))
             except Exception as error:
-                self._no_longer_waits(1)
                 self._fail(job, Failed(f"the prompt cannot be encoded: {_short(error)}", 500))
             else:
                 self._waiting.append(job)
@@ -238,7 +238,6 @@ class Scheduler:
         if not job.over:
             job.over = True
             self._tell(job, failed)
-            self.metrics.rows.labels("failed").inc()
 
     def _of(self, job: Job) -> Running:
         """The running batch for a job; a new one, if there is none with its sampler."""
@@ -258,7 +257,6 @@ class Scheduler:
         late = [job for job in self._waiting if job.deadline <= now]
         for job in late:
             self._waiting.remove(job)
-        self._no_longer_waits(len(late))
         for running in self._running.values():
             gone = [job for job in running.jobs.values() if job.deadline <= now]
             for job in gone:
@@ -280,7 +278,6 @@ class Scheduler:
             if rows and self.limits.columns is not None and columns + job.takes > self.limits.columns:
                 return
             self._waiting.popleft()
-            self._no_longer_waits(1)
             self._of(job).admit(job)
             rows, columns = rows + 1, columns + job.takes
             self.metrics.waited.observe(time.monotonic() - job.arrived)
@@ -334,8 +331,6 @@ class Scheduler:
 
     def _again(self, jobs: list[Job]) -> None:
         """Let jobs wait again, at their old places."""
-        with self._lock:
-            self._waits += len(jobs)
         self._waiting = deque(sorted([*self._waiting, *jobs], key=lambda job: job.number))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from mdmkit import MdmkitError
 from mdmkit_serve.app import make_app
+from mdmkit_serve.progress import Progress
 
 if TYPE_CHECKING:
     from mdmkit_serve.service import Service
@@ -20,7 +23,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service):
         super().__init__(config)
-        self.service = service
+        self.service, self.progress = service, Progress(service)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         if self.should_exit:
@@ -34,38 +37,45 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if self.service.scheduler.broken:  # nothing can be answered any more
             self.should_exit = True
+        self.progress.tick()
         return await super().on_tick(counter)
 
 
-def run(service: Service, host: str, port: int, log: Callable[[str], None], ready: Callable[[str], None]) -> bool:
+def bind(host: str, port: int) -> socket.socket:
+    """Take an address, before a model is loaded. Nobody can connect until the server listens.
+
+    Raises:
+        MdmkitError: it cannot be taken.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        taken = socket.socket(family, kind, protocol)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+    except OSError as error:
+        raise MdmkitError(
+            f"--host {host} --port {port} cannot be taken: {error.strerror or error}. Give another port, or 0 for any "
+            "free one."
+        ) from error
+    return taken
+
+
+def run(service: Service, taken: socket.socket, log: Callable[[str], None]) -> bool:
     """Serve until a signal. Return False if the engine thread has ended before.
 
     Args:
+        taken: the address, see `bind`.
         log: gets one line for each request.
-        ready: gets the address, once the port is open.
     """
     config = uvicorn.Config(
         make_app(service, log),
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,
         lifespan="off",
         server_header=False,
     )
-    server = Server(config, service)
-    startup = server.startup
-
-    async def started(sockets: Any = None) -> None:
-        await startup(sockets)
-        if server.started:
-            address = server.servers[0].sockets[0].getsockname()
-            name = f"[{address[0]}]" if ":" in address[0] else address[0]
-            ready(f"http://{name}:{address[1]}")
-
-    server.startup = started  # type: ignore[method-assign]
     service.scheduler.start()
-    server.run()
+    Server(config, service).run(sockets=[taken])
     service.scheduler.close()
     service.scheduler.join(60)
     return not service.scheduler.broken

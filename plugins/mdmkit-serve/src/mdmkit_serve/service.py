@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mdmkit import read_prompts
+
 if TYPE_CHECKING:
     from mdmkit import Backbone
     from mdmkit_serve.answers import Form
@@ -23,6 +25,7 @@ class Service:
         name: the model's name in requests.
         key: the key that every request has to bring; None: none.
         max_body: the most bytes of a request.
+        chats: True if the model can answer messages.
         hosts: names that the header `Host` may have; None: any.
     """
 
@@ -38,6 +41,7 @@ class Service:
     _ends: deque[float] = field(default_factory=lambda: deque(maxlen=32))
 
     def __post_init__(self) -> None:
+        self.chats = self._chats()  # before the engine thread begins: a tokenizer is for one thread
         watch, scheduler = self.metrics.watch, self.scheduler
         watch("rows_waiting", "Rows that wait for a slot.", lambda: scheduler.waiting)
         watch("rows_working", "Rows in the engines.", lambda: scheduler.working)
@@ -51,6 +55,14 @@ class Service:
         for kind in ("prompt", "completion"):
             self.metrics.tokens.labels(kind).inc(usage[f"{kind}_tokens"])
         self._ends.extend([time.monotonic()] * len(form.answers))
+
+    def _chats(self) -> bool:
+        prompts = read_prompts([{"messages": [{"role": "user", "content": ""}], "length": 1}], 0)
+        try:
+            self.backbone.encode(prompts, self.samplers.own.sampler.plan)
+        except Exception:  # any failure of the template, too
+            return False
+        return True
 
     def said(self, message: str) -> str:
         """An error of mdmkit as a client may read it: in the words of a request, without paths of this machine."""

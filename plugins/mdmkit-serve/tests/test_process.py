@@ -1,0 +1,114 @@
+"""The command in a process of its own: signals, the terminal, and what is refused before a model is loaded."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from click.testing import CliRunner
+
+from mdmkit.cli import main
+from mdmkit.installed import registry
+
+SLOW = Path(__file__).with_name("slow_plugin.py")
+
+
+@contextmanager
+def server(*options: str) -> Iterator[tuple[Any, str, list[str]]]:
+    """A server of the slow toy: its process, address, and the lines that it prints."""
+    command = [sys.executable, "-m", "mdmkit", "serve", "--plugin", str(SLOW), "--model", "slow:0", "--device", "cpu"]
+    command += ["--sampler", "confidence", "--port", "0", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    lines: list[str] = []
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)
+            if found := re.search(r"Serving at (\S+)/v1", line):
+                break
+        else:
+            pytest.fail("".join(lines))
+        reader = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)
+        reader.start()
+        yield process, found[1], lines
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ask(url: str, length: int, stream: bool) -> str:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="-", max_retries=0)
+    done = client.completions.create(model="slow:0", prompt="abc", max_tokens=length, stream=stream, seed=length)
+    return "".join(chunk.choices[0].text for chunk in done) if stream else done.choices[0].text
+
+
+def test_sigterm_lets_accepted_requests_finish() -> None:
+    with server("--batch", "4") as (process, url, lines), ThreadPoolExecutor(16) as pool:
+        sizes = [(20 + 4 * i, i % 2 == 0) for i in range(12)]
+        sent = [pool.submit(ask, url, length, stream) for length, stream in sizes]
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert [len(each.result(30)) for each in sent] == [length for length, _ in sizes]
+        assert process.wait(10) == 0
+        with pytest.raises(openai.APIConnectionError):
+            ask(url, 3, False)
+    assert lines[0].startswith("slow:0 · confidence · 8 masks an answer · 4 rows together")
+    assert any(re.match(r"SIGTERM: \d+ rows are finished first; again ends at once.", line) for line in lines)
+    answered = [line for line in lines if "POST /v1/completions 200" in line]
+    assert len(answered) == 12
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d [\d:]{8} 127.0.0.1 POST /v1/completions 200 \d+\.\d{3} s confidence\n", answered[0]
+    )
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    with server("--timeout", "50") as (process, url, _), ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(ask, url, 250, True)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(2) == 128 + signal.SIGINT
+        assert isinstance(sent.exception(5), Exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--model", "zoo:puzzles", "--sampler", "confidenc"],
+            "unknown sampler 'confidenc'. Did you mean 'confidence'?",
+        ),
+        (["--model", "zoo:puzzles", "--api-key", ""], "--api-key is empty"),
+        (["--model", "zoo:puzzles", "--set", "cache=block"], "cache=block, but backbone"),
+        (
+            ["--plugin", str(SLOW), "--model", "picture:0"],
+            "answers with text, and the rows of picture:0 are files: use mdmkit decode",
+        ),
+        (["--model", "zoo:puzzles", "--host", "nowhere.invalid"], "--host nowhere.invalid --port 0 cannot be taken"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(options: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_default", None)
+    result = CliRunner().invoke(main, ["serve", "--port", "0", *options])
+    assert result.exit_code == 2 and said in result.output, result.output
+
+
+def test_a_port_that_is_taken_is_refused_before_the_model_is_loaded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = CliRunner().invoke(main, ["serve", "--port", str(port), "--model", "no/such/model"])
+    assert result.exit_code == 2 and f"--port {port} cannot be taken" in result.output
