@@ -141,6 +141,19 @@ def test_two_checkouts_are_timed_beside_one_another(tmp_path: Path) -> None:
         assert row["ms"] > row["ms_other"] > 0
 
 
+@pytest.mark.slow
+def test_the_server_is_measured_beside_decode() -> None:
+    command = [sys.executable, str(BENCHMARKS / "serve.py"), "--small", "--pairs", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {row["case"]: row for row in json.loads(done.stdout)}
+    assert {*rows} == {"whole", "streamed", "llada-8b none", "llada-8b prefix", "llada-8b dual", "sdar-8b block"}
+    for case in ("whole", "streamed"):
+        assert rows[case]["same_tokens"] and rows[case]["pairs"] == 1 and rows[case]["wall"] > 0 < rows[case]["cpu"]
+    for case in {*rows} - {"whole", "streamed"}:
+        assert rows[case]["own_steps"] == 4 <= rows[case]["steps"] and rows[case]["alone"] > 0 < rows[case]["beside"]
+
+
 def test_timing_beside_no_checkout_is_refused(tmp_path: Path) -> None:
     for more, said in ((["--beside", str(tmp_path)], "holds mdmkit/"), (["--beside", ".", "--only", "x9"], "Cells: ")):
         command = [sys.executable, str(BENCHMARKS / "loop.py"), *more]

@@ -116,6 +116,20 @@ def test_a_sampler_that_the_model_cannot_run_is_a_400(serve: Any, gated: Any) ->
         assert live.complete(prompt="a", max_tokens=2)[0] == 200
 
 
+def test_what_is_wrong_before_the_first_step_is_a_400(serve: Any, gated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that does not fit the model's blocks, for example; here the model cannot join the prompts."""
+
+    def join(parts: Any) -> Any:
+        raise mdmkit.MdmkitError("these prompts do not go together")
+
+    monkeypatch.setattr(gated, "encode", lambda prompts, plan: (type(gated).encode(gated, prompts, plan)[0], 1))
+    monkeypatch.setattr(gated, "join", join)
+    with serve(gated) as live:
+        status, answer = live.complete(prompt="b", max_tokens=2, n=2)
+        assert status == 400 and "do not go together" in answer["error"]["message"]
+        assert live.complete(prompt="a", max_tokens=2)[0] == 200
+
+
 def test_if_the_thread_ends_every_request_is_told(serve: Any, gated: Any) -> None:
     def fails(tokens: Any) -> None:
         raise SystemExit(3)

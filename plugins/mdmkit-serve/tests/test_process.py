@@ -92,6 +92,10 @@ def test_a_second_signal_ends_at_once() -> None:
             ["--model", "zoo:puzzles", "--sampler", "confidenc"],
             "unknown sampler 'confidenc'. Did you mean 'confidence'?",
         ),
+        (
+            ["--model", "zoo:puzzles", "--set", "guidance.scale=0.0", "--set", "plan.room=4"],
+            "plan.room=4 lets a row grow",
+        ),
         (["--model", "zoo:puzzles", "--api-key", ""], "--api-key is empty"),
         (["--model", "zoo:puzzles", "--set", "cache=block"], "cache=block, but backbone"),
         (

@@ -87,7 +87,7 @@ def serve(
     """
     from mdmkit import compose
     from mdmkit_serve.metrics import Metrics
-    from mdmkit_serve.running import Running
+    from mdmkit_serve.running import try_out
     from mdmkit_serve.samplers import Samplers
     from mdmkit_serve.scheduler import Limits, Scheduler
     from mdmkit_serve.server import bind, run
@@ -105,7 +105,7 @@ def serve(
         raise MdmkitError(f"mdmkit serve answers with text, and the rows of {model} are files: use mdmkit decode.")
     length = max_tokens or first.plan.length or backbone.length or DEFAULT_LENGTH
     samplers = Samplers(preset, config, overrides, length)
-    Running(samplers.own.sampler, backbone, 1, lambda job, event: None)  # refuses what the model cannot run
+    try_out(samplers.own.sampler, backbone)
     metrics = Metrics(lambda said: say(said, err=True))
     scheduler = Scheduler(backbone, Limits(batch, queue, columns, timeout), metrics)
     hosts = frozenset({*LOOPBACK, "[::1]"}) if host in LOOPBACK and api_key is None else None

@@ -33,12 +33,14 @@ class Listener(Observer):
     Attributes:
         jobs: the job of each row, by the row's id.
         ended: ids of rows that a text of `stop` has ended.
+        stepped: ids of rows that have made a step.
     """
 
     def __init__(self, tell: Callable[[Job, Event], None]):
         self.tell = tell
         self.jobs: dict[int, Job] = {}
         self.ended: list[int] = []
+        self.stepped: set[int] = set()
         self._reached: dict[int, int] = {}
 
     def on_start(self, sampler: Sampler, backbone: Backbone) -> None:
@@ -50,8 +52,10 @@ class Listener(Observer):
 
     def on_leave(self, id: int, row: Row | None) -> None:
         self._reached.pop(id, None)
+        self.stepped.discard(id)
 
     def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
+        self.stepped.update(step.ids)
         here = [(b, id_, self.jobs[id_]) for b, id_ in enumerate(step.ids) if id_ in self.jobs]
         listening = [(b, id_, job) for b, id_, job in here if (job.listens or job.stop) and not job.over]
         drafting = [(b, id_, job) for b, id_, job in here if job.drafts and not job.over]

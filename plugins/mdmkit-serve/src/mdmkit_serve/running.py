@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mdmkit import Engine, MdmkitError, RowError
+from mdmkit import Engine, MdmkitError, RowError, read_prompts
 from mdmkit_serve.job import Answer, Begun, Failed
 from mdmkit_serve.listening import Listener, finish
 from mdmkit_serve.stops import cut
@@ -71,8 +71,9 @@ class Running:
         Raises:
             Exception: the step failed for all rows at work; `take_back` returns their jobs.
         """
+        stepped = set(self.listener.stepped)
         for ended in self.engine.step():
-            self._end(ended.id, ended.row, ended.error)
+            self._end(ended.id, ended.row, ended.error, ended.id in stepped)
         for id_ in self.listener.ended:
             if self.jobs.pop(id_, None) is not None:
                 self.engine.cancel(id_)
@@ -95,13 +96,14 @@ class Running:
         self.listener.ended.clear()
         return [job for job in lost if not job.over]
 
-    def _end(self, id_: int, row: Row | None, error: MdmkitError | None) -> None:
+    def _end(self, id_: int, row: Row | None, error: MdmkitError | None, stepped: bool = True) -> None:
         job = self.jobs.pop(id_, None)
         if job is None or job.over:
             return
         if row is None:
             job.over = True
-            self.tell(job, Failed(str(error), 500))
+            # What is wrong before the first step is the request: a block, for example, that does not fit the model's.
+            self.tell(job, Failed(str(error), 500 if stepped or isinstance(error, RowError) else 400))
             return
         text = str(row.text)
         cut_off = cut(text, job.stop) if job.stop else None
@@ -110,6 +112,21 @@ class Running:
         else:
             reason = "length" if row.stopped == "length" else "stop"
             finish(job, text, Answer(text, reason, _count(row, job, self.backbone), row.stopped, row), self.tell)
+
+
+def try_out(sampler: Sampler, backbone: Backbone) -> None:
+    """Fill one mask, so that a sampler that does not fit the model is refused before anybody asks for it.
+
+    Raises:
+        MdmkitError: it does not fit.
+    """
+    engine = Engine(sampler, backbone, 1)
+    odd = {*backbone.forbidden, *backbone.ends, backbone.mask_id}
+    token = next(id_ for id_ in range(backbone.vocab) if id_ not in odd)
+    engine.admit(*read_prompts([{"prompt_ids": [token], "length": 1}], 0))
+    for ended in engine.drain():
+        if ended.error is not None:
+            raise ended.error
 
 
 def shown_tokens(row: Row, backbone: Backbone) -> int:
