@@ -9,6 +9,7 @@ import openai
 import pytest
 
 import mdmkit
+from mdmkit_serve import listening
 
 TASK = "7*8="
 ANSWER = "0111000"
@@ -97,7 +98,8 @@ def test_a_chat_goes_through_the_template(live: Any) -> None:
     )
 
 
-def test_a_stream_is_the_same_text_in_pieces(live: Any) -> None:
+def test_a_stream_is_the_same_text_in_pieces(live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "PAUSE", 0.0)
     asked: dict[str, Any] = {"model": "puzzles", "prompt": TASK, "max_tokens": 7, "seed": 1}
     text, chunks = of_chunks(live.client().completions.create(**asked, stream=True))
     assert text == ANSWER
@@ -115,8 +117,9 @@ def test_a_stream_is_the_same_text_in_pieces(live: Any) -> None:
     assert every[-1].choices == [] and every[-1].usage.completion_tokens == 7
 
 
-def test_text_comes_when_no_later_step_can_change_it(live: Any) -> None:
+def test_text_comes_when_no_later_step_can_change_it(live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Order confidence writes the last digits first: they are text only when all before them are there."""
+    monkeypatch.setattr(listening, "PAUSE", 0.0)
     asked: dict[str, Any] = {"model": "puzzles", "prompt": TASK, "max_tokens": 7, "seed": 1}
     _, chunks = of_chunks(
         live.client().completions.create(**asked, stream=True, extra_body={"mdmkit": {"draft": True}})

@@ -111,7 +111,9 @@ def test_the_metrics_count_what_was_done(serve: Any, gated: Any) -> None:
     with serve(gated, slots=2) as live:
         assert live.complete(prompt="abc", max_tokens=5, n=2)[0] == 200
         assert live.complete(prompt="abc", max_tokens=0)[0] == 400
-        live.until(lambda: len(live.log) == 2)
+        for path in ("/v1/models/x", "/v1/models/y", "/no", "/nothing"):
+            assert live.ask("GET", path)[0] == 404
+        live.until(lambda: len(live.log) == 6)
         status, text, _ = live.ask("GET", "/metrics")
     assert status == 200
     found = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -121,6 +123,9 @@ def test_the_metrics_count_what_was_done(serve: Any, gated: Any) -> None:
     assert float(found["mdmkit_model_calls_total"]) == len(gated.sizes) == 5
     assert float(found['mdmkit_requests_total{path="/v1/completions",status="200"}']) == 1
     assert float(found['mdmkit_requests_total{path="/v1/completions",status="400"}']) == 1
+    # A client cannot make counters by asking for many paths.
+    assert float(found['mdmkit_requests_total{path="/v1/models/{name:path}",status="404"}']) == 2
+    assert float(found['mdmkit_requests_total{path="other",status="404"}']) == 2
     assert float(found["mdmkit_slots"]) == 2 and float(found["mdmkit_rows_working"]) == 0
 
 

@@ -77,7 +77,8 @@ class Job:
         takes: columns that it takes while it is at work.
         count: positions that it fills.
         alone: True if it decodes without others, to find out whose fault an error was.
-        said: the characters of text that were passed on.
+        said: the text that was passed on.
+        due: the moment, of `time.monotonic`, from which more text may be passed on.
         over: True if nobody waits for it any more, or its answer was given.
     """
 
@@ -94,7 +95,8 @@ class Job:
     takes: int = 0
     count: int = 0
     alone: bool = False
-    said: int = 0
+    said: str = ""
+    due: float = 0.0
     over: bool = False
     arrived: float = field(default_factory=time.monotonic)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # What a tokenizer shows for a character whose last bytes are not there yet.
 UNFINISHED = "\ufffd"
+# Seconds between two pieces of a row's text: a piece costs a decode of all text before it, too.
+PAUSE = 0.03
 
 
 class Listener(Observer):
@@ -57,7 +61,8 @@ class Listener(Observer):
     def on_step(self, step: Step, actions: Actions, choice: Tensor) -> None:
         self.stepped.update(step.ids)
         here = [(b, id_, self.jobs[id_]) for b, id_ in enumerate(step.ids) if id_ in self.jobs]
-        listening = [(b, id_, job) for b, id_, job in here if (job.listens or job.stop) and not job.over]
+        now = time.monotonic()
+        listening = [(b, id_, job) for b, id_, job in here if not job.over and _is_due(job, now)]
         drafting = [(b, id_, job) for b, id_, job in here if job.drafts and not job.over]
         if not listening and not drafting:
             return
@@ -88,11 +93,13 @@ class Listener(Observer):
         if cut_off is not None:
             finish(job, cut_off, Answer(cut_off, "stop", count, "stop"), self.tell)
             self.ended.append(id_)
-        elif job.listens:
+        # If the tokenizer joins the last word otherwise now, it waits for what follows.
+        elif job.listens and text.startswith(job.said):
+            job.due = time.monotonic() + PAUSE
             until = sure(text, job.stop)
-            if until > job.said:
-                self.tell(job, Text(text[job.said : until]))
-                job.said = until
+            if until > len(job.said):
+                self.tell(job, Text(text[len(job.said) : until]))
+                job.said = text[:until]
 
     def _draft(self, rows: list[tuple[int, int, Job]], canvas: Canvas) -> None:
         some = canvas.at([b for b, _, _ in rows])
@@ -103,10 +110,15 @@ class Listener(Observer):
             self.tell(job, Draft(pieces))
 
 
+def _is_due(job: Job, now: float) -> bool:
+    """True if the text of a job's row is to be read now; with `stop`, after every step."""
+    return bool(job.stop) or (job.listens and now >= job.due)
+
+
 def finish(job: Job, text: str, answer: Answer, tell: Callable[[Job, Event], None]) -> None:
     """Pass on what is left of the text, and the answer. Nothing is passed on for the job after this."""
-    if job.listens and len(text) > job.said:
-        tell(job, Text(text[job.said :]))
-        job.said = len(text)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(job.said, text, strict=False)))
+    if job.listens and len(text) > same:
+        tell(job, Text(text[same:]))
     tell(job, answer)
     job.over = True

@@ -89,8 +89,8 @@ def describe(service: Service) -> dict[str, Any]:
         },
         "components": {
             "schemas": {
-                "Completion": _body(COMPLETION, "prompt"),
-                "Chat": _body(CHAT, "messages"),
+                "Completion": _body(COMPLETION, "prompt", service.name),
+                "Chat": _body(CHAT, "messages", service.name),
                 "Error": ERROR,
                 "Usage": USAGE,
                 "Own": OWN,
@@ -100,12 +100,13 @@ def describe(service: Service) -> dict[str, Any]:
     }
 
 
-def _body(fields: Mapping[str, Schema], content: str) -> Schema:
+def _body(fields: Mapping[str, Schema], content: str, model: str) -> Schema:
     """A null asks for nothing, except in the two fields that are needed."""
     needed = ["model", content]
     properties = {
         name: schema if name in needed else {"anyOf": [schema, {"type": "null"}]} for name, schema in fields.items()
     }
+    properties["model"] = {**fields["model"], "enum": [model]}
     return {"type": "object", "required": needed, "properties": properties, "additionalProperties": False}
 
 

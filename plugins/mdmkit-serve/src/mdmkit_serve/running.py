@@ -123,7 +123,7 @@ def try_out(sampler: Sampler, backbone: Backbone) -> None:
     engine = Engine(sampler, backbone, 1)
     odd = {*backbone.forbidden, *backbone.ends, backbone.mask_id}
     token = next(id_ for id_ in range(backbone.vocab) if id_ not in odd)
-    engine.admit(*read_prompts([{"prompt_ids": [token], "length": 1}], 0))
+    engine.admit(read_prompts([{"prompt_ids": [token], "length": 1}], 0)[0])
     for ended in engine.drain():
         if ended.error is not None:
             raise ended.error
