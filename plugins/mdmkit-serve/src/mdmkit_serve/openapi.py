@@ -149,7 +149,7 @@ def _post(summary: str, body: str, text: str) -> dict[str, Any]:
             },
         },
     }
-    stream = {"schema": {"type": "string", "description": "With stream: one JSON object in each event, then [DONE]."}}
+    stream = {"schema": {"description": "With stream: one JSON object in each event, then [DONE]."}}
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": _of(body)}}},
