@@ -22,9 +22,10 @@ import mdmkit
 import mdmkit_zoo
 from mdmkit.testing import ToyBackbone
 from mdmkit_serve.app import make_app
+from mdmkit_serve.crew import Limits
 from mdmkit_serve.metrics import Metrics
 from mdmkit_serve.samplers import Samplers
-from mdmkit_serve.scheduler import Limits, Scheduler
+from mdmkit_serve.scheduler import Scheduler
 from mdmkit_serve.service import Service
 
 POOL = ThreadPoolExecutor(80)

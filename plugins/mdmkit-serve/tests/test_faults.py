@@ -109,6 +109,21 @@ def test_a_row_that_does_not_fit_alone_is_a_507(serve: Any, gated: Any) -> None:
         assert live.complete(prompt="a", max_tokens=10)[0] == 200
 
 
+def test_too_little_memory_for_a_row_that_joins_loses_none(serve: Any, gated: Any) -> None:
+    """A row joins within the step in which another ends. If memory is too small for both, they go one after another."""
+
+    def fails(tokens: Any) -> None:
+        (running,) = live.service.scheduler.crew.running.values()
+        if len(running.engine.at_work) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with serve(gated, preset="info_gain", slots=1) as live:
+        gated.fails = fails
+        answers = ask_all(live, gated)
+        assert [status for status, _ in answers.values()] == [200] * len(PROMPTS)
+        assert live.notes and all("Out of memory with 2 rows: 1 at a time" in note for note in live.notes)
+
+
 def test_a_sampler_that_the_model_cannot_run_is_a_400(serve: Any, gated: Any) -> None:
     with serve(gated) as live:
         status, answer = live.complete(prompt="a", mdmkit={"set": {"cache": "dual"}})

@@ -86,10 +86,11 @@ def serve(
     The first SIGTERM or Ctrl-C lets requests finish that were taken on, the second one ends at once.
     """
     from mdmkit import compose
+    from mdmkit_serve.crew import Limits
     from mdmkit_serve.metrics import Metrics
     from mdmkit_serve.running import try_out
     from mdmkit_serve.samplers import Samplers
-    from mdmkit_serve.scheduler import Limits, Scheduler
+    from mdmkit_serve.scheduler import Scheduler
     from mdmkit_serve.server import bind, run
     from mdmkit_serve.service import Service
 

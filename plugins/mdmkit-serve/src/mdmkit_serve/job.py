@@ -75,7 +75,6 @@ class Job:
         number: its place among all jobs since the server began.
         encoded: the encoded prompt.
         takes: columns that it takes while it is at work.
-        count: positions that it fills.
         alone: True if it decodes without others, to find out whose fault an error was.
         said: the text that was passed on.
         due: the moment, of `time.monotonic`, from which more text may be passed on.
@@ -93,7 +92,6 @@ class Job:
     number: int = 0
     encoded: Any = None
     takes: int = 0
-    count: int = 0
     alone: bool = False
     said: str = ""
     due: float = 0.0

@@ -52,7 +52,6 @@ class Running:
                 "leave stop out."
             )
         job.takes = self.engine.columns_of(job.encoded)
-        job.count = int((canvas.editable & ~canvas.surplus).sum())
         self.tell(job, Begun(int((canvas.valid & ~canvas.editable).sum())))
 
     def admit(self, job: Job) -> None:

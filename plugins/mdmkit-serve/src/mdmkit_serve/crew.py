@@ -1,0 +1,209 @@
+"""The running batches of all samplers: rows wait, are admitted, take turns, and begin again if something failed."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from mdmkit import MdmkitError
+from mdmkit_serve.job import Event, Failed, Job
+from mdmkit_serve.running import GAVE_OUT, Running
+
+if TYPE_CHECKING:
+    from mdmkit import Backbone
+    from mdmkit_serve.metrics import Metrics
+
+# Samplers without a row keep their engine, because making one costs more than a step; the oldest of more is dropped.
+IDLE_ENGINES = 4
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server takes on.
+
+    Attributes:
+        slots: rows that are decoded together.
+        queue: rows that wait for a slot.
+        columns: columns of all rows in the engines together; None: no limit.
+        timeout: seconds until a request is given up.
+    """
+
+    slots: int = 8
+    queue: int = 256
+    columns: int | None = None
+    timeout: float = 600.0
+
+
+class Crew:
+    """The rows of the server, for the engine thread only.
+
+    Rows are admitted first come, first served, so no sampler keeps another waiting for a slot. Samplers with rows at
+    work take turns, one step each. If memory is too small, all rows of the step begin again, half as many at a time;
+    every row that ends well then raises the number by one. If a step fails for all its rows, each of them is decoded
+    again alone, so that only the row whose fault it was has an error.
+
+    Args:
+        tell: passes an event of a job on.
+
+    Attributes:
+        most: rows that are decoded together; fewer than the slots after memory was too small.
+        waiting: encoded jobs without a slot.
+        running: batch by sampler; the one whose turn is next comes first.
+    """
+
+    def __init__(self, backbone: Backbone, limits: Limits, metrics: Metrics, tell: Callable[[Job, Event], None]):
+        self.backbone, self.limits, self.metrics, self.tell = backbone, limits, metrics, tell
+        self.most = limits.slots
+        self.waiting: deque[Job] = deque()
+        self.running: OrderedDict[str, Running] = OrderedDict()
+        # True: a few more rows than `most` are in the engines, so that one joins within the step in which another ends.
+        self._ahead = True
+        self._checked = 0.0
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs in the engines."""
+        return [job for running in self.running.values() for job in running.jobs.values()]
+
+    def forget(self, job: Job) -> None:
+        """Take a job out of the queue, or out of its engine."""
+        if job in self.waiting:
+            self.waiting.remove(job)
+        for running in self.running.values():
+            running.give_up(job)
+
+    def read(self, job: Job) -> None:
+        """Encode the prompt of a new job. It then waits."""
+        try:
+            self._of(job).encode(job)
+            most = self.limits.columns
+            if most is not None and job.takes > most:
+                raise MdmkitError(
+                    f"this prompt and its answer take {job.takes} columns, and the server has {most} for all rows "
+                    "together. Shorten the prompt, or lower max_tokens or the number of particles."
+                )
+        except MdmkitError as error:
+            self.fail(job, Failed(str(error), 400))
+        except Exception as error:
+            self.fail(job, Failed(f"the prompt cannot be encoded: {_short(error)}", 500))
+        else:
+            self.waiting.append(job)
+
+    def fail(self, job: Job, failed: Failed) -> None:
+        """Give a job its error, unless it is over."""
+        if not job.over:
+            job.over = True
+            self.tell(job, failed)
+
+    def _of(self, job: Job) -> Running:
+        """The running batch for a job; a new one, if there is none with its sampler."""
+        if job.batch not in self.running:
+            idle = [key for key, running in self.running.items() if not running.jobs]
+            for key in idle[: max(0, len(idle) + 1 - IDLE_ENGINES)]:
+                del self.running[key]
+            sampler = job.chosen.sampler
+            self.running[job.batch] = Running(sampler, self.backbone, self.limits.slots, self.tell)
+        return self.running[job.batch]
+
+    def enforce_deadlines(self) -> None:
+        """Give up the jobs whose time is over."""
+        now = time.monotonic()
+        if now - self._checked < 0.05:
+            return
+        self._checked = now
+        late = [job for job in self.waiting if job.deadline <= now]
+        for job in late:
+            self.waiting.remove(job)
+        for running in self.running.values():
+            gone = [job for job in running.jobs.values() if job.deadline <= now]
+            for job in gone:
+                running.give_up(job)
+            late += gone
+        for job in late:
+            self.fail(job, Failed(GAVE_OUT.format(self.limits.timeout), 504))
+
+    def admit(self) -> None:
+        """Give waiting jobs to their engines while there is room."""
+        inside = self.jobs
+        rows, columns = len(inside), sum(job.takes for job in inside)
+        most = self.most + (max(1, self.most // 4) if self._ahead else 0)
+        while self.waiting:
+            job = self.waiting[0]
+            if rows and rows >= most:
+                return
+            if rows and self.limits.columns is not None and columns + job.takes > self.limits.columns:
+                return
+            self.waiting.popleft()
+            self._of(job).admit(job)
+            rows, columns = rows + 1, columns + job.takes
+            self.metrics.waited.observe(time.monotonic() - job.arrived)
+
+    def step(self) -> bool:
+        """Take one step of the sampler whose turn it is. False: no row is at work."""
+        key = next((key for key, running in self.running.items() if running.jobs), None)
+        if key is None:
+            return False
+        running = self.running[key]
+        self.running.move_to_end(key)
+        before, calls = len(running.jobs), running.engine.calls
+        try:
+            running.step()
+        except torch.OutOfMemoryError as error:
+            self._make_smaller(key, error.with_traceback(None))  # which keeps the step's tensors alive
+        except Exception as error:
+            self._try_alone(running, error)
+        else:
+            self.metrics.count_step(running.engine.calls - calls)
+            if ended := before - len(running.jobs):
+                self.most = min(self.limits.slots, self.most + ended)
+                self._ahead = self.most == self.limits.slots
+        return True
+
+    def _make_smaller(self, key: str, error: Exception) -> None:
+        """Memory was too small: all rows of the step begin again, half as many at a time."""
+        inside = sum(len(running.engine.at_work) for running in self.running.values())
+        failed = self.running[key]
+        again = failed.take_back(waiting=False)
+        # What waited in this engine, and was not at work.
+        behind = failed.take_back(waiting=True)
+        for idle in [key for key, other in self.running.items() if not other.jobs]:
+            del self.running[idle]
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._ahead = False
+        if inside <= 1:
+            for job in again:
+                self.fail(job, Failed(f"memory is too small for this request, even alone: {_short(error)}", 507))
+            self._again(behind)
+            return
+        self.most = max(1, inside // 2)
+        self.metrics.out_of_memory.inc()
+        self.metrics.note(f"Out of memory with {inside} rows: {self.most} at a time from here on.")
+        self._again([*again, *behind])
+
+    def _try_alone(self, running: Running, error: Exception) -> None:
+        """A step failed for all its rows: find out whose fault it was."""
+        again = running.take_back(waiting=False)
+        if len(again) == 1:
+            said = str(error) if isinstance(error, MdmkitError) else f"the model or a part failed: {_short(error)}"
+            self.fail(again[0], Failed(said, 500))
+            self.metrics.note(said)
+            return
+        for job in again:
+            job.alone = True
+        self._again(again)
+
+    def _again(self, jobs: list[Job]) -> None:
+        """Let jobs wait again, at their old places."""
+        self.waiting = deque(sorted([*self.waiting, *jobs], key=lambda job: job.number))
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
