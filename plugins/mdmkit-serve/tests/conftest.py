@@ -146,7 +146,6 @@ def serving(backbone: Any, preset: str = "confidence", length: int = 8, own: Any
     finally:
         server.should_exit = server.force_exit = True
         scheduler.close()
-        thread.join(10)
         scheduler.join(10)
 
 

@@ -198,3 +198,28 @@ def test_a_request_may_name_its_sampler(live: Any, puzzles: Any) -> None:
     (row,) = mdmkit.decode(sampler, puzzles, ["_*_=_______"], seed=2).rows
     assert done.mdmkit["sampler"] == "info_gain"
     assert done.choices[0].mdmkit["tokens"] == row.tokens and done.choices[0].mdmkit["nfe"] == row.nfe
+
+
+@pytest.mark.parametrize(
+    ("preset", "prompt"),
+    [
+        ("info_gain", "3"),
+        ("threshold", "_*_=_______"),
+        ("remdm", "3"),
+        ("p2", "3"),
+        ("edit", "_*_=_______"),
+        ("esmc", "3"),
+    ],
+)
+def test_a_stream_of_any_sampler_is_the_text_of_decode(
+    live: Any, puzzles: Any, preset: str, prompt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the commit rewrites, if a search moves particles, and if the prompt holds its masks."""
+    monkeypatch.setattr(listening, "PAUSE", 0.0)
+    asked: dict[str, Any] = {"model": "puzzles", "prompt": prompt, "seed": 4, "temperature": 0.8, "stream": True}
+    own = {"sampler": preset, "draft": True, "set": {"plan.block": 4}}
+    text, chunks = of_chunks(live.client().completions.create(**asked, extra_body={"mdmkit": own}))
+    sampler = mdmkit.compose(preset, plan={"block": 4, "length": 8}, draw={"temperature": 0.8})
+    (row,) = mdmkit.decode(sampler, puzzles, [{"prompt": prompt, "chat": False}], seed=4).rows
+    assert text == row.text
+    assert chunks[-1].choices[0].mdmkit["uncertainty"] == pytest.approx(row.uncertainty, abs=2e-4)
