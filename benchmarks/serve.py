@@ -107,12 +107,8 @@ def _started(process: Any) -> Server:
         sys.exit(said)
     threading.Thread(target=process.stderr.read, daemon=True).start()
     server = Server(process, int(found[1]))
-    while True:
-        try:
-            server.ask([5], 8)
-            return server
-        except ConnectionRefusedError:
-            time.sleep(0.05)
+    server.ask([5], 8)
+    return server
 
 
 def prompts(batch: int) -> list[list[int]]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -54,11 +55,23 @@ def ask(url: str, length: int, stream: bool) -> str:
     return "".join(chunk.choices[0].text for chunk in done) if stream else done.choices[0].text
 
 
+def wait_for_rows(url: str, rows: int) -> None:
+    """Wait until the server has taken on so many rows."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        with urllib.request.urlopen(f"{url}/metrics") as answer:
+            found = re.findall(r"^mdmkit_rows_(?:waiting|working) (\S+)", answer.read().decode(), re.M)
+        if sum(map(float, found)) == rows:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{found} rows, not {rows}")
+
+
 def test_sigterm_lets_accepted_requests_finish() -> None:
     with server("--batch", "4") as (process, url, lines), ThreadPoolExecutor(16) as pool:
-        sizes = [(20 + 4 * i, i % 2 == 0) for i in range(12)]
+        sizes = [(60 + 4 * i, i % 2 == 0) for i in range(12)]
         sent = [pool.submit(ask, url, length, stream) for length, stream in sizes]
-        time.sleep(0.5)
+        wait_for_rows(url, 12)
         process.send_signal(signal.SIGTERM)
         assert [len(each.result(30)) for each in sent] == [length for length, _ in sizes]
         assert process.wait(10) == 0
@@ -74,9 +87,10 @@ def test_sigterm_lets_accepted_requests_finish() -> None:
 
 
 def test_a_second_signal_ends_at_once() -> None:
-    with server("--timeout", "50") as (process, url, _), ThreadPoolExecutor(1) as pool:
+    with server("--host", "0.0.0.0") as (process, url, lines), ThreadPoolExecutor(1) as pool:
+        assert lines[1].startswith("Whoever reaches this address can use the server: --api-key")
         sent = pool.submit(ask, url, 250, True)
-        time.sleep(0.5)
+        wait_for_rows(url, 1)
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         assert process.poll() is None

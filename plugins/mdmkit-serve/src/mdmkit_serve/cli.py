@@ -111,8 +111,7 @@ def serve(
     scheduler = Scheduler(backbone, Limits(batch, queue, columns, timeout), metrics)
     hosts = frozenset({*LOOPBACK, "[::1]"}) if host in LOOPBACK and api_key is None else None
     service = Service(name or model, backbone, samplers, scheduler, metrics, api_key, max_body, hosts)
-    _greet(taken, service)
-    if not run(service, taken, lambda line: say(line, err=True)):
+    if not run(service, taken, lambda line: say(line, err=True), lambda: _greet(taken, service)):
         raise MdmkitError("the engine thread has ended, see above.")
 
 
@@ -120,4 +119,6 @@ def _greet(taken: socket.socket, service: Service) -> None:
     own, (host, port) = service.samplers.own, taken.getsockname()[:2]
     masks, rows = service.samplers.length, service.scheduler.limits.slots
     say(f"{service.name} · {own.name} · {masks} masks an answer · {rows} rows together", err=True)
+    if service.key is None and host not in LOOPBACK:
+        say("Whoever reaches this address can use the server: --api-key asks for a key.", err=True)
     say(f"Serving at http://{f'[{host}]' if ':' in host else host}:{port}/v1 (Ctrl-C ends)", err=True)

@@ -21,22 +21,31 @@ if TYPE_CHECKING:
 class Server(uvicorn.Server):
     """uvicorn's server, with signals of our own."""
 
-    def __init__(self, config: uvicorn.Config, service: Service):
+    def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[], None]):
         super().__init__(config)
-        self.service, self.progress = service, Progress(service)
+        self.service, self.progress, self.signal = service, Progress(service), ""
+        self.ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.ready()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
+        # Here is no place for more: the signal may have come while a lock was held, or a line was being written.
         if self.should_exit:
             os._exit(128 + sig)
+        self.signal = signal.Signals(sig).name
         self.should_exit = True
-        scheduler = self.service.scheduler
-        left = scheduler.waiting + scheduler.working
-        self.service.metrics.note(f"{signal.Signals(sig).name}: {left} rows are finished first; again ends at once.")
-        scheduler.close()
 
     async def on_tick(self, counter: int) -> bool:
-        if self.service.scheduler.broken:  # nothing can be answered any more
+        scheduler = self.service.scheduler
+        if scheduler.broken:  # nothing can be answered any more
             self.should_exit = True
+        if self.signal and scheduler.closed is None:
+            left = scheduler.waiting + scheduler.working
+            scheduler.close()
+            self.service.metrics.note(f"{self.signal}: {left} rows are finished first; again ends at once.")
         self.progress.tick()
         return await super().on_tick(counter)
 
@@ -60,22 +69,24 @@ def bind(host: str, port: int) -> socket.socket:
     return taken
 
 
-def run(service: Service, taken: socket.socket, log: Callable[[str], None]) -> bool:
+def run(service: Service, taken: socket.socket, log: Callable[[str], None], ready: Callable[[], None]) -> bool:
     """Serve until a signal. Return False if the engine thread has ended before.
 
     Args:
         taken: the address, see `bind`.
         log: gets one line for each request.
+        ready: is called once clients can connect.
     """
     config = uvicorn.Config(
         make_app(service, log),
         log_level="warning",
         access_log=False,
         lifespan="off",
+        ws="none",
         server_header=False,
     )
     service.scheduler.start()
-    Server(config, service).run(sockets=[taken])
+    Server(config, service, ready).run(sockets=[taken])
     service.scheduler.close()
     service.scheduler.join(60)
     return not service.scheduler.broken
