@@ -45,7 +45,7 @@ def test_64_parallel_requests_have_the_tokens_of_decode_one_by_one(serve: Any, g
 def test_a_short_request_joins_at_the_next_step_and_leaves_after_its_own(serve: Any, gated: Any) -> None:
     with serve(gated, slots=4) as live:
         gated.seconds = 0.002
-        long = live.start(prompt="a", max_tokens=120)
+        long = live.start(prompt="a", max_tokens=240)
         live.until(lambda: len(gated.sizes) > 10)
         before = len(gated.sizes)
         status, _ = live.complete(prompt="ab", max_tokens=8)
@@ -53,7 +53,7 @@ def test_a_short_request_joins_at_the_next_step_and_leaves_after_its_own(serve: 
         # Its 8 steps, and those that passed while the request and its answer travelled.
         assert 8 <= gated.sizes[before:].count(2) <= 9
         assert long.result(10)[0] == 200
-    assert len(gated.sizes) <= 121
+    assert len(gated.sizes) <= 241
 
 
 def test_requests_with_equal_samplers_share_a_batch_and_others_take_turns(serve: Any, gated: Any) -> None:
@@ -87,10 +87,11 @@ def test_rows_are_admitted_first_come_first_served_whatever_their_sampler(serve:
             return sent
 
         every: list[Any] = []
-        for name, sampler in [("a", "margin"), ("b", "margin"), ("c", "margin"), ("d", "confidence"), ("e", "margin")]:
-            every.append(ask(name, prompt="a", max_tokens=30, mdmkit={"sampler": sampler}))
+        for name, sampler in zip("abcde", ("margin", "margin", "margin", "confidence", "margin"), strict=True):
+            length = 60 if name == "e" else 30
+            every.append(ask(name, prompt="a", max_tokens=length, mdmkit={"sampler": sampler}))
         assert [each.result(10)[0] for each in every] == [200] * 5
-    assert ended.index("d") < ended.index("e")  # five of the other sampler do not keep it waiting
+    assert ended.index("d") < ended.index("e")  # those of the other sampler that came later do not keep it waiting
 
 
 def test_columns_limit_what_is_admitted_together(serve: Any, gated: Any) -> None:
