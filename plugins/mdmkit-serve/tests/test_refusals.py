@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from mdmkit_serve.fields import ABSENT, CHAT, COMPLETION, check
+from mdmkit_serve.fields import ABSENT, CHAT, COMPLETION, EXTENSION, check
 from mdmkit_serve.refusal import Refusal
 
 RIGHT = {"model": "m", "prompt": "x"}
@@ -157,3 +160,23 @@ def test_unknown_paths_and_methods_are_json(live: Any) -> None:
     assert status == 404 and "POST /v1/completions" in answer["error"]["message"]
     status, answer, headers = live.ask("GET", "/v1/completions")
     assert status == 405 and answer["error"]["type"] == "invalid_request_error" and headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("page", ["docs/plugins/serve.md", "plugins/mdmkit-serve/README.md"])
+def test_the_line_of_curl_on_a_page_is_a_right_request(live: Any, page: str) -> None:
+    """It is sent as it stands there, but for the model and the question, which this model has no words for."""
+    text = (Path(__file__).parents[3] / page).read_text()
+    form = r"curl http://127.0.0.1:8000(\S+) -H 'content-type: application/json' \\\s+-d '(.*)'"
+    ((path, sent),) = re.findall(form, text)
+    body = json.loads(sent)
+    assert check(body, CHAT) == body and re.search(rf"mdmkit serve --model {body['model']} ", text)
+    message = body["messages"][0] | {"content": "7*8="}
+    assert live.ask("POST", path, body | {"model": "puzzles", "messages": [message]})[0] == 200
+
+
+def test_the_tables_of_the_page_have_every_field_and_key() -> None:
+    page = (Path(__file__).parents[3] / "docs/plugins/serve.md").read_text()
+    first_cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ")]
+    named = set(re.findall(r"`([\w.]+)`", " ".join(first_cells)))
+    fields = {*COMPLETION, *CHAT} - {"model", "prompt", "messages", "top_logprobs", "stream_options"}
+    assert fields <= named and {*EXTENSION} <= named
