@@ -81,12 +81,8 @@ def test_a_client_that_leaves_while_its_row_waits_is_forgotten(serve: Any, gated
 
 def test_a_stream_that_nobody_reads_does_not_hold_up_the_others(serve: Any, gated: Any) -> None:
     with serve(gated, slots=2) as live:
-        line = socket.create_connection(("127.0.0.1", live.port))
         body = b'{"model": "puzzles", "prompt": "a", "max_tokens": 200, "stream": true, "mdmkit": {"draft": true}}'
-        head = (
-            f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
-        )
-        line.sendall(head.encode() + b"\r\n\r\n" + body)
+        line = live.open(body)
         assert live.complete(prompt="ab", max_tokens=20)[0] == 200
         live.until(lambda: live.service.scheduler.working == 0)
         line.close()
