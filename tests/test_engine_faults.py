@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import mdmkit
 from mdmkit import AsyncEngine, Engine, MdmkitError, Observer, Search, read_prompts
 from mdmkit.testing import ByConfidence, TakeQuota, ToyBackbone
 
+GOLDEN = Path(__file__).parent / "golden"
 ASKED = read_prompts(["ab", {"prompt": "abc", "length": 0}, "a", "cd"], 1)
 SECONDS = 10.0
 
@@ -204,3 +206,43 @@ def test_join_gets_conditionings_only():
     asked = read_prompts([{"prompt": "ab", "length": n, "seed": n} for n in (5, 6, 4, 3)], 1)
     rows = mdmkit.decode(sampler(), Joins(None), asked, batch=2).rows
     assert [row.tokens for row in rows] == mdmkit.decode(sampler(), ToyBackbone(), asked).tokens
+
+
+class Damaged(ToyBackbone):
+    """Gives NaN at the call that is numbered."""
+
+    at = 0
+
+    def project(self, hidden):
+        self.at -= 1
+        return super().project(hidden) * (torch.nan if self.at == 0 else 1.0)
+
+
+@pytest.mark.parametrize("name", ["beam", "best_of_n", "lookum_smc", "info_gain"])
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_the_model_is_to_blame_for_nan_whatever_reads_it(name, at):
+    backbone = Damaged()
+    backbone.at = at
+    with pytest.raises(MdmkitError, match=r"the model's logits are not numbers \(NaN\)"):
+        mdmkit.decode(mdmkit.compose(name, plan={"block": 8}), backbone, [{"prompt": "ab", "length": 9}], seed=1)
+
+
+@pytest.mark.parametrize("cache", ["none", "dual", "prefix"])
+@pytest.mark.parametrize("name", ["confidence", "info_gain"])
+def test_nan_in_a_slot_does_not_reach_its_next_row(cache, name):
+    backbone = mdmkit.load(str(GOLDEN / "llada"), device="cpu", mask_id=125)
+    with torch.no_grad():
+        backbone.network.model.get_input_embeddings().weight[7] = torch.nan
+    composed = mdmkit.compose(name, cache=cache, plan={"block": 4, "early_stop": False})
+    bad = {"prompt_ids": [7] * 40, "length": 12}
+    beside, after = (
+        {"prompt_ids": [*range(20, 50)], "length": 40},
+        {"prompt_ids": [*range(9, 21)], "length": 8, "seed": 3},
+    )
+    engine = Engine(composed, backbone, 2)
+    for prompt in read_prompts([bad, beside, after], 0):
+        engine.admit(prompt)
+    ended = drained(engine, 200)
+    assert "NaN" in str(ended[0].error)
+    assert ended[1].row is not None and ended[2].row is not None
+    assert ended[2].row.tokens == mdmkit.decode(composed, backbone, [after]).tokens[0]

@@ -24,3 +24,10 @@ def test_an_infill_has_no_columns_but_its_own():
     canvas = lay_out([Prompt(ids=(1, 9, 2))], [[1, 9]], [[2]], block=4, **LIMITS)
     assert canvas.tokens[0].tolist() == [1, 9, 2]
     assert canvas.shown[0].tolist() == [True] * 3 and not canvas.surplus.any()
+
+
+def test_a_canvas_is_changed_only_in_what_it_has():
+    canvas = lay_out([Prompt(ids=(1,), length=2)], [[1]], [[]], **LIMITS)
+    assert canvas.changed(open=~canvas.open).open.tolist() == (~canvas.open).tolist()
+    with pytest.raises(TypeError, match="no 'opne'"):
+        canvas.changed(opne=canvas.open)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ import torch
 import mdmkit
 from mdmkit.loop import beliefs
 from mdmkit.loop.recent import Recent
+from mdmkit.stage.belief import Belief
+from mdmkit.testing import ToyBackbone
+from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,3 +88,27 @@ def test_rows_that_compare_nothing_are_projected_beside_those_that_did(monkeypat
     expected = [row.uncertainty for row in twice.rows]
     assert [row.uncertainty for row in once.rows] == pytest.approx(expected, abs=2e-4)
     assert least < places
+
+
+@dataclass(frozen=True)
+class Writing(LeastEntropyLeft):
+    """Changes the logits that it reads, in its own copy or in the look's."""
+
+    own: bool
+
+    def __call__(self, step, actions, look):
+        def tilted(belief):
+            logits = belief.logits.clone() if self.own else belief.logits
+            logits[..., 1] += 4.0
+            return Belief(logits).entropy
+
+        return -look(tilted).sum(-1)
+
+
+def test_what_a_lookahead_writes_into_logits_reaches_no_belief() -> None:
+    prompts = [{"prompt": "ab", "length": 9}, {"prompt": "c", "length": 6}]
+    found = [
+        mdmkit.decode(mdmkit.Sampler(ByConfidence(), Spread(), each), ToyBackbone(), prompts).tokens
+        for each in (Writing(own=True), Writing(own=False))
+    ]
+    assert found[0] == found[1]

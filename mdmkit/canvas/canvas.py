@@ -53,7 +53,7 @@ class Canvas:
     room: int = 0
 
     def __new__(cls, *values: Any, **named: Any) -> Canvas:
-        if "open" not in named and (values or named):  # `replace`, the hot path, names every field
+        if "open" not in named and (values or named):  # `replace` names every field
             _refuse_old(values, named)
         return super().__new__(cls)
 
@@ -124,6 +124,8 @@ class Canvas:
 
     def changed(self, **values: Any) -> Canvas:
         """The same canvas with other values: `dataclasses.replace` without its checks, which cost more than a step."""
+        if unknown := values.keys() - self.__dict__.keys():
+            raise TypeError(f"a Canvas has no {sorted(unknown)[0]!r}")
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new.__dict__.update(values)

@@ -72,15 +72,14 @@ class Beliefs:
         No constraint is asked, since it gets all columns of a state.
 
         Args:
-            keep: remember the logits until the next call, which may ask for some of these hidden states again. The
-                caller must not change them.
+            keep: remember the logits until the next call, which may ask for some of these hidden states again.
         """
         some = hidden.flatten(0, 1).index_select(0, places)
         if held is not None:
             return self._logits(some[None], held[places // hidden.shape[1]][None])
         logits = self._of_states(some)
         if keep:
-            self._recent.keep(some, logits)
+            self._recent.keep(some, logits.clone())  # what a part writes into its own must not reach the next belief
         return logits[None]
 
     def _of_states(self, some: Tensor) -> Tensor:

@@ -90,9 +90,9 @@ def blamed(code: int, step: Step | None, look: Look | None, rows: slice) -> int:
     """Return the code of some rows' broken promises, with the model to blame if what a part read were NaN."""
     if code & SCORE_ODD and step is not None and (step.belief.entropy.isnan() & step.open)[rows].any():
         return code | MODEL_ODD
-    if code == LOOKAHEAD_ODD and look is not None:
+    if code & (LOOKAHEAD_ODD | SEARCH_STRAYS) and look is not None:
         odd = look(lambda belief: belief.entropy).isnan() & look.remaining()
-        return MODEL_ODD if odd[rows].any() else code
+        return code | MODEL_ODD if odd[rows].any() else code
     return code
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mdmkit.canvas.window import Window
     from mdmkit.stage.step import Step
 
-# Steps that are kept at most: each holds its canvas.
+# Steps that are kept at most.
 MOST = 16
 
 
@@ -67,7 +67,7 @@ class Ledger:
         fact = _Fact(
             was_open=step.open,
             is_open=after.unfilled,
-            place=place,
+            place=place.clone(),  # a select may use its tensor again
             logit=step.belief.logit_read(now.clamp(0, step.belief.vocab - 1)),
             lse=stats.lse,
             entropy=stats.entropy,

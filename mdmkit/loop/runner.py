@@ -117,6 +117,15 @@ class Runner:
         for counts in (self.rows, self.row_tokens, self.columns, self.slot_of):
             counts[:] = [counts[row * times + k] for row in rows for k in range(times)]
 
+    def wipe(self, rows: list[int], times: int) -> None:
+        """Clear what is stored of some rows: NaN in a column that is masked would still reach the slot's next row."""
+        slots = [self.slot_of[row * times + k] for row in rows for k in range(times)]
+        if self.branches == 2:
+            slots += [slot + self.slots for slot in slots]
+        for kept in self.store.values():
+            for each in kept:
+                each[slots] = 0
+
     def follow(self, parents: Tensor) -> None:
         """Copy frozen columns with their particles: row i gets those of row parents[i], int64."""
         slots = self._slots_on(parents.device)

@@ -195,10 +195,14 @@ class State:
         if self.previous is not None:
             self.previous.join(count)
 
-    def drop(self, rows: Sequence[int]) -> None:
-        """Remove these rows (indices into the rows at work)."""
+    def drop(self, rows: Sequence[int], sound: Sequence[int] = ()) -> None:
+        """Remove these rows (indices into the rows at work); `sound`: those that have ended without an error."""
         gone = set(rows)
         stay = [row for row in range(len(self.places)) if row not in gone]
+        # A row that has joined within the step may have an ending row's slot.
+        kept = {self.places[row].slot for row in stay}
+        if failed := [row for row in sorted(gone - set(sound)) if self.places[row].slot not in kept]:
+            self.runner.wipe(failed, self.particles)
         self.runner.keep_rows(stay, self.particles)
         self.places = [self.places[row] for row in stay]
         index = self.index_of(stay)

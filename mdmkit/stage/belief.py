@@ -117,7 +117,7 @@ class Belief:
         return self.packed[slot, tokens].to(lse.dtype).masked_fill_(slot < 0, 0.0) - lse[..., None]
 
     def logit_read(self, tokens: Tensor) -> Tensor:
-        """Logit of one token at each position that was read; arbitrary elsewhere: int64 [...] -> fp32 [...]."""
+        """Logit of one token at each position that was read, arbitrary elsewhere: int64 [...] -> [...]."""
         if self._slot is None:
             return self.packed.gather(-1, tokens[..., None])[..., 0]
         return self.packed[self._slot, tokens]

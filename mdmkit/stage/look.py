@@ -89,8 +89,7 @@ class Look:
     def __call__(self, reduce: Callable[[Belief], Tensor], scope: Scope = "block", at: Tensor | None = None) -> Tensor:
         """Reduce each next state's belief over the vocabulary, position by position.
 
-        `reduce` maps a belief over positions, logits [m, S, V], to one number per position, [m, S]. It must not change
-        the logits, from which the next step's belief may be made. The result is
+        `reduce` maps a belief over positions, logits [m, S, V], to one number per position, [m, S]. The result is
         [B, N, S] over the columns of `scope`; 0 where a position is not open in the next state, unless a part says
         `reads = ("written",)`. The logits exist only chunk by chunk, and the head runs only at open positions.
 

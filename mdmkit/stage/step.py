@@ -226,7 +226,7 @@ class Step:
         return self.canvas.changed(tokens=written, open=self.where.placed(self.canvas.open, place, False))
 
     def after(self, canvas: Canvas, **changes: Any) -> Step:
-        """The same step with the canvas after the commit, for stop rules.
+        """The same step with the canvas after the commit, as stop rules and the trace read it.
 
         Positions that the commit has added are not among its open ones, because no forward has computed their belief.
         """

@@ -5,7 +5,8 @@ each row's stored columns in order, with the new ones in their places. Keys alre
 only the order of columns matters.
 
 If the rows of a forward stand side by side in the store, the new columns are written there, and the result is a part of
-the store: nothing is copied. Otherwise, as for several states of one row, the result is a copy.
+the store: nothing is copied. Several states of one row read its columns together, if there are enough of them (see
+`mdmkit_text.alternatives`); the layer then returns the new columns alone. Otherwise the result is a copy.
 
 The store, and the result, have one more column at the end. Columns that must not be stored, such as padding of a batch,
 are written there, and it is never read. So the host need not treat any row differently.
