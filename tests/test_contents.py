@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -249,6 +250,9 @@ def test_a_module_beside_the_plugin_file_belongs_to_the_run(place, monkeypatch, 
 
 
 COMPUTED = "import importlib, os, sys\nsys.path.insert(0, os.path.abspath({folder!r}))\n"
+BY_HAND = "import importlib.util\nspec = importlib.util.spec_from_file_location('alone', 'lib/alone.py')\n"
+BY_HAND += "far = importlib.util.module_from_spec(spec)\n"
+ALONE = "def more(): return 1\nclass More:\n    @classmethod\n    def __call__(cls): return 1\n"
 LOADS = [
     (COMPUTED.format(folder="lib") + "importlib.import_module('f' + 'ar')", "lib/far.py"),
     (COMPUTED.format(folder="lib") + "from far import MORE", "lib/far.py"),
@@ -257,6 +261,12 @@ LOADS = [
     (COMPUTED.format(folder=".") + "importlib.import_module('n' + 'ear')", "near.py"),
     (COMPUTED.format(folder=".") + "import near", "near.py"),  # a link to real/near.py, which changes
     (COMPUTED.format(folder=".") + "load = lambda: importlib.import_module('n' + 'ear')", "near.py"),  # in a hook
+    (BY_HAND + "spec.loader.exec_module(far)", "lib/alone.py"),
+    (BY_HAND + "spec.loader.exec_module(far)\nmore, far = far.more, None", "lib/alone.py"),
+    (BY_HAND + "spec.loader.exec_module(far)\nMore, far = far.More, None", "lib/alone.py"),
+    ("import runpy\nmore = runpy.run_path('lib/alone.py')['more']", "lib/alone.py"),
+    (COMPUTED.format(folder="lib") + "import alone\nmore = alone.more\ndel sys.modules['alone']", "lib/alone.py"),
+    (COMPUTED.format(folder="packed.zip") + "import zipped", "packed.zip"),
 ]
 
 
@@ -267,8 +277,10 @@ def helping(tmp_path, monkeypatch):
     for folder in ("lib/deep", "real"):
         (place / folder).mkdir(parents=True)
     files = {"lib/far.py": "import deep.er\nMORE = 1\n", "lib/deep/er.py": "", "../above.py": "", "unused.py": ""}
-    for name, content in (files | {"real/near.py": "MORE = 1\n"}).items():
+    for name, content in (files | {"real/near.py": "MORE = 1\n", "lib/alone.py": ALONE}).items():
         (place / name).write_text(content)
+    with zipfile.ZipFile(place / "packed.zip", "w") as packed:
+        packed.writestr("zipped.py", "MORE = 1\n")
     (place / "near.py").symlink_to("real/near.py")
     monkeypatch.chdir(place)
 
@@ -286,7 +298,7 @@ def test_a_module_that_the_plugin_file_loads_in_any_way_is_part_of_its_version(h
 
     def version():
         monkeypatch.setattr(sys, "path", [*sys.path])
-        for name in ("far", "deep", "deep.er", "above", "near"):
+        for name in ("far", "deep", "deep.er", "above", "near", "alone", "zipped"):
             monkeypatch.delitem(sys.modules, name, raising=False)
         found = registry.Registry()
         found.add_file("helped.py")
@@ -295,8 +307,12 @@ def test_a_module_that_the_plugin_file_loads_in_any_way_is_part_of_its_version(h
     before = version()
     Path("unused.py").write_text("MORE = 2\n")
     assert f" {changed} " in before and version() == before
-    with open(changed, "a") as file:
-        file.write("# other\n")
+    if changed.endswith(".zip"):
+        with zipfile.ZipFile(changed, "a") as packed:
+            packed.writestr("other.py", "")
+    else:
+        with open(changed, "a") as file:
+            file.write("# other\n")
     assert version() != before and f" {changed} " in version()
 
 

@@ -216,7 +216,7 @@ def test_what_ends_the_thread_answers_every_task_and_every_later_one():
 def test_an_engine_that_cannot_be_emptied_ends_with_an_answer(monkeypatch):
     front = AsyncEngine(Engine(sampler(), ToyBackbone(), 2))
 
-    def broken(rows):
+    def broken(rows, sound=()):
         raise RuntimeError("device-side assert")
 
     monkeypatch.setattr(front.engine.state, "drop", broken)

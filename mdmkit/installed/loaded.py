@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 # The modules that plugin files have loaded in this process, by name. Python loads each of them only once.
@@ -32,18 +32,56 @@ def loaded_by(module: ModuleType, before: Collection[str], known: Collection[str
             if name in _LOADED and name not in found:
                 found[name] = _LOADED[name]
                 waiting.append(name)
-    return list(found.values())
+    return list(dict.fromkeys([*found.values(), *_run_apart(module)]))
 
 
 def _file_of(name: str, known: Collection[str]) -> Path | None:
     """The file of a loaded module; None if it has none, or belongs to Python, an installed package or a known one."""
     file = getattr(sys.modules[name], "__dict__", {}).get("__file__")
-    if name.partition(".")[0] in known or not isinstance(file, str):
+    return None if name.partition(".")[0] in known else _own(file)
+
+
+def _own(file: Any) -> Path | None:
+    """The path of a file, or of the archive that it is in; None if it is none, or belongs to an installed package."""
+    if not isinstance(file, str) or "\0" in file:
         return None
     path = os.path.abspath(file)
-    if path.startswith(_installed()) or os.path.realpath(path).startswith(_installed()) or not os.path.isfile(path):
+    if path.startswith(_installed()) or os.path.realpath(path).startswith(_installed()):
         return None
-    return Path(path)
+    whole = next((each for each in (Path(path), *Path(path).parents) if each.exists()), None)
+    return whole if whole is not None and whole.is_file() else None
+
+
+def _run_apart(module: ModuleType) -> Iterator[Path]:
+    """The files of code that a plugin file holds, and that is in no module of `sys.modules`: run by hand, or taken out.
+
+    Modules, functions and the methods of classes are looked at: of the file, and of the modules of this kind.
+    """
+    seen, waiting = {id(module)}, [module]
+    here = os.path.abspath(str(module.__dict__.get("__file__")))
+    while waiting:
+        for value in [*waiting.pop().__dict__.values()]:
+            for file in _files_of(value):
+                if (path := _own(file)) is not None and str(path) != here:
+                    yield path
+            if isinstance(value, ModuleType) and id(value) not in seen and not _is_loaded(value):
+                seen.add(id(value))
+                waiting.append(value)
+
+
+def _files_of(value: Any) -> Iterator[Any]:
+    """The files of the code of a module, function or class, if Python does not know its module."""
+    if isinstance(value, ModuleType):
+        if not _is_loaded(value):
+            yield value.__dict__.get("__file__")
+    elif isinstance(value, FunctionType | type) and value.__module__ not in sys.modules:
+        for each in [value] if isinstance(value, FunctionType) else [*vars(value).values()]:
+            code = getattr(getattr(each, "__func__", each), "__code__", None)
+            yield getattr(code, "co_filename", None)
+
+
+def _is_loaded(module: ModuleType) -> bool:
+    return sys.modules.get(str(module.__dict__.get("__name__"))) is module
 
 
 def _named_in(module: Any) -> Iterator[str]:

@@ -29,10 +29,14 @@ _LETTERS = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
 # Between two numbers, of which neither is the answer: 18-20, 18 or 20, 5 * 3, 18,5.
 _JOINS = re.compile(r"\s*\\?%?\s*(?:[-—±+*×÷x]|\b(?:to|or)\b|\\(?:times|cdot|div|pm)\b)\s*-?|,")
 _RANGE = re.compile(r"-|\s+or\s+")
-# 1.234,50 and, beside a euro sign, 18,50: the comma is the decimal one.
+# 1.234,50 and, beside a sign or word for euros, 18,50: the comma is the decimal one.
 _DECIMAL_COMMA = re.compile(
-    r"(?<![\d.,])(?:(?P<long>[1-9]\d{0,2}(?:\.\d{3})+)|(?<=€)(?P<after>\s?\d+)|(?P<before>\d+)(?=,\d{1,2}\s?€))"
-    r",(?P<cents>\d{1,2})(?![\d,.]*\d)"
+    r"""(?<![\d.,])(?:
+        (?P<long>[1-9]\d{0,2}(?:\.\d{3})+)
+        |(?:(?<=€)|(?<=EUR))(?P<after>\s?-?(?:\d{1,3}(?:\s\d{3})+|\d+))
+        |(?P<before>\d{1,3}(?:\s\d{3})+|\d+)(?=,\d{1,2}\s?(?:€|EUR\b|euros?\b))
+    ),(?P<cents>\d{1,2})(?![\d,.]*\d)""",
+    re.X | re.I,
 )
 _FRACTION = re.compile(
     r"\\[dt]?frac\s*(?:\{\s*(?P<above>-?\d+(?:\.\d+)?)\s*\}|(?P<digit>\d))\s*(?:\{\s*(?P<below>\d+)\s*\}|(?P<other>\d))"
@@ -82,7 +86,8 @@ def _read(text: str) -> Iterator[tuple[Fraction, re.Match[str]]]:
             continue  # a model that repeats itself; Python refuses to read more than 4300 digits
         if max(len(match["ten"] or ""), len(match["power"] or "")) > len(str(DIGITS)):
             continue
-        if abs(int(match["ten"] or 0)) > DIGITS or len(whole) * int(match["power"] or 1) > DIGITS:
+        written = len(whole) + len(match["part"] or "") + abs(int(match["ten"] or 0))
+        if written * int(match["power"] or 1) > DIGITS:
             continue
         if match["below"] is not None and not int(match["below"]):
             continue  # 1/0 is no number
@@ -96,7 +101,8 @@ def _read(text: str) -> Iterator[tuple[Fraction, re.Match[str]]]:
 
 def _with_point(match: re.Match[str]) -> str:
     whole = match["long"] or match["after"] or match["before"]
-    return f"{whole.replace('.', '')}.{match['cents']}"
+    digits = re.sub(r"[.\s]", "", whole)
+    return f"{' ' * whole[0].isspace()}{digits}.{match['cents']}"
 
 
 def _improper(mixed: re.Match[str]) -> str:
