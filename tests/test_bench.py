@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from refusing import refused
 
 from mdmkit.cli import main
 from mdmkit.installed import registry
@@ -103,14 +104,6 @@ def table(result: Result) -> list[list[str]]:
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stdout.splitlines() if line.startswith("|")]
     return [[text.strip() for text in line.strip("|").split("|")] for line in lines[2:]]
-
-
-def refused(result: Result, *words: str) -> None:
-    assert result.exit_code == 2 and result.stdout == "", result.output
-    said = " ".join(result.stderr.split())
-    assert "Traceback" not in said
-    for word in words:
-        assert word in said, said
 
 
 def forwarded() -> list[tuple[int, int]]:

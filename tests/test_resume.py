@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from refusing import refused
 
 from mdmkit.cli import main
 from mdmkit.decoding.units import UNIT, WINDOW
@@ -160,14 +161,6 @@ def whole(decode, place):
     result = decode("--output", "whole.jsonl")
     assert result.exit_code == 0, result.output
     return (place / "whole.jsonl").read_bytes()
-
-
-def refused(result, *words):
-    assert result.exit_code == 2, result.output
-    assert result.stdout == "" and "Traceback" not in result.stderr
-    text = " ".join(result.stderr.split())
-    for word in words:
-        assert word in text, text
 
 
 def indices(file):

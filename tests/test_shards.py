@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from refusing import refused
 
 from mdmkit import Plan, Prompt
 from mdmkit.cli import main
@@ -147,14 +148,6 @@ def parts(decode):
         result = decode("--shard", f"{number}/3", "--output", f"part-{number}.jsonl")
         assert result.exit_code == 0, result.output
     return [f"part-{number}.jsonl" for number in (1, 2, 3)]
-
-
-def refused(result, *words):
-    assert result.exit_code == 2, result.output
-    assert result.stdout == "" and "Traceback" not in result.stderr
-    text = " ".join(result.stderr.split())
-    for word in words:
-        assert word in text, text
 
 
 def both(place, name):

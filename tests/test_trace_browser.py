@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from browsing import launched, playwright
 
 from mdmkit.watch.page import page
 from mdmkit.watch.page.reading import read_trace
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no chromium here; `make system` (apt-get install chromium) brings it", allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright drives the browser")
 
 MASK = 9
 
@@ -68,12 +62,8 @@ def image():
 
 @pytest.fixture(scope="module")
 def browser():
-    # Chromium has no sandbox for root, whom containers run as.
-    options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+    with launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture

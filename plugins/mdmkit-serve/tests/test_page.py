@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no chromium here; `make system` (apt-get install chromium) brings it", allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright drives the browser")
+from browsing import launched
 
 PICTURES = """() => {
   window.pictures = [];
@@ -24,12 +18,8 @@ PICTURES = """() => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    # Chromium has no sandbox for root, whom containers run as.
-    options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+    with launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture
