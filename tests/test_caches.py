@@ -32,10 +32,10 @@ FAMILIES = {
 BLOCKWISE = ("sdar", "sdar-moe", "llada2", "llada2.1", "fast_dllm_v2")
 PAIRS = [(name, cache) for name in FAMILIES for cache in (BLOCK if name in BLOCKWISE else FULL)]
 PROMPTS = [
-    {"prompt_ids": [11, 25, 83, 27, 94], "length": 12, "seed": 0},
-    {"prompt_ids": [7], "length": 9, "seed": 1},
+    {"prompt_ids": [11, 25, 83, 27, 94], "length": 7, "seed": 0},
+    {"prompt_ids": [7], "length": 5, "seed": 1},
     {"prompt_ids": [125, 40, 125, 125, 9, 31, 77, 125, 2, 3, 4, 5, 125], "seed": 2},  # an infill, its first token open
-    {"prompt_ids": [60, 61, 62, 3, 9, 8, 1, 2, 33], "length": 17, "seed": 3},
+    {"prompt_ids": [60, 61, 62, 3, 9, 8, 1, 2, 33], "length": 10, "seed": 3},
     {"prompt_ids": [5, 6, 7], "length": 1, "seed": 4},
 ]
 SAMPLERS = {

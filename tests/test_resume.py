@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,15 +132,24 @@ def mdmkit_select():
 '''
 
 
+def furnish(folder):
+    """Put a plugin, a greedy config and 60 prompts of mixed length into a directory."""
+    (folder / "toys.py").write_text(PLUGIN)
+    (folder / "greedy.yaml").write_text("score: by_confidence\nselect: take_quota\n")
+    prompts = [{"prompt": "abcdefghij"[: 1 + i * 7 % 10], "length": 1 + i * 5 % 6} for i in range(60)]
+    (folder / "p.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A directory with a plugin, a greedy config and 60 prompts of mixed length, and in it."""
+    """A directory with what `furnish` puts there, and in it."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "toys.py").write_text(PLUGIN)
-    (tmp_path / "greedy.yaml").write_text("score: by_confidence\nselect: take_quota\n")
-    prompts = [{"prompt": "abcdefghij"[: 1 + i * 7 % 10], "length": 1 + i * 5 % 6} for i in range(60)]
-    (tmp_path / "p.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    furnish(tmp_path)
     return tmp_path
+
+
+BASE = ["decode", "--plugin", "toys.py", "--model", "toy:0", "--no-live", "--device", "cpu", "--batch", "4"]
+BASE += ["--config", "greedy.yaml", "--prompts", "p.jsonl"]
 
 
 @pytest.fixture
@@ -148,18 +158,30 @@ def decode(place, monkeypatch):
 
     def call(*options, **environment):
         monkeypatch.setattr(registry, "_default", None)  # every command is a process of its own
-        base = ["decode", "--plugin", "toys.py", "--model", "toy:0", "--no-live", "--device", "cpu", "--batch", "4"]
-        given = [*base, "--config", "greedy.yaml", "--prompts", "p.jsonl", *map(str, options)]
+        given = [*BASE, *map(str, options)]
         return CliRunner().invoke(main, given, env={key: str(value) for key, value in environment.items()})
 
     return call
 
 
-@pytest.fixture
-def whole(decode, place):
-    """The bytes of a run that nothing disturbs."""
-    result = decode("--output", "whole.jsonl")
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Where a run that nothing disturbs left `whole.jsonl` and its record; for all tests, who only copy them."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    furnish(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(registry, "_default", None)
+        result = CliRunner().invoke(main, [*BASE, "--output", "whole.jsonl"])
     assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture
+def whole(place, undisturbed):
+    """The bytes of a run that nothing disturbs, whose output and record lie here."""
+    for name in ("whole.jsonl", "whole.jsonl.run.json"):
+        shutil.copy2(undisturbed / name, place / name)
     return (place / "whole.jsonl").read_bytes()
 
 
@@ -174,8 +196,7 @@ def admitted(result):
 
 def kill(place, output, at, *options, **environment):
     """Run the 60 prompts in a process of its own, and kill it when so many rows have been admitted."""
-    base = ["decode", "--plugin", "toys.py", "--model", "toy:0", "--no-live", "--device", "cpu", "--batch", "4"]
-    base += ["--config", "greedy.yaml", "--prompts", "p.jsonl", "--observer", "killed", "--output", output]
+    base = [*BASE, "--observer", "killed", "--output", output]
     added = {"KILL_AT": str(at), "OMP_NUM_THREADS": "1", **environment}
     command = [sys.executable, "-m", "mdmkit", *base, *options]
     killed = subprocess.run(command, cwd=place, env=os.environ | added, capture_output=True, text=True, check=False)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 FULL, BLOCK = ("llada", "dream", "lladamoe"), ("sdar", "llada2", "llada21")
 SAMPLERS = ("confidence", "info_gain", "beam", "remdm")
-PROMPTS = [{"prompt_ids": [5 + (7 * i + 3 * j) % 60 for j in range(9 + 2 * i)], "length": 16 + 7 * i} for i in range(3)]
+PROMPTS = [{"prompt_ids": [5 + (7 * i + 3 * j) % 60 for j in range(9 + 2 * i)], "length": 6 + 5 * i} for i in range(3)]
 
 
 @functools.cache
