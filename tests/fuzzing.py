@@ -22,7 +22,7 @@ from mdmkit.cli import main
 from mdmkit.installed import registry
 
 GOLDEN = Path(__file__).parent / "golden"
-EXAMPLES, PROCESSES, SECONDS = 2000, 40, 20
+SECONDS = 20
 TOYS = """
 from mdmkit import Component, hookimpl
 from mdmkit.testing import ToyBackbone

@@ -1,18 +1,23 @@
-"""2,000 files that differ from a good one: each is read, or refused in one paragraph, in this process."""
+"""Files that differ from a good one: each is read, or refused in one paragraph, in this process.
+
+500 in every run of the suite, 2,000 in that of `make test-slow`.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 
-from fuzzing import EXAMPLES, _same_registry, cases, folder, good, invoke, quietly, restored  # noqa: F401  (fixtures)
+import pytest
+from fuzzing import _same_registry, cases, folder, good, invoke, quietly, restored  # noqa: F401  (fixtures)
 from hypothesis import Phase, given
 
 
-def test_a_changed_file_is_read_or_refused(good, folder):  # noqa: F811
+@pytest.mark.parametrize("examples", [500, pytest.param(2000, marks=pytest.mark.slow)])
+def test_a_changed_file_is_read_or_refused(examples, good, folder):  # noqa: F811
     seen: Counter[tuple[str, int]] = Counter()
 
-    @quietly(EXAMPLES, Phase.generate)
+    @quietly(examples, Phase.generate)
     @given(cases(good))
     def read_or_refused(case):
         kind, data = case
@@ -26,7 +31,7 @@ def test_a_changed_file_is_read_or_refused(good, folder):  # noqa: F811
     read_or_refused()
     print(json.dumps({f"{name} {code}": count for (name, code), count in sorted(seen.items())}))
     total = sum(seen.values())
-    assert total >= EXAMPLES
+    assert total >= examples
     for code in (0, 2):
         share = sum(count for (_, found), count in seen.items() if found == code) / total
         assert share >= 0.3, f"exit {code}: {share:.0%} of {total}; {seen}"

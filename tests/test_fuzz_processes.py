@@ -1,4 +1,7 @@
-"""40 files that differ from a good one: each is read, or refused in one paragraph, by a process of its own."""
+"""Files that differ from a good one: each is read, or refused in one paragraph, by a process of its own.
+
+10 in every run of the suite, 40 in that of `make test-slow`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,16 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from fuzzing import PROCESSES, Kind, _same_registry, cases, good, quietly, restored  # noqa: F401  (fixtures)
+import pytest
+from fuzzing import Kind, _same_registry, cases, good, quietly, restored  # noqa: F401  (fixtures)
 from hypothesis import Phase, given
 
 
-def test_so_it_is_in_a_process_of_its_own(good, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("processes", [10, pytest.param(40, marks=pytest.mark.slow)])
+def test_so_it_is_in_a_process_of_its_own(processes, good, tmp_path):  # noqa: F811
     drawn: list[tuple[Kind, bytes]] = []
 
-    @quietly(PROCESSES, Phase.generate)
+    @quietly(processes, Phase.generate)
     @given(cases(good))
     def draw(case):
         drawn.append(case)
@@ -31,8 +36,8 @@ def test_so_it_is_in_a_process_of_its_own(good, tmp_path):  # noqa: F811
         done = subprocess.run(command, cwd=own, env=os.environ, capture_output=True, text=True, timeout=120)
         return kind, data, done
 
-    assert len(drawn) >= PROCESSES
+    assert len(drawn) >= processes
     with ThreadPoolExecutor(2) as pool:
-        for kind, data, done in pool.map(run, range(PROCESSES)):
+        for kind, data, done in pool.map(run, range(processes)):
             assert done.returncode in (0, 2), (kind.name, data, done)
             assert "Traceback" not in done.stdout + done.stderr, (kind.name, data, done)
