@@ -8,18 +8,20 @@ SOURCES := mdmkit $(wildcard plugins/mdmkit-*/src)
 QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1
 # Two tests at a time; the tests of a file stay together, since they share what is loaded.
 WORKERS := -n 2 --dist loadfile
+# What needs minutes, a GPU or another program has a target of its own.
+COMMON := not slow and not gpu and not sglang
 BUILD := hatchling editables build
 TOOLS := pytest pytest-xdist hypothesis openai playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
-.PHONY: demo test quick test-slow test-gpu test-extras test-oldest test-newest system lint docs results readme wheels clean
+.PHONY: demo test quick test-slow test-gpu test-extras test-oldest test-newest test-sglang system lint docs results readme wheels clean
 
 demo: $(STAMP)
 	@$(QUIET) $(BIN)/mdmkit zoo demo
 
 test: lint
-	$(QUIET) $(BIN)/python -m pytest -m "not slow and not gpu" $(WORKERS)
+	$(QUIET) $(BIN)/python -m pytest -m "$(COMMON)" $(WORKERS)
 	$(QUIET) $(BIN)/mkdocs build --strict --quiet
 
 # The inner loop: lint, types, and tests that touch every room and every plugin, in under a minute.
@@ -28,11 +30,12 @@ QUICK := $(addprefix tests/test_,$(addsuffix .py,plan registry plugin_files layo
 	wrapping contract_task contract_preset cli_decode cli_listing doors)) \
 	plugins/mdmkit-heuristics/tests/test_selects.py plugins/mdmkit-image/tests/test_scores.py \
 	plugins/mdmkit-info-gain/tests/test_info_gain.py plugins/mdmkit-search/tests/test_beam.py \
-	plugins/mdmkit-serve/tests/test_refusals.py plugins/mdmkit-tasks/tests/test_public.py \
+	plugins/mdmkit-serve/tests/test_refusals.py plugins/mdmkit-sglang/tests/test_settings.py \
+	plugins/mdmkit-tasks/tests/test_public.py \
 	plugins/mdmkit-text/tests/test_families.py plugins/mdmkit-zoo/tests/test_tasks.py
 
 quick: lint
-	$(QUIET) $(BIN)/python -m pytest -q -m "not slow and not gpu" $(WORKERS) $(QUICK)
+	$(QUIET) $(BIN)/python -m pytest -q -m "$(COMMON)" $(WORKERS) $(QUICK)
 
 test-slow: $(STAMP)
 	$(QUIET) $(BIN)/python -m pytest -m "slow and not gpu"
@@ -42,10 +45,10 @@ test-gpu: $(STAMP)
 
 # The suite with other dependencies than the pinned ones: the oldest that the ranges admit, and the newest ones, with
 # lm-evaluation-harness. Each has an environment of its own. PYTHON=python3.12 tries another Python.
-test-extras: test-oldest test-newest
+test-extras: test-oldest test-newest test-sglang
 
 EXTRAS := .venv-extras
-EXTRA_TESTS := -m "not slow and not gpu" $(WORKERS)
+EXTRA_TESTS := -m "$(COMMON)" $(WORKERS)
 
 test-oldest: TORCH = torch
 test-oldest: CONSTRAINTS = -c $(EXTRAS)/oldest.txt
@@ -58,6 +61,15 @@ test-newest: TORCH = torch==2.13.0
 test-newest: EXTRA_TOOLS = pytest pytest-xdist hypothesis openai playwright reasoning-gym datasets 'lm-eval>=0.4.9'
 test-newest:
 	$(call suite,newest)
+
+# The wheel of SGLang alone, in a folder that no environment knows: it pins another torch. Its modules that need a GPU
+# are stubs in these tests.
+SGLANG := 0.5.23
+
+test-sglang: $(STAMP)
+	test -d $(EXTRAS)/sglang/sglang-$(SGLANG).dist-info || $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --no-deps --upgrade --target $(EXTRAS)/sglang sglang==$(SGLANG)
+	$(QUIET) $(BIN)/python -m pytest -m sglang plugins/mdmkit-sglang
 
 define suite
 	test -x $(EXTRAS)/$(1)/bin/python || $(PYTHON) -m venv $(EXTRAS)/$(1)

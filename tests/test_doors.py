@@ -80,7 +80,7 @@ def test_imports_through_the_doors_are_allowed() -> None:
 
 def test_plugins_do_not_import_each_other() -> None:
     packages = {folder.name for folder in SOURCES}
-    assert len(packages) == 9
+    assert len(packages) == len([*ROOT.glob("plugins/*/pyproject.toml")]) > 8
     for folder in SOURCES:
         for file in folder.rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):

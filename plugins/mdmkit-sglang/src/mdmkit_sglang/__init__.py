@@ -1,0 +1,1 @@
+"""mdmkit's samplers inside SGLang: the algorithm `Mdmkit` for `--dllm-algorithm`."""
