@@ -80,9 +80,9 @@ def test_a_wheel_installs_and_passes_check_beside_the_cores(name, wheels, third_
     here = run(python, "-c", "import mdmkit; print(mdmkit.__file__)", cwd=tmp_path)
     assert Path(here.strip()).is_relative_to(tmp_path), "the wheel's own files are what is tested"
     points = metadata.Distribution.at(next(own_site.glob(f"{name.replace('-', '_')}-*.dist-info"))).entry_points
-    for point in points:  # those of another program's group too
-        run(python, "-c", f"import {point.module}", cwd=tmp_path)
     with_parts = {name} if points.select(group="mdmkit") else set()
+    if not with_parts:  # it is a plugin of another program
+        run(python, "-c", f"import {next(iter(points)).module}", cwd=tmp_path)
     checked = run(mdmkit, "check", cwd=tmp_path)
     assert not with_parts or re.search(rf"^ok +.* of {name} ", checked, re.M), checked
     parts = json.loads(run(mdmkit, "plugins", "--json", cwd=tmp_path))["parts"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from sglang_rounds import Request, configured
 
 from mdmkit import MdmkitError
+from mdmkit_sglang.requests import HEALTH, UNUSED
 
 pytestmark = pytest.mark.sglang
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
@@ -77,6 +79,28 @@ def test_a_model_of_another_kind_is_refused(sglang, tmp_path):
     """By SGLang, which reads the list of architectures."""
     with pytest.raises(ValueError, match="DiffusionGemmaForBlockDiffusion"):
         launched(sglang, tmp_path, "sampler: confidence", "DiffusionGemmaForBlockDiffusion")
+
+
+@pytest.mark.parametrize(
+    ("file", "lines"),
+    {
+        "managers/schedule_batch.py": [
+            *(rf"^        self\.{name}\b.* = " for name in ("rid", "origin_input_ids", "sampling_params", "tokenizer")),
+            *(rf"^        self\.{name}\b.* = " for name in ("return_logprob", "custom_logit_processor", "to_finish")),
+            *(r"^        self\.eos_token_ids = ", r"^    def finished\(self\)", r"^class FINISH_ABORT"),
+        ],
+        "sampling/sampling_params.py": [rf"^    {name}: " for name in (*UNUSED, "sampling_seed", "ignore_eos")],
+        "managers/scheduler.py": [r"if error_msg := self\.validate_dllm_request\(req\)"],
+        "managers/tp_worker.py": [r"self\.dllm_algorithm\.run\(self\.model_runner, forward_batch, algo_states\)"],
+        "model_executor/forward_batch_info.py": [r"rids=\[req\.rid for req in batch\.reqs\]"],
+        "constants.py": [rf'HEALTH_CHECK_RID_PREFIX = "{HEALTH}"'],
+    }.items(),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_read_of_sglang_is_there(sglang, file, lines):
+    """In files that cannot be imported without a GPU."""
+    source = (Path(sglang.__file__).parents[2] / file).read_text()
+    assert [line for line in lines if not re.search(line, source, re.M)] == []
 
 
 def test_requests_are_refused_through_sglangs_own_check(sglang):

@@ -146,9 +146,10 @@ def test_the_model_of_a_request_knows_its_tokenizer():
     served.admit(first)
     model = served.row("a")._model(8, torch.device("cpu"))
     assert (model.ends, model.endings, model.forbidden) == ([2, 1], [0, 1, 2], [0, 5, 6, 7])
-    second = Request("b", [3], 8, ignore_eos=True)
+    second = Request("b", [3], 8, tokenizer=tokenizer, ignore_eos=True, eos_token_ids=frozenset({1, 2}))
     served.admit(second)
-    assert served.row("b")._model(8, torch.device("cpu")).ends == []
+    other = served.row("b")._model(8, torch.device("cpu"))
+    assert (other.ends, other.endings, other.forbidden) == ([], model.endings, model.forbidden)
 
 
 # -- the places of logits --------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class SglangModel(Backbone):
         vocab: V.
         block: columns of a block.
         ends: ids that end an answer, the model's own first.
-        pads: ids of padding, which `draw.end_penalty` makes less likely too.
+        pads: further ids that `draw.end_penalty` makes less likely, such as padding.
         forbidden: ids that are never chosen.
         alternatives: how many states a step may look at.
     """

@@ -57,7 +57,7 @@ class Requests:
                 f"{', '.join(unused)}: not with --dllm-algorithm Mdmkit, whose sampler comes from "
                 "--dllm-algorithm-config. Leave it out."
             )
-        if self.sampler.stop is not None and not self._ends(request):
+        if self.sampler.stop is not None and (asked.ignore_eos or not _ends(request)):
             return (
                 f"stop {self.sampler.name_of('stop')!r} of the server's sampler ends an answer with an end token, and "
                 "this request has none (ignore_eos, or the model names none)."
@@ -101,23 +101,17 @@ class Requests:
         # SGLang has cut max_new_tokens to the context by now. The mask's id in a prompt is an ordinary token there.
         ids, length = tuple(request.origin_input_ids), request.sampling_params.max_new_tokens
         prompt = Prompt(ids=ids, seed=self._seeds[request], length=length, infill=False)
-        ends, tokenizer = self._ends(request), request.tokenizer
+        ends, tokenizer = _ends(request), request.tokenizer
         pads = [i for i in (getattr(tokenizer, "pad_token_id", None),) if i is not None]
+        # With ignore_eos an end token is one like any other: the row goes on behind it.
+        ending = [] if request.sampling_params.ignore_eos else ends
         alternatives = getattr(self.sampler.select, "alternatives", 1)
 
         def model(vocab: int, device: torch.device) -> SglangModel:
             never = self._forbidden(tokenizer, vocab, ends)
-            return SglangModel(self.mask_id, vocab, self.block, ends, pads, never, alternatives, device)
+            return SglangModel(self.mask_id, vocab, self.block, ending, [*ends, *pads], never, alternatives, device)
 
         return Row(self.sampler, prompt, self.block, model)
-
-    def _ends(self, request: Any) -> list[int]:
-        """Ids that end a request's answer, the tokenizer's own first."""
-        if request.sampling_params.ignore_eos:
-            return []
-        own = getattr(request.tokenizer, "eos_token_id", None)
-        ends = {*(request.eos_token_ids or ()), *(() if own is None else (own,))}
-        return sorted(ends, key=lambda end: (end != own, end))
 
     def _forbidden(self, tokenizer: Any, vocab: int, ends: list[int]) -> list[int]:
         """Ids that are never chosen: special ones that do not end an answer, and those that no token has."""
@@ -127,3 +121,10 @@ class Requests:
             special = {getattr(tokenizer, f"{name}_token_id", None) for name in SPECIAL} - {None}
             self._never = sorted({*special, *range(vocab)} - ({*tokenizer.get_vocab().values()} - special))
         return [i for i in self._never if i < vocab and i not in ends]
+
+
+def _ends(request: Any) -> list[int]:
+    """Ids that end an answer, the tokenizer's own first."""
+    own = getattr(request.tokenizer, "eos_token_id", None)
+    ends = {*(request.eos_token_ids or ()), *(() if own is None else (own,))}
+    return sorted(ends, key=lambda end: (end != own, end))
