@@ -148,6 +148,7 @@ def test_the_table_is_long_enough() -> None:
         ("def add(a, b):\n    return a + b\n```\n\nThis adds two numbers.", True),
         ("[BEGIN]\n```python\ndef add(a, b):\n    return a + b\n```\n[DONE]", True),
         ("", False),
+        ("It is a class.\n\nclass add:\n    def __new__(cls, a, b):\n        return a + b\n\nDone.", True),
     ],
 )
 def test_mbpp(answer: str, right: bool) -> None:
@@ -158,6 +159,11 @@ def test_the_function_that_asserts_are_about() -> None:
     assert name_under_test(["assert set(similar((3, 4))) == set([4])"]) == "similar"
     assert name_under_test(["import math", "assert math.isclose(area(3), 9)"]) == "area"
     assert name_under_test(["assert sum(10, 15) == 6"]) == "sum"  # a name of Python's own that the answer defines
+    assert name_under_test(["assert functools.partial(area, 3)() == 9"], ["import functools"]) == "area"
+    assert name_under_test(["assert partial(area, 3)() == 9"], ["from functools import partial"]) == "area"
+    assert name_under_test(["assert area.__call__(3) == 9"]) == name_under_test(["assert area.of(3) == 9"]) == "area"
+    assert name_under_test(["def test():\n    assert area(3) == 9", "test()"]) == "area"
+    assert name_under_test(["assert area.__name__ == 'area'"]) == ""
 
 
 def test_the_helpers_of_a_prompt_are_there_for_the_answer_and_for_the_tests() -> None:

@@ -163,6 +163,10 @@ ASSERTED = {"text": "t", "test_list": ["assert f(2) == 4"]}
         ),
         (MBPP, ASSERTED, {"test_list": ["assert callable(f)"]}, "no test calls a function of the answer"),
         (MBPP, ASSERTED, {"test_list": ["def t():\n    assert f(2) == 4"]}, "so no answer could fail it"),
+        (MBPP, ASSERTED, {"test_list": ["x = f(2)"]}, "no test is an assert, so no answer could fail"),
+        (MBPP, ASSERTED, {"test_imports": ["import numpy as np"]}, 'it imports "numpy", and the sandbox has only the'),
+        (HumanEval, FUNCTION, {"test": f"from numpy import array\n{FUNCTION['test']}"}, 'it imports "numpy", and the'),
+        (MBPP, ASSERTED, {"test_setup_code": "x ="}, 'the code "x =" before the tests is not Python'),
         (MBPP, ASSERTED, {"test_setup_code": 3}, "the field 'test_setup_code' is 3, and must be a text"),
         (SudokuText, {"puzzle": "0" * 16}, {"puzzle": None}, "the field 'puzzle' or 'Puzzle' is missing"),
         (SudokuText, {"puzzle": "0" * 16}, {"puzzle": [1]}, "the puzzle [1] is not sixteen digits"),
@@ -237,6 +241,22 @@ def test_gpqa_shuffles_the_choices_by_the_seed(file: Path) -> None:
 
 HEAD = 'def double(x):\n    """Twice x."""\n'
 CHECK = "def check(candidate):\n    assert candidate(2) == 4\n"
+
+
+@bubblewrap
+def test_tests_of_every_honest_form_are_run(file: Path) -> None:
+    raises = "    if candidate(2) != 4:\n        raise AssertionError('not twice')\n"
+    methods = "    import unittest\n    unittest.TestCase().assertEqual(candidate.__call__(2), 4)\n"
+    rows = [FUNCTION | {"test": f"def check(candidate):\n{body}"} for body in (raises, methods)]
+    for task in (
+        HumanEval(written(file, *rows)),
+        MBPP(written(file.with_name("m"), ASSERTED | {"test_list": ["from functools import partial", "x = f(2)",
+                                                       "assert x == 4", "assert partial(f, 2)() == 4"]})),
+    ):  # fmt: skip
+        for prompt in task.prompts(None, 0):
+            assert task.judge(prompt, "def f(x):\n    return 2 * x") and not task.judge(
+                prompt, "def f(x):\n    return x"
+            )
 
 
 @bubblewrap

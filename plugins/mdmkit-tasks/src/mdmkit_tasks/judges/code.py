@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import sys
 from collections.abc import Sequence
 
-from mdmkit_tasks.judges.calling import INSPECT
+from mdmkit_tasks.judges.calling import INSPECT, uses
 from mdmkit_tasks.judges.fences import blocks
 from mdmkit_tasks.judges.marks import TURN
-from mdmkit_tasks.judges.names import DEFINITIONS, needed, parsed
+from mdmkit_tasks.judges.names import DEFINITIONS, free, needed, parsed
 from mdmkit_tasks.judges.sandbox import Limits, Outcome, run
 
 # A space that Python does not read as one; strings and comments are passed over.
@@ -66,18 +67,19 @@ def passes(
     return run(program(answer, name, prompt), asserts, name=name, head=prompt, limits=limits, by=by)
 
 
-def name_under_test(tests: Sequence[str]) -> str:
-    """The function that the asserts test: the first called name that is not Python's own, else the first called.
+def name_under_test(tests: Sequence[str], setup: Sequence[str] = ()) -> str:
+    """The name of the answer that is tested: the first one that is called, else the first one that is put to use.
 
-    It is empty if none is called. Functions that only look at another one, such as `callable`, are not tested.
+    Names that the tests define, or the code `setup` before them, are not the answer's. Nor are Python's own, if there
+    is another one. It is empty if nothing is put to use: functions that only look at another one do not test it.
     """
-    called = []
-    for test in tests:
-        tree = parsed(test)
-        nodes = ast.walk(tree) if tree is not None else ()
-        called += [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    called = [name for name in called if name not in INSPECT]
-    return next((name for name in called if not hasattr(builtins, name)), called[0] if called else "")
+    open_names = free("\n".join((*setup, *tests)))
+    nodes = [node for tree in map(parsed, tests) if tree is not None for node in ast.walk(tree)]
+    called = [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    called = [name for name in called if name in open_names and name not in INSPECT]
+    used = [name for node in nodes if isinstance(node, ast.stmt) for name in uses(node) if name in open_names]
+    own = [n for n in (*called, *used) if not hasattr(builtins, n) and n not in sys.stdlib_module_names]
+    return next(iter(own or called), "")
 
 
 def head(prompt: str) -> str:
@@ -87,7 +89,7 @@ def head(prompt: str) -> str:
 
 
 def _defines(name: str) -> re.Pattern[str]:
-    return re.compile(rf"^(?:async )?def {re.escape(name)}\b|^{re.escape(name)} *(?::[^=\n]*)?=(?!=)", re.M)
+    return re.compile(rf"^(?:(?:async )?def|class) {re.escape(name)}\b|^{re.escape(name)} *(?::[^=\n]*)?=(?!=)", re.M)
 
 
 def _completes(text: str, prompt: str) -> bool:

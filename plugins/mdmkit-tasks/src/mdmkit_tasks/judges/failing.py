@@ -1,20 +1,23 @@
-"""Tests that can fail: an assert is reached, and its outcome is not the same for every answer."""
+"""Tests that can fail: a check is reached whose outcome is not the same for every answer.
+
+A check is an assert, a method such as unittest's `assertEqual`, or a `raise` that a condition leads to.
+"""
 
 from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from mdmkit_tasks.judges.calling import put_to_use
+from mdmkit_tasks.judges.calling import parts, uses
+from mdmkit_tasks.judges.raising import catches, methods, raised, suppressed
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LEAVES = (ast.Return, ast.Raise, ast.Break, ast.Continue)
-CATCHES_ALL = {"AssertionError", "Exception", "BaseException"}
 
 
 def can_fail(tests: ast.Module, under_test: Collection[str] = ()) -> bool:
-    """True if a module of tests reaches an open assert.
+    """True if a module of tests reaches an open check.
 
     The tests are read and not run. So a name counts as open, although its value may be the same for every answer.
 
@@ -25,7 +28,7 @@ def can_fail(tests: ast.Module, under_test: Collection[str] = ()) -> bool:
 
 
 def check_can_fail(tests: ast.Module, check: str) -> bool:
-    """True if the function `check` of the tests reaches an open assert, and calls its first argument: the answer."""
+    """True if the function `check` of the tests reaches an open check, and calls its first argument: the answer."""
     found = next((line for line in reversed(tests.body) if isinstance(line, FUNCTIONS) and line.name == check), None)
     # The call of a coroutine or of a generator runs nothing.
     if not isinstance(found, ast.FunctionDef) or any(
@@ -43,38 +46,52 @@ class _Reached:
     Attributes:
         names: the names and attributes that are read.
         used: the names that are called or passed on, and not only looked at.
-        fails: an assert is reached whose outcome is open.
+        perhaps: the names that are read only if an open condition is true.
+        fails: a check is reached whose outcome is open.
     """
 
     def __init__(self, tests: ast.Module, lines: Sequence[ast.stmt], under_test: Collection[str]):
         self.under_test = under_test
         self.names: set[str] = set()
         self.used: set[str] = set()
+        self.perhaps: set[str] = set()
         self.fails = False
-        self._block(lines, caught=False)
+        self._block(lines, frozenset(), False)
         ahead = [node for node in ast.walk(tests) if isinstance(node, FUNCTIONS)]
         while called := [node for node in ahead if node.name in self.names]:
             ahead = [node for node in ahead if node not in called]
             for node in called:
-                self._block(node.body, caught=False)
+                self._block(node.body, frozenset(), node.name in self.perhaps)
 
-    def _block(self, lines: Sequence[ast.stmt], caught: bool) -> None:
+    def _block(self, lines: Sequence[ast.stmt], caught: frozenset[str], perhaps: bool) -> None:
+        """Read the lines. The exceptions `caught` end unseen; `perhaps` tells that an open condition led here."""
         for line in lines:
-            parts = [
-                part for part in ast.iter_child_nodes(line) if isinstance(part, (ast.expr, ast.withitem, ast.arguments))
-            ]
-            read = {name for part in parts for name in _names(part)}
+            read = {name for part in parts(line) for name in _names(part)}
             self.names |= read
-            self.used |= {name for part in parts for name in put_to_use(line, part)}
-            if isinstance(line, ast.Assert) and not caught:
-                decides = set(_names(line.test))  # and not what its message names
-                own = {name for name in decides if hasattr(builtins, name) and name not in self.under_test}
-                self.fails |= bool(decides - own) and _truth(line.test) is not True
-            swallows = any(map(_swallows, getattr(line, "handlers", ())))
+            self.perhaps |= read if perhaps or any(map(_chooses, parts(line))) else set()
+            self.used |= set(uses(line))
+            kind = raised(line)
+            if kind is not None and not catches(caught, kind):
+                self.fails |= self._is_open(line, perhaps)
+            leads = perhaps or self._open(_decides(line))
             for block in _blocks(line):
-                self._block(block, caught or (swallows and block is getattr(line, "body", None)))
+                inside = caught | suppressed(line) if block is getattr(line, "body", None) else caught
+                self._block(block, inside, leads if block not in _always(line) else perhaps)
             if isinstance(line, LEAVES):
                 return
+            perhaps |= leads and any(isinstance(node, LEAVES) for node in ast.walk(line))
+
+    def _is_open(self, line: ast.stmt, perhaps: bool) -> bool:
+        """True if the outcome of a check hangs on a name that is not Python's own. What an assert says is no part."""
+        if isinstance(line, ast.Assert):
+            return self._open(_names(line.test)) and _truth(line.test) is not True
+        if isinstance(line, ast.With):
+            return self._open(name for part in line.body for name in _names(part))
+        compared = [part for call in methods(line) for part in (*call.args, *(word.value for word in call.keywords))]
+        return self._open(name for part in compared for name in _names(part)) if compared else perhaps
+
+    def _open(self, names: Iterable[str]) -> bool:
+        return any(not hasattr(builtins, name) or name in self.under_test for name in names)
 
 
 def _blocks(line: ast.stmt) -> Iterator[list[ast.stmt]]:
@@ -118,8 +135,19 @@ def _names(node: ast.AST) -> Iterator[str]:
             yield part.attr
 
 
-def _swallows(handler: ast.ExceptHandler) -> bool:
-    """True if a failed assert ends in this handler."""
-    kinds = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else CATCHES_ALL
-    fails = any(isinstance(node, (ast.Raise, ast.Assert)) for node in ast.walk(handler))
-    return bool(kinds & CATCHES_ALL) and not fails
+def _decides(line: ast.stmt) -> Iterator[str]:
+    """The names that decide which block of a statement runs."""
+    if isinstance(line, (ast.Try, ast.For, ast.While)):  # one raises, the others may break
+        yield from (name for part in line.body for name in _names(part))
+    for field in ("test", "iter", "subject"):
+        if (part := getattr(line, field, None)) is not None:
+            yield from _names(part)
+
+
+def _always(line: ast.stmt) -> list[list[ast.stmt]]:
+    """The blocks that decide nothing: a handler, since an exception of the answer fails anyway, and `finally`."""
+    return [*(handler.body for handler in getattr(line, "handlers", ())), getattr(line, "finalbody", [])]
+
+
+def _chooses(part: ast.AST) -> bool:
+    return any(isinstance(node, (ast.BoolOp, ast.IfExp)) for node in ast.walk(part))

@@ -32,10 +32,10 @@ def needed(program: str, others: Iterable[str], head: str) -> list[str]:
             first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))])
             there |= dict.fromkeys(binds(statement), "\n".join(lines[first - 1 : statement.end_lineno]))
     chosen: set[str] = set()
-    missing = _free(program) - {name for statement in _statements(head) for name in binds(statement)}
+    missing = free(program) - {name for statement in _statements(head) for name in binds(statement)}
     while wanted := {there[name] for name in missing & there.keys()} - chosen:
         chosen |= wanted
-        missing = set().union(*map(_free, wanted))
+        missing = set().union(*map(free, wanted))
     return [source for source in dict.fromkeys(there.values()) if source in chosen]
 
 
@@ -55,7 +55,7 @@ def _statements(text: str) -> Iterator[ast.stmt]:
     yield from tree.body if tree is not None else ()
 
 
-def _free(program: str) -> set[str]:
+def free(program: str) -> set[str]:
     """The names that a program reads and nowhere binds."""
     tree = parsed(program)
     nodes = list(ast.walk(tree)) if tree is not None else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,10 +67,11 @@ class HumanEval(_Programs):
             return f"the prompt does not define the function {brief(name)} that is to be completed"
         if tests is None or not check_can_fail(tests, "check"):
             return (
-                "the test must define a function `check` with an assert that is reached and depends on its argument, "
-                "and must call this argument, since nothing else could fail"
+                "the test must define a function `check` with an assert that is reached and depends on its argument "
+                "(or a `raise` under such a condition, or a method such as assertEqual), and must call this argument, "
+                "since nothing else could fail"
             )
-        return ""
+        return _outside(row["prompt"], row["test"])
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         out = []
@@ -124,27 +126,35 @@ class MBPP(_Programs):
             return f"the field 'test_setup_code' is {brief(row['test_setup_code'])}, and must be a text"
         if not row["test_list"]:
             return "the field 'test_list' is empty, so every answer would pass"
-        name = code.name_under_test(row["test_list"])
+        for text in _before(row):
+            if parsed(text) is None:
+                return f"the code {brief(text)} before the tests is not Python, so no answer could pass"
+        name = _name(row)
         for line in row["test_list"]:
             tree = parsed(line)
-            if tree is None or not can_fail(tree, [name]):
+            if tree is None or not (can_fail(tree, [name]) or _only_prepares(tree)):
                 return (
-                    f"the test {brief(line)} is not an assert of Python that is reached and depends on the answer, so "
-                    "no answer could fail it"
+                    f"the test {brief(line)} is not an assert of Python that is reached and depends on the answer (or "
+                    "a `raise` under such a condition, or a method such as assertEqual), so no answer could fail it"
                 )
-        return "" if name else "no test calls a function of the answer, so every answer that defines it would pass"
+        if not name:
+            return "no test calls a function of the answer, so every answer that defines it would pass"
+        whole = "\n".join(row["test_list"])
+        if not can_fail(ast.parse(whole), [name]):
+            return "no test is an assert, so no answer could fail"
+        return _outside(*_before(row), whole)
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         out = []
         for row in self.rows(count, seed):
-            tests = [*(row.get("test_imports") or ()), row.get("test_setup_code") or "", *row["test_list"]]
+            tests = [*_before(row), *row["test_list"]]
             shown = "\n".join(row["test_list"])
             if self.shots:
                 worked = "".join(_shot(*example) for example in examples.PROGRAMS[: self.shots])
                 text = f"{worked}{row['prompt']}\n{shown}\n[BEGIN]\n"
             else:
                 text = f"{row['prompt']}\nIt has to pass:\n\n```python\n{shown}\n```\n\n{PASS}"
-            out.append(self.ask(text, {"tests": tests, "name": code.name_under_test(row["test_list"])}))
+            out.append(self.ask(text, {"tests": tests, "name": _name(row)}))
         return out
 
     def judge(self, prompt: Any, answer: str) -> bool:
@@ -154,6 +164,33 @@ class MBPP(_Programs):
 
 def _functions(tree: ast.Module) -> set[str]:
     return {line.name for line in tree.body if isinstance(line, (ast.FunctionDef, ast.AsyncFunctionDef))}
+
+
+def _before(row: Mapping[str, Any]) -> list[str]:
+    """The code of an MBPP row that runs before its tests."""
+    return [*(row.get("test_imports") or ()), row.get("test_setup_code") or ""]
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return code.name_under_test(row["test_list"], _before(row))
+
+
+def _only_prepares(tree: ast.Module) -> bool:
+    """True for lines that only import, assign or define something for the tests after them."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign)
+    return all(isinstance(line, kinds) for line in tree.body)
+
+
+def _outside(*texts: str) -> str:
+    """Say which module a program imports that the sandbox does not have; empty if there is none."""
+    for tree in filter(None, map(parsed, texts)):
+        for line in ast.walk(tree):
+            names = [each.name for each in line.names] if isinstance(line, ast.Import) else []
+            names += [line.module or ""] if isinstance(line, ast.ImportFrom) else []
+            for name in (name.partition(".")[0] for name in names):
+                if name not in sys.stdlib_module_names:
+                    return f"it imports {brief(name)}, and the sandbox has only the standard library of Python"
+    return ""
 
 
 def _shot(asked: str, test: str, program: str) -> str:
