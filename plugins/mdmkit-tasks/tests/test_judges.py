@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import pytest
 
 from mdmkit_tasks.judges.choice import chosen
+from mdmkit_tasks.judges.code import program
 from mdmkit_tasks.judges.countdown import reaches
 from mdmkit_tasks.judges.mathematics import same_value
 from mdmkit_tasks.judges.numbers import final_number, same_number
@@ -764,3 +766,29 @@ def test_numbers_without_end_and_without_meaning_are_no_answers() -> None:
     assert not same_number("#### 1" + "0" * 5000, "1")
     assert not same_number("\\boxed{\\frac{1}{0}}", "1")
     assert same_number("\\boxed{\\frac{4}{2}}", "2")
+
+
+@pytest.mark.parametrize(
+    ("unit", "judge"),
+    [
+        (".234", lambda answer: same_value(answer, "12") or same_value(f"\\boxed{{{answer}}}", "12")),
+        (".234", lambda answer: same_number(answer, "12")),
+        ("7", lambda answer: same_number(answer, "12")),
+        ("\n", lambda answer: same_number(answer, "12")),
+        ("```\n", chosen),
+        ("def f(x):\n", lambda answer: program(answer, "add") == ["add"]),
+    ],
+)
+def test_the_time_grows_with_the_length_of_an_answer_and_not_with_its_square(
+    unit: str, judge: Callable[[str], object]
+) -> None:
+    same_value("1", "1")  # math-verify is loaded
+    began = time.process_time()
+    assert not judge(unit * (200_000 // len(unit)))
+    assert time.process_time() - began < 2
+
+
+def test_the_end_of_a_long_answer_is_read() -> None:
+    long = "So it goes on. " * 20_000
+    assert same_value(f"{long}The answer is $\\frac{{1}}{{2}}$.", "0.5") and same_number(f"{long}It is 12.", "12")
+    assert chosen(f"{long}The answer is B.") == "B"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mdmkit_tasks.judges.marks import boxed, first_turn, plain_signs, tagged
+from mdmkit_tasks.judges.marks import boxed, first_turn, plain_signs, shortened, tagged
 
 _TYPOGRAPHY = re.compile(
     r"\\(?:text|textbf|textit|mathrm|mathbf)\b|\\[()\[\]]|</?[a-z]+>|[{}$*_`\"“”<>\[\]]|(?<!\w)'|'(?!\w)"
@@ -39,7 +39,7 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
     """
     text = plain_signs(first_turn(answer))
     inside = boxed(text)
-    text = _TYPOGRAPHY.sub("", (tagged(text) or text) if inside is None else inside)
+    text = shortened(_TYPOGRAPHY.sub("", (tagged(text) or text) if inside is None else inside))
     bare = text.strip(" \n().")
     if len(bare) == 1:
         return bare.upper() if bare.upper() in letters else None

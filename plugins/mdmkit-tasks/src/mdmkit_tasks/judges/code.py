@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from mdmkit_tasks.judges.calling import INSPECT, uses
 from mdmkit_tasks.judges.fences import blocks
 from mdmkit_tasks.judges.marks import TURN
-from mdmkit_tasks.judges.names import DEFINITIONS, free, needed, parsed
+from mdmkit_tasks.judges.names import DEFINITIONS, free, needed, parsed, read
 from mdmkit_tasks.judges.sandbox import Limits, Outcome, run
 
 # A space that Python does not read as one; strings and comments are passed over.
@@ -130,5 +130,11 @@ def _start(text: str, found: int) -> int:
 def _valid(text: str) -> str:
     """The longest beginning of a text that is valid Python, because text after the program is not."""
     lines = text.split("\n")
-    beginnings = ("\n".join(lines[:end]) for end in range(len(lines), 0, -1))
-    return next((beginning for beginning in beginnings if parsed(beginning) is not None), text)
+    end = len(lines)
+    while end > 0:
+        beginning = "\n".join(lines[:end])
+        tree, wrong = read(beginning)
+        if tree is not None:
+            return beginning
+        end = min(end, wrong) - 1
+    return text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# Longer runs of spaces or blank lines are shortened, since patterns would be tried at each of them.
+SPACES = re.compile(r"\s{20,}")
 # Signs of a tokenizer that end a turn.
 TURN = re.compile(r"<\|(?:eot_id|im_end|im_start|start_header_id|endoftext|end_of_text)\|>|</s>|\[INST\]")
 # A few-shot answer ends where the model goes on to invent a next question.
@@ -20,8 +22,13 @@ _SIGNS |= dict.fromkeys(map(ord, "−‐‑‒–﹣"), "-")
 
 
 def first_turn(answer: str) -> str:
-    """The answer without a next turn that the model has invented."""
-    return NEXT.split(answer, maxsplit=1)[0]
+    """The answer without a next turn that the model has invented, and without long empty stretches."""
+    return NEXT.split(shortened(answer), maxsplit=1)[0]
+
+
+def shortened(text: str) -> str:
+    """Shorten long runs of spaces and blank lines."""
+    return SPACES.sub(lambda run: "\n\n" if "\n" in run[0] else "  ", text)
 
 
 def plain_signs(text: str) -> str:

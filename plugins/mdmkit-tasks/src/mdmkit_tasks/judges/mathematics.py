@@ -19,6 +19,9 @@ from mdmkit_tasks.judges.marks import boxed, first_turn, plain_signs, tagged
 # to six digits or more equals the exact number, as in math-verify; graders that compare texts would refuse it.
 EXACT, DECIMAL = 1e-12, 1e-5
 SECONDS = 60.0
+# Characters. A longer expression is no answer, and of a longer text only its end is searched for one: the time that
+# math-verify takes grows with the square of the length.
+EXPRESSION, TEXT = 1000, 8000
 _ALONE = (
     "import json, sys; from mdmkit_tasks.judges.mathematics import same_value as f; print(f(*json.load(sys.stdin)))"
 )
@@ -43,12 +46,14 @@ def same_value(answer: str, reference: str) -> bool:
     if inside is not None:
         if _plain(inside) == _plain(reference):
             return True
+        if len(inside) > max(EXPRESSION, 2 * len(reference)):
+            return False
         bases = {base[1] for side in (inside, reference) if (base := re.search(r"\w_\{?(\d+)\}?$", _plain(side)))}
         if len(bases) == 2:  # math-verify reads 2516_8 as 2516
             return False
     said = parse(f"\\boxed{{{inside}}}") if inside is not None else []
     if box is None and not said:
-        said = parse(tag or text)
+        said = parse((tag or text)[-TEXT:])
     right = parse(f"\\boxed{{{reference}}}")
     if not said or not verify(right, said):
         return False

@@ -11,12 +11,17 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 def parsed(text: str) -> ast.Module | None:
     """The syntax tree of a text; None if it is not Python."""
+    return read(text)[0]
+
+
+def read(text: str) -> tuple[ast.Module | None, int]:
+    """The syntax tree of a text; if it is not Python, None and the line with which it ceases to be."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an invalid escape in an answer is not the user's business
         try:
-            return ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+            return ast.parse(text), 0
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            return None, getattr(error, "lineno", None) or text.count("\n") + 1
 
 
 def needed(program: str, others: Iterable[str], head: str) -> list[str]:

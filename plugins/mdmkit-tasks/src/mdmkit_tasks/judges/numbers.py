@@ -143,4 +143,4 @@ def _plain(text: str) -> str:
     text = re.sub(r"(?<=\d)(?=\\[dt]?frac)", " ", text)  # 2\frac{1}{2} is a mixed number
     text = _FRACTION.sub(lambda m: f"{m['above'] or m['digit']}/{m['below'] or m['other']}", text)
     text = re.sub(r"\\?[$€£¥]|\*\*|\\(?:text|mathrm|mathbf)\b|\\[()\[\]]|[{}]", "", text)
-    return re.sub(r"\d+(?::\d+)+", " ", _MIXED.sub(_improper, text))
+    return re.sub(r"(?<!\d)\d+(?::\d+)+", " ", _MIXED.sub(_improper, text))
