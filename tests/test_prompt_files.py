@@ -174,9 +174,11 @@ def test_a_text_that_python_cannot_read_as_json_is_told_the_same_way(tmp_path, l
     assert "let the file's name end in .txt." in refused(tmp_path, line)
 
 
-@pytest.mark.parametrize("text", ["2*7=__", "два слова, 日本語 😀", "a\0b and no other zero"])
+@pytest.mark.parametrize(
+    "text", ["2*7=__", "два слова, 日本語 😀", "a\0b and no other zero", "a\0b\n", "ab\0c", "a\0bc\td", "привет\0 мир!"]
+)
 def test_a_text_in_utf_8_is_taken_for_no_other_encoding(tmp_path, text):
-    assert read(tmp_path, "p.txt", text) == [(text, {})]
+    assert read(tmp_path, "p.txt", text) == [(text.rstrip("\n"), {})]
 
 
 @pytest.mark.parametrize("line", ['["a", of', '"Hello," she said.', '{"brace" here}', "[1] is a footnote."])
@@ -194,6 +196,9 @@ WIDE = (
     "два слова\n",
     "日本 語\n",
     "a 😀\n",
+    "一个句子里没有空格，也没有拉丁字母。这是第二句话，它也很长，所以换行很少。\n",
+    "ひらがなとカタカナ",
+    "안녕하세요 여러분\n",
 )  # bytes of the second are valid UTF-8, and those of the third not
 WIDE_NAMES = ("utf-16le", "utf-16be", "utf-32le", "utf-32be")
 
@@ -203,6 +208,8 @@ WIDE_NAMES = ("utf-16le", "utf-16be", "utf-32le", "utf-32be")
     [
         ("one\ncafé".encode("latin1"), ", line 2: the byte 0xe9 is no part of a text in UTF-8"),
         ("one\ncafé".encode("latin1"), "iconv -f latin1 -t utf-8"),
+        ("これは日本語です".encode("shift_jis"), "iconv -f latin1 -t utf-8"),  # it may be any, and is not UTF-16
+        ("这是一个中文句子".encode("gbk"), "iconv -f latin1 -t utf-8"),
         ("one".encode("utf-16"), "iconv -f utf-16 -t utf-8"),
         ("one".encode("utf-32"), "iconv -f utf-32 -t utf-8"),
         *((text.encode(name), f"iconv -f {name} -t utf-8") for text in WIDE for name in WIDE_NAMES),

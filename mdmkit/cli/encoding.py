@@ -5,8 +5,10 @@ from __future__ import annotations
 from mdmkit.errors import MdmkitError
 
 _MARKS = {"utf-32": (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"), "utf-16": (b"\xff\xfe", b"\xfe\xff")}
-# In a text in UTF-16, at least each space and each line's end has a byte 0: one of so many bytes.
-ZEROS = 64
+# So many bytes at the start are looked at.
+LOOKED_AT = 1 << 16
+# Of the characters of a text in UTF-16, and of the bytes of one in UTF-8 that is in Latin letters.
+NEARLY_ALL, MOST = 0.9, 0.75
 
 
 def as_text(content: bytes, name: str) -> str:
@@ -24,9 +26,9 @@ def as_text(content: bytes, name: str) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise MdmkitError(
             f"{name}, line {line}: the byte 0x{content[error.start]:02x} is no part of a text in UTF-8, which prompts "
-            f"are read as. {_convert(_wide(content) or 'latin1')}"
+            f"are read as. {_convert(_wide(content, False) or 'latin1')}"
         ) from None
-    if wide := _wide(content):
+    if wide := _wide(content, True):
         raise MdmkitError(
             f"{name}: bytes that are 0 stand where they do in {wide.upper()}, and prompts are read as UTF-8. "
             f"{_convert(wide)}"
@@ -38,24 +40,50 @@ def _convert(encoding: str) -> str:
     return f"Convert it, such as with: iconv -f {encoding} -t utf-8 FILE > NEW."
 
 
-def _wide(content: bytes) -> str | None:
-    """The encoding of two or four bytes a character that bytes have, by a mark or by where the zeros stand, or None."""
+def _wide(content: bytes, valid: bool) -> str | None:
+    """The encoding of two or four bytes a character that bytes have, by a mark or by what they spell; or None.
+
+    Args:
+        valid: they are a text in UTF-8 too, which then has characters NUL in it.
+    """
     for name, marks in _MARKS.items():
         if content.startswith(marks):
             return name
-    zeros = content.count(0)
-    if not zeros:
+    if valid and not content.count(0):
         return None
-    quarters = [content[place::4].count(0) * 4 == len(content) for place in range(4)]
-    # Nearly all, since the other byte of a character such as U+1F600 may be 0 too.
-    halves = [content[place::2].count(0) * 4 >= zeros * 3 and zeros * ZEROS >= len(content) for place in range(2)]
-    found = {"utf-32be": quarters[0], "utf-32le": quarters[3], "utf-16be": halves[0], "utf-16le": halves[1]}
-    return next((name for name, fits in found.items() if fits and _reads(content, name)), None)
+    start = content[:LOOKED_AT]
+    if len(content) % 4 == 0:
+        for place, name in ((0, "utf-32be"), (3, "utf-32le")):
+            if content[place::4].count(0) * 4 == len(content):
+                return name
+    if len(content) % 2 == 0:
+        for name in ("utf-16be", "utf-16le"):
+            if _is_text(start.decode(name, errors="replace"), start, valid):
+                return name
+    return None
 
 
-def _reads(content: bytes, encoding: str) -> bool:
-    try:
-        content.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
+def _is_text(text: str, content: bytes, valid: bool) -> bool:
+    """True if characters of two bytes are a text, and the bytes alone are none that is in Latin letters.
+
+    Short texts fit several encodings: "ab" in ASCII is one Chinese character. So it is a text in ASCII, in one alphabet
+    besides, or in Chinese, Japanese or Korean.
+    """
+    simple = sum((each.isascii() and (each.isprintable() or each.isspace())) or each > "\uffff" for each in text)
+    others = [each for each in text if not each.isascii() and each <= "\uffff"]
+    if simple >= NEARLY_ALL * len(text):
+        return True
+    if all(each < "\u0e00" or "\u2000" <= each < "\u2100" for each in others):
+        # A tab or a line's end has a byte 0 beside it, unless it is half of a character such as U+0A62.
+        split = sum(content.count(sign.encode()) - text.count(sign) for sign in "\t\n\r")
+        return simple > split and len({ord(each) >> 8 for each in others}) <= 3
+    wide = [each for each in others if "\u2e80" <= each < "\ua000" or "\uac00" <= each < "\ud7b0" or each >= "\uff00"]
+    latin = sum(0x20 <= byte < 0x7F or byte in b"\t\n\r" for byte in content)
+    # In Shift-JIS, every character would be one from U+8100 on; in GBK, and in UTF-8 that is Russian, from U+A100 on.
+    low = sum(each < "\u8000" for each in wide)
+    spaced = not valid and any(each.isascii() and each.isspace() for each in text)
+    return (
+        simple + len(wide) >= NEARLY_ALL * len(text)
+        and (4 * low >= len(wide) or spaced)
+        and latin < MOST * len(content)
+    )
