@@ -113,6 +113,12 @@ ANSWERS = [
     ("def add(a, b):\n    if '\xa0' ==\xa0'\\xa0' and \"it's \xa0\"[-1] != ' ':\n        return a + b", True),
     ("def add(a, b):\n    if '\xa0' ==\xa0' ':\n        return a + b", False),
     ('def add(a, b):\n    if """\n\xa0""" == "\\n\\xa0":\n        return a + b', True),  # in a string it is kept
+    # The fields of an f-string are code, and the rest of it is a string.
+    ("    return int(f'{a\xa0+ b}')", True),
+    ("    return int(f\"{(a, b)[0]\xa0+\u2003{'\xa0': b}['\xa0']}\")", True),
+    ("    return a +\xa0b if f'\xa0{{\xa0}}{1\xa0:\xa0>{2\xa0}}' == ' {{ }}  1'.replace(' ', '\\xa0') else 0", False),
+    ("    return a +\xa0b if f'\xa0{{\xa0}}{1\xa0:\xa0>{2\xa0}}' == '\\xa0{\\xa0}\\xa01' else 0", True),
+    ('    if """\n\xa0\xa0x""" ==\xa0"\\n\\xa0\\xa0x":\n        return a + b', True),
     # What a program does when it is started by itself.
     (
         "```python\ndef add(a, b):\n    return a + b\n\nif __name__ == '__main__':\n    add(int(input()), 1)\n```",

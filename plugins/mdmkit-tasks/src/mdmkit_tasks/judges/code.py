@@ -13,14 +13,8 @@ from mdmkit_tasks.judges.fences import blocks
 from mdmkit_tasks.judges.marks import TURN
 from mdmkit_tasks.judges.names import DEFINITIONS, free, needed, parsed, read
 from mdmkit_tasks.judges.sandbox import Limits, Outcome, run
+from mdmkit_tasks.judges.spaces import spaced
 
-# A space that Python does not read as one; strings and comments are passed over.
-WIDE = re.compile(
-    r"""(?P<kept>\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''   # long strings
-    |"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*)           # short ones, comments
-    |[^\S\n\r\t\f\ ]""",
-    re.S | re.X,
-)
 # The end of a function's completion, where other text of the model begins.
 STOPS = re.compile(r"\n(?=(?:class |def |if __name__|print\(|assert |@|#|<\||\[DONE\]|```|Question:|[A-Z][a-z]+[ :,]))")
 
@@ -35,7 +29,7 @@ def program(answer: str, name: str, prompt: str = "") -> list[str]:
     found = None
     if parsed(plain) is None and not _completes(plain, prompt):  # else its fences stand in strings
         found = blocks(plain, lambda text: bool(_defines(name).search(text)) or _completes(text, prompt))
-    texts = [_spaced(text) for text in ([plain] if found is None else found)]
+    texts = [spaced(text) for text in ([plain] if found is None else found)]
     for index in reversed(range(len(texts))):
         if match := _defines(name).search(texts[index]):
             whole = _valid(texts[index] if found is not None else texts[index][_start(texts[index], match.start()) :])
@@ -104,20 +98,6 @@ def _body(text: str, prompt: str) -> str:
     """A body with the indent that it needs; tabs become spaces if the prompt has none."""
     body = text if re.match(r"\s*\n|[ \t]", text) else "    " + text
     return body if "\n\t" in prompt else re.sub(r"^[ \t]+", lambda found: found[0].expandtabs(4), body, flags=re.M)
-
-
-def _spaced(text: str) -> str:
-    """A text with the spaces that an editor shows, unless it is Python as it is.
-
-    No-break and other wide spaces are spaces, but not within a line's strings and comments. In an indent, signs without
-    width are nothing.
-    """
-    if parsed(text) is not None:
-        return text
-    signs = {"\ufeff": "", "\u200b": "", "\t": "\t", "\r": "\r"}
-    indent = re.compile(r"^(?:[^\S\n]|[\ufeff\u200b])+", re.M)
-    text = indent.sub(lambda found: "".join(signs.get(sign, " ") for sign in found[0]), text)
-    return WIDE.sub(lambda found: found["kept"] or " ", text)
 
 
 def _start(text: str, found: int) -> int:
