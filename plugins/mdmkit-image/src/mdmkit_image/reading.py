@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mdmkit import MdmkitError, MdmkitWarning, shown
 from mdmkit_image.layout import said
+from mdmkit_image.whole import is_cut
 
 # Formats whose further frames are previews or layers of the same image.
 ONE_IMAGE = ("MPO", "PSD")
@@ -72,6 +73,8 @@ def read_picture(source: Source) -> Image.Image:
         if picture.size not in (source.size, source.size[::-1]):  # before any pixel is read
             raise _of_size(source, picture.size)
         picture.load()
+        if is_cut(source.given, picture.format):
+            raise source.error(f"is cut: its last bytes are missing ({picture.format}). Copy or save it again.")
         upright = ImageOps.exif_transpose(picture)
         if upright.size != source.size:
             turned = upright.size != picture.size
