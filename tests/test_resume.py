@@ -17,6 +17,7 @@ from refusing import refused
 from mdmkit.cli import main
 from mdmkit.decoding.units import UNIT, WINDOW
 from mdmkit.installed import registry
+from mdmkit.testing import ToyBackbone
 
 PLUGIN = '''
 import dataclasses
@@ -442,12 +443,15 @@ def test_a_file_of_another_kind_is_refused(decode, place):
     assert (place / "out.jsonl").read_text() == damaged
 
 
+MASK = ToyBackbone().mask_id
 DAMAGES = [("nfe", "x"), ("order", [[]]), ("order", [1]), ("tokens", None), ("uncertainty", "NaN"), ("prompt", 5)]
 DAMAGES += [("text", 5), ("text", None), ("nfe", 10**30), ("tokens", [-1]), ("order", [-2]), ("uncertainty", 1e200)]
 # What is right in itself, and is another prompt's.
 DAMAGES += [("prompt", "zz"), ("seed", 3), ("prompt_ids", [1]), ("id", 7), ("meta", {"a": 1}), ("file", "a.png")]
 # No model, or no prompt, gives these: an id beyond the vocabulary, a prompt's token among the new ones, H̃ below 0.
-DAMAGES += [("tokens", [999] * 6), ("order", [-1] * 6), ("uncertainty", -1.0)]
+DAMAGES += [("tokens", [999] * 6), ("order", [-1] * 6), ("uncertainty", -1.0), ("tokens", [MASK] * 6)]
+# Nor does a decode end so: without a forward, by an end token that is not there, by a rule that the sampler lacks.
+DAMAGES += [("nfe", 0), ("row_tokens", 0), ("stopped", "end"), ("stopped", "filled"), ("stopped", "rule")]
 
 
 @pytest.mark.parametrize(("key", "value"), DAMAGES)
@@ -463,10 +467,13 @@ def test_a_damaged_row_is_named_by_its_line_and_what_is_wrong(decode, place, who
     refused(decode("--output", "whole.jsonl", "--resume"), "does not record the run of whole.jsonl")
 
 
-def test_a_row_with_more_tokens_than_its_prompt_has_room_for_is_refused(decode, place, whole):
+def test_a_row_with_more_tokens_than_its_prompt_has_room_for_or_with_none_is_refused(decode, place, whole):
     lines = whole.splitlines(keepends=True)
     row = json.loads(lines[1])
-    row |= {"tokens": [*row["tokens"], 1], "order": [*row["order"], 6]}
+    empty = row | {"tokens": [], "order": []}
+    (place / "whole.jsonl").write_bytes(lines[0] + json.dumps(empty).encode() + b"\n")
+    refused(decode("--output", "whole.jsonl", "--resume"), "its 'tokens' are 0, and prompt 1 has 6 when it is full")
+    row |= {"tokens": [*row["tokens"], 1], "order": [*row["order"], 5]}
     (place / "whole.jsonl").write_bytes(lines[0] + json.dumps(row).encode() + b"\n")
     refused(decode("--output", "whole.jsonl", "--resume"), "its 'tokens' are 7, and prompt 1 has 6 at most")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from refusing import refused
 
@@ -162,6 +162,7 @@ def indices(file):
 # -- how prompts are shared ------------------------------------------------------------------------------------------
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # it measures the machine
 @given(st.lists(st.integers(1, 6), max_size=80), st.integers(1, 5), st.integers(1, 9))
 def test_the_units_of_all_shards_are_those_of_one_run_in_order(lengths, batch, of):
     prompts = [Prompt(text="x", length=length, index=index) for index, length in enumerate(lengths)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mdmkit.cli.contents import contents
     from mdmkit.cli.live import LiveView
     from mdmkit.cli.locking import held
-    from mdmkit.cli.matching import check_belongs
+    from mdmkit.cli.matching import check_belongs, stop_rule
     from mdmkit.cli.options import (
         batch_option,
         composing,
@@ -86,6 +86,7 @@ __all__ = [
     "record_of",
     "resolve",
     "say",
+    "stop_rule",
     "styled",
     "to_json",
     "visible",
@@ -139,6 +140,7 @@ _HOME = {
     "record_of": "cli.output:record_of",
     "resolve": "config.resolution:resolve",
     "say": "cli.saying:say",
+    "stop_rule": "cli.matching:stop_rule",
     "styled": "cli.saying:styled",
     "to_json": "terminal:to_json",
     "visible": "terminal:visible",

@@ -13,7 +13,7 @@ from mdmkit.cli.contents import contents
 from mdmkit.cli.filing import Places, settle
 from mdmkit.cli.inputs import given_inputs
 from mdmkit.cli.locking import held
-from mdmkit.cli.matching import Expected
+from mdmkit.cli.matching import Expected, stop_rule
 from mdmkit.cli.options import batch_option, chat_option, composing, engine_option, loading, names_sampler
 from mdmkit.cli.output import check_targets
 from mdmkit.cli.record import Record, open_record
@@ -187,7 +187,7 @@ def decode(
     }
     options |= {"--chat-option": chat_options, "--image": image, "--mask": mask, "--strength": strength}
     known = identity(document, prompts, asked.own, options, **settings)
-    expected = Expected(prompts, asked.own, encodings, places, mine)
+    expected = Expected(prompts, asked.own, encodings, places, mine, stop_rule(sampler))
     record = open_record(places.rows, known, resume, overwrite, expected.check, places.stale, places.intact, mine.start)
     traces = Traces(places.trace, document, backbone) if places.trace is not None else None
     results = Results(

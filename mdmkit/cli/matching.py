@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
     from mdmkit.cli.filing import Places
     from mdmkit.decoding.encodings import Encodings
+    from mdmkit.loop.sampler import Sampler
+    from mdmkit.model.backbone import Backbone
 
 # The fields that the prompt, its own keys and `--output` decide. All others come from the decode.
 DECIDED = ("prompt", "seed", "id", "meta", "file")
@@ -27,6 +29,7 @@ class Expected:
         own: index of a prompt -> its own keys, which are written into its row.
         places: knows if a row is a text, or a file with a name.
         indices: of the prompts that this run decodes; of a shard these are not all.
+        rule: the name of the sampler's stop rule; empty if it has none.
     """
 
     def __init__(
@@ -36,8 +39,9 @@ class Expected:
         encodings: Encodings,
         places: Places,
         indices: range,
+        rule: str,
     ):
-        self.prompts, self.own, self.encodings, self.indices = prompts, own, encodings, indices
+        self.prompts, self.own, self.encodings, self.indices, self.rule = prompts, own, encodings, indices, rule
         self.filing = places.filing
 
     def check(self, row: Any) -> dict[str, Any]:
@@ -55,13 +59,24 @@ class Expected:
         wanted = {"prompt": prompt.text, "seed": prompt.seed, **self.own.get(index, {})}
         if self.filing is not None:
             wanted["file"] = self.filing.path(index).name
-        check_belongs(row, {name: wanted.get(name, _NOTHING) for name in DECIDED}, prompt, self.encodings)
+        check_belongs(row, {name: wanted.get(name, _NOTHING) for name in DECIDED}, prompt, self.encodings, self.rule)
         if (row["text"] is None) != (self.filing is not None):
             raise ValueError(f"its 'text' is {shown(row['text'], 60)}")
         return row
 
 
-def check_belongs(row: Mapping[str, Any], wanted: Mapping[str, Any], prompt: Prompt, encodings: Encodings) -> None:
+def stop_rule(sampler: Sampler) -> str:
+    """The name of the sampler's stop rule; empty if it has none."""
+    return "" if sampler.stop is None else sampler.name_of("stop")
+
+
+def check_belongs(
+    row: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    prompt: Prompt,
+    encodings: Encodings,
+    rule: str | None = None,
+) -> None:
     """Check that a row can be what this prompt was decoded to.
 
     How many positions share a tick is not compared: the parts of a sampler decide how many tokens a step writes.
@@ -69,6 +84,7 @@ def check_belongs(row: Mapping[str, Any], wanted: Mapping[str, Any], prompt: Pro
     Args:
         wanted: the fields that are known before the decode, and their values.
         prompt: of the index under which it was encoded.
+        rule: the name of the sampler's stop rule, which may end a row early; empty: it has none; None: it is not known.
 
     Raises:
         ValueError: it is not; the text says what is wrong.
@@ -77,15 +93,34 @@ def check_belongs(row: Mapping[str, Any], wanted: Mapping[str, Any], prompt: Pro
         found = row.get(name, _NOTHING)
         if _said(found, None) != _said(needed, None):  # as JSON, where 1, 1.0 and true differ
             raise ValueError(f"its {name!r} is {_said(found)}, and that of prompt {row['index']} is {_said(needed)}")
-    _check_written(row, encodings.backbone.vocab)
+    _check_written(row, encodings.backbone)
     if (canvas := encodings.canvas(prompt)) is not None:
         _check_fits(row, canvas, encodings.plan.room)
+        _check_stopped(row, canvas, encodings, rule)
 
 
-def _check_written(row: Mapping[str, Any], vocab: int) -> None:
+def _check_written(row: Mapping[str, Any], backbone: Backbone) -> None:
     for token, tick in zip(row["tokens"], row["order"], strict=True):
-        if tick >= 0 and token >= vocab:  # an image model's prompt tokens may have ids of their own
-            raise ValueError(f"its 'tokens' hold {token}, and the model's ids go from 0 to {vocab - 1}")
+        if tick < 0:  # an image model's prompt tokens may have ids of their own, and a prompt's masks may be text
+            continue
+        if token >= backbone.vocab:
+            raise ValueError(f"its 'tokens' hold {token}, and the model's ids go from 0 to {backbone.vocab - 1}")
+        if token == backbone.mask_id:
+            raise ValueError(f"its 'tokens' hold {token}, which is the mask's id: this position is not filled")
+
+
+def _check_stopped(row: Mapping[str, Any], canvas: Canvas, encodings: Encodings, rule: str | None) -> None:
+    """Compare how a row ended with its tokens: unless an end token or the stop rule ended it, it is full."""
+    infill, stopped, tokens = bool(canvas.infill[0]), row["stopped"], row["tokens"]
+    if stopped == "end" and not infill:
+        if not {*encodings.backbone.ends} & {*tokens}:
+            raise ValueError("its 'stopped' is 'end', and no end token is among its 'tokens'")
+    elif stopped == ("filled" if infill else "length"):
+        full = int(canvas.shown.sum())
+        if len(tokens) < full and not encodings.plan.room:
+            raise ValueError(f"its 'tokens' are {len(tokens)}, and prompt {row['index']} has {full} when it is full")
+    elif rule is not None and (stopped != rule or not rule):
+        raise ValueError(f"its 'stopped' is {shown(stopped, 60)}, and no rule of the sampler has this name")
 
 
 def _check_fits(row: Mapping[str, Any], canvas: Canvas, room: int) -> None:

@@ -82,4 +82,9 @@ def check_row(row: Any, more: Mapping[str, Fits] | None = None) -> dict[str, Any
             raise ValueError(f"its {name!r} is {shown(row[name], 60)}")
     if len(row["order"]) != len(row["tokens"]):
         raise ValueError("its 'order' and 'tokens' differ in length")
+    # Each step of a row forwards it at least once, and a forward computes at least one token.
+    if max(row["order"], default=-1) >= row["nfe"]:
+        raise ValueError(f"its 'nfe' is {row['nfe']}, and its 'order' goes to {max(row['order'])}")
+    if row["row_tokens"] < row["nfe"]:
+        raise ValueError(f"its 'row_tokens' is {row['row_tokens']}, and its 'nfe' is {row['nfe']}")
     return row

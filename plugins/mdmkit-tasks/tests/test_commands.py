@@ -196,7 +196,7 @@ def test_rows_of_a_model_whose_files_have_changed_are_refused(tmp_path: Path) ->
         *(("nfe", 10**30), ("tokens", [-1]), ("seed", 10**30), ("uncertainty", 1e200), ("calls", 1e30)),
         # What is right in itself, and is another prompt's, or no prompt's.
         *(("prompt", "zz"), ("prompt_ids", [1]), ("row_seed", 3), ("seed", 7), ("seed", -1), ("index", 4)),
-        *(("tokens", [999] * 11), ("uncertainty", -1.0), ("order", [-1] * 11)),
+        *(("tokens", [999] * 11), ("uncertainty", -1.0), ("order", [-1] * 11), ("stopped", "x")),
     ],
 )
 def test_a_damaged_row_is_named_by_file_line_and_field(key: str, value: object) -> None:
@@ -221,8 +221,8 @@ def test_a_row_that_stands_there_twice_is_refused_unless_it_is_a_late_verdict() 
     unjudged = json.loads(lines[2]) | {"score": None, "measures": {}}
     file.write_text("\n".join([*lines[:2], json.dumps(unjudged), *lines[3:], lines[2], ""]))
     run(*given, *SMALL)
-    file.write_text("\n".join([*lines[:2], json.dumps(unjudged | {"nfe": 1}), *lines[3:], lines[2], ""]))
-    assert "stand there twice, and differ in 'nfe'" in run(*given, *SMALL, fails=True)
+    file.write_text("\n".join([*lines[:2], json.dumps(unjudged | {"calls": 99}), *lines[3:], lines[2], ""]))
+    assert "stand there twice, and differ in 'calls'" in run(*given, *SMALL, fails=True)
 
 
 def test_rows_killed_before_their_record_was_written_begin_anew() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cli.commands import check_belongs, check_prompts
+from mdmkit.cli.commands import check_belongs, check_prompts, stop_rule
 
 if TYPE_CHECKING:
     from mdmkit import Backbone, Prompt, Sampler
@@ -22,6 +22,7 @@ class Rereading:
         self.asked, self.sampler, self.backbone = asked, sampler, backbone
         self._seeded: dict[int, list[Prompt]] = {}
         self._encoded: Any = None
+        self._rule = stop_rule(sampler)
 
     def check(self, row: Mapping[str, Any]) -> None:
         """Compare a row with its prompt.
@@ -42,7 +43,7 @@ class Rereading:
             where = {i: f"task {self.asked.name!r}, prompt {i}" for i in range(len(prompts))}
             self._encoded = check_prompts(self.backbone, prompts, self.sampler.plan, where)
         prompt = prompts[index]
-        check_belongs(row, {"prompt": prompt.text, "row_seed": prompt.seed}, prompt, self._encoded)
+        check_belongs(row, {"prompt": prompt.text, "row_seed": prompt.seed}, prompt, self._encoded, self._rule)
 
 
 def check_late(before: Mapping[str, Any] | None, row: Mapping[str, Any]) -> None:
