@@ -426,6 +426,19 @@ def test_another_run_is_refused_by_what_differs(decode, place, options, words):
     assert {path.name: path.read_bytes() for path in place.glob("out*")} == before
 
 
+def test_a_link_stays_and_its_target_is_continued_and_replaced_with_its_record(decode, place, whole):
+    (place / "disk").mkdir()
+    (place / "out.jsonl").symlink_to("disk/rows.jsonl")
+    decode("--output", "out.jsonl", STOP_AT=52)
+    assert decode("--output", "out.jsonl", "--resume").exit_code == 0
+    files = {"rows.jsonl", "rows.jsonl.run.json"}
+    assert (place / "out.jsonl").is_symlink() and {path.name for path in (place / "disk").iterdir()} == files
+    assert (place / "disk/rows.jsonl").read_bytes() == whole
+    assert "0 rows, 0 tokens" in decode("--output", "disk/rows.jsonl", "--resume").stdout
+    assert decode("--output", "out.jsonl", "--overwrite", "--seed", "1").exit_code == 0
+    refused(decode("--output", "disk/rows.jsonl", "--resume"), "of another run: sampler.seed (1 then, 0 now)")
+
+
 def test_a_file_of_another_kind_is_refused(decode, place):
     (place / "out.jsonl").write_text("precious\n")
     refused(decode("--output", "out.jsonl"), "the file exists", "--overwrite", "--resume")

@@ -70,7 +70,9 @@ def check_suffix(option: str, path: Path | None, suffixes: Sequence[str], form: 
 
 
 def record_of(output: Path) -> Path:
-    """The file beside an output that records which run its rows belong to."""
+    """The file beside an output that records which run its rows belong to. For a link, it is beside its target."""
+    if output.is_symlink():
+        output = Path(os.path.realpath(output))
     return output.with_name(output.name + ".run.json")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mdmkit.cli.commands import write_whole
 from mdmkit_tasks.report import PERCENT
 from mdmkit_tasks.statistics import Summary
 
@@ -37,9 +39,7 @@ def draw(folder: Path, cells: Sequence[Summary], rows: Mapping[tuple[str, str], 
         "order.png": _order(tasks, samplers, rows),
     }
     for name, figure in figures.items():
-        part = folder / f".{name}.part"
-        figure.savefig(part, dpi=120, format="png")
-        part.replace(folder / name)
+        write_whole("--output", folder / name, partial(figure.savefig, dpi=120, format="png"))
     return list(figures)
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from mdmkit.cli.commands import write_text
 from mdmkit_tasks.statistics import Paired, Summary
 
 # Scores that are shares are shown in percent; log-likelihoods are not.
@@ -29,10 +30,12 @@ def write(folder: Path, facts: Mapping[str, Any], cells: Sequence[Summary], pair
 
 
 def put(path: Path, text: str) -> None:
-    """Replace a file in one piece."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    """Replace a file in one piece. If it is a link, its target is replaced.
+
+    Raises:
+        MdmkitError: it cannot be written.
+    """
+    write_text("--output", path, text)
 
 
 def markdown(facts: Mapping[str, Any], cells: Sequence[Summary], pairs: Sequence[Paired]) -> str:
