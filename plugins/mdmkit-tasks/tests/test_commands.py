@@ -225,6 +225,10 @@ def test_a_row_that_stands_there_twice_is_refused_unless_it_is_a_late_verdict() 
     assert "stand there twice, and differ in 'calls'" in run(*given, *SMALL, fails=True)
 
 
+def test_a_seed_that_no_row_could_hold_is_refused_before_it_is_written() -> None:
+    assert "not in the range" in run("eval", "--task", "one_way", "--seed", str(2**70), *SMALL, fails=True)
+
+
 def test_rows_killed_before_their_record_was_written_begin_anew() -> None:
     words = ["eval", "--task", "one_way", "--sampler", "confidence", *SMALL]
     file = Path("out/rows/one_way/confidence.jsonl")

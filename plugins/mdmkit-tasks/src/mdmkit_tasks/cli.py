@@ -28,6 +28,9 @@ from mdmkit.cli.commands import (
 if TYPE_CHECKING:
     from mdmkit_tasks.evaluation import Evaluation
 
+# Seeds are written into rows, whose whole numbers have 64 bits; further seeds follow the first one.
+LARGEST_SEED = (1 << 62) - 1
+
 
 Command = Callable[..., Any]
 
@@ -42,7 +45,7 @@ def _shared(command: Command) -> Command:
                 "--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Decodes per prompt."
             ),
             click.option(
-                "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="First of the seeds."
+                "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help="First of the seeds."
             ),
             click.option(
                 "--prompt-seed", type=int, default=0, show_default=True, help="Seed that draws the prompts."
