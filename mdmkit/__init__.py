@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mdmkit.model.finding import Finding
     from mdmkit.model.loading import load
     from mdmkit.model.shadow import Shadow
+    from mdmkit.model.store import Store
     from mdmkit.noise import row_seed
     from mdmkit.settings.draw import Draw, Guidance
     from mdmkit.settings.plan import LONGEST_ROW, Plan
@@ -100,6 +101,7 @@ __all__ = [
     "States",
     "Step",
     "Stop",
+    "Store",
     "Task",
     "TextStream",
     "Trace",
@@ -167,6 +169,7 @@ _HOME = {
     "States": "stage.look",
     "Step": "stage.step",
     "Stop": "stage.protocols",
+    "Store": "model.store",
     "Task": "task",
     "TextStream": "watch.text_stream",
     "Trace": "canvas.trace",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from mdmkit.errors import MdmkitError, shown
 from mdmkit.installed import registry
 
 Command = Callable[..., Any]
+# Seconds in which the first of several processes says what is wrong.
+_PATIENCE = 15.0
 
 
 def _add_plugins(ctx: click.Context, param: click.Parameter, files: tuple[str, ...]) -> None:
@@ -115,10 +120,10 @@ def model_option(command: Command) -> Command:
 
 def loading(default: str | None = None) -> Callable[[Command], Command]:
     """Add `--model REF`, required where there is no default, `--model-option` (as `model_options`, a dict), and those
-    of `computing`."""
+    of `computing`. Of several processes that share a model, the first one runs the command."""
 
     def add(command: Command) -> Command:
-        command = model_option(computing(command))
+        command = model_option(computing(_by_the_first(command)))
         return click.option(
             "--model",
             required=default is None,
@@ -128,6 +133,38 @@ def loading(default: str | None = None) -> Callable[[Command], Command]:
         )(command)
 
     return add
+
+
+def _by_the_first(command: Command) -> Command:
+    """Run a command in the first of torchrun's processes; the others only load the model, and compute with it.
+
+    The model option `tp` says how many they are, for every backbone that can be divided.
+    """
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        count = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+        if count == 1 or os.environ.get("RANK") == "0":
+            _must_share(count, given["model_options"])
+            return command(**given)
+        try:
+            _must_share(count, given["model_options"])
+            from mdmkit.model.loading import load
+
+            load(given["model"], device=given["device"], dtype=given["dtype"], **given["model_options"])
+        except MdmkitError:
+            time.sleep(_PATIENCE)  # the first process fails with the same words, and torchrun then ends this one
+            raise
+
+    return run
+
+
+def _must_share(count: int, options: dict[str, Any]) -> None:
+    if count > 1 and "tp" not in options:
+        raise MdmkitError(
+            f"torchrun has started {count} processes, and nothing divides the model over them: add --model-option "
+            f"tp={count}. If each process should decode other prompts, use --shard, without torchrun."
+        )
 
 
 def chat_option(command: Command) -> Command:

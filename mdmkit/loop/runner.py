@@ -71,7 +71,7 @@ class Runner:
     ):
         self.backbone, self.beliefs, self.branches = beliefs.backbone, beliefs, beliefs.branches
         self.cache, self.slots, self.extras, self.shadow = cache, slots, tuple(extras), shadow
-        self.store: dict[Any, tuple[Tensor, ...]] = {}
+        self.store = self.backbone.new_store()
         self.stored: Tensor | None = None
         self.slot_of: list[int] = []
         self.calls = 0
@@ -122,9 +122,7 @@ class Runner:
         slots = [self.slot_of[row * times + k] for row in rows for k in range(times)]
         if self.branches == 2:
             slots += [slot + self.slots for slot in slots]
-        for kept in self.store.values():
-            for each in kept:
-                each[slots] = 0
+        self.store.wipe(slots)
 
     def follow(self, parents: Tensor) -> None:
         """Copy frozen columns with their particles: row i gets those of row parents[i], int64."""
@@ -133,9 +131,7 @@ class Runner:
             self.stored = self.stored.index_copy(0, slots, self.stored[slots[parents]])
         if self.branches == 2:
             slots, parents = torch.cat((slots, slots + self.slots)), torch.cat((parents, parents + len(parents)))
-        for kept in self.store.values():
-            for each in kept:
-                each.index_copy_(0, slots, each[slots[parents]])
+        self.store.follow(slots, slots[parents])
 
     # -- forwards ------------------------------------------------------------------------------------------------------
 

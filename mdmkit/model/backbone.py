@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mdmkit.errors import MdmkitError
+from mdmkit.model.store import Store
 
 if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
@@ -193,6 +194,10 @@ class Backbone(ABC):
     def render(self, token: int) -> str:
         """Return one token as a person reads it, for the live view and traces."""
         return str(token)
+
+    def new_store(self) -> Store:
+        """Return an empty store of frozen columns, for the rows of one run."""
+        return Store()
 
     def release(self) -> None:  # noqa: B027  (most models keep nothing)
         """Give memory back that only saves time, such as recorded forwards; called when memory was too small."""

@@ -14,9 +14,11 @@ for a transformer). Columns that were not recomputed have no hidden states, so n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
+
+from mdmkit.model.store import Store
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class View:
     and to the columns `seen`, which are in `store`.
 
     Attributes:
-        store: filled by the backbone; it lasts as long as the loop. Tuples of tensors [size, …].
+        store: filled by the backbone; it lasts as long as the loop.
         slots: int64 [M]; the index of each row in the store.
         size: the number of slots.
         width: the number of columns of a slot.
@@ -71,7 +73,7 @@ class View:
             by blocks needs a mask. None: some columns are not live, or may not be read.
     """
 
-    store: dict[Any, tuple[Tensor, ...]]
+    store: Store
     slots: Tensor
     size: int
     width: int

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit import LONGEST_ROW, Backbone, Canvas, Finding, MdmkitError, Output, Prompt, lay_out, unknown
-from mdmkit_text import compiling, reference, wrapped
+from mdmkit import LONGEST_ROW, Backbone, Canvas, Finding, MdmkitError, Output, Prompt, Store, lay_out, unknown
+from mdmkit_text import compiling, peers, reference, tensor_parallel, wrapped
 from mdmkit_text.about import about
 from mdmkit_text.ahead import reading_ahead
 from mdmkit_text.alternatives import install
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from mdmkit_text.families.family import Family
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OPTIONS = ("mask_id", "ends", "block_length", "revision", "device_map", "quantization", "compile", "graphs")
+_OPTIONS = ("mask_id", "ends", "block_length", "revision", "device_map", "quantization", "compile", "graphs", "tp")
+# A model that is divided over processes is neither spread in another way, nor compiled or recorded.
+_WHOLE = ("device_map", "quantization", "compile", "graphs")
 
 
 class TextBackbone(Backbone):
@@ -122,7 +124,9 @@ class TextBackbone(Backbone):
                 that the checkpoint names; `block_length`, another length of the attention's blocks; `revision` of a hub
                 model; `device_map`, to spread the model over devices; `quantization` of its weights (see
                 `mdmkit_text.placement`); `compile`: True compiles the model's layers (see `mdmkit_text.compiling`);
-                `graphs`: True runs a model on a GPU by CUDA graphs (see `mdmkit_text.graphs`).
+                `graphs`: True runs a model on a GPU by CUDA graphs (see `mdmkit_text.graphs`); `tp`: the number of
+                processes, started by torchrun, that share the model (see `mdmkit_text.tensor_parallel`). Only the first
+                of them returns; the others compute with it, and end with it.
 
         Raises:
             MdmkitError: the reference, the checkpoint or an option is wrong.
@@ -134,6 +138,9 @@ class TextBackbone(Backbone):
         precision = _dtype(dtype, target)
         compiles = compiling.check(options.get("compile"), (options.get("device_map"), options.get("quantization")))
         graphs = _graphs(options.get("graphs"), target, options.get("device_map"))
+        count = tensor_parallel.processes(options.get("tp"), target, {name: options.get(name) for name in _WHOLE})
+        if count > 1:
+            target = tensor_parallel.join(target)
         forced, ref = split_family(ref)
         folder = reference.locate(ref, options.get("revision"))
         with reading_ahead(folder):
@@ -146,6 +153,8 @@ class TextBackbone(Backbone):
         if compiles:
             compiling.compile_layers(loaded.network, loaded._trial_ids(loaded.vocab))
         loaded.network.graphs = Graphs(CudaRecorder(loaded.device)) if graphs else None
+        if count > 1:
+            peers.lead_or_follow(loaded.network, loaded.device)
         return loaded
 
     @classmethod
@@ -160,14 +169,17 @@ class TextBackbone(Backbone):
     ) -> TextBackbone:
         """Load the model in a directory; the arguments are those of `load`, after they are read."""
         manifest = read_manifest(folder)
-        spread = options.get("device_map"), options.get("quantization")
+        spread, count = (options.get("device_map"), options.get("quantization")), options.get("tp") or 1
         plain = manifest.plain and forced is None and spread == (None, None)
-        placed = {} if plain else placement(target, precision, *spread)
+        placed = {} if plain or count > 1 else placement(target, precision, *spread)
         with about(f"model {ref!r}"):
             config = read_config(folder)
             family = family_of(config, Plain if plain else forced)
             shapes = read_shapes(folder)
             settings, load = prepare(folder, config, family, shapes)
+            if count > 1:
+                tensor_parallel.check_divisible(count, family, settings)
+                placed = tensor_parallel.keywords(count, settings, family)
             block = _block_length(options.get("block_length"), family, config, settings, ref)
             ends = end_ids(folder, config)
         tokens = Tokens.read(folder, settings, family, ends)
@@ -176,7 +188,7 @@ class TextBackbone(Backbone):
         check_ends(read_ends(options.get("ends")) or (), mask_id, settings.vocab_size)
         model = load(precision, placed)
         with quiet():
-            model = model if "device_map" in placed else model.to(target)
+            model = model if "device_map" in placed or count > 1 else model.to(target)
             if family.caches != {"none"} and not isinstance(family, Plain):
                 install(model)
             loaded = cls(model, tokens, family, mask_id, manifest, block, ref)
@@ -233,6 +245,8 @@ class TextBackbone(Backbone):
 
     def to(self, device: str | torch.device) -> TextBackbone:
         """Move the model's weights; returns self."""
+        if self.network.peers is not None:
+            raise MdmkitError(f"{name_of(self.network.model)} is divided over processes, and each stays on its device.")
         self.network.to(device, self._trial_ids(self.vocab))
         self.device = self.network.model.device
         if self.network.graphs is not None:
@@ -291,6 +305,10 @@ class TextBackbone(Backbone):
 
     def render(self, token: int) -> str:
         return self.tokens.render(token)
+
+    def new_store(self) -> Store:
+        peers = self.network.peers
+        return super().new_store() if peers is None else peers.new_store()
 
     def release(self) -> None:
         if self.network.graphs is not None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mdmkit_text.graphs import Graphs
+    from mdmkit_text.peers import Peers
 
 
 class Network:
@@ -48,6 +49,7 @@ class Network:
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
         graphs: records forwards whose shapes come again; None: every forward runs as it is.
+        peers: the other processes that hold a part of the model; None: it is whole, or this process follows.
 
     Raises:
         MdmkitError: the model cannot run on tokens only, is causal, is random (dropout), mixes rows, or its logits are
@@ -83,6 +85,7 @@ class Network:
         with torch.inference_mode():
             Trial(self).run(ids)
         self.graphs: Graphs | None = None
+        self.peers: Peers | None = None
         self.max_length = self.limit and self.limit - (self.offset or 0)
 
     def forward(
@@ -100,6 +103,21 @@ class Network:
         of `shadow`, the result is [M, L + E, D]; this needs a network that `freezes`. `plain`: True if every column is
         valid; None: the host does not know.
         """
+        if self.peers is not None:
+            given = (tokens, valid, positions, view, shadow, plain)
+            return self.peers.together("compute", lambda: self.compute(*given), *given)
+        return self.compute(tokens, valid, positions, view, shadow, plain)
+
+    def compute(
+        self,
+        tokens: Tensor,
+        valid: Tensor,
+        positions: Tensor,
+        view: View | None = None,
+        shadow: Shadow | None = None,
+        plain: bool | None = None,
+    ) -> Tensor:
+        """Compute what `forward` returns; this process's part of it, if several share the model."""
         if self.graphs is not None and self.maskless and shadow is None and repeats(view, plain):
             return recorded(self, self.graphs, tokens, valid, positions, view, plain)
         if view is None and shadow is None:
@@ -116,6 +134,12 @@ class Network:
         """Compute logits [..., V] from hidden states [..., D]."""
         if not self.split:
             return hidden
+        if self.peers is not None:
+            return self.peers.together("head_of", lambda: self.head_of(hidden), hidden)
+        return self.head_of(hidden)
+
+    def head_of(self, hidden: Tensor) -> Tensor:
+        """Compute what `project` returns, by the head alone."""
         if self.last is not None:
             logits: Tensor = self.last(hidden)
             return logits

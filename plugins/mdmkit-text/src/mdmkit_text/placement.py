@@ -54,14 +54,14 @@ def placement(device: torch.device, dtype: Any, device_map: Any = None, quantiza
         if not isinstance(quantization, str) or quantization not in QUANTIZATIONS:
             raise MdmkitError(unknown("quantization", str(quantization), QUANTIZATIONS))
         packages, make = QUANTIZATIONS[quantization]
-        _require(f"quantization={quantization}", packages)
+        require(f"quantization={quantization}", packages)
         keywords["quantization_config"] = make(dtype)
     if device_map is not None:
         if not isinstance(device_map, dict) and device_map not in DEVICE_MAPS:
             raise MdmkitError(
                 f"{unknown('device_map', str(device_map), DEVICE_MAPS)} For one device, write --device NAME."
             )
-        _require("device_map", ("accelerate",))
+        require("device_map", ("accelerate",))
         keywords["device_map"] = device_map
     elif (device.type != "cpu" or quantization is not None) and _present("accelerate"):
         keywords["device_map"] = {"": device}  # without accelerate, transformers loads only on the CPU
@@ -74,7 +74,12 @@ def _present(package: str) -> bool:
     return bool(getattr(utils, f"is_{package}_available")())
 
 
-def _require(what: str, packages: tuple[str, ...]) -> None:
+def require(what: str, packages: tuple[str, ...]) -> None:
+    """Refuse an option whose packages are not installed.
+
+    Raises:
+        MdmkitError: which are missing.
+    """
     missing = [package for package in packages if not _present(package)]
     if missing:
         raise MdmkitError(

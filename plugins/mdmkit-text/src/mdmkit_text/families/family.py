@@ -35,6 +35,8 @@ class Family(ABC):
         caches: as in `Backbone.caches`, if attention is full; the exact one is the default.
         blocks: True if attention may be by blocks, of which `BLOCK_CACHES` are the caches.
         lead: as in `Backbone.lead`.
+        divisible: True if the model can be divided over processes (see `mdmkit_text.tensor_parallel`).
+        undivided: parts of the names of weights that every process holds whole, if the model is divided.
     """
 
     name: ClassVar[str]
@@ -50,6 +52,8 @@ class Family(ABC):
     caches: ClassVar[frozenset[str]] = frozenset({"none"})
     blocks: ClassVar[bool] = False
     lead: ClassVar[int] = 0
+    divisible: ClassVar[bool] = False
+    undivided: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def claims(cls, config: dict[str, Any]) -> bool:

@@ -21,6 +21,7 @@ class LLaDA(Family):
     model_types = ("llada", "mmada")
     end_tokens = ("<|eot_id|>",)
     caches = FULL_CACHES
+    divisible = True
     honoured = SHARED - {"max_position_embeddings"} | {
         *("d_model", "n_heads", "n_kv_heads", "n_layers", "mlp_hidden_size", "mlp_ratio", "multi_query_attention"),
         *("vocab_size", "embedding_size", "max_sequence_length", "rms_norm_eps", "weight_tying"),

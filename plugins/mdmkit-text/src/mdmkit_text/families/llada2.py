@@ -32,6 +32,9 @@ class LLaDA2(Family):
     mask_id = 156895
     end_tokens = ("<|role_end|>",)
     caches = BLOCK_CACHES
+    divisible = True
+    # Queries, keys and values are cut apart after a rank has taken its share, so each process holds all of them.
+    undivided = ("self_attn",)
     blocks = True
     honoured = SHARED | {
         *(*DENSE, "head_dim", "moe_intermediate_size", "num_experts", "num_shared_experts", "num_experts_per_tok"),

@@ -28,6 +28,7 @@ class LLaDAMoE(Family):
     mask_id = 156895
     end_tokens = ("<|role_end|>",)
     caches = FULL_CACHES
+    divisible = True
     honoured = SHARED | {
         *(*DECODER, "num_key_value_heads"),
         *("expert_intermediate_size", "num_experts", "num_experts_per_tok", "hidden_act", "rms_norm_eps"),

@@ -31,6 +31,7 @@ class SDAR(Family):
     mask_id = 151669
     end_tokens = ("<|im_end|>",)
     caches = BLOCK_CACHES
+    divisible = True
     blocks = True
     honoured = SHARED | {
         *(*DENSE, "head_dim", "hidden_act", "rms_norm_eps", "attention_bias", "tie_word_embeddings", "block_size"),

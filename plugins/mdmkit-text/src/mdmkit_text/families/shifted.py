@@ -27,6 +27,7 @@ class ShiftedQwen2(Family):
     """`Qwen2ForCausalLM`, the weights under the same names; the logits of position i predict position i + 1."""
 
     lead = 1
+    divisible = True
     honoured = SHARED | {
         *(*DENSE, "head_dim", "hidden_act", "rms_norm_eps", "tie_word_embeddings"),
     }

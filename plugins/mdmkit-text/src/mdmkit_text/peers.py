@@ -1,0 +1,197 @@
+"""The processes that share one model: the first one leads, the others follow.
+
+The loop, the sampler, and all that reads or writes run in the first process only. Whenever it calls the model, it sends
+the arguments to the others, who make the same call with their part of the weights. So every command and every program
+works over several processes as it is.
+
+A message is its name and its arguments: what is small goes as an object between the hosts, tensors go from device to
+device, so the first process never waits for its GPU. Stores of frozen columns exist once in every process, and are
+named by numbers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import pickle
+import signal
+import sys
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, distributed
+
+from mdmkit import MdmkitError, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mdmkit_text.network import Network
+
+# Every tensor of a message begins at a multiple of so many bytes, so that it can be read with its own dtype.
+_ALIGNED = 16
+_CPU = torch.device("cpu")
+
+
+class Peers:
+    """The processes that follow this one. Calls of several threads come one after the other."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._lock, self._stores, self._gone = threading.RLock(), 0, deque[int]()
+        self._lost = ""
+        atexit.register(self._end)
+
+    def new_store(self) -> PeerStore:
+        """Return an empty store; the others make theirs when they first hear of it, and forget it with this one."""
+        self._stores += 1
+        store = PeerStore(self, self._stores)
+        # A collector may run in the middle of a message, so the number only waits for the next one.
+        weakref.finalize(store, self._gone.append, self._stores).atexit = False
+        return store
+
+    def together(self, name: str, call: Any, *arguments: Any) -> Any:
+        """Let every process do what `name` says, and do it here by calling `call`.
+
+        Raises:
+            MdmkitError: it failed here, or failed before; the processes are then out of step for good.
+        """
+        with self._lock:
+            if self._lost:
+                raise MdmkitError(self._lost)
+            try:
+                self._send(name, arguments)
+                return call()
+            except Exception as error:
+                self._lost = _lost(error)
+                raise MdmkitError(self._lost) from error
+
+    def _send(self, name: str, arguments: Sequence[Any]) -> None:
+        gone = [self._gone.popleft() for _ in range(len(self._gone))]
+        packed, tensors = pack((name, arguments, gone))
+        distributed.broadcast_object_list([packed, None if tensors is None else len(tensors)], src=0, device=_CPU)
+        if tensors is not None:
+            distributed.broadcast(tensors, src=0)
+
+    def _end(self) -> None:
+        if not self._lost:
+            try:
+                self._send("end", ())
+            except Exception:  # they have ended already
+                return
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+class PeerStore(Store):
+    """A store whose rows are wiped and copied in every process. Each has its own part of the heads in it."""
+
+    def __init__(self, peers: Peers, number: int):
+        super().__init__()
+        self.peers, self.number = peers, number
+
+    # A weak reference needs a hash, which a dict has not.
+    __hash__ = object.__hash__
+
+    def wipe(self, slots: Sequence[int]) -> None:
+        self.peers.together("wipe", lambda: super(PeerStore, self).wipe(slots), self, [*slots])
+
+    def follow(self, slots: Tensor, sources: Tensor) -> None:
+        self.peers.together("follow", lambda: super(PeerStore, self).follow(slots, sources), self, slots, sources)
+
+
+def lead_or_follow(network: Network, device: torch.device) -> None:
+    """Make the first process the one that leads. In the others this call does not return."""
+    if distributed.get_rank() == 0:
+        network.peers = Peers(device)
+    else:
+        follow(network, device)
+
+
+def follow(network: Network, device: torch.device) -> None:
+    """Do what the first process says, until it ends; then end this process, too."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first process decides what they mean
+        signal.signal(number, signal.SIG_IGN)
+    stores: dict[int, Store] = {}
+    with torch.inference_mode():
+        while True:
+            name, arguments, gone = _receive(stores, device)
+            for number in gone:
+                stores.pop(number, None)
+            if name == "end":
+                break
+            called = getattr(arguments[0] if name in ("wipe", "follow") else network, name)
+            called(*(arguments[1:] if name in ("wipe", "follow") else arguments))
+    distributed.destroy_process_group()
+    sys.exit(0)
+
+
+def _receive(stores: dict[int, Store], device: torch.device) -> Any:
+    given: list[Any] = [None, None]
+    try:
+        distributed.broadcast_object_list(given, src=0, device=_CPU)
+        packed, size = given
+        tensors = None if size is None else torch.empty(size, dtype=torch.uint8, device=device)
+        if tensors is not None:
+            distributed.broadcast(tensors, src=0)
+    except RuntimeError:  # the first process is gone, and has said why
+        os._exit(1)
+    return unpack(packed, tensors, stores)
+
+
+def pack(message: Any) -> tuple[bytes, Tensor | None]:
+    """Return a message without its tensors, and its tensors as bytes on their device, uint8; None: it has none."""
+    tensors: list[Tensor] = []
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, thing: Any) -> Any:
+            if isinstance(thing, PeerStore):
+                return "store", thing.number
+            if isinstance(thing, Tensor):
+                tensors.append(thing)
+                return "tensor", thing.dtype, tuple(thing.shape)
+            return None
+
+    written = io.BytesIO()
+    Pickler(written).dump(message)
+    return written.getvalue(), torch.cat([_bytes(each) for each in tensors]) if tensors else None
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    # A contiguous tensor of one element may have any stride, and then has no view as bytes.
+    flat = torch.empty(tensor.numel(), dtype=tensor.dtype, device=tensor.device).copy_(tensor.reshape(-1))
+    each = flat.view(torch.uint8)
+    return torch.nn.functional.pad(each, (0, -len(each) % _ALIGNED))
+
+
+def unpack(packed: bytes, tensors: Tensor | None, stores: dict[int, Store]) -> Any:
+    """Return the message. A store that is not known is made, and put into `stores`."""
+    place = 0
+
+    class Unpickler(pickle.Unpickler):
+        def persistent_load(self, saved: Any) -> Any:
+            nonlocal place
+            if saved[0] == "store":
+                return stores.setdefault(saved[1], Store())
+            _, dtype, shape = saved
+            size = torch.Size(shape).numel() * dtype.itemsize
+            begin, place = place, place + size + -size % _ALIGNED
+            assert tensors is not None
+            return tensors[begin : begin + size].view(dtype).reshape(shape)
+
+    return Unpickler(io.BytesIO(packed)).load()
+
+
+def _lost(error: Exception) -> str:
+    advice = ""
+    if isinstance(error, torch.OutOfMemoryError):
+        advice = " Memory was too small: use a smaller --batch, or more processes."
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return (
+        f"a call of the model that several processes share has failed, so this run cannot go on: {reason}.{advice} "
+        "Rows that are written are whole: --resume continues."
+    )
