@@ -9,13 +9,14 @@ QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1
 # Two tests at a time; the tests of a file stay together, since they share what is loaded.
 WORKERS := -n 2 --dist loadfile
 # What needs minutes, a GPU or another program has a target of its own.
-COMMON := not slow and not gpu and not sglang
+COMMON := not slow and not gpu and not sglang and not tp
 BUILD := hatchling editables build
 TOOLS := pytest pytest-xdist hypothesis openai playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
-.PHONY: demo test quick test-slow test-gpu test-extras test-oldest test-newest test-sglang system lint docs results readme wheels clean
+.PHONY: demo test quick test-slow test-gpu test-extras test-oldest test-newest test-sglang test-tp system lint docs \
+	results readme wheels clean
 
 demo: $(STAMP)
 	@$(QUIET) $(BIN)/mdmkit zoo demo
@@ -45,7 +46,7 @@ test-gpu: $(STAMP)
 
 # The suite with other dependencies than the pinned ones: the oldest that the ranges admit, and the newest ones, with
 # lm-evaluation-harness. Each has an environment of its own. PYTHON=python3.12 tries another Python.
-test-extras: test-oldest test-newest test-sglang
+test-extras: test-oldest test-newest test-sglang test-tp
 
 EXTRAS := .venv-extras
 EXTRA_TESTS := -m "$(COMMON)" $(WORKERS)
@@ -70,6 +71,13 @@ test-sglang: $(STAMP)
 	test -d $(EXTRAS)/sglang/sglang-$(SGLANG).dist-info || $(BIN)/python -m pip install --quiet \
 		--disable-pip-version-check --no-deps --upgrade --target $(EXTRAS)/sglang sglang==$(SGLANG)
 	$(QUIET) $(BIN)/python -m pytest -m sglang plugins/mdmkit-sglang
+
+# Processes that share a model: transformers divides one only with accelerate, which lies in a folder of its own, since
+# other tests ask what is said without it.
+test-tp: $(STAMP)
+	test -d $(EXTRAS)/accelerate/accelerate || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --target $(EXTRAS)/accelerate accelerate==1.15.0 psutil==7.2.2
+	PYTHONPATH=$(EXTRAS)/accelerate $(QUIET) $(BIN)/python -m pytest -m tp tests
 
 define suite
 	test -x $(EXTRAS)/$(1)/bin/python || $(PYTHON) -m venv $(EXTRAS)/$(1)

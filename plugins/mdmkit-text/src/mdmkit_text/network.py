@@ -82,10 +82,10 @@ class Network:
         self.split, self.padded, self.freezes, self.maskless = False, True, False, False
         self.shares_from: int | None = None
         self.last: nn.Module | None = None
-        with torch.inference_mode():
-            Trial(self).run(ids)
         self.graphs: Graphs | None = None
         self.peers: Peers | None = None
+        with torch.inference_mode():
+            Trial(self).run(ids)
         self.max_length = self.limit and self.limit - (self.offset or 0)
 
     def forward(

@@ -55,7 +55,7 @@ def processes(given: Any, device: torch.device, others: Mapping[str, Any]) -> in
     wrong = [name for name, value in others.items() if value not in (None, False)]
     if wrong:
         raise MdmkitError(
-            f"tp={given} and {wrong[0]}: a model that is divided over processes cannot have it. Leave it out."
+            f"tp={given} does not go with {wrong[0]}, which is for models of one process: leave one of them out."
         )
     if device.type not in ("cpu", "cuda") or device.index is not None:
         raise MdmkitError(f"tp={given} on {device}: each process has its own GPU, so write --device cuda, or cpu.")
