@@ -95,7 +95,7 @@ class PeerStore(Store):
         self.peers, self.number = peers, number
 
     # A weak reference needs a hash, which a dict has not.
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def wipe(self, slots: Sequence[int]) -> None:
         self.peers.together("wipe", lambda: super(PeerStore, self).wipe(slots), self, [*slots])

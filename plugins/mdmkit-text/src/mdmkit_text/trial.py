@@ -6,12 +6,12 @@ No architecture is known by name. Each way of calling the class is compared with
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from mdmkit import MdmkitError, View
+from mdmkit import MdmkitError, Store, View
 from mdmkit_text.alternatives import FEWEST_KEYS
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Trial:
         tokens, valid, positions = self._row(ids)
         span = slice(tokens.shape[1] // 3, tokens.shape[1])
         try:
-            store = dict[Any, Any]()
+            store = Store()
             self._whole(tokens, valid, positions, store)
             two = torch.cat((tokens, tokens.flip(1))), valid.expand(2, -1), positions.expand(2, -1)
             copied = self.net.project(self._part(*two, store, span))
@@ -112,17 +112,17 @@ class Trial:
 
     def _refrozen(self, tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
         """The hidden states of the whole row, with the middle computed again between frozen columns."""
-        width, store = tokens.shape[1], dict[Any, Any]()
+        width, store = tokens.shape[1], Store()
         middle = slice(width // 3, width - width // 3)
         first = self._whole(tokens, valid, positions, store)
         again = self._part(tokens, valid, positions, store, middle)
         return torch.cat((first[:, : middle.start], again, first[:, middle.stop :]), 1)
 
-    def _whole(self, tokens: Tensor, valid: Tensor, positions: Tensor, store: dict[Any, Any] | None = None) -> Tensor:
+    def _whole(self, tokens: Tensor, valid: Tensor, positions: Tensor, store: Store | None = None) -> Tensor:
         """The hidden states of the whole row, which is kept in a store."""
-        return self._part(tokens, valid, positions, {} if store is None else store, slice(0, tokens.shape[1]))
+        return self._part(tokens, valid, positions, Store() if store is None else store, slice(0, tokens.shape[1]))
 
-    def _part(self, tokens: Tensor, valid: Tensor, positions: Tensor, store: dict[Any, Any], span: slice) -> Tensor:
+    def _part(self, tokens: Tensor, valid: Tensor, positions: Tensor, store: Store, span: slice) -> Tensor:
         """The hidden states of some columns of a row, or of alternatives of it; the others are frozen."""
         frozen = valid.clone()
         frozen[:, span] = False
