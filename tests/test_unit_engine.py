@@ -275,7 +275,7 @@ BROKEN = [
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Register the parts of the laws, in a registry of their own; nothing is made yet by `decode_unit`."""
     monkeypatch.setattr(registry, "_default", registry.Registry())
-    monkeypatch.setattr(recipe_module, "_kept", {})
+    monkeypatch.setattr(recipe_module, "_model", {})
     add_parts(tmp_path)
     return tmp_path
 
@@ -645,18 +645,20 @@ def test_a_recipe_is_plain_values_and_makes_the_same_rows(parts: Path) -> None:
     assert outcome.calls == here.calls
 
 
-def test_a_process_makes_a_model_once_and_lets_go_of_it_for_another(
+def test_a_process_loads_a_model_once_and_lets_go_of_it_for_another(
     parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampler, loaded, unit = mdmkit.compose(score="law_plain", select="law_quota"), [], read_prompts(["ab"], 0)
     first, second = (recipe_of(sampler, mdmkit.load(f"law_toy:toy:{seed}")) for seed in (4, 5))
 
     def load(ref: str, *args: Any, **options: Any) -> Any:
-        loaded.append((ref, len(recipe_module._kept)))
+        loaded.append((ref, len(recipe_module._model)))
         return mdmkit.load(ref, *args, **options)
 
     monkeypatch.setattr(recipe_module, "load", load)
-    for recipe in (first, first, first, second, second):
+    warm = mdmkit.compose(score="law_plain", select="law_quota", draw={"temperature": 0.8})
+    other = recipe_of(warm, mdmkit.load("law_toy:toy:5"))  # another sampler, but the same model
+    for recipe in (first, first, second, second, other, second):
         decode_unit(recipe, Unit(0, tuple(unit), 1))
     assert loaded == [("law_toy:toy:4", 0), ("law_toy:toy:5", 0)]  # none is kept while another one is loaded
 
@@ -754,7 +756,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_two_processes_write_the_bytes_of_one(run: Any, tmp_path: Path) -> None:
     here, there, cut = (tmp_path / f"{name}.jsonl" for name in ("here", "there", "cut"))
     assert run("--output", here).exit_code == 0
-    result = run("--output", there, "--engine", "processes", "--engine-option", "workers=2")
+    result = run("--output", there, "--engine", "processes", "--workers", 2)
     assert result.exit_code == 0, result.output
     assert there.read_bytes() == here.read_bytes()
     records = [(tmp_path / f"{name}.jsonl.run.json") for name in ("here", "there")]
@@ -787,12 +789,15 @@ def test_options_that_must_see_steps_are_refused_for_a_remote_engine(options: li
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--engine", "ray"], "unknown engine 'ray'"),
+        (["--engine", "rai"], "unknown engine 'rai'"),
         (["--engine", "processes", "--engine-option", "worker=2"], "Did you mean 'workers'"),
         (["--engine", "processes", "--engine-option", "workers=many"], "engine.workers must be a whole number"),
         (["--engine-option", "workers"], "write it as KEY=VALUE, e.g. --engine-option workers=2"),
         (["--engine-option", "name=processes"], "name the engine with --engine"),
         (["--engine-option", "workers=2"], "unknown engine 'here' parameter 'workers'"),
+        (["--workers", "2"], "unknown engine 'here' parameter 'workers'"),
+        (["--engine", "processes", "--workers", "2", "--address", "auto"], "unknown engine 'processes' parameter"),
+        (["--engine", "processes", "--workers", "2", "--engine-option", "workers=2"], "are one option: give one"),
     ],
 )
 def test_a_wrong_engine_is_refused_before_anything_is_loaded(

@@ -3,7 +3,8 @@
     from mdmkit.cli.commands import composing, limit_threads, write_json
 
 Everything else that a plugin needs is in `mdmkit` itself. Importing this module imports no torch: each name is fetched
-when it is first asked for. Only `decode_batches` imports torch: import it inside the command's function.
+when it is first asked for. Only `as_engine`, `decode_batches`, `is_remote` and `opened` import torch: import them
+inside the command's function.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         batch_option,
         composing,
         computing,
+        engine_option,
         loading,
         names,
         names_sampler,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from mdmkit.config.layers import config_layer, read_yaml
     from mdmkit.config.resolution import DEFAULT_MODEL, DEFAULT_SAMPLER, resolve
     from mdmkit.decoding.batch import chosen_batch
+    from mdmkit.decoding.engine import as_engine, is_remote, opened
     from mdmkit.decoding.run import decode_batches
     from mdmkit.installed.registry import default as default_registry
     from mdmkit.model.peak import Peak
@@ -52,6 +55,7 @@ __all__ = [
     "RowFile",
     "Slots",
     "Target",
+    "as_engine",
     "batch_option",
     "check_belongs",
     "check_prompts",
@@ -63,6 +67,7 @@ __all__ = [
     "decode_batches",
     "default_registry",
     "differences",
+    "engine_option",
     "facts",
     "has_begun",
     "held",
@@ -70,12 +75,14 @@ __all__ = [
     "is_count",
     "is_number",
     "is_record",
+    "is_remote",
     "is_result",
     "limit_threads",
     "loading",
     "make_task",
     "names",
     "names_sampler",
+    "opened",
     "pairs",
     "plugin_option",
     "read_batch",
@@ -106,6 +113,7 @@ _HOME = {
     "RowFile": "cli.output:RowFile",
     "Slots": "cli.resuming:Slots",
     "Target": "cli.target:Target",
+    "as_engine": "decoding.engine:as_engine",
     "batch_option": "cli.options:batch_option",
     "check_belongs": "cli.matching:check_belongs",
     "check_prompts": "cli.requests:check_prompts",
@@ -117,6 +125,7 @@ _HOME = {
     "decode_batches": "decoding.run:decode_batches",
     "default_registry": "installed.registry:default",
     "differences": "cli.resuming:differences",
+    "engine_option": "cli.options:engine_option",
     "facts": "config.facts:facts",
     "has_begun": "cli.output:has_begun",
     "held": "cli.locking:held",
@@ -124,12 +133,14 @@ _HOME = {
     "is_count": "cli.rows:is_count",
     "is_number": "cli.rows:is_number",
     "is_record": "cli.resuming:is_record",
+    "is_remote": "decoding.engine:is_remote",
     "is_result": "cli.rows:is_result",
     "limit_threads": "cli.run:limit_threads",
     "loading": "cli.options:loading",
     "make_task": "task:make_task",
     "names": "cli.options:names",
     "names_sampler": "cli.options:names_sampler",
+    "opened": "decoding.engine:opened",
     "pairs": "cli.options:pairs",
     "plugin_option": "cli.options:plugin_option",
     "read_batch": "cli.resuming:read_batch",

@@ -123,8 +123,7 @@ def decode(
     batch: int | str,
     device: str,
     dtype: str,
-    engine: str,
-    engine_options: dict[str, Any],
+    engine: dict[str, Any],
     live: bool | None,
     watchers: tuple[str, ...],
     as_json: bool,
@@ -141,7 +140,7 @@ def decode(
     from mdmkit.decoding.prompts import with_defaults
     from mdmkit.model.loading import load
 
-    runs = as_engine({"name": engine, **engine_options})
+    runs = as_engine(engine)
     sampler = _sampler(preset, config, overrides, seed)
     inputs = given_inputs(image, mask, strength, file)
     defaults = partial(

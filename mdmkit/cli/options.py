@@ -177,7 +177,26 @@ def chat_option(command: Command) -> Command:
 
 
 def engine_option(command: Command) -> Command:
-    """Add `--engine NAME` and `--engine-option KEY=VALUE` (as `engine_options`, a dict)."""
+    """Add the options of an engine (as `engine`, for `as_engine`: a dict with its name and its options).
+
+    `--workers`, `--gpus-per-worker` and `--address` are short for the engine's options of these names.
+    """
+
+    @functools.wraps(command)
+    def call(
+        *args: Any,
+        engine: str,
+        engine_options: dict[str, Any],
+        workers: int | None,
+        gpus_per_worker: float | None,
+        address: str | None,
+        **rest: Any,
+    ) -> Any:
+        options = {"workers": workers, "gpus_per_worker": gpus_per_worker, "address": address}
+        options = {name: value for name, value in options.items() if value is not None}
+        for name in options.keys() & engine_options:
+            raise MdmkitError(f"--{name.replace('_', '-')} and --engine-option {name}=… are one option: give one.")
+        return command(*args, engine={"name": engine, **engine_options, **options}, **rest)
 
     def read(given: tuple[str, ...]) -> dict[str, Any]:
         options = pairs(given, "--engine-option", "workers=2")
@@ -185,14 +204,18 @@ def engine_option(command: Command) -> Command:
             raise MdmkitError(f"--engine-option name={options['name']}: name the engine with --engine.")
         return options
 
-    command = _of_pairs("engine", read, "Passed to the engine, e.g. workers=2; may be repeated.")(command)
+    added: Command = call
+    added = click.option("--address", metavar="ADDRESS", help="Of an engine: where the machines are found.")(added)
+    added = click.option("--gpus-per-worker", type=float, metavar="G", help="Of an engine: GPUs of each worker.")(added)
+    added = click.option("--workers", type=int, metavar="N", help="Of an engine: how many workers decode.")(added)
+    added = _of_pairs("engine", read, "Passed to the engine, e.g. workers=2; may be repeated.")(added)
     return click.option(
         "--engine",
         metavar="NAME",
         default="here",
         show_default=True,
         help="The installed engine that decodes: this process, or others.",
-    )(command)
+    )(added)
 
 
 def names_sampler(config: Path | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,6 +32,10 @@ class UnitEngine:
         Take a unit only when it can be worked on. When the iterator is closed, all work must end.
         """
         raise NotImplementedError
+
+    def opened(self) -> AbstractContextManager[object]:
+        """Return a context for several decodes, one after the other: what one of them needs may stay for the next."""
+        return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,13 @@ def as_engine(engine: EngineLike) -> UnitEngine:
 def is_remote(engine: UnitEngine) -> bool:
     """Return True if other processes decode the units."""
     return getattr(engine, "remote", False)
+
+
+def opened(engine: UnitEngine) -> AbstractContextManager[object]:
+    """Return the engine's context for several decodes; an engine need not have one."""
+    open_ = getattr(engine, "opened", nullcontext)
+    context: AbstractContextManager[object] = open_()
+    return context
 
 
 def named(engine: UnitEngine) -> str:

@@ -84,6 +84,7 @@ def recipe_of(sampler: Sampler, backbone: Backbone) -> Recipe:
 
 def decode_unit(recipe: Recipe, unit: Unit) -> Outcome:
     """Decode one unit in this process. The sampler and the model are made by the first call, and kept for later ones.
+    A recipe with another sampler, but of the same model, does not load the model again.
 
     Notes (`MdmkitWarning`) are not repeated: the asking process has loaded the model and encoded the prompts too.
 
@@ -93,18 +94,19 @@ def decode_unit(recipe: Recipe, unit: Unit) -> Outcome:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MdmkitWarning)
-        sampler, backbone = _made(recipe)
-        return UnitDecoder(sampler, Encodings(backbone, sampler.plan))(unit)
+        sampler = _sampler_of(recipe)
+        return UnitDecoder(sampler, Encodings(_model_of(recipe), sampler.plan))(unit)
 
 
-# The last recipe, as JSON, and what was made of it.
-_kept: dict[str, tuple[Sampler, Backbone]] = {}
+# What was made last, by its recipe as JSON.
+_sampler: dict[str, Sampler] = {}
+_model: dict[str, Backbone] = {}
 
 
-def _made(recipe: Recipe) -> tuple[Sampler, Backbone]:
-    key = json.dumps(dataclasses.asdict(recipe), sort_keys=True)
-    if key not in _kept:
-        _kept.clear()  # first, so that two models are never in memory together
+def _sampler_of(recipe: Recipe) -> Sampler:
+    key = _key(recipe)
+    if key not in _sampler:
+        _sampler.clear()
         torch.set_num_threads(recipe.threads)
         registry = default()
         for file in recipe.plugins:
@@ -112,8 +114,20 @@ def _made(recipe: Recipe) -> tuple[Sampler, Backbone]:
                 registry.add_file(file)
         sampler = compose(config=recipe.sampler)
         _check_same(recipe.sampler, sampler.config)
-        _kept[key] = sampler, load(recipe.model, recipe.device, recipe.dtype, **recipe.options)
-    return _kept[key]
+        _sampler[key] = sampler
+    return _sampler[key]
+
+
+def _model_of(recipe: Recipe) -> Backbone:
+    key = _key(dataclasses.replace(recipe, sampler={}))
+    if key not in _model:
+        _model.clear()  # first, so that two models are never in memory together
+        _model[key] = load(recipe.model, recipe.device, recipe.dtype, **recipe.options)
+    return _model[key]
+
+
+def _key(recipe: Recipe) -> str:
+    return json.dumps(dataclasses.asdict(recipe), sort_keys=True)
 
 
 def _check_same(asked: Mapping[str, Any], config: Mapping[str, Any]) -> None:

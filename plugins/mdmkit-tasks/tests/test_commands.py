@@ -250,6 +250,61 @@ def test_more_samplers_and_seeds_join_what_is_there() -> None:
     assert int(pair["wins"]) + int(pair["ties"]) + int(pair["losses"]) == 4
 
 
+ENGINE = '''
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mdmkit import Component, RowError, UnitEngine, hookimpl
+
+@dataclass(frozen=True)
+class Elsewhere(UnitEngine):
+    """Decodes here, but says that other processes do."""
+    remote: ClassVar[bool] = True
+    broken: bool = False
+
+    @contextlib.contextmanager
+    def opened(self):
+        with open("opened", "a") as log:
+            yield log.write("x")
+
+    def __call__(self, work):
+        for outcome in map(work.decode, work):
+            if self.broken:
+                errors = [RowError("it broke", 0, 0, row.index) for row in outcome.rows]
+                outcome = dataclasses.replace(outcome, rows=[], errors=errors)
+            yield outcome
+
+@hookimpl
+def mdmkit_engine():
+    return [Component("elsewhere", Elsewhere)]
+'''
+
+
+def test_an_engine_decodes_every_cell_and_is_opened_once() -> None:
+    words = ["compare", "--tasks", "sudoku4", "--samplers", "confidence,random", *SMALL]
+    Path("engine.py").write_text(ENGINE)
+    there = ["--plugin", "engine.py", "--engine", "elsewhere"]
+    said = run(*words, "--engine-option", "broken=true", *there, fails=True)
+    assert re.search(r"task 'sudoku4', prompt \d, seed 0, sampler 'confidence': it broke at tick 0 in row \d", said)
+    Path("opened").unlink()
+    assert "|  |\n" in run(*words, *there)  # the column of the peak memory is empty
+    assert Path("opened").read_text() == "x"
+    own = ("seconds", "memory")
+    found = rows("out/rows/sudoku4/random.jsonl")
+    assert {row["memory"] for row in found} == {None} == {line["memory"] for line in rows("out/results.jsonl")}
+    Path("out").rename("there")
+    run(*words)
+    here = rows("out/rows/sudoku4/random.jsonl")
+    assert [{k: v for k, v in row.items() if k not in own} for row in found] == [
+        {k: v for k, v in row.items() if k not in own} for row in here
+    ]
+    # The engine is no part of a run: rows of one engine are those of another.
+    Path("there").rename("out/there")
+    assert "16 of 16 rows were there before" in run(*words, "--output", "out/there")
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -30,7 +30,8 @@ SCORE = "score"
 JUDGED = {
     SCORE: lambda value: value is None or is_number(value),
     "measures": lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
-    **dict.fromkeys(("calls", "seconds", "memory"), is_cost),
+    **dict.fromkeys(("calls", "seconds"), is_cost),
+    "memory": lambda value: value is None or is_cost(value),
     "text": is_result,
 }
 

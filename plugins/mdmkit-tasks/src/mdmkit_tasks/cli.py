@@ -16,6 +16,7 @@ from mdmkit.cli.commands import (
     DEFAULT_SAMPLER,
     Target,
     batch_option,
+    engine_option,
     held,
     loading,
     names,
@@ -67,6 +68,7 @@ def _shared(command: Command) -> Command:
             ),
             click.option("--overwrite", is_flag=True, help="Start again if the directory holds rows."),
             batch_option(64),
+            engine_option,
             plugin_option,
         )
     ):  # fmt: skip
@@ -142,13 +144,15 @@ def _run(
     batch: int | str,
     device: str,
     dtype: str,
+    engine: dict[str, Any],
 ) -> None:
     from mdmkit import load
-    from mdmkit.cli.commands import limit_threads
+    from mdmkit.cli.commands import as_engine, limit_threads
     from mdmkit_tasks.arguments import task_options as read_options
     from mdmkit_tasks.evaluation import Evaluation, Settings, slug
     from mdmkit_tasks.request import ask
 
+    runs = as_engine(engine)
     folder = output or Path("results", slug("-".join([command, model, *tasks])))
     check_folder(folder)
     if any(override.partition("=")[0].strip() == "seed" for override in overrides):
@@ -162,7 +166,7 @@ def _run(
     asked = [ask(name, given[name], limit, prompt_seed) for name in tasks]
     backbone = load(model, device=device, dtype=dtype, **model_options)
     limit_threads(backbone)
-    settings = Settings(model, model_options, dtype, range(seed, seed + seeds), overrides, batch, overwrite)
+    settings = Settings(model, model_options, dtype, range(seed, seed + seeds), overrides, batch, overwrite, runs)
     evaluation = Evaluation(folder, asked, samplers, backbone, settings)
     watched(evaluation)
     _show(evaluation.finish(f"mdmkit {command}"), folder)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import mdmkit
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import chosen_batch, contents, default_registry, write_json
+from mdmkit.cli.commands import as_engine, chosen_batch, contents, default_registry, opened, write_json
 from mdmkit_tasks import report
 from mdmkit_tasks.cell import Cell
 from mdmkit_tasks.request import Asked, check, sampler_for
@@ -24,7 +24,7 @@ from mdmkit_tasks.running import Judging, run_cell
 from mdmkit_tasks.statistics import compare, summarize
 
 if TYPE_CHECKING:
-    from mdmkit import Backbone, Sampler
+    from mdmkit import Backbone, Sampler, UnitEngine
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Settings:
         seeds: the seeds of the decodes.
         overrides: `KEY=VALUE` for every sampler.
         batch: rows decoded together, or `auto`.
+        engine: decodes the units; None: this process.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Settings:
     overrides: Sequence[str]
     batch: int | str
     overwrite: bool
+    engine: UnitEngine | None = None
 
 
 Told = Callable[[str, str, list[dict[str, Any]]], None]
@@ -99,18 +101,20 @@ class Evaluation:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json("--output", self.folder / "run.json", self.record())
         down: dict[str, str] = {}
-        for (task, label), cell in self.cells.items():
-            first, asked = self._of(task, label)
-            versus = hasattr(asked.task, "versus") and len({name for _, name in self.cells}) > 1
-            judging = Judging(
-                asked, first if versus and cell is not first else None, versus and cell is first, down.get(task, "")
-            )
-            sampler, seeds = self.samplers[task, label], self.settings.seeds
-            try:
-                run_cell(cell, judging, sampler, self.backbone, seeds, partial(told, task, label), say)
-            finally:
-                cell.close()
-            down[task] = judging.down
+        engine = self.settings.engine or as_engine("here")
+        with opened(engine):
+            for (task, label), cell in self.cells.items():
+                first, asked = self._of(task, label)
+                versus = hasattr(asked.task, "versus") and len({name for _, name in self.cells}) > 1
+                judging = Judging(
+                    asked, first if versus and cell is not first else None, versus and cell is first, down.get(task, "")
+                )
+                sampler, seeds = self.samplers[task, label], self.settings.seeds
+                try:
+                    run_cell(cell, judging, sampler, self.backbone, seeds, partial(told, task, label), say, engine)
+                finally:
+                    cell.close()
+                down[task] = judging.down
         missing = sum(row["score"] is None for key in self.cells for row in self._rows(*key))
         if missing:
             why = " ".join(filter(None, down.values()))

@@ -65,7 +65,7 @@ def cells_table(cells: Sequence[Summary]) -> str:
             f"{cell.tokens_per_forward:.2f}",
             f"{cell.tokens_per_second:.0f}",
             f"{cell.seconds:.1f}",
-            f"{cell.memory / 1e6:.0f}",
+            "" if cell.memory is None else f"{cell.memory / 1e6:.0f}",
             *(f"{cell.measures[name]:.3f}" if name in cell.measures else "" for name in measures),
         ]
         for cell in cells

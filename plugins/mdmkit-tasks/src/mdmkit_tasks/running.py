@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import JudgeDown, MdmkitError, RowError
-from mdmkit.cli.commands import Peak, check_prompts, decode_batches, is_number, read_verdict
+from mdmkit.cli.commands import Peak, check_prompts, decode_batches, is_number, is_remote, read_verdict
 from mdmkit_tasks.public.data import brief
 
 if TYPE_CHECKING:
-    from mdmkit import Backbone, Row, Sampler
+    from mdmkit import Backbone, Row, Sampler, UnitEngine
     from mdmkit_tasks.cell import Cell
     from mdmkit_tasks.request import Asked
 
@@ -76,6 +76,7 @@ def run_cell(
     seeds: Sequence[int],
     told: Callable[[list[dict[str, Any]]], None],
     say: Callable[[str], None],
+    engine: UnitEngine,
 ) -> None:
     """Decode and judge every row that the cell lacks; `told` is called with each batch's rows.
 
@@ -104,6 +105,7 @@ def run_cell(
         encodings=encodings,
         slots=cell.slots,
         auto=cell.auto,
+        engine=engine,
     )
     peak = Peak(backbone.device)
     while True:
@@ -116,9 +118,12 @@ def run_cell(
         if decoded is None:
             return
         rows, calls = decoded
+        if not rows:  # every row of the unit has an error, which comes next
+            continue
+        memory = None if is_remote(engine) else peak.read()  # that of other processes is not known here
         shares = {"calls": calls / len(rows), "seconds": (time.perf_counter() - began) / len(rows)}
         lines = [
-            _line(row, seeds[row.index // count], row.index % count, shares | {"memory": peak.read()})
+            _line(row, seeds[row.index // count], row.index % count, shares | {"memory": memory})
             for row in sorted(rows, key=lambda row: row.index)  # rows come in the order in which they finish
         ]
         try:
@@ -130,7 +135,7 @@ def run_cell(
         told(judged)
 
 
-def _line(row: Row, seed: int, index: int, costs: Mapping[str, float]) -> dict[str, Any]:
+def _line(row: Row, seed: int, index: int, costs: Mapping[str, float | None]) -> dict[str, Any]:
     """A row in its written form: the row of `mdmkit decode`, and its cost; not judged yet."""
     return row.json() | {"index": index, "seed": seed, "row_seed": row.seed, **costs} | _told(None)
 

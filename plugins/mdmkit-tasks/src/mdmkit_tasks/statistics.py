@@ -28,7 +28,7 @@ class Summary:
         per_seed: mean score of every seed.
         nfe: row-forwards per row; `calls`: model calls in all; `tokens`: generated in all.
         tokens_per_forward: generated tokens per row-forward.
-        memory: peak, bytes.
+        memory: peak, bytes; None: other processes decoded all rows.
         measures: means of the judge's other measures.
     """
 
@@ -49,7 +49,7 @@ class Summary:
     tokens_per_second: float
     tokens_per_forward: float
     seconds: float
-    memory: int
+    memory: int | None
     measures: dict[str, float] = field(default_factory=dict)
 
 
@@ -101,7 +101,7 @@ def summarize(task: str, sampler: str, measure: str, rows: Rows) -> Summary:
         tokens_per_second=tokens / max(seconds, 1e-9),
         tokens_per_forward=tokens / max(nfe, 1),
         seconds=seconds,
-        memory=max(row["memory"] for row in rows),
+        memory=max((row["memory"] for row in rows if row["memory"] is not None), default=None),
         measures={n: float(np.mean([row["measures"][n] for row in rows if n in row["measures"]])) for n in named},
     )
 
