@@ -9,13 +9,13 @@ QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1
 # Two tests at a time; the tests of a file stay together, since they share what is loaded.
 WORKERS := -n 2 --dist loadfile
 # What needs minutes, a GPU or another program has a target of its own.
-COMMON := not slow and not gpu and not sglang and not tp
+COMMON := not slow and not gpu and not ray and not sglang and not tp
 BUILD := hatchling editables build
 TOOLS := pytest pytest-xdist hypothesis openai playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
-.PHONY: demo test quick test-slow test-gpu test-extras test-oldest test-newest test-sglang test-tp system lint docs \
+.PHONY: demo test quick test-slow test-gpu test-ray test-extras test-oldest test-newest test-sglang test-tp system lint docs \
 	results readme wheels clean
 
 demo: $(STAMP)
@@ -30,7 +30,8 @@ QUICK := $(addprefix tests/test_,$(addsuffix .py,plan registry plugin_files layo
 	sampler engine front promises ending seams search guided config compose infills contents trace_page recording \
 	wrapping contract_task contract_preset cli_decode cli_listing doors)) \
 	plugins/mdmkit-heuristics/tests/test_selects.py plugins/mdmkit-image/tests/test_scores.py \
-	plugins/mdmkit-info-gain/tests/test_info_gain.py plugins/mdmkit-search/tests/test_beam.py \
+	plugins/mdmkit-info-gain/tests/test_info_gain.py plugins/mdmkit-ray/tests/test_shift.py \
+	plugins/mdmkit-search/tests/test_beam.py \
 	plugins/mdmkit-serve/tests/test_refusals.py plugins/mdmkit-sglang/tests/test_settings.py \
 	plugins/mdmkit-tasks/tests/test_public.py \
 	plugins/mdmkit-text/tests/test_families.py plugins/mdmkit-zoo/tests/test_tasks.py
@@ -44,9 +45,13 @@ test-slow: $(STAMP)
 test-gpu: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m gpu tests
 
+# Tests that begin a cluster of Ray, on this machine. If Ray is missing, they fail.
+test-ray: $(STAMP)
+	$(QUIET) $(BIN)/python -m pytest -m ray plugins/mdmkit-ray
+
 # The suite with other dependencies than the pinned ones: the oldest that the ranges admit, and the newest ones, with
 # lm-evaluation-harness. Each has an environment of its own. PYTHON=python3.12 tries another Python.
-test-extras: test-oldest test-newest test-sglang test-tp
+test-extras: test-ray test-oldest test-newest test-sglang test-tp
 
 EXTRAS := .venv-extras
 EXTRA_TESTS := -m "$(COMMON)" $(WORKERS)

@@ -142,7 +142,10 @@ def our_parts() -> list[tuple[str, str]]:
     """(kind, name) of every part that the core and the first-party plugins register."""
     modules = [
         "mdmkit.installed.builtin",
-        *(f"mdmkit_{name}.plugin" for name in ("heuristics", "image", "info_gain", "search", "tasks", "text", "zoo")),
+        *(
+            f"mdmkit_{name}.plugin"
+            for name in ("heuristics", "image", "info_gain", "ray", "search", "tasks", "text", "zoo")
+        ),
     ]
     found = []
     for module in map(importlib.import_module, modules):
