@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest import mock
@@ -45,8 +46,8 @@ def joined(address: str, workers: int) -> Iterator[None]:
         return
     debug = _debug()
     with _said_elsewhere(debug):
-        _begin(address, workers, debug)
         try:
+            _begin(address, workers, debug)
             yield
         finally:
             ray.shutdown()
@@ -79,7 +80,9 @@ def _begin(address: str, workers: int, debug: bool) -> None:
         if ":" in address:
             host, _, port = address.rpartition(":")
             socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
-        with _own_signals(), mock.patch.dict(os.environ, {"RAY_USAGE_STATS_ENABLED": "0"}):
+        with _own_signals(), mock.patch.dict(os.environ, {"RAY_USAGE_STATS_ENABLED": "0"}), warnings.catch_warnings():
+            if not debug:
+                warnings.simplefilter("ignore", FutureWarning)
             ray.init(address, **options)
     except Exception as error:
         said = " ".join(str(error).split())[:500].rstrip(".")

@@ -61,4 +61,5 @@ class Hired:
         import ray
 
         self.calls.clear()
-        ray.kill(self.actor)
+        if ray.is_initialized():  # otherwise this would begin a cluster
+            ray.kill(self.actor)
