@@ -100,17 +100,11 @@ def prompts(tmp_path: Path) -> Path:
     return file
 
 
-def _with_another(family: dict[int, str], before: list[int]) -> dict[int, str] | None:
-    """The processes, if there are two workers, and not both of them were there before."""
-    workers = {pid for pid, name in family.items() if name.startswith("ray::Worker")}
-    return family if len(workers) == 2 and workers != {*before} else None
-
-
 def test_a_run_whose_worker_and_driver_are_killed_writes_the_bytes_of_one_process(
     prompts: Path, tmp_path: Path, cluster: str
 ) -> None:
     here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
-    words = ["decode", *MODEL, "--batch", 4, "--no-live", "--prompts", prompts, "--output"]
+    words = ["decode", *MODEL, "--batch", 2, "--no-live", "--prompts", prompts, "--output"]
     alone = subprocess.run(command(*words, here), capture_output=True, text=True, check=True)
     ray_words = command(*words, there, "--engine", "ray", "--workers", 2)
 
@@ -119,13 +113,13 @@ def test_a_run_whose_worker_and_driver_are_killed_writes_the_bytes_of_one_proces
 
     # A worker is killed: its unit is decoded by another one. Then Ctrl-C: no process is left.
     run = subprocess.Popen(ray_words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until(lambda: rows() > 20)
+    until(lambda: rows() > 0)
     workers = [pid for pid, name in of_process(run.pid).items() if name.startswith("ray::Worker")]
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
-    family = until(lambda: _with_another(of_process(run.pid), workers), 30)
     killed_at = rows()
-    until(lambda: rows() > killed_at + 40)
+    until(lambda: rows() > killed_at + 40)  # the rows of its unit, or those behind them
+    family = of_process(run.pid)
     run.send_signal(signal.SIGINT)
     output, said = run.communicate(timeout=60)
     assert run.returncode == 130
@@ -136,7 +130,7 @@ def test_a_run_whose_worker_and_driver_are_killed_writes_the_bytes_of_one_proces
     # The driver is killed.
     begun = rows()
     run = subprocess.Popen([*ray_words, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: rows() > begun + 40)
+    until(lambda: rows() > begun)
     workers = [pid for pid, name in of_process(run.pid).items() if name.startswith("ray::Worker")]
     run.kill()
     run.wait()
