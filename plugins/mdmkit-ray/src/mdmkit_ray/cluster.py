@@ -12,7 +12,6 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
-from unittest import mock
 
 import click
 
@@ -80,7 +79,8 @@ def _begin(address: str, workers: int, debug: bool) -> None:
         if ":" in address:
             host, _, port = address.rpartition(":")
             socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
-        with _own_signals(), mock.patch.dict(os.environ, {"RAY_USAGE_STATS_ENABLED": "0"}), warnings.catch_warnings():
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # the processes of a local cluster read it
+        with _own_signals(), warnings.catch_warnings():
             if not debug:
                 warnings.simplefilter("ignore", FutureWarning)
             ray.init(address, **options)
@@ -117,8 +117,9 @@ def _said_elsewhere(debug: bool) -> Iterator[None]:
         for line in data.get("lines", ()) if debug else ():
             print(f"ray: {line}", file=sys.stderr)
 
-    if not hasattr(private, "print_to_stdstream"):  # another version of Ray: it may be heard
+    before = getattr(private, "print_to_stdstream", None)  # no public name
+    private.print_to_stdstream = say
+    try:
         yield
-        return
-    with mock.patch.object(private, "print_to_stdstream", say):
-        yield
+    finally:
+        private.print_to_stdstream = before
