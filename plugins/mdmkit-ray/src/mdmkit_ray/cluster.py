@@ -111,7 +111,9 @@ def _said_elsewhere(debug: bool) -> Iterator[None]:
 
     With `debug` it goes to standard error.
     """
-    import ray._private.worker as private
+    import ray._private.worker
+
+    private: Any = ray._private.worker
 
     def say(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
         for line in data.get("lines", ()) if debug else ():
