@@ -200,6 +200,10 @@ COMMANDS = leaves(main, "")
 ELSEWHERE = {"zoo": "zoo", "corpus": "heuristics"}
 # Options of other programs: of git, pip, mkdocs, GenEval, and of the scripts in benchmarks/.
 OTHERS = {"--apply", "--no-deps", "--strict", "--model-path", "--outfile"}
+OTHERS |= {"--head", "--disable-usage-stats", "--address"}  # ray start
+OTHERS |= {"--standalone", "--nproc-per-node", "--nnodes", "--rdzv-endpoint"}  # torchrun
+OTHERS |= {"--trust-remote-code", "--dllm-algorithm", "--dllm-algorithm-config", "--max-running-requests"}  # SGLang
+OTHERS |= {"--enable-deterministic-inference", "--mem-fraction-static", "--no-dllm-fdfo"}
 OTHERS |= {"--beside", "--clock", "--layers", "--only", "--pairs", "--sentences"}
 
 
