@@ -136,15 +136,28 @@ def against_greedy(cell: Cell, size: Size, folder: Path, pairs: int, clock: str)
 
 def over_prefix(cell: Cell, size: Size, folder: Path, prefix: int, pairs: int, clock: str) -> dict[str, Any]:
     """The row of the second table: alternatives that read one prefix, and alternatives that get copies of it."""
-    backbone, length = cell.load(size, folder), prefix + cell.block
-    network, policy, draw = backbone.network, CACHES[cell.cache](), torch.Generator().manual_seed(0)
-    tick = CLOCKS[clock]
-    low = prefix // 2 if cell.cache == "dual" else prefix
-    tokens = torch.randint(5, size.vocab - 20, (ALTERNATIVES, length), generator=draw)
-    store: dict[Any, Any] = {}
+    backbone = cell.load(size, folder)
+    found = prefix_read(backbone, cell.cache, cell.block, prefix, pairs, CLOCKS[clock])
+    return {"cell": cell.name, "prefix": prefix, "pairs": pairs} | found | when(clock)
+
+
+def prefix_read(
+    backbone: Any, cache: str, block: int, prefix: int, pairs: int, tick: Callable[[], float]
+) -> dict[str, float]:
+    """Milliseconds of one layer's attention and of a whole forward, by copies and shared, and the ratios' medians.
+
+    Args:
+        backbone: on any device.
+        tick: a clock in seconds, which on a GPU waits for it.
+    """
+    network, policy, device = backbone.network, CACHES[cache](), backbone.device
+    length, draw = prefix + block, torch.Generator().manual_seed(0)
+    low = prefix // 2 if cache == "dual" else prefix
+    tokens = torch.randint(5, backbone.vocab - 20, (ALTERNATIVES, length), generator=draw).to(device)
+    store = backbone.new_store()
 
     def view_of(reach: Any, count: int) -> tuple[Call, View]:
-        call, slots = Call.over([reach] * count, length, tokens.device), torch.zeros(count, dtype=torch.long)
+        call, slots = Call.over([reach] * count, length, device), torch.zeros(count, dtype=torch.long, device=device)
         columns = call.start, call.inside, call.seen, call.readable, call.keep, call.span, call.reads, call.keeps
         beside = 0 if count == 1 else None
         return call, View(store, slots, 1, length, *columns, beside, call.starts, (0,) * count)
@@ -154,7 +167,8 @@ def over_prefix(cell: Cell, size: Size, folder: Path, prefix: int, pairs: int, c
 
     config, layer = network.model.config, network.model.base_model.layers[0].self_attn
     heads = config.num_attention_heads, config.num_key_value_heads, config.num_key_value_heads
-    states = [torch.randn(ALTERNATIVES, cell.block, n, layer.head_dim, generator=draw).transpose(1, 2) for n in heads]
+    shape, dtype = (ALTERNATIVES, block), network.model.dtype
+    states = [torch.randn(*shape, n, layer.head_dim, generator=draw).to(device, dtype).transpose(1, 2) for n in heads]
 
     def attend(call: Call, view: View) -> None:
         alternatives = network.alternatives_of(view)
@@ -162,11 +176,11 @@ def over_prefix(cell: Cell, size: Size, folder: Path, prefix: int, pairs: int, c
         keys = frozen.update(*states[1:], 0)
         attention(layer, states[0], *keys, None, scaling=layer.scaling, is_causal=False, alternatives=alternatives)
 
-    row: dict[str, Any] = {"cell": cell.name, "prefix": prefix, "pairs": pairs}
+    row: dict[str, float] = {}
     usual = network.shares_from
     with torch.inference_mode():
-        forward(*view_of(policy.enter(low, low + cell.block, length, 0), 1))
-        step = view_of(policy.step(low, low + cell.block, length), ALTERNATIVES)
+        forward(*view_of(policy.enter(low, low + block, length, 0), 1))
+        step = view_of(policy.step(low, low + block, length), ALTERNATIVES)
         for name, run in (("attention", attend), ("forward", forward)):
             seen: list[dict[str, float]] = []
             for pair in range(-1, pairs):  # the first one only warms up
@@ -178,7 +192,7 @@ def over_prefix(cell: Cell, size: Size, folder: Path, prefix: int, pairs: int, c
                 seen.append(now | {"ratio": now["copies"] / now["shared"]})
             row |= {f"{name}_{key}": round(statistics.median(each[key] for each in seen[1:]), 3) for key in seen[0]}
     network.shares_from = usual
-    return row | when(clock)
+    return row
 
 
 def when(clock: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 import transformers
 from captured import Captured
+from lookahead import prefix_read
 from random_checkpoint import LOGIT_STD, MODELS, Shape, shape_of
 
 import mdmkit
@@ -52,6 +53,8 @@ class Cell:
 
 CELLS = [Cell("llada-8b", "dual", 32, batch) for batch in (1, 8, 32)]
 CELLS += [Cell("sdar-8b", "block", 4, batch) for batch in (1, 32, 128)]
+# Columns of a prefix that eight alternatives read.
+PREFIX = 4096
 # column -> (preset, parts, by graphs)
 WAYS: dict[str, tuple[str, dict[str, Any], bool]] = {
     "confidence": ("confidence", {}, False),
@@ -147,6 +150,23 @@ class Beside:
         return time.perf_counter()
 
 
+def alternatives(backbone: TextBackbone, cell: Cell, pairs: int, prefix: int) -> str:
+    """The row of the second table."""
+
+    def tick() -> float:
+        if backbone.device.type == "cuda":
+            torch.cuda.synchronize(backbone.device)
+        return time.perf_counter()
+
+    cache = cell.cache if cell.cache == "block" else "prefix"
+    found = prefix_read(backbone, cache, cell.block, prefix, pairs, tick)
+    say(f"{cell.model}, alternatives over {prefix} columns: {found}")
+    cells = [
+        f"{found[f'{name}_{way}']:.2f}" for name in ("attention", "forward") for way in ("copies", "shared", "ratio")
+    ]
+    return f"| {cell.model}, {cache} | {' | '.join(cells)} |"
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -163,7 +183,9 @@ def _syncs(run: Callable[[], Any]) -> int:
     return sum("synchroniz" in str(one.message) for one in caught)
 
 
-def page(rows: list[tuple[str, dict[str, float]]], ways: list[str], options: argparse.Namespace) -> str:
+def page(
+    rows: list[tuple[str, dict[str, float]]], prefixes: list[str], ways: list[str], options: argparse.Namespace
+) -> str:
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     lines = [
         "# A step on a GPU",
@@ -186,6 +208,15 @@ def page(rows: list[tuple[str, dict[str, float]]], ways: list[str], options: arg
         cells = [f"{row[way]:.2f} ({row[way] / least:.2f})" for way in ways]
         more = [f"{row[key]:.2f}" if key in row else "" for key in ("states a step", "syncs")]
         lines.append(f"| {' | '.join([name, f'{least:.2f}', *cells, *more])} |")
+    lines += [
+        "",
+        f"Eight alternatives behind {options.prefix} columns of one row, batch 1: milliseconds of one layer's attention "
+        "and of a forward, if each alternative gets a copy of the keys, and if all read them where they are.",
+        "",
+        "| model, cache | attention, copies | shared | ratio | forward, copies | shared | ratio |",
+        f"|{'---|' * 7}",
+        *prefixes,
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -196,6 +227,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--prompt", type=int, default=32)
     parser.add_argument("--length", type=int, default=128)
+    parser.add_argument(
+        "--prefix", type=int, default=PREFIX, help="columns that alternatives read, in the second table"
+    )
     parser.add_argument("--small", action="store_true", help="miniature models, to try this script")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
@@ -215,6 +249,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     rows: list[tuple[str, dict[str, float]]] = []
+    prefixes: list[str] = []
     backbone, made = None, ""
     for cell in options.cells:
         shape = shape_of(cell.model, small=options.small)
@@ -222,13 +257,14 @@ def main() -> None:
             backbone, made = None, cell.model
             device = torch.device(options.device)
             backbone = in_memory(cell.model, shape, cell.block, device, getattr(torch, options.dtype))
+            prefixes.append(alternatives(backbone, cell, options.pairs, options.prefix))
         assert backbone is not None
         row = Beside(cell, backbone, shape, options.prompt, options.length).row(options.ways, options.pairs)
         rows.append((cell.name, row))
         say(f"{cell.name}: { ({name: round(value, 3) for name, value in row.items()}) }")
         # After each cell: what was measured stays, whatever happens to the next.
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(page(rows, options.ways, options), encoding="utf-8")
+        options.output.write_text(page(rows, prefixes, options.ways, options), encoding="utf-8")
 
 
 if __name__ == "__main__":

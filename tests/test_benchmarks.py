@@ -89,13 +89,14 @@ def test_steps_beside_a_captured_loop_in_miniature(tmp_path: Path) -> None:
     page = tmp_path / "steps.md"
     command = [sys.executable, str(BENCHMARKS / "steps.py"), "--small", "--device", "cpu", "--dtype", "float32"]
     command += ["--only", "block 32, batch 1", "--ways", "confidence", "--pairs", "1"]
-    command += ["--length", "64", "--prompt", "8", "--output", str(page)]
+    command += ["--length", "64", "--prompt", "8", "--prefix", "64", "--output", str(page)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "llada-8b, dual, block 32, batch 1: the captured loop writes the same tokens" in done.stderr
     row = r"^\| llada-8b, dual, block 32, batch 1 \| ([\d.]+) \| ([\d.]+) \(([\d.]+)\) \|"
     ((least, ours, ratio),) = re.findall(row, page.read_text(), re.M)
     assert float(ratio) == pytest.approx(float(ours) / float(least), rel=0.05)
+    assert len(re.findall(r"^\| llada-8b, prefix( \| [\d.]+){6} \|$", page.read_text(), re.M)) == 1
 
 
 def test_without_a_gpu_it_says_how_to_try_it(tmp_path: Path) -> None:
