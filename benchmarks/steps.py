@@ -210,7 +210,7 @@ def page(
         lines.append(f"| {' | '.join([name, f'{least:.2f}', *cells, *more])} |")
     lines += [
         "",
-        f"Eight alternatives behind {options.prefix} columns of one row, batch 1: milliseconds of one layer's attention "
+        f"Eight alternatives behind {options.prefix} columns of one row, batch 1: milliseconds of a layer's attention, "
         "and of a forward, if each alternative gets a copy of the keys, and if all read them where they are.",
         "",
         "| model, cache | attention, copies | shared | ratio | forward, copies | shared | ratio |",
