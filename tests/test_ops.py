@@ -112,3 +112,10 @@ def test_a_nucleus_is_that_of_all_tokens_sorted(mass):
     assert torch.equal(got, expected)
     assert got[0].sum() > ops.NUCLEUS or mass < 0.9  # a row whose nucleus is wide was among them
     assert ops.nucleus(torch.full((1, 700), torch.nan), mass).shape == (1, 700)
+
+
+@pytest.mark.parametrize("tokens", [8, 700])
+def test_a_token_behind_exactly_the_mass_is_outside_of_the_nucleus(tokens):
+    p = torch.zeros(1, tokens, dtype=torch.float64)
+    p[0, :4] = torch.tensor([0.5, 0.25, 0.125, 0.125])
+    assert [int(ops.nucleus(p, mass).sum()) for mass in (0.5, 0.75, 0.875)] == [1, 2, 3]

@@ -199,6 +199,7 @@ WIDE = (
     "一个句子里没有空格，也没有拉丁字母。这是第二句话，它也很长，所以换行很少。\n",
     "ひらがなとカタカナ",
     "안녕하세요 여러분\n",
+    "hello\nworld\n",  # of an even number of characters
 )  # bytes of the second are valid UTF-8, and those of the third not
 WIDE_NAMES = ("utf-16le", "utf-16be", "utf-32le", "utf-32be")
 

@@ -52,15 +52,22 @@ def _wide(content: bytes, valid: bool) -> str | None:
     if valid and not content.count(0):
         return None
     start = content[:LOOKED_AT]
-    if len(content) % 4 == 0:
-        for place, name in ((0, "utf-32be"), (3, "utf-32le")):
-            if content[place::4].count(0) * 4 == len(content):
-                return name
+    for name in ("utf-32be", "utf-32le"):
+        if _decodes(content, name):
+            return name
     if len(content) % 2 == 0:
         for name in ("utf-16be", "utf-16le"):
             if _is_text(start.decode(name, errors="replace"), start, valid):
                 return name
     return None
+
+
+def _decodes(content: bytes, encoding: str) -> bool:
+    """True if bytes are characters of four bytes: two bytes each, read so, lie beyond the last one as a rule."""
+    try:
+        return bool(content) and len(content.decode(encoding)) * 4 == len(content)
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_text(text: str, content: bytes, valid: bool) -> bool:

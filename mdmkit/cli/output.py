@@ -286,8 +286,7 @@ def write_json(option: str, path: Path, document: Any) -> None:
 
 def write_text(option: str, path: Path, text: str) -> None:
     """Write a text atomically, like `write_json`."""
-    piped = path.exists() and not path.is_file()  # a pipe or a device: there is nothing to replace
-    if not piped:
+    if not is_special(path):
         write_whole(option, path, lambda part: part.write_text(text, encoding="utf-8"))
         return
     try:
@@ -296,13 +295,20 @@ def write_text(option: str, path: Path, text: str) -> None:
         raise MdmkitError(f"{option} {path}: {error.strerror or error}.") from error
 
 
+def is_special(path: Path) -> bool:
+    """True for a device, a pipe or a directory: what must not be replaced by a file."""
+    return path.exists() and not path.is_file()
+
+
 def write_whole(option: str, path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` write a file beside the path, then rename it: readers see the complete old or new file.
 
     Raises:
-        MdmkitError: it cannot be written; nothing is left behind.
+        MdmkitError: it cannot be written, or the path is a device, a pipe or a directory; nothing is left behind.
     """
     path = path.resolve()  # replace the target of a link, not the link itself
+    if is_special(path):
+        raise MdmkitError(f"{option} {path} is not a regular file, and would be replaced by one: name another path.")
     part = _part(path)
     try:
         write(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,16 @@ def test_numbered_pictures_that_replace_one_picture_leave_it_not(decode: Any, tm
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"out-{i:04}.png" for i in range(3)]
 
 
+@pytest.mark.parametrize("name", ["out.png", "out-0001.png"])
+def test_a_pipe_or_a_device_is_not_replaced_by_a_picture(decode: Any, name: str) -> None:
+    os.mkfifo(name)
+    Path("p.jsonl").write_text('"cat"\n"dog"\n')
+    words = ("--prompt", "cat") if name == "out.png" else ("--prompts", "p.jsonl")
+    done = decode(*words, "--output", "out.png", "--overwrite")
+    assert done.exit_code == 2 and name in done.stderr and "is not a regular file" in done.stderr
+    assert Path(name).is_fifo()
+
+
 def test_a_run_of_texts_beside_a_picture_is_no_run_of_pictures(decode: Any, tmp_path: Path) -> None:
     for name in ("out.jsonl", "out-0000.png"):
         Path(name).write_text("mine")
@@ -175,7 +186,7 @@ def test_a_run_of_texts_beside_a_picture_is_no_run_of_pictures(decode: Any, tmp_
     assert (Path("out.jsonl").read_text(), Path("out-0000.png").read_text()) == ("mine", "mine")
 
 
-@pytest.mark.parametrize("spoilt", ["deleted", "cut", "text", "size", "end", "GIF", "JPEG"])
+@pytest.mark.parametrize("spoilt", ["deleted", "cut", "text", "size", "end", "byte", "GIF", "JPEG"])
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_kept_row_whose_picture_is_lost_is_decoded_again(
     decode: Any, tmp_path: Path, spoilt: str, finished: bool
@@ -195,6 +206,8 @@ def test_a_kept_row_whose_picture_is_lost_is_decoded_again(
             Image.new("L", (9, 8)).save(path)
         elif spoilt == "end":
             path.write_bytes(path.read_bytes()[:-12])
+        elif spoilt == "byte":
+            path.write_bytes(path.read_bytes()[:-1])
         elif spoilt in ("GIF", "JPEG"):
             Image.open(path).convert("L").save(path, format=spoilt)
         else:

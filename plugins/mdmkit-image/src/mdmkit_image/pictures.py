@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image, ImageDraw
 
+from mdmkit_image.whole import is_cut
+
 if TYPE_CHECKING:
     from mdmkit import Row
     from mdmkit_image.codec import VQCodec
@@ -42,6 +44,8 @@ class Pictures:
                 image.verify()  # the checksum of every chunk up to the last one, which `load` does not miss
             with Image.open(path, formats=["PNG"]) as image:
                 image.load()
+                if is_cut(path, "PNG"):
+                    return False
                 return image.size == (self.grid[1] * self.codec.factor, self.grid[0] * self.codec.factor)
         except Exception:  # Pillow's readers raise many unrelated types for damaged files
             return False
