@@ -698,6 +698,9 @@ def test_what_another_process_cannot_make_is_refused(parts: Path) -> None:
 
     with pytest.raises(MdmkitError, match="needs the options of model toy:0 as plain values"):
         recipe_of(composed, Options())
+    Options.source = mdmkit.model.backbone.Source("toy:0", "cpu", "auto", {"tp": 2})
+    with pytest.raises(MdmkitError, match=r"the processes of torchrun share model toy:0.*Leave tp out, or decode in"):
+        recipe_of(composed, Options())
 
 
 def test_other_versions_of_the_parts_are_refused(parts: Path) -> None:

@@ -54,13 +54,19 @@ def recipe_of(sampler: Sampler, backbone: Backbone) -> Recipe:
 
     Raises:
         MdmkitError: another process cannot make them: a part of the sampler is in no plugin, the sampler was changed
-            after it was composed, `mdmkit.load` did not load the model, or its options are no plain values.
+            after it was composed, `mdmkit.load` did not load the model, several processes share it, or its options
+            are no plain values.
     """
     source = backbone.source
     if source is None:
         raise MdmkitError(
             f"another process loads a model by its reference, and this {type(backbone).__name__} has none. Load it "
             f"with mdmkit.load, {OR_HERE}"
+        )
+    if source.options.get("tp") not in (None, 1):
+        raise MdmkitError(
+            f"the processes of torchrun share model {source.ref}, and another process cannot join them. Leave tp out, "
+            f"{OR_HERE}"
         )
     _check_sampler(sampler)
     recipe = Recipe(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     found = Wire()
     monkeypatch.setattr(module, "distributed", found)
     monkeypatch.setattr(module.atexit, "register", lambda call: None)
-    monkeypatch.setattr(module.signal, "signal", lambda number, handler: None)
+    real, main = signal.signal, threading.main_thread()  # no other thread may call it
+    monkeypatch.setattr(module.signal, "signal", lambda *g: real(*g) if threading.current_thread() is main else None)
     return found
 
 
@@ -151,6 +153,20 @@ def test_after_a_call_that_failed_there_is_no_other(wire: Wire) -> None:
         with pytest.raises(MdmkitError, match=r"CUDA out of memory.*use a smaller --batch.*--resume continues"):
             peers.together("compute", call)
     assert wire.sent.qsize() == 1
+
+
+def test_ctrl_c_waits_for_the_end_of_a_call(wire: Wire) -> None:
+    peers, ended = Peers(CPU), []
+
+    def call() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # torchrun sends another
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        peers.together("compute", call)
+    assert ended == [True]
+    assert peers.together("compute", lambda: 5) == 5  # the processes are still in step
 
 
 @pytest.mark.parametrize(

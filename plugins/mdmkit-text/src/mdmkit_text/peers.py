@@ -12,6 +12,7 @@ named by numbers.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import io
 import os
 import pickle
@@ -28,7 +29,7 @@ from torch import Tensor, distributed
 from mdmkit import MdmkitError, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mdmkit_text.network import Network
 
@@ -57,10 +58,12 @@ class Peers:
     def together(self, name: str, call: Any, *arguments: Any) -> Any:
         """Let every process do what `name` says, and do it here by calling `call`.
 
+        Ctrl-C waits for its end.
+
         Raises:
             MdmkitError: it failed here, or failed before; the processes are then out of step for good.
         """
-        with self._lock:
+        with self._lock, uncut():
             if self._lost:
                 raise MdmkitError(self._lost)
             try:
@@ -85,6 +88,22 @@ class Peers:
                 return
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def uncut() -> Iterator[None]:
+    """Let Ctrl-C wait for the end: if a call is cut here, the others wait in the middle of theirs, for ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 class PeerStore(Store):
