@@ -246,3 +246,19 @@ def test_nan_in_a_slot_does_not_reach_its_next_row(cache, name):
     assert "NaN" in str(ended[0].error)
     assert ended[1].row is not None and ended[2].row is not None
     assert ended[2].row.tokens == mdmkit.decode(composed, backbone, [after]).tokens[0]
+
+
+@dataclass(frozen=True)
+class Fails(ByConfidence):
+    def __call__(self, step):
+        if int(step.tick.max()) == 6:
+            raise ValueError("boom")
+        return super().__call__(step)
+
+
+def test_a_part_that_fails_is_named_though_columns_were_stored():
+    backbone = mdmkit.load(str(GOLDEN / "sdar"), device="cpu", mask_id=125, block_length=4)
+    engine = engine_with(backbone, [mdmkit.Prompt(ids=(5,) * 9, length=20)], score=Fails(), cache="block")
+    with pytest.raises(MdmkitError, match=r"score Fails.*boom"):
+        drained(engine)
+    assert engine.state.runner.store

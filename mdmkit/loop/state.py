@@ -195,6 +195,7 @@ class State:
         if self.previous is not None:
             self.previous.join(count)
 
+    @torch.inference_mode()  # also between steps: what a step has stored can be wiped in this mode only
     def drop(self, rows: Sequence[int], sound: Sequence[int] = ()) -> None:
         """Remove these rows (indices into the rows at work); `sound`: those that have ended without an error."""
         gone = set(rows)
