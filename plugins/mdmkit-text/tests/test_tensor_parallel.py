@@ -169,6 +169,21 @@ def test_ctrl_c_waits_for_the_end_of_a_call(wire: Wire) -> None:
     assert peers.together("compute", lambda: 5) == 5  # the processes are still in step
 
 
+def test_the_end_of_the_process_waits_for_a_call_of_another_thread(wire: Wire) -> None:
+    peers = Peers(CPU)
+    ending = threading.Thread(target=peers._end)
+
+    def call() -> bool:
+        ending.start()
+        ending.join(0.2)
+        return ending.is_alive()
+
+    assert peers.together("compute", call)
+    ending.join(20)
+    with pytest.raises(MdmkitError, match="this process is about to end"):
+        peers.together("compute", call)
+
+
 @pytest.mark.parametrize(
     ("given", "others", "device", "words"),
     [

@@ -81,13 +81,16 @@ class Peers:
             distributed.broadcast(tensors, src=0)
 
     def _end(self) -> None:
-        if not self._lost:
-            try:
-                self._send("end", ())
-            except Exception:  # they have ended already
-                return
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+        # A thread that ends with the process, such as a server's engine, may be in a call: it ends first.
+        with self._lock:
+            if not self._lost:
+                self._lost = "this process is about to end, so the model that it shares with others is not called."
+                try:
+                    self._send("end", ())
+                except Exception:  # they have ended already
+                    return
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
