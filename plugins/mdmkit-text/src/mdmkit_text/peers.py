@@ -147,9 +147,18 @@ def follow(network: Network, device: torch.device) -> None:
             if name == "end":
                 break
             called = getattr(arguments[0] if name in ("wipe", "follow") else network, name)
-            called(*(arguments[1:] if name in ("wipe", "follow") else arguments))
+            try:
+                called(*(arguments[1:] if name in ("wipe", "follow") else arguments))
+            except Exception as error:  # the first process is gone in the middle of a call, or memory is too small here
+                _give_up(error)
     distributed.destroy_process_group()
     sys.exit(0)
+
+
+def _give_up(error: Exception) -> None:
+    said = " ".join(str(error).split()) or type(error).__name__
+    print(f"Process {distributed.get_rank()}, which shares the model, ends: {said}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _receive(stores: dict[int, Store], device: torch.device) -> Any:
