@@ -204,7 +204,7 @@ OTHERS |= {"--head", "--disable-usage-stats", "--address"}  # ray start
 OTHERS |= {"--standalone", "--nproc-per-node", "--nnodes", "--rdzv-endpoint"}  # torchrun
 OTHERS |= {"--trust-remote-code", "--dllm-algorithm", "--dllm-algorithm-config", "--max-running-requests"}  # SGLang
 OTHERS |= {"--enable-deterministic-inference", "--mem-fraction-static", "--no-dllm-fdfo"}
-OTHERS |= {"--beside", "--clock", "--layers", "--only", "--pairs", "--sentences"}
+OTHERS |= {"--beside", "--clock", "--layers", "--only", "--pairs", "--sentences", "--small"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
