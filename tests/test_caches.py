@@ -338,3 +338,13 @@ def test_a_column_that_joins_a_row_after_its_block_was_entered_is_not_read_befor
         for row, own in zip(mdmkit.decode(sampler, backbone, asked, seed=1, batch=batch).rows, alone, strict=True):
             assert (row.tokens, row.order, row.nfe) == (own.tokens, own.order, own.nfe)
             assert len(row.tokens) == 8
+
+
+@pytest.mark.parametrize(("name", "cache"), [("llada", "dual"), ("sdar", "block")])
+def test_a_row_with_frozen_columns_can_be_given_up_between_two_steps(load, name, cache):
+    engine = mdmkit.Engine(compose("confidence", cache), load(name), 2)
+    gone, stays = (engine.admit(mdmkit.Prompt(ids=(5,) * 9, length=20)) for _ in range(2))
+    for _ in range(12):
+        engine.step()
+    assert engine.cancel(gone)
+    assert [(ended.id, ended.row is None) for ended in engine.drain()] == [(gone, True), (stays, False)]
