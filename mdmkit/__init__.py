@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mdmkit.installed.hookspecs import Component, hookimpl
     from mdmkit.loop.engine import Engine
     from mdmkit.loop.front import AsyncEngine
+    from mdmkit.loop.kept import KeptBlocks
     from mdmkit.loop.observe import Observer
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone, Output
@@ -77,6 +78,7 @@ __all__ = [
     "Finding",
     "Guidance",
     "JudgeDown",
+    "KeptBlocks",
     "Look",
     "Lookahead",
     "MdmkitError",
@@ -144,6 +146,7 @@ _HOME = {
     "Finding": "model.finding",
     "Guidance": "settings.draw",
     "JudgeDown": "task",
+    "KeptBlocks": "loop.kept",
     "LONGEST_ROW": "settings.plan",
     "Look": "stage.look",
     "Lookahead": "stage.protocols",

@@ -30,6 +30,7 @@ from mdmkit.model.backbone import unwrapped
 from mdmkit.settings.numbers import is_whole, own
 
 if TYPE_CHECKING:
+    from mdmkit.loop.kept import KeptBlocks
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
 
@@ -61,6 +62,8 @@ class Engine:
             two branches. A prompt waits until it fits. None: no limit.
         observers: observers of every row and step. For `Watchers`, `on_start` has already been called.
         first: the first row's id.
+        kept: keeps finished blocks of rows that end, for rows that begin with the same tokens: under the cache `block`,
+            without search, guidance and `plan.room`. Others neither keep nor find any. None: nothing is kept.
 
     Raises:
         MdmkitError: `slots` or `columns` is no whole number from 1, or the model lacks what the sampler needs.
@@ -74,6 +77,7 @@ class Engine:
         columns: int | None = None,
         observers: Iterable[Observer] | Watchers = (),
         first: int = 0,
+        kept: KeptBlocks | None = None,
     ):
         backbone, slots, columns = unwrapped(backbone), own(slots), own(columns)
         check_pair(sampler, backbone)
@@ -82,7 +86,8 @@ class Engine:
         self.sampler, self.backbone = sampler, backbone
         started = isinstance(observers, Watchers)
         self.watchers = observers if isinstance(observers, Watchers) else Watchers(observers)
-        self.state = State(sampler, backbone, slots, self.watchers)
+        self.kept = kept
+        self.state = State(sampler, backbone, slots, self.watchers, kept)
         self._room = Room(columns, sampler.plan.room, self.state.particles, self.state.runner.branches)
         self._calls = 0
         self._waiting: deque[Waiting] = deque()
@@ -165,6 +170,10 @@ class Engine:
                 self.state.drop(range(len(self.state.places)))
                 self._end_without_place(error)
                 raise
+            except BaseException:  # what was stored in this step may not be there
+                for place in self.state.places:
+                    place.final = 0
+                raise
             self._collect()
         out, self._ended = self._ended, []
         return out
@@ -208,7 +217,9 @@ class Engine:
         again, self._working = list(self._working.values()), {}
         self._waiting.extendleft(reversed(again))
         self._calls += self.state.runner.calls
-        self.state = State(self.sampler, self.backbone, self.slots // 2, self.watchers)
+        if self.kept is not None:
+            self.kept.shrink()
+        self.state = State(self.sampler, self.backbone, self.slots // 2, self.watchers, self.kept)
         free_memory(self.backbone)
         for one in again:
             self._say_gone(one.id)
@@ -292,6 +303,7 @@ class Engine:
         rows = [row for row, place in enumerate(self.state.places) if place.id in ids]
         joined = [self._working.pop(self.state.places[row].id) for row in rows]
         if rows:
+            self.state.reuse.keep(self.state.places, rows, self.state.canvas)
             self.state.drop(rows)
         for one in joined:
             self._say_gone(one.id)

@@ -41,7 +41,9 @@ def leave(state: State, gone: list[tuple[int, int, int]]) -> None:
             state.left.append(_left(state, row, checks.MODEL_ODD if row in odd else code, rule))
         except PartError as error:  # the other rows have ended all the same
             failure = failure or error
-    state.drop([row for row, _, _ in gone], [row for row, code, _ in gone if not code and row not in odd])
+    sound = [row for row, code, _ in gone if not code and row not in odd]
+    state.reuse.keep(state.places, sound, state.canvas)
+    state.drop([row for row, _, _ in gone], sound)
     if failure is not None:
         raise failure
 

@@ -37,6 +37,13 @@ def reads_of(sampler: Sampler) -> list[str]:
     return sorted({name for part in sampler.stages().values() for name in getattr(part, "reads", ())})
 
 
+def extras_of(sampler: Sampler) -> tuple[list[str], str | None]:
+    """Return the names of the model's extras that the sampler's parts read, and the kind of shadow columns, or None."""
+    reads = reads_of(sampler)
+    extras = [name for name in reads if name not in (*ALWAYS, *SHADOWS)]
+    return extras, next((name for name in reads if name in SHADOWS), None)
+
+
 def reads_open_only(sampler: Sampler) -> bool:
     """Return True if no part reads beliefs at filled positions. A constraint gets all columns of a state."""
     return sampler.constraint is None and WRITTEN not in reads_of(sampler)

@@ -84,6 +84,11 @@ class Runner:
         self._known: dict[Any, Call] = {}
         self._shown: tuple[Any, tuple[Tensor, Tensor, int | None]] | None = None
 
+    @property
+    def conditioned(self) -> bool:
+        """True if rows depend on more than their tokens."""
+        return self._given is not None
+
     # -- rows join and leave ------------------------------------------------------------------------------------------
 
     def join(self, conditioning: Any, slots: Sequence[int], times: int) -> None:

@@ -22,9 +22,9 @@ from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
 from mdmkit.loop.place import Place, free_slots
 from mdmkit.loop.previous import Previous
-from mdmkit.loop.readiness import ALWAYS, check_parts, make_cache, reads_of, reads_open_only
+from mdmkit.loop.readiness import check_parts, extras_of, make_cache, reads_open_only
+from mdmkit.loop.reuse import Reuse
 from mdmkit.loop.runner import Runner
-from mdmkit.model.shadow import SHADOWS
 from mdmkit.stage.look import States
 from mdmkit.stage.memory import Memory
 from mdmkit.stage.search import Search
@@ -32,6 +32,7 @@ from mdmkit.stage.step import Step
 from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
+    from mdmkit.loop.kept import KeptBlocks
     from mdmkit.loop.left import Left
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
@@ -57,47 +58,51 @@ class State:
         targets: int64 [B, steps + 1]; how many positions may be open after each step of the block.
         refill: lets waiting rows join; None: nobody waits.
         limits: int64 [B]; the columns that each row of the step may grow to.
+        reuse: keeps finished blocks of rows that end.
         partial_index: `index_of_step` if some rows do not take the step, else None.
         left: rows that have left; `take_left` returns them.
     """
 
+    places: list[Place]
+    left: list[Left]
+    rows_of_step: list[int]
     recorded: Trace
     where: Window
     targets: Tensor
     limits: Tensor
     index_of_step: Tensor
     hidden_of_step: Hidden
+    _key: tuple[int, tuple[int, ...]]
 
-    def __init__(self, sampler: Sampler, backbone: Backbone, slots: int, watchers: Watchers | None = None):
+    def __init__(
+        self,
+        sampler: Sampler,
+        backbone: Backbone,
+        slots: int,
+        watchers: Watchers | None = None,
+        kept: KeptBlocks | None = None,
+    ):
         check_parts(sampler, backbone)
         self.sampler, self.backbone, self.slots = sampler, backbone, slots
         self.watchers = watchers or Watchers(())
         self.particles = 1 if sampler.search is None else trait("search", sampler.search, "particles")
         self.cache = make_cache(sampler, backbone)
-        reads = reads_of(sampler)
-        extras = [name for name in reads if name not in (*ALWAYS, *SHADOWS)]
-        shadow = next((name for name in reads if name in SHADOWS), None)
         shape = None if sampler.constraint is None else self._shape
         beliefs = Beliefs(backbone, sampler.draw, sampler.guidance, shape)
-        self.runner = Runner(beliefs, self.cache, slots * self.particles, extras, shadow)
+        self.runner = Runner(beliefs, self.cache, slots * self.particles, *extras_of(sampler))
+        self.reuse = Reuse.of(kept, self.runner, self.particles, sampler.plan.room)
         self.rewrites = trait("commit", sampler.commit, "rewrites")
         self.lingers = trait("commit", sampler.commit, "lingers")
-        looks = sampler.search is not None and trait("search", sampler.search, "looks")
-        prune = getattr(getattr(sampler.search, "prune", None), "__func__", Search.prune)
-        # With `prune`, equal particles share one forward. So the forward comes before the particles move.
-        self.compares = looks or prune is not Search.prune or trait("select", sampler.select, "alternatives") > 1
+        self.compares = _compares(sampler)
         self.ends = tuple(sorted(backbone.ends)) if sampler.plan.early_stop else ()
         self.partial_index: Tensor | None = None
         self.refill: Callable[[], None] | None = None
-        self.places: list[Place] = []
         self.memory, self.ledger = Memory(), Ledger()
         self.previous = Previous(backbone.offers) if backbone.feeds_back else None
         self.hidden: Hidden | None = None
-        self.left: list[Left] = []
-        self.rows_of_step: list[int] = []
+        self.places, self.left, self.rows_of_step = [], [], []
         self.step_now: Step | None = None
-        self._epoch = 0
-        self._key: tuple[int, tuple[int, ...]] | None = None
+        self._epoch, self._key = 0, (-1, ())
 
     @cached_property
     def packs_looks(self) -> bool:
@@ -140,6 +145,7 @@ class State:
         assert len(ids) <= self.free, "more rows than free slots"
         new = self._placed(canvas, ids)
         self.runner.join(conditioning, [place.slot for place in new], self.particles)
+        self.reuse.begin(new, canvas)
         wide = expand(replace(canvas, room=self.sampler.plan.room).to(self.backbone.device), self.particles)
         first, self.places = not self.places, [*self.places, *new]
         self._append(wide, _width(self.places), first)
@@ -152,6 +158,7 @@ class State:
         """
         if self.refill is None or trait("stop", self.sampler.stop, "fill") == "best":
             return
+        self.reuse.keep(self.places, ending, self.canvas)
         for row in ending:
             self.places[row].ending = True
         before = len(self.places)
@@ -296,6 +303,14 @@ class State:
         p = self.particles
         every = [row * p + k for row in rows for k in range(p)]
         return ops.uploaded(every, self.backbone.device, torch.long)
+
+
+def _compares(sampler: Sampler) -> bool:
+    """True if next states are forwarded before one of them is chosen."""
+    looks = sampler.search is not None and trait("search", sampler.search, "looks")
+    prune = getattr(getattr(sampler.search, "prune", None), "__func__", Search.prune)
+    # With `prune`, equal particles share one forward. So the forward comes before the particles move.
+    return looks or prune is not Search.prune or trait("select", sampler.select, "alternatives") > 1
 
 
 def _width(places: Sequence[Place]) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DEFAULT_LENGTH = 128
+KEEP = 1 << 30
 
 
 @click.command()
@@ -48,6 +49,14 @@ DEFAULT_LENGTH = 128
     "--columns",
     type=click.IntRange(min=1),
     help="Columns of all rows together, prompts and answers (default: no limit).",
+)
+@click.option(
+    "--keep-keys",
+    type=click.IntRange(min=0),
+    default=KEEP,
+    show_default=True,
+    help="Bytes of keys and values that are kept of answers, for the next turn of a conversation (attention by "
+    "blocks); 0: none.",
 )
 @click.option("--queue", type=click.IntRange(min=0), default=256, show_default=True, help="Rows that may wait.")
 @click.option(
@@ -76,6 +85,7 @@ def serve(
     batch: int,
     max_tokens: int | None,
     columns: int | None,
+    keep_keys: int,
     queue: int,
     timeout: float,
     max_body: int,
@@ -108,7 +118,7 @@ def serve(
     samplers = Samplers(preset, config, overrides, length)
     try_out(samplers.own.sampler, backbone)
     metrics = Metrics(lambda said: say(said, err=True))
-    scheduler = Scheduler(backbone, Limits(batch, queue, columns, timeout), metrics)
+    scheduler = Scheduler(backbone, Limits(batch, queue, columns, timeout, keep_keys), metrics)
     hosts = frozenset({*LOOPBACK, "[::1]"}) if host in LOOPBACK and api_key is None else None
     service = Service(name or model, backbone, samplers, scheduler, metrics, api_key, max_body, hosts)
     if not run(service, taken, lambda line: say(line, err=True), lambda: _greet(taken, service)):

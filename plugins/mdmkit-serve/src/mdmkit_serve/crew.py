@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mdmkit import MdmkitError
+from mdmkit import KeptBlocks, MdmkitError
 from mdmkit_serve.job import Event, Failed, Job
 from mdmkit_serve.running import GAVE_OUT, Running
 
@@ -32,20 +32,22 @@ class Limits:
         queue: rows that wait for a slot.
         columns: columns of all rows in the engines together; None: no limit.
         timeout: seconds until a request is given up.
+        keep: bytes of finished blocks that are kept of rows that have ended; 0: none.
     """
 
     slots: int = 8
     queue: int = 256
     columns: int | None = None
     timeout: float = 600.0
+    keep: int = 0
 
 
 class Crew:
     """The rows of the server, for the engine thread only.
 
-    Rows are admitted first come, first served, so no sampler keeps another waiting for a slot. Samplers with rows at
-    work take turns, one step each. If memory is too small, all rows of the step begin again, half as many at a time;
-    every row that ends well then raises the number by one. If a step fails for all its rows, each of them is decoded
+    Rows are admitted first come, first served, so no sampler keeps another waiting for a slot. Samplers with
+    rows at work take turns, one step each. If memory is too small, all rows of the step begin again, half as many at a
+    time; every row that ends well then raises the number by one. If a step fails for all its rows, each of them is decoded
     again alone, so that only the row whose fault it was has an error.
 
     Args:
@@ -53,6 +55,7 @@ class Crew:
 
     Attributes:
         most: rows that are decoded together; fewer than the slots after memory was too small.
+        kept: finished blocks of rows that have ended, for all samplers; None: they are not kept.
         waiting: encoded jobs without a slot.
         running: batch by sampler; the one whose turn is next comes first.
     """
@@ -60,6 +63,7 @@ class Crew:
     def __init__(self, backbone: Backbone, limits: Limits, metrics: Metrics, tell: Callable[[Job, Event], None]):
         self.backbone, self.limits, self.metrics, self.tell = backbone, limits, metrics, tell
         self.most = limits.slots
+        self.kept = KeptBlocks(limits.keep) if limits.keep else None
         self.waiting: deque[Job] = deque()
         self.running: OrderedDict[str, Running] = OrderedDict()
         # True: a few more rows than `most` are in the engines, so that one joins within the step in which another ends.
@@ -108,7 +112,7 @@ class Crew:
             for key in idle[: max(0, len(idle) + 1 - IDLE_ENGINES)]:
                 del self.running[key]
             sampler = job.chosen.sampler
-            self.running[job.batch] = Running(sampler, self.backbone, self.limits.slots, self.tell)
+            self.running[job.batch] = Running(sampler, self.backbone, self.limits.slots, self.tell, self.kept)
         return self.running[job.batch]
 
     def enforce_deadlines(self) -> None:
@@ -160,13 +164,18 @@ class Crew:
             self._try_alone(running, error)
         else:
             self.metrics.count_step(running.engine.calls - calls)
+            if self.kept is not None:
+                self.metrics.count_reuse(self.kept.rows, self.kept.columns)
             if ended := before - len(running.jobs):
                 self.most = min(self.limits.slots, self.most + ended)
                 self._ahead = self.most == self.limits.slots
         return True
 
     def _make_smaller(self, key: str, error: Exception) -> None:
-        """Memory was too small: all rows of the step begin again, half as many at a time."""
+        """Memory was too small: all rows of the step begin again.
+
+        If finished blocks were kept, these are given up, and as many rows go on; otherwise half as many at a time.
+        """
         inside = sum(len(running.engine.at_work) for running in self.running.values())
         failed = self.running[key]
         again = failed.take_back(waiting=False)
@@ -174,9 +183,15 @@ class Crew:
         behind = failed.take_back(waiting=True)
         for idle in [key for key, other in self.running.items() if not other.jobs]:
             del self.running[idle]
+        gave_up = self.kept is not None and self.kept.shrink()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if self.kept is not None and gave_up:
+            self.metrics.out_of_memory.inc()
+            self.metrics.note(f"Out of memory: at most {self.kept.most} bytes of keys are kept from here on.")
+            self._again([*again, *behind])
+            return
         self._ahead = False
         if inside <= 1:
             for job in again:

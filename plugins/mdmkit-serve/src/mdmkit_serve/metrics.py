@@ -24,6 +24,9 @@ class Metrics:
         self.tokens = Counter("mdmkit_tokens", "Tokens of answered requests.", ["kind"], registry=own)
         self.steps = Counter("mdmkit_steps", "Steps of all samplers.", registry=own)
         self.calls = Counter("mdmkit_model_calls", "Model calls.", registry=own)
+        self.reused_rows = Counter("mdmkit_reused_rows", "Rows that began with kept blocks.", registry=own)
+        self.reused = Counter("mdmkit_reused_columns", "Columns that these rows did not compute.", registry=own)
+        self._reused = (0, 0)
         self.out_of_memory = Counter("mdmkit_out_of_memory", "Steps for which memory was too small.", registry=own)
         self.waited = Histogram("mdmkit_queue_seconds", "Time until a row is admitted.", buckets=SECONDS, registry=own)
         self.seconds = Histogram("mdmkit_request_seconds", "Time of an answer.", buckets=SECONDS, registry=own)
@@ -36,6 +39,12 @@ class Metrics:
     def count_step(self, calls: int) -> None:
         self.steps.inc()
         self.calls.inc(calls)
+
+    def count_reuse(self, rows: int, columns: int) -> None:
+        """Count what rows found of kept blocks; both numbers are since the server began."""
+        self.reused_rows.inc(rows - self._reused[0])
+        self.reused.inc(columns - self._reused[1])
+        self._reused = rows, columns
 
     def read(self, name: str, **labels: str) -> float:
         """The value of a counter; 0 if nothing was counted yet."""

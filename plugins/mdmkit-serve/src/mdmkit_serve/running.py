@@ -12,7 +12,7 @@ from mdmkit_serve.stops import cut
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mdmkit import Backbone, Row, Sampler
+    from mdmkit import Backbone, KeptBlocks, Row, Sampler
     from mdmkit_serve.job import Event, Job
 
 GAVE_OUT = "the request ran out of time after {:g} seconds. Ask for fewer tokens, or at a quieter time."
@@ -23,15 +23,23 @@ class Running:
 
     Args:
         tell: passes an event of a job on.
+        kept: finished blocks of rows that have ended; None: they are not kept.
 
     Raises:
         MdmkitError: the model cannot run the sampler.
     """
 
-    def __init__(self, sampler: Sampler, backbone: Backbone, slots: int, tell: Callable[[Job, Event], None]):
+    def __init__(
+        self,
+        sampler: Sampler,
+        backbone: Backbone,
+        slots: int,
+        tell: Callable[[Job, Event], None],
+        kept: KeptBlocks | None = None,
+    ):
         self.tell, self.backbone = tell, backbone
         self.listener = Listener(tell)
-        self.engine = Engine(sampler, backbone, slots, observers=[self.listener])
+        self.engine = Engine(sampler, backbone, slots, observers=[self.listener], kept=kept)
 
     @property
     def jobs(self) -> dict[int, Job]:

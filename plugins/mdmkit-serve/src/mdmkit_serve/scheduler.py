@@ -93,6 +93,11 @@ class Scheduler:
         return self.crew.most
 
     @property
+    def held(self) -> int:
+        """Bytes of finished blocks that are kept."""
+        return 0 if self.crew.kept is None else self.crew.kept.held
+
+    @property
     def waiting(self) -> int:
         """Rows that wait for a slot."""
         return max(0, len(self._open) - self.working)

@@ -46,6 +46,7 @@ class Service:
         watch("rows_waiting", "Rows that wait for a slot.", lambda: scheduler.waiting)
         watch("rows_working", "Rows in the engines.", lambda: scheduler.working)
         watch("samplers_working", "Samplers with rows in an engine.", lambda: scheduler.samplers)
+        watch("kept_bytes", "Bytes of finished blocks that are kept of rows that have ended.", lambda: scheduler.held)
         watch("slots", "Rows that are decoded together; fewer after memory was too small.", lambda: scheduler.most)
 
     def count(self, form: Form, seconds: float) -> None:

@@ -308,7 +308,7 @@ class TextBackbone(Backbone):
 
     def new_store(self) -> Store:
         peers = self.network.peers
-        return super().new_store() if peers is None else peers.new_store()
+        return Store(columns=2) if peers is None else peers.new_store()
 
     def release(self) -> None:
         if self.network.graphs is not None:
