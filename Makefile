@@ -9,13 +9,14 @@ QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1
 # Two tests at a time; the tests of a file stay together, since they share what is loaded.
 WORKERS := -n 2 --dist loadfile
 # What needs minutes, a GPU or another program has a target of its own.
-COMMON := not slow and not gpu and not ray and not sglang and not tp
+COMMON := not slow and not gpu and not ray and not sglang and not tp and not openapi
 BUILD := hatchling editables build
 TOOLS := pytest pytest-xdist hypothesis openai playwright ruff mypy mkdocs-material 'mkdocstrings[python]'
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
-.PHONY: demo test quick test-slow test-gpu test-ray test-extras test-oldest test-newest test-sglang test-tp system lint docs \
+.PHONY: demo test quick test-slow test-gpu test-ray test-extras test-oldest test-newest test-sglang test-tp \
+	test-openapi system lint docs \
 	results readme wheels clean
 
 demo: $(STAMP)
@@ -51,7 +52,7 @@ test-ray: $(STAMP)
 
 # The suite with other dependencies than the pinned ones: the oldest that the ranges admit, and the newest ones, with
 # lm-evaluation-harness. Each has an environment of its own. PYTHON=python3.12 tries another Python.
-test-extras: test-ray test-oldest test-newest test-sglang test-tp
+test-extras: test-ray test-oldest test-newest test-sglang test-tp test-openapi
 
 EXTRAS := .venv-extras
 EXTRA_TESTS := -m "$(COMMON)" $(WORKERS)
@@ -83,6 +84,14 @@ test-tp: $(STAMP)
 	test -d $(EXTRAS)/accelerate/accelerate || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-deps --target $(EXTRAS)/accelerate accelerate==1.15.0 psutil==7.2.2
 	PYTHONPATH=$(EXTRAS)/accelerate $(QUIET) $(BIN)/python -m pytest -m tp tests
+
+# Requests made of the server's own description. schemathesis pins much, so it has an environment of its own.
+SCHEMATHESIS := 4.32.5
+
+test-openapi: $(STAMP)
+	test -x $(EXTRAS)/openapi/bin/python || $(PYTHON) -m venv $(EXTRAS)/openapi
+	$(EXTRAS)/openapi/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==$(SCHEMATHESIS)
+	SCHEMATHESIS=$(EXTRAS)/openapi/bin/schemathesis $(QUIET) $(BIN)/python -m pytest -m openapi plugins/mdmkit-serve
 
 define suite
 	test -x $(EXTRAS)/$(1)/bin/python || $(PYTHON) -m venv $(EXTRAS)/$(1)
