@@ -144,3 +144,18 @@ def test_choices_of_a_request_are_decoded_together(serve: Any, gated: Any, strea
     sampler = mdmkit.compose("confidence", draw={"temperature": 1.5})
     assert texts == mdmkit.decode(sampler, gated, [{"prompt": "abc", "length": 12}] * 4, seed=1).texts
     assert gated.sizes[0] == 4
+
+
+def test_of_the_rows_that_wait_the_longest_goes_first_but_none_is_passed_by_more_than_the_slots(
+    serve: Any, gated: Any
+) -> None:
+    gated.gate.clear()
+    ended: list[int] = []
+    with serve(gated, slots=1) as live:
+        for count, length in enumerate((3, 2, 9, 8, 7, 4), 1):
+            sent = live.start(prompt="a", max_tokens=length)
+            sent.add_done_callback(lambda done, length=length: ended.append(length))
+            live.until(lambda count=count: live.service.scheduler._number == count)
+        gated.gate.set()  # the first one is at work, the others wait
+        live.until(lambda: len(ended) == 6)
+    assert ended == [3, 9, 2, 8, 7, 4]

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,10 +46,10 @@ class Limits:
 class Crew:
     """The rows of the server, for the engine thread only.
 
-    Rows are admitted first come, first served, so no sampler keeps another waiting for a slot. Samplers with
+    Rows are admitted nearly in their order (see `_next`), so no sampler keeps another waiting for a slot. Samplers with
     rows at work take turns, one step each. If memory is too small, all rows of the step begin again, half as many at a
-    time; every row that ends well then raises the number by one. If a step fails for all its rows, each of them is decoded
-    again alone, so that only the row whose fault it was has an error.
+    time; every row that ends well then raises the number by one. If a step fails for all its rows, each of them is
+    decoded again alone, so that only the row whose fault it was has an error.
 
     Args:
         tell: passes an event of a job on.
@@ -138,15 +139,28 @@ class Crew:
         rows, columns = len(inside), sum(job.takes for job in inside)
         most = self.most + (max(1, self.most // 4) if self._ahead else 0)
         while self.waiting:
-            job = self.waiting[0]
             if rows and rows >= most:
                 return
+            job = self._next()
             if rows and self.limits.columns is not None and columns + job.takes > self.limits.columns:
                 return
-            self.waiting.popleft()
+            place = self.waiting.index(job)
+            for passed in islice(self.waiting, place):
+                passed.passed += 1
+            del self.waiting[place]
             self._of(job).admit(job)
             rows, columns = rows + 1, columns + job.takes
             self.metrics.waited.observe(time.monotonic() - job.arrived)
+
+    def _next(self) -> Job:
+        """The waiting job whose turn it is.
+
+        It is the longest of the first few: if a long row comes last, the other slots stand idle until it ends. A row
+        that as many others as there are slots have passed goes before all of these, so none waits for ever.
+        """
+        some = list(islice(self.waiting, 2 * self.limits.slots))
+        due = next((job for job in some if job.passed >= self.limits.slots), None)
+        return due or max(some, key=lambda job: job.masks)
 
     def step(self) -> bool:
         """Take one step of the sampler whose turn it is. False: no row is at work."""

@@ -75,6 +75,8 @@ class Job:
         number: its place among all jobs since the server began.
         encoded: the encoded prompt.
         takes: columns that it takes while it is at work.
+        masks: tokens that it asks for.
+        passed: how many rows that came later were admitted before it.
         alone: True if it decodes without others, to find out whose fault an error was.
         said: the text that was passed on.
         due: the moment, of `time.monotonic`, from which more text may be passed on.
@@ -92,6 +94,8 @@ class Job:
     number: int = 0
     encoded: Any = None
     takes: int = 0
+    masks: int = 0
+    passed: int = 0
     alone: bool = False
     said: str = ""
     due: float = 0.0

@@ -59,7 +59,7 @@ class Running:
                 "this prompt holds masks, so its answer is the whole filled text, and stop would cut the prompt too: "
                 "leave stop out."
             )
-        job.takes = self.engine.columns_of(job.encoded)
+        job.takes, job.masks = self.engine.columns_of(job.encoded), int(canvas.open.sum())
         self.tell(job, Begun(int((canvas.valid & ~canvas.editable).sum())))
 
     def admit(self, job: Job) -> None:
