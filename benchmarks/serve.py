@@ -55,21 +55,25 @@ class Server:
 
     @property
     def steps(self) -> int:
+        return self.count("steps")
+
+    def count(self, name: str) -> int:
+        """A counter of /metrics."""
         line = http.client.HTTPConnection("127.0.0.1", self.port)
         line.request("GET", "/metrics")
-        return int(float(re.search(r"^mdmkit_steps_total (\S+)", line.getresponse().read().decode(), re.M)[1]))
+        return int(float(re.search(rf"^mdmkit_{name}_total (\S+)", line.getresponse().read().decode(), re.M)[1]))
 
-    def send(self, ids: list[int], length: int, stream: bool = False) -> http.client.HTTPConnection:
-        """Ask for one row, and do not wait for it."""
+    def send(self, ids: list[int], length: int, stream: bool = False, **own: Any) -> http.client.HTTPConnection:
+        """Ask for one row, and do not wait for it; `own` are keys of the object `mdmkit`."""
         body = {"model": "m", "prompt": ids, "max_tokens": length, "seed": 0, "stream": stream}
         line = http.client.HTTPConnection("127.0.0.1", self.port)
-        sent = json.dumps(body | {"mdmkit": {"tokens": True}})
+        sent = json.dumps(body | {"mdmkit": {"tokens": True, **own}})
         line.request("POST", "/v1/completions", sent, {"content-type": "application/json"})
         return line
 
-    def ask(self, ids: list[int], length: int, stream: bool = False) -> list[int]:
+    def ask(self, ids: list[int], length: int, stream: bool = False, **own: Any) -> list[int]:
         """Decode one prompt; return its token ids."""
-        answer = self.send(ids, length, stream).getresponse()
+        answer = self.send(ids, length, stream, **own).getresponse()
         if not stream:
             said = json.loads(answer.read())
             assert answer.status == 200, said
@@ -82,9 +86,10 @@ class Server:
 
 
 @contextmanager
-def serving(model: Path, cache: str, batch: int) -> Iterator[Server]:
+def serving(model: Path, cache: str, batch: int, *more: str) -> Iterator[Server]:
+    """A server while the block runs; `more` are further options."""
     command = [sys.executable, "-m", "mdmkit", "serve", "--model", str(model), "--name", "m", "--device", "cpu"]
-    command += ["--sampler", "confidence", "--batch", str(batch), "--port", "0", "--queue", "64"]
+    command += ["--sampler", "confidence", "--batch", str(batch), "--port", "0", "--queue", "256", *more]
     block = [] if cache == "block" else [f"plan.block={BLOCK}"]  # that cache is for models with blocks of their own
     for pair in (*block, "plan.early_stop=false", f"cache={cache}"):
         command += ["--set", pair]

@@ -169,6 +169,22 @@ def test_the_server_is_measured_beside_decode() -> None:
         assert rows[case]["own_steps"] == 4 <= rows[case]["steps"] and rows[case]["alone"] > 0 < rows[case]["beside"]
 
 
+@pytest.mark.slow
+def test_the_server_is_measured_under_load() -> None:
+    command = [sys.executable, str(BENCHMARKS / "serve_load.py"), "--small", "--json", "--minutes", "0.2"]
+    done = subprocess.run(
+        [*command, "--requests", "40", "--longest", "40"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {row["case"]: row for row in json.loads(done.stdout)}
+    assert {*rows} == {"once", "random", "bad"}
+    for case in ("once", "random"):
+        assert rows[case]["same_tokens"] and rows[case]["ours"]["calls"] > 40 and rows[case]["p50_ratio"] > 0
+    assert rows["once"]["calls_ratio"] < 0.9
+    bad = rows["bad"]
+    assert bad["wrong"] == [] and set(bad["visits"]) == {"good", "leaving", "no_json", "huge", "odd_row", "slow"}
+
+
 def test_timing_beside_no_checkout_is_refused(tmp_path: Path) -> None:
     for more, said in ((["--beside", str(tmp_path)], "holds mdmkit/"), (["--beside", ".", "--only", "x9"], "Cells: ")):
         command = [sys.executable, str(BENCHMARKS / "loop.py"), *more]
