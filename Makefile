@@ -83,7 +83,7 @@ test-sglang: $(STAMP)
 test-tp: $(STAMP)
 	test -d $(EXTRAS)/accelerate/accelerate || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-deps --target $(EXTRAS)/accelerate accelerate==1.15.0 psutil==7.2.2
-	PYTHONPATH=$(EXTRAS)/accelerate $(QUIET) $(BIN)/python -m pytest -m tp tests
+	PYTHONPATH=$(EXTRAS)/accelerate $(QUIET) $(BIN)/python -m pytest -m tp tests plugins/mdmkit-serve
 
 # Requests made of the server's own description. schemathesis pins much, so it has an environment of its own.
 SCHEMATHESIS := 4.32.5
