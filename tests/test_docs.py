@@ -205,6 +205,7 @@ OTHERS |= {"--standalone", "--nproc-per-node", "--nnodes", "--rdzv-endpoint"}  #
 OTHERS |= {"--trust-remote-code", "--dllm-algorithm", "--dllm-algorithm-config", "--max-running-requests"}  # SGLang
 OTHERS |= {"--enable-deterministic-inference", "--mem-fraction-static", "--no-dllm-fdfo"}
 OTHERS |= {"--beside", "--clock", "--layers", "--only", "--pairs", "--sentences", "--small"}
+OTHERS |= {"--gpus", "--stop-timeout", "--shutdown-timeout"}  # docker and torchrun
 
 
 @pytest.mark.parametrize("name", COMMANDS)
