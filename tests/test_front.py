@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -277,3 +279,30 @@ def test_a_wrong_prompt_or_timeout_is_the_tasks_own_error():
             with pytest.raises(MdmkitError, match=words):
                 answer(front, prompt, **options)
         assert len(answer(front, prompts_of(3)[0]).tokens) == 3
+
+
+ABANDONED = """
+import asyncio
+import threading
+
+from mdmkit import AsyncEngine, Engine, MdmkitError, Sampler, read_prompts
+from mdmkit.testing import ByConfidence, TakeQuota, ToyBackbone
+
+front = AsyncEngine(Engine(Sampler(ByConfidence(), TakeQuota()), ToyBackbone(), slots=2))
+(prompt,) = read_prompts([{"prompt": "a", "length": 250}], 0)
+
+async def ask():
+    try:
+        await front.generate(prompt)
+    except MdmkitError:
+        pass
+
+threading.Thread(target=asyncio.run, args=(ask(),), daemon=True).start()
+while not front.engine.busy:
+    pass
+"""
+
+
+def test_a_program_may_end_while_rows_are_at_work():
+    done = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

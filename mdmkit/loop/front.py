@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import threading
 import warnings
@@ -40,7 +41,7 @@ class AsyncEngine:
     is out of memory, the rows at work begin again, half as many at a time; if there is only one slot, its row fails.
     If the thread itself ends, every task that waits gets an error that says why, and so does every later one.
 
-    Use it as a context manager, or call `close`.
+    Use it as a context manager, or call `close`. If the program ends without, the rows at work are given up.
 
     Raises:
         MdmkitError: it is given anything but an engine.
@@ -57,6 +58,9 @@ class AsyncEngine:
         # Guards `_asked` and `_refusal` together: what is appended while nothing is refused will be taken.
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._refusal: str | None = None
+        self._abandoned = False
+        # A thread that is in the middle of a step when the interpreter goes would end the process by an abort.
+        atexit.register(self._abandon)
         self._thread = threading.Thread(target=self._run, name="mdmkit-engine", daemon=True)
         self._thread.start()
 
@@ -89,6 +93,11 @@ class AsyncEngine:
         self._refuse(CLOSED)
         self._wake.set()
         self._thread.join()
+        atexit.unregister(self._abandon)
+
+    def _abandon(self) -> None:
+        self._abandoned = True
+        self.close()
 
     def __enter__(self) -> AsyncEngine:
         return self
@@ -117,6 +126,8 @@ class AsyncEngine:
 
     def _turn(self) -> bool:
         """Do what was asked, then take a step; wait if there is nothing to do. False: it is closed and all is done."""
+        if self._abandoned:
+            return False
         try:
             self._take_asked()
             if self.engine.busy:
