@@ -10,7 +10,7 @@ import queue
 import signal
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -22,6 +22,9 @@ from mdmkit_text import tensor_parallel
 from mdmkit_text.backbone import TextBackbone
 from mdmkit_text.families import FAMILIES
 from mdmkit_text.peers import Peers, PeerStore, pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 PROMPTS = [{"prompt_ids": [5 + (7 * i + 3 * j) % 60 for j in range(9 + 2 * i)], "length": 6 + 5 * i} for i in range(3)]
@@ -155,6 +158,15 @@ def test_after_a_call_that_failed_there_is_no_other(wire: Wire) -> None:
     assert wire.sent.qsize() == 1
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C has its usual meaning, also in a job in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_waits_for_the_end_of_a_call(wire: Wire) -> None:
     peers, ended = Peers(CPU), []
 
