@@ -6,8 +6,9 @@ PROJECTS := $(sort $(dir $(wildcard plugins/mdmkit-*/pyproject.toml)))
 SOURCES := mdmkit $(wildcard plugins/mdmkit-*/src)
 # One thread is the fastest for models this small; no test may reach for a model hub.
 QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1
-# Two tests at a time; the tests of a file stay together, since they share what is loaded.
-WORKERS := -n 2 --dist loadfile
+# Two tests at a time; the tests of a file stay together, since they share what is loaded. Files come in their order:
+# by the number of their tests, those with one long test would be the last, and one of two workers would be idle.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # What needs minutes, a GPU or another program has a target of its own.
 COMMON := not slow and not gpu and not ray and not sglang and not tp and not openapi
 BUILD := hatchling editables build
