@@ -131,9 +131,12 @@ def test_text_comes_when_no_later_step_can_change_it(live: Any, monkeypatch: pyt
             drafts.append(own["mdmkit"]["draft"])
             filled = "".join(piece or "_" for piece in drafts[-1])
             assert filled.partition("_")[0] == said
-    assert len(drafts) == 7 and len(drafts[0]) == 7
-    assert [sum(piece is not None for piece in draft) for draft in drafts] == [1, 2, 3, 4, 5, 6, 7]
-    assert "".join(drafts[-1]) == ANSWER
+    # Two steps may pass while one draft is on its way: then the client gets the later one.
+    counts = [sum(piece is not None for piece in draft) for draft in drafts]
+    assert counts == sorted({*counts}) and len(counts) >= 4
+    assert all(len(draft) == 7 for draft in drafts)
+    assert all(piece in (None, sign) for draft in drafts for piece, sign in zip(draft, ANSWER, strict=True))
+    assert said + chunks[-1].choices[0].text == ANSWER
 
 
 def test_a_stop_ends_the_answer_before_it(live: Any) -> None:
