@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class Beside:
 
     def __init__(self, cell: Cell, backbone: TextBackbone, shape: Shape, prompt: int, length: int):
         self.cell, self.backbone, self.device = cell, backbone, backbone.device
-        self.steps, self.whole = length, length // cell.block
+        self.steps = length
         draw = torch.Generator().manual_seed(1)
         high = min(shape.mask, shape.end)
         self.prompts = torch.randint(5, high, (cell.batch, prompt), generator=draw)
@@ -131,9 +132,9 @@ class Beside:
         found: dict[str, Any] = {}
         for pair in range(-2, pairs):  # the first two record graphs, choose kernels and reserve memory
             for name in [*runs][:: 1 if pair % 2 else -1]:
-                began = self._now()
+                began = now(self.device)
                 found[name] = runs[name]()
-                seen[name].append(self._now() - began)
+                seen[name].append(now(self.device) - began)
         if self.cell.cache == "dual":
             same = found["captured"].tolist() == found[ways[0]].tokens
             say(f"{self.cell.name}: the captured loop writes {'the same' if same else 'other'} tokens")
@@ -144,22 +145,18 @@ class Beside:
             row["syncs"] = _syncs(runs[ways[0]]) / self.steps
         return row
 
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+
+def now(device: torch.device) -> float:
+    """Seconds, when the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def alternatives(backbone: TextBackbone, cell: Cell, pairs: int, prefix: int) -> str:
     """The row of the second table."""
-
-    def tick() -> float:
-        if backbone.device.type == "cuda":
-            torch.cuda.synchronize(backbone.device)
-        return time.perf_counter()
-
     cache = cell.cache if cell.cache == "block" else "prefix"
-    found = prefix_read(backbone, cache, cell.block, prefix, pairs, tick)
+    found = prefix_read(backbone, cache, cell.block, prefix, pairs, partial(now, backbone.device))
     say(f"{cell.model}, alternatives over {prefix} columns: {found}")
     cells = [
         f"{found[f'{name}_{way}']:.2f}" for name in ("attention", "forward") for way in ("copies", "shared", "ratio")

@@ -9,7 +9,6 @@ import os
 import pty
 import re
 import select
-import signal
 import subprocess
 import sys
 import termios
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from processes import heed_ctrl_c
 
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.cli import main
@@ -291,8 +291,7 @@ class Terminal:
 
 def _own_terminal() -> None:
     os.setsid()
-    # A test run in the background of a shell ignores SIGINT, and its children would too.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    heed_ctrl_c()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -35,7 +35,6 @@ class Alphabet(Backbone):
             vocab=self.vocab,
             plan_length=plan.length,
             default_length=self.length,
-            max_length=None,
         )
         return canvas, None
 

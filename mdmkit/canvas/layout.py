@@ -51,9 +51,9 @@ def lay_out(
     mask_id: int | None,
     pad_id: int,
     vocab: int,
-    plan_length: int | None,
-    default_length: int | None,
-    max_length: int | None,
+    plan_length: int | None = None,
+    default_length: int | None = None,
+    max_length: int | None = None,
     block: int | None = None,
 ) -> Canvas:
     """Put encoded prompts on one canvas: `before`, appended masks, `after`, padded on the right.

@@ -64,7 +64,7 @@ def check_suffix(option: str, path: Path | None, suffixes: Sequence[str], form: 
     Raises:
         MdmkitError: `form` says how to name it.
     """
-    if path is None or path.suffix == "" or path.suffix.lower() in suffixes or (path.exists() and not path.is_file()):
+    if path is None or path.suffix == "" or path.suffix.lower() in suffixes or is_special(path):
         return
     raise MdmkitError(f"{option} {path}: {path.suffix} says another format, and {form}")
 
@@ -86,7 +86,7 @@ def can_resume(output: Path) -> bool:
     if is_stdout(output):
         return False
     try:
-        return output.is_file() or not output.exists()
+        return not is_special(output)
     except _IMPOSSIBLE:  # such a name is impossible; `check_targets` refuses it
         return True
 
@@ -101,7 +101,7 @@ def is_stdout(path: Path | None) -> bool:
 
 def _check_record(output: Path) -> None:
     record = record_of(output)
-    if record.exists() and not record.is_file():
+    if is_special(record):
         raise MdmkitError(
             f"--output {output}: the run is recorded in {record}, and that is not a file. Name another --output, or "
             "move it away."
@@ -220,7 +220,7 @@ class DocumentFile:
     """
 
     def __init__(self, option: str, path: Path, head: dict[str, Any]):
-        self._piped = path.exists() and not path.is_file()  # a pipe or a device: there is nothing to replace
+        self._piped = is_special(path)  # a pipe or a device: there is nothing to replace
         self.path = path if self._piped else path.resolve()  # a pipe has no other name to write to first
         self.option, self.head, self.rows = option, head, 0
         self._part = self.path if self._piped else _part(self.path)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import ray
 from click.testing import CliRunner
+from processes import heed_ctrl_c
 
 import mdmkit
 from mdmkit import MdmkitError
@@ -76,11 +77,6 @@ def of_process(pid: int) -> dict[int, str]:
     return {child: names[child] for child in under - {pid}}
 
 
-def heeding_ctrl_c() -> None:
-    """A test run in the background of a shell ignores SIGINT, and its children would too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def until(holds: Callable[[], Any], seconds: float = 90) -> Any:
     end = time.monotonic() + seconds
     while not (found := holds()):
@@ -117,9 +113,7 @@ def test_a_run_whose_worker_and_driver_are_killed_writes_the_bytes_of_one_proces
         return there.read_bytes().count(b"\n") if there.exists() else 0
 
     # A worker is killed: its unit is decoded by another one. Then Ctrl-C: no process is left.
-    run = subprocess.Popen(
-        ray_words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding_ctrl_c
-    )
+    run = subprocess.Popen(ray_words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     until(lambda: rows() > 0)
     workers = [pid for pid, name in of_process(run.pid).items() if name.startswith("ray::Worker")]
     assert len(workers) == 2

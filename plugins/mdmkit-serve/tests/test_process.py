@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 import openai
 import pytest
 from click.testing import CliRunner
+from processes import lines_until
 
 from mdmkit.cli import main
 from mdmkit.installed import registry
@@ -32,18 +32,9 @@ def server(*options: str) -> Iterator[tuple[Any, str, list[str]]]:
     command = [sys.executable, "-m", "mdmkit", "serve", "--plugin", str(SLOW), "--model", "slow:0", "--device", "cpu"]
     command += ["--sampler", "confidence", "--port", "0", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    lines: list[str] = []
     try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            lines.append(line)
-            if found := re.search(r"Serving at (\S+)/v1", line):
-                break
-        else:
-            pytest.fail("".join(lines))
-        reader = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)
-        reader.start()
-        yield process, found[1], lines
+        lines, url = lines_until(process, r"Serving at (\S+)/v1")
+        yield process, url, lines
     finally:
         process.kill()
         process.wait()

@@ -5,16 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import lines_until
 
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden" / "sdar"
 
@@ -39,15 +38,8 @@ def test_a_client_leaves_and_after_sigterm_a_request_that_was_taken_on_is_finish
     given = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=given) as launcher:
         try:
-            lines: list[str] = []
-            for line in launcher.stderr:
-                lines.append(line)
-                if found := re.search(r"Serving at http://127.0.0.1:(\d+)/v1", line):
-                    break
-            else:
-                pytest.fail("".join(lines))
-            threading.Thread(target=lambda: lines.extend(launcher.stderr), daemon=True).start()
-            port, gone = int(found[1]), send(int(found[1]), 200)
+            lines, found = lines_until(launcher, r"Serving at http://127.0.0.1:(\d+)/v1")
+            port, gone = int(found), send(int(found), 200)
             time.sleep(0.5)
             gone.close()
             assert answer(send(port, 8))[0] == 200

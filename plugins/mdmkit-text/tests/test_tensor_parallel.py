@@ -106,7 +106,7 @@ def test_the_others_make_every_call_of_the_first(
     monkeypatch.setattr(module, "_receive", lambda stores, device: (known.append(stores), received(stores, device))[1])
     follower = Following(other)
     follower.start()
-    leading.network.peers = peers = Peers(CPU)
+    leading.network.peers = peers = Peers()
     first = mdmkit.decode(composed, leading, PROMPTS[:1], seed=1)
     gc.collect()
     made: list[PeerStore] = []
@@ -147,7 +147,7 @@ def test_a_message_arrives_as_it_was_sent() -> None:
 
 
 def test_after_a_call_that_failed_there_is_no_other(wire: Wire) -> None:
-    peers = Peers(CPU)
+    peers = Peers()
 
     def fails() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -168,7 +168,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_waits_for_the_end_of_a_call(wire: Wire) -> None:
-    peers, ended = Peers(CPU), []
+    peers, ended = Peers(), []
 
     def call() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -182,7 +182,7 @@ def test_ctrl_c_waits_for_the_end_of_a_call(wire: Wire) -> None:
 
 
 def test_the_end_of_the_process_waits_for_a_call_of_another_thread(wire: Wire) -> None:
-    peers = Peers(CPU)
+    peers = Peers()
     ending = threading.Thread(target=peers._end)
 
     def call() -> bool:

@@ -61,9 +61,6 @@ class GridBackbone(Backbone):
             mask_id=self.mask_id,
             pad_id=0,
             vocab=self.vocab,
-            plan_length=None,
-            default_length=None,
-            max_length=None,
         )
         if plan.length is not None and plan.length != self.cells:
             raise MdmkitError(

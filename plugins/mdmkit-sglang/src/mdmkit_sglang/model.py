@@ -78,9 +78,6 @@ class SglangModel(Backbone):
             mask_id=self.mask_id,
             pad_id=0,
             vocab=self.vocab,
-            plan_length=None,
-            default_length=None,
-            max_length=None,
             block=self.block,
         )
         return canvas, None

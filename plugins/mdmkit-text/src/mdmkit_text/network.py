@@ -21,7 +21,7 @@ from mdmkit_text.recording import recorded, repeats
 from mdmkit_text.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mdmkit_text.graphs import Graphs
     from mdmkit_text.peers import Peers
@@ -103,19 +103,20 @@ class Network:
         of `shadow`, the result is [M, L + E, D]; this needs a network that `freezes`. `plain`: True if every column is
         valid; None: the host does not know.
         """
-        if self.peers is not None:
-            given = (tokens, valid, positions, view, shadow, plain)
-            return self.peers.together("compute", lambda: self.compute(*given), *given)
-        return self.compute(tokens, valid, positions, view, shadow, plain)
+        return self._everywhere("compute", self.compute, tokens, valid, positions, view, shadow, plain)
+
+    def _everywhere(self, name: str, call: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        """Call a method of this network, in all processes that share the model."""
+        return call(*arguments) if self.peers is None else self.peers.together(name, call, *arguments)
 
     def compute(
         self,
         tokens: Tensor,
         valid: Tensor,
         positions: Tensor,
-        view: View | None = None,
-        shadow: Shadow | None = None,
-        plain: bool | None = None,
+        view: View | None,
+        shadow: Shadow | None,
+        plain: bool | None,
     ) -> Tensor:
         """Compute what `forward` returns; this process's part of it, if several share the model."""
         if self.graphs is not None and self.maskless and shadow is None and repeats(view, plain):
@@ -132,11 +133,7 @@ class Network:
 
     def project(self, hidden: Tensor) -> Tensor:
         """Compute logits [..., V] from hidden states [..., D]."""
-        if not self.split:
-            return hidden
-        if self.peers is not None:
-            return self.peers.together("head_of", lambda: self.head_of(hidden), hidden)
-        return self.head_of(hidden)
+        return self._everywhere("head_of", self.head_of, hidden) if self.split else hidden
 
     def head_of(self, hidden: Tensor) -> Tensor:
         """Compute what `project` returns, by the head alone."""

@@ -4,9 +4,9 @@ The loop, the sampler, and all that reads or writes run in the first process onl
 the arguments to the others, who make the same call with their part of the weights. So every command and every program
 works over several processes as it is.
 
-A message is its name and its arguments: what is small goes as an object between the hosts, tensors go from device to
-device, so the first process never waits for its GPU. Stores of frozen columns exist once in every process, and are
-named by numbers.
+A message is a method's name, whose it is (the network's, or a store's), and its arguments: what is small goes as an
+object between the hosts, tensors go from device to device, so the first process never waits for its GPU. Stores of
+frozen columns exist once in every process, and are named by numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torch import Tensor, distributed
 from mdmkit import MdmkitError, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mdmkit_text.network import Network
 
@@ -41,8 +41,7 @@ _CPU = torch.device("cpu")
 class Peers:
     """The processes that follow this one. Calls of several threads come one after the other."""
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    def __init__(self) -> None:
         self._lock, self._stores, self._gone = threading.RLock(), 0, deque[int]()
         self._lost = ""
         atexit.register(self._end)
@@ -55,8 +54,8 @@ class Peers:
         weakref.finalize(store, self._gone.append, self._stores).atexit = False
         return store
 
-    def together(self, name: str, call: Any, *arguments: Any) -> Any:
-        """Let every process do what `name` says, and do it here by calling `call`.
+    def together(self, name: str, call: Callable[..., Any], *arguments: Any, of: PeerStore | None = None) -> Any:
+        """Call a method of the network, or `of` a store, in the others by its name, and here as `call`.
 
         Ctrl-C waits for its end.
 
@@ -67,15 +66,15 @@ class Peers:
             if self._lost:
                 raise MdmkitError(self._lost)
             try:
-                self._send(name, arguments)
-                return call()
+                self._send(name, arguments, of)
+                return call(*arguments)
             except Exception as error:
                 self._lost = _lost(error)
                 raise MdmkitError(self._lost) from error
 
-    def _send(self, name: str, arguments: Sequence[Any]) -> None:
+    def _send(self, name: str, arguments: Sequence[Any] = (), of: PeerStore | None = None) -> None:
         gone = [self._gone.popleft() for _ in range(len(self._gone))]
-        packed, tensors = pack((name, arguments, gone))
+        packed, tensors = pack((of, name, arguments, gone))
         distributed.broadcast_object_list([packed, None if tensors is None else len(tensors)], src=0, device=_CPU)
         if tensors is not None:
             distributed.broadcast(tensors, src=0)
@@ -86,7 +85,7 @@ class Peers:
             if not self._lost:
                 self._lost = "this process is about to end, so the model that it shares with others is not called."
                 try:
-                    self._send("end", ())
+                    self._send("end")
                 except Exception:  # they have ended already
                     return
             if distributed.is_initialized():
@@ -120,16 +119,16 @@ class PeerStore(Store):
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def wipe(self, slots: Sequence[int]) -> None:
-        self.peers.together("wipe", lambda: super(PeerStore, self).wipe(slots), self, [*slots])
+        self.peers.together("wipe", super().wipe, [*slots], of=self)
 
     def follow(self, slots: Tensor, sources: Tensor) -> None:
-        self.peers.together("follow", lambda: super(PeerStore, self).follow(slots, sources), self, slots, sources)
+        self.peers.together("follow", super().follow, slots, sources, of=self)
 
 
 def lead_or_follow(network: Network, device: torch.device) -> None:
     """Make the first process the one that leads. In the others this call does not return."""
     if distributed.get_rank() == 0:
-        network.peers = Peers(device)
+        network.peers = Peers()
     else:
         follow(network, device)
 
@@ -141,14 +140,13 @@ def follow(network: Network, device: torch.device) -> None:
     stores: dict[int, Store] = {}
     with torch.inference_mode():
         while True:
-            name, arguments, gone = _receive(stores, device)
+            owner, name, arguments, gone = _receive(stores, device)
             for number in gone:
                 stores.pop(number, None)
             if name == "end":
                 break
-            called = getattr(arguments[0] if name in ("wipe", "follow") else network, name)
             try:
-                called(*(arguments[1:] if name in ("wipe", "follow") else arguments))
+                getattr(network if owner is None else owner, name)(*arguments)
             except Exception as error:  # the first process is gone in the middle of a call, or memory is too small here
                 _give_up(error)
     distributed.destroy_process_group()
