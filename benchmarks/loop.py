@@ -130,7 +130,10 @@ class Process:
     def __init__(self, checkout: Path, folder: Path, device: str):
         sources = [checkout, *sorted(checkout.glob("plugins/*/src"))]
         paths = os.pathsep.join(str(path.resolve()) for path in sources)
-        command = [sys.executable, __file__, "--measure", str(folder), "--device", device]
+        # A checkout's own environment lists its own plugins; without one it must have those that are installed here.
+        own = checkout / ".venv" / "bin" / "python"
+        python = str(own.absolute()) if own.exists() else sys.executable
+        command = [python, __file__, "--measure", str(folder), "--device", device]
         env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, text=True)
