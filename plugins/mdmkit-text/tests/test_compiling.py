@@ -111,6 +111,21 @@ def test_a_head_that_is_one_layer_is_called_without_its_class() -> None:
         assert torch.equal(direct, network.project(hidden))
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2,), (1, 3), (3, 1), (2, 2), (1, 5)])
+def test_on_a_cpu_a_head_makes_logits_of_one_column_or_of_four(shape: tuple[int, ...]) -> None:
+    network = mdmkit.load(CHECKPOINT, device="cpu").network
+    seen: list[int] = []
+    head = network.last
+    assert head is not None
+    head.register_forward_hook(lambda _, given, __: seen.append(given[0].numel() // given[0].shape[-1]))
+    hidden = torch.randn(*shape, network.model.config.hidden_size)
+    with torch.inference_mode():
+        logits = network.project(hidden)
+        assert torch.allclose(logits, hidden @ head.weight.T, atol=1e-5)
+    count = hidden[..., 0].numel()
+    assert seen == [4 if count in (2, 3) else count]
+
+
 def test_a_head_that_does_more_keeps_its_class() -> None:
     from transformers import BertConfig, BertForMaskedLM
 
