@@ -274,7 +274,6 @@ def test_the_result_is_written_to_a_file_in_the_form_of_its_suffix(bench: Any) -
         (["--samplers", "confidence,confidence"], "occurs twice"),
         (["--cache", "none,duall"], "unknown cache 'duall'"),
         (["--batch", "1,01"], "--batch '1,01': 1 occurs twice"),
-        (["--output", "-"], "--output -: name /dev/stdout"),
         (["--batch", "1,none"], "'none' is not a number of rows from 1, and not auto"),
         (["--model", "pictures:toy:0"], "fills images"),
         (["--prompt-length", "300"], "does not fit model toy:0"),

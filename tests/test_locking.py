@@ -116,5 +116,5 @@ def test_a_lock_that_cannot_be_made_is_said(tmp_path):
 
 def test_a_pipe_that_is_named_as_a_file_needs_no_lock():
     command = f"{sys.executable} -m mdmkit decode --sampler confidence --prompt '7*8=__' --no-live --output /dev/stdout"
-    done = subprocess.run(f"{command} --overwrite | cat", shell=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(f"{command} | cat", shell=True, capture_output=True, text=True, timeout=120)
     assert json.loads(done.stdout.splitlines()[0])["prompt"] == "7*8=__", done.stderr

@@ -442,7 +442,6 @@ def test_a_link_stays_and_its_target_is_continued_and_replaced_with_its_record(d
 def test_a_file_of_another_kind_is_refused(decode, place):
     (place / "out.jsonl").write_text("precious\n")
     refused(decode("--output", "out.jsonl"), "the file exists", "--overwrite", "--resume")
-    refused(decode("--output", "-"), "--output -: name /dev/stdout to write to standard output, or name a file.")
     refused(decode("--output", "out.jsonl", "--resume"), "out.jsonl.run.json", "cannot be read", "--overwrite")
     (place / "out.jsonl.run.json").write_text("[1]")
     refused(decode("--output", "out.jsonl", "--resume"), "does not record the run of out.jsonl")
@@ -746,10 +745,15 @@ def test_a_record_that_cannot_be_written_is_found_before_an_output_is_touched(de
     assert not list(place.glob("x*"))
 
 
-def test_rows_on_standard_output_stand_there_alone(place, whole):
+@pytest.mark.parametrize("output", ["/dev/stdout", "-"])
+@pytest.mark.parametrize("kind", ["> got", ">> got", "| cat > got"])
+def test_rows_on_standard_output_stand_there_alone(place, whole, output, kind):
+    (place / "got").write_text("before\n")
     command = f"{sys.executable} -m mdmkit decode --plugin toys.py --model toy:0 --device cpu --batch 4 "
-    command += "--config greedy.yaml --prompts p.jsonl --output /dev/stdout --overwrite > got"
+    command += "--config greedy.yaml --prompts p.jsonl "
+    command += f"--output {output} {kind}"
     done = subprocess.run(command, shell=True, cwd=place, capture_output=True, text=True, check=False)
     assert "60 rows" in done.stderr
-    assert (place / "got").read_bytes() == whole
+    before = b"before\n" if ">>" in kind else b""
+    assert (place / "got").read_bytes() == before + whole
     assert not list(place.glob("got?*"))

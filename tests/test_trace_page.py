@@ -211,12 +211,22 @@ def test_an_output_that_exists_stays_unless_it_is_offered(trace, tmp_path):
     assert result.exit_code == 2 and "No space left" in result.stderr
 
 
-def test_a_page_on_standard_output_stands_there_alone(tmp_path):
+@pytest.mark.parametrize("output", ["/dev/stdout", "-"])
+def test_a_page_on_standard_output_stands_there_alone(tmp_path, output):
     file = write(tmp_path / "t.json", ROW)
-    words = [sys.executable, "-m", "mdmkit", "trace", str(file), "--output", "/dev/stdout", "--overwrite"]
+    words = [sys.executable, "-m", "mdmkit", "trace", str(file), "--output", output]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("<!doctype html>") and done.stdout.endswith("</html>\n")
     assert "1 row, 0.0 MB" in done.stderr
+
+
+def test_a_page_is_appended_where_the_shell_appends(tmp_path):
+    file, page = write(tmp_path / "t.json", ROW), tmp_path / "page"
+    page.write_text("before\n")
+    with page.open("a") as end:
+        subprocess.run([sys.executable, "-m", "mdmkit", "trace", str(file), "--output", "-"], stdout=end, check=True)
+    assert page.read_text().startswith("before\n<!doctype html>")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(("page", ".page"))] == ["page"]
 
 
 def test_the_command_imports_no_torch(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -117,7 +118,8 @@ def _part(path: Path) -> Path:
 def _check_target(option: str, path: Path, overwrite: bool, resumable: bool) -> None:
     if path.is_dir():
         raise MdmkitError(f"{option} {path}: that is a directory. Name a file in it.")
-    if path.exists() and not overwrite:
+    # What standard output is, the shell has decided; a pipe or a device has nothing that could be replaced.
+    if path.exists() and not (overwrite or is_stream(path)):
         go_on = ", or --resume to continue an unfinished run" if resumable else ""
         raise MdmkitError(f"{option} {path}: the file exists. Name another, or add --overwrite to replace it{go_on}.")
     folder = path.resolve().parent
@@ -201,7 +203,7 @@ class RowFile:
     def _open(self) -> IO[bytes]:
         if self._file is None:
             self.opening()
-            self._file = self.path.open("wb")
+            self._file = _open_stream(self.path) if is_stream(self.path) else self.path.open("wb")
             self.opened()
         return self._file
 
@@ -220,11 +222,11 @@ class DocumentFile:
     """
 
     def __init__(self, option: str, path: Path, head: dict[str, Any]):
-        self._piped = is_special(path)  # a pipe or a device: there is nothing to replace
-        self.path = path if self._piped else path.resolve()  # a pipe has no other name to write to first
+        self._streams = is_stream(path)  # there is nothing to replace, and no other name to write to first
+        self.path = path if self._streams else path.resolve()
         self.option, self.head, self.rows = option, head, 0
-        self._part = self.path if self._piped else _part(self.path)
-        self._file: IO[str] | None = None
+        self._part = self.path if self._streams else _part(self.path)
+        self._file: IO[bytes] | None = None
         self._finished = False
 
     def write(self, row: dict[str, Any]) -> None:
@@ -247,7 +249,7 @@ class DocumentFile:
             self._append("]}")
             assert self._file is not None
             self._file.close()
-            if not self._piped:
+            if not self._streams:
                 os.replace(self._part, self.path)
         self._finished = True
 
@@ -256,14 +258,14 @@ class DocumentFile:
         if self._file is not None and not self._finished:
             with contextlib.suppress(OSError):
                 self._file.close()
-            if not self._piped:
+            if not self._streams:
                 self._part.unlink(missing_ok=True)
 
     def _append(self, text: str) -> None:
         if self._file is None:
-            self._file = self._part.open("w", encoding="utf-8")
-            self._file.write(to_json(self.head | {"rows": []}).removesuffix("]}"))
-        self._file.write(text)
+            self._file = _open_stream(self.path) if self._streams else self._part.open("wb")
+            self._file.write(to_json(self.head | {"rows": []}).removesuffix("]}").encode())
+        self._file.write(text.encode())
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -286,11 +288,12 @@ def write_json(option: str, path: Path, document: Any) -> None:
 
 def write_text(option: str, path: Path, text: str) -> None:
     """Write a text atomically, like `write_json`."""
-    if not is_special(path):
+    if not is_stream(path):
         write_whole(option, path, lambda part: part.write_text(text, encoding="utf-8"))
         return
     try:
-        path.write_text(text, encoding="utf-8")
+        with _open_stream(path) as file:
+            file.write(text.encode())
     except OSError as error:
         raise MdmkitError(f"{option} {path}: {error.strerror or error}.") from error
 
@@ -298,6 +301,22 @@ def write_text(option: str, path: Path, text: str) -> None:
 def is_special(path: Path) -> bool:
     """True for a device, a pipe or a directory: what must not be replaced by a file."""
     return path.exists() and not path.is_file()
+
+
+def is_stream(path: Path) -> bool:
+    """True for what is written to as it is: standard output, a device or a pipe."""
+    return is_stdout(path) or is_special(path)
+
+
+def _open_stream(path: Path) -> IO[bytes]:
+    """Open a stream; standard output may be a file to which the shell appends, so it is not opened anew."""
+    if not is_stdout(path):
+        return path.open("wb")
+    sys.stdout.flush()
+    file = os.fdopen(os.dup(1), "wb")
+    if file.seekable():
+        file.seek(0, os.SEEK_END)
+    return file
 
 
 def write_whole(option: str, path: Path, write: Callable[[Path], Any]) -> None:

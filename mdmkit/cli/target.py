@@ -1,4 +1,4 @@
-"""The type of options that name what a command writes: a file or a directory, and never `-`."""
+"""The type of options that name what a command writes: a file, a directory, or standard output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Target(click.Path):
 
     Args:
         directory: True: it names a directory.
-        streams: True: the command can write to standard output, as `/dev/stdout`.
+        streams: True: the command can write to standard output, which `-` and `/dev/stdout` name.
         more: as of `click.Path`.
     """
 
@@ -27,13 +27,13 @@ class Target(click.Path):
         """Return the path.
 
         Raises:
-            MdmkitError: it is `-`, which other programs take for standard output.
+            MdmkitError: it is `-`, and the command cannot write to standard output.
         """
         if str(value) != "-":
             return super().convert(value, param, ctx)
-        option = param.opts[0] if param is not None else "output"
         if self.streams:
-            raise MdmkitError(f"{option} -: name /dev/stdout to write to standard output, or name a file.")
+            return Path("/dev/stdout")
+        option = param.opts[0] if param is not None else "output"
         what = "directory" if self.directory else "file"
         raise MdmkitError(
             f"{option} -: this is written into a {what}, and not to standard output. Name a {what}, or ./- for one of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 import pytest
 
@@ -79,6 +80,19 @@ def test_an_assert_that_is_reached_and_open_can_fail(text: str, right: bool) -> 
     assert can_fail(ast.parse(text)) is right
     body = "".join(f"    {line}\n" for line in text.split("\n"))
     assert check_can_fail(ast.parse(f"def check(f):\n    'Of f.'\n{body}"), "check") is right
+
+
+FALSE = [
+    (re.sub(r"raise AssertionError(\('no error'\))?( from error)?", "assert False, 'why'", text), right)
+    for text, right in STATEMENTS
+    if "raise AssertionError" in text
+]
+
+
+@pytest.mark.parametrize(("text", "right"), FALSE)
+def test_an_assert_that_is_false_is_read_as_a_raise(text: str, right: bool) -> None:
+    assert "assert False" in text
+    assert can_fail(ast.parse(text)) is right
 
 
 @pytest.mark.parametrize(

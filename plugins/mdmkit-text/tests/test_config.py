@@ -136,7 +136,8 @@ def test_a_class_and_a_model_type_of_two_families_are_a_contradiction(tmp_path: 
         folder, r"architectures \[\"DreamModel\"\] is of family dream, and model_type \"Fast_dLLM_Qwen\" of family fast"
     )
     assert load(f"fast_dllm_v2:{folder}").block == 4
-    assert load(f"dream:{folder}").block is None
+    refused(f"dream:{folder}", "bd_size is 4")
+    assert load(f"dream:{changed('dream', tmp_path / 'other', model_type='Fast_dLLM_Qwen')}").block is None
 
 
 def test_a_refusal_names_the_family_that_would_take_it(tmp_path: Path) -> None:
@@ -149,7 +150,9 @@ def test_a_refusal_names_the_family_that_would_take_it(tmp_path: Path) -> None:
     ("name", "fields"),
     [
         ("dream", {"block_size": 4}),
-        ("dream", {"expand_token_id": 100}),
+        *((name, {"expand_token_id": 100}) for name in ("dream", "llada", "lladamoe", "llada2", "sdar")),
+        *((name, {"block_length": 8}) for name in ("dream", "llada", "lladamoe", "llada2", "sdar")),
+        *((name, {"bd_size": 8}) for name in ("dream", "llada", "lladamoe", "llada2", "sdar")),
         ("dream", {"head_dim": 4}),
         ("llada", {"block_size": 4}),
         ("lladamoe", {"norm_topk_prob": True}),
@@ -167,8 +170,27 @@ def test_a_field_that_only_the_class_knows_does_not_reach_it(tmp_path: Path) -> 
     assert torch.equal(logits(backbone, TOKENS), logits(load(GOLDEN / "llada"), TOKENS))
 
 
+def test_one_length_of_blocks_may_have_two_names(tmp_path: Path) -> None:
+    size = load(GOLDEN / "sdar").block
+    assert load(changed("sdar", tmp_path, block_size=size, block_length=size)).block == size
+
+
+@pytest.mark.parametrize("fields", [{"block_length": 4}, {"bd_size": 4}, {"expand_token_id": 100}])
+@pytest.mark.parametrize("name", ["qwen3", "bert"])
+def test_a_class_of_transformers_reads_no_field_of_other_makers(
+    name: str, fields: dict[str, int], build: Callable[..., Path]
+) -> None:
+    path = build(name, text=None) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    refused(path.parent, f"does not cover: {next(iter(fields))} is ", mask_id=4)
+
+
 @pytest.mark.parametrize(
-    ("name", "token"), [("dream", "<|expand|>"), ("llada2", "<|delete|>"), ("llada2", "<|split|>")]
+    ("name", "token"),
+    [
+        *((name, "<|expand|>") for name in ("dream", "llada", "lladamoe", "llada2", "sdar")),
+        *(("llada2", token) for token in ("<|delete|>", "<|split|>")),
+    ],
 )
 def test_a_model_that_inserts_or_deletes_tokens_is_refused_by_its_tokenizer(
     name: str, token: str, tmp_path: Path

@@ -48,6 +48,15 @@ def test_a_field_that_nothing_reads_is_a_note(tmp_path: Path) -> None:
     assert "init_std" in found["config: without effect"][1]
 
 
+def test_an_end_token_that_does_not_exist_is_a_note(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, "llada", eos_token_id=[5, -1])
+    (folder / "generation_config.json").write_text('{"eos_token_id": 4000}')
+    backbone = TextBackbone.load(str(folder), mask_id=125)
+    said = f"eos_token_id -1, 4000: outside the vocabulary of {backbone.vocab} ids, so it never ends an answer"
+    assert lines(backbone)["config: ends"] == ("note", said)
+    assert backbone.ends == [5]
+
+
 def test_a_class_of_transformers_knows_its_own_fields(build: Callable[..., Path]) -> None:
     folder = build("bert")
     config = json.loads((folder / "config.json").read_text())

@@ -93,7 +93,8 @@ class TextBackbone(Backbone):
         ends = self.tokens.ends if tokens.writes_end else ()
         first = tokens.special.get("eos")  # the model's own end comes before further ones
         self.ends = sorted(
-            (end for end in ends if end < self.vocab and end not in self.forbidden), key=lambda end: (end != first, end)
+            (end for end in ends if 0 <= end < self.vocab and end not in self.forbidden),
+            key=lambda end: (end != first, end),
         )
         pads = [] if pad_id is None or pad_id in self.forbidden else [pad_id]
         self.endings = sorted({*self.ends, *pads})
@@ -193,7 +194,7 @@ class TextBackbone(Backbone):
                 install(model)
             loaded = cls(model, tokens, family, mask_id, manifest, block, ref)
         loaded.loaded_from = reference.files_of(folder)
-        loaded._of_config, loaded._tensors = inspect_config(config, family, settings), len(shapes)
+        loaded._of_config, loaded._tensors = inspect_config(config, family, settings, ends), len(shapes)
         return loaded
 
     @classmethod

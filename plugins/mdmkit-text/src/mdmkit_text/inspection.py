@@ -33,13 +33,14 @@ SWITCHED_OFF = frozenset(
 )
 
 
-def inspect_config(config: dict[str, Any], family: Family, settings: Any) -> list[Finding]:
-    """Sort the fields of a config: honoured, covered, harmless and unknown.
+def inspect_config(config: dict[str, Any], family: Family, settings: Any, ends: Iterable[int] = ()) -> list[Finding]:
+    """Sort the fields of a config: honoured, covered, harmless and unknown. End tokens that do not exist are a note.
 
     Args:
         config: as `read_config` returns it.
         family: the checkpoint's family.
         settings: transformers' config object, which knows the fields that its class reads.
+        ends: the end tokens that config.json and generation_config.json name.
     """
     covered = {name for name in family.covered(config) if name in config}
     read, idle = family.honoured, HARMLESS | SWITCHED_OFF
@@ -55,6 +56,9 @@ def inspect_config(config: dict[str, Any], family: Family, settings: Any) -> lis
     ]
     if unknown:
         lines.append(Finding("config: unknown", "note", f"nothing here reads {_names(unknown)}"))
+    if outside := sorted(end for end in ends if not 0 <= end < settings.vocab_size):
+        what = f"eos_token_id {', '.join(map(str, outside))}: outside the vocabulary of {settings.vocab_size} ids"
+        lines.append(Finding("config: ends", "note", f"{what}, so it never ends an answer"))
     return [line for line in lines if line.detail]
 
 

@@ -1,6 +1,7 @@
 """Tests that can fail: a check is reached whose outcome is not the same for every answer.
 
-A check is an assert, a method such as unittest's `assertEqual`, or a `raise` that a condition leads to.
+A check is an assert, a method such as unittest's `assertEqual`, or a `raise` or `assert False` that a condition leads
+to.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ class _Reached:
     def _is_open(self, line: ast.stmt, perhaps: bool) -> bool:
         """True if the outcome of a check hangs on a name that is not Python's own. What an assert says is no part."""
         if isinstance(line, ast.Assert):
+            if _truth(line.test) is False:  # as a raise
+                return perhaps
             return self._open(_names(line.test)) and _truth(line.test) is not True
         if isinstance(line, ast.With):
             return self._open(name for part in line.body for name in _names(part))

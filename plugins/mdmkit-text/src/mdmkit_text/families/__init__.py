@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import MdmkitError
@@ -69,7 +70,10 @@ def family_of(config: dict[str, Any], forced: type[Family] | None = None) -> Fam
         _check_quantized(config, family)
         _check_covered(config, family)
     except MdmkitError as error:
-        claiming = None if forced is None else claimed_by(config)
+        claiming = None
+        if forced is not None:
+            with contextlib.suppress(MdmkitError):  # its config.json names two families, and one was chosen
+                claiming = claimed_by(config)
         if claiming in (None, found):
             raise
         raise MdmkitError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from mdmkit_text.families.family import FULL_CACHES, shared_width
 from mdmkit_text.families.shifted import ShiftedQwen2
@@ -14,9 +14,6 @@ class Dream(ShiftedQwen2):
     name = "dream"
     architectures = ("DreamModel",)
     model_types = ("Dream",)
-    control_tokens: ClassVar[dict[str, str]] = {
-        "<|expand|>": "turns one mask into two, or into none, while it decodes, as DreamOn does"
-    }
     mask_id = 151666
     end_tokens = ("<|im_end|>",)
     caches = FULL_CACHES
@@ -24,6 +21,4 @@ class Dream(ShiftedQwen2):
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
         return super().covered(config) | {
             "head_dim": (None, shared_width(config)),
-            "block_size": (None,),
-            "expand_token_id": (None,),
         }

@@ -26,7 +26,7 @@ class Family(ABC):
         honoured: the fields of config.json that the family reads. None: all, since the class is that of the
             `model_type`, and reads its own config.
         control_tokens: tokens with which a model does more than fill masks, and what it does with them. A checkpoint
-            whose tokenizer has one is refused.
+            whose tokenizer has one is refused. One is common to all, since any of them may be trained further with it.
         key_mapping: regex -> replacement, from the checkpoint's weight names to the class's; None keeps them.
         ignored_weights: regexes of weights that the checkpoint may hold, and that are not needed to fill masks.
         mask_id: the mask's id if neither tokenizer nor config.json names it.
@@ -43,7 +43,9 @@ class Family(ABC):
     architectures: ClassVar[tuple[str, ...]] = ()
     model_types: ClassVar[tuple[str, ...]] = ()
     honoured: ClassVar[frozenset[str] | None] = None
-    control_tokens: ClassVar[dict[str, str]] = {}
+    control_tokens: ClassVar[dict[str, str]] = {
+        "<|expand|>": "turns one mask into two, or into none, while it decodes, as DreamOn does"
+    }
     key_mapping: ClassVar[dict[str, str] | None] = None
     ignored_weights: ClassVar[tuple[str, ...]] = ()
     mask_id: ClassVar[int | None] = None
@@ -76,7 +78,11 @@ class Family(ABC):
         None stands for a field that is null or absent: allowed if the reference then computes what `native` does, or
         if the names and shapes of the weights decide.
         """
-        return {}
+        # A model of any family may be trained further with blocks, or with a token that grows the row.
+        read = {"block_size"} if self.honoured is None else self.honoured
+        own = next((config[field] for field in _BLOCKS if field in read and field in config), None)
+        elsewhere = {field: (None,) if own is None else (None, own) for field in _BLOCKS if field not in read}
+        return elsewhere | {"expand_token_id": (None,)}
 
     @abstractmethod
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
@@ -104,6 +110,8 @@ class Family(ABC):
         return hidden
 
 
+# The length of attention's blocks, as makers of models name it.
+_BLOCKS = ("block_size", "bd_size", "block_length")
 FULL_CACHES = frozenset({"none", "prefix", "dual"})
 BLOCK_CACHES = frozenset({"none", "block"})
 # Read from config.json of every family: which family and tokens it has, and the length of its rows.

@@ -49,7 +49,7 @@ class LLaDA(Family):
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
         one_key, keys = config.get("multi_query_attention"), config.get("n_kv_heads")
         # None is not among the first four: the reference has another default, so the field must be present.
-        return {
+        return super().covered(config) | {
             "block_type": ("llama",),
             "layer_norm_type": ("rms",),
             "activation_type": ("silu",),
@@ -66,7 +66,6 @@ class LLaDA(Family):
             "clip_qkv": (None,),
             "rope_scaling": (None,),
             "partial_rotary_factor": (None, 1),
-            "block_size": (None,),
             "n_kv_heads": (keys,) if one_key is None or keys is None else (1 if one_key else config.get("n_heads"),),
         }
 

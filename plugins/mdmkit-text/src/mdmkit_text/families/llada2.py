@@ -28,7 +28,7 @@ class LLaDA2(Family):
     name = "llada2"
     architectures = ("LLaDA2MoeModelLM", "LLaDA21MoeModelLM")
     model_types = ("llada2_moe", "llada21_moe")
-    control_tokens: ClassVar[dict[str, str]] = {"<|delete|>": _EDITS, "<|split|>": _EDITS}
+    control_tokens: ClassVar[dict[str, str]] = Family.control_tokens | {"<|delete|>": _EDITS, "<|split|>": _EDITS}
     mask_id = 156895
     end_tokens = ("<|role_end|>",)
     caches = BLOCK_CACHES
@@ -56,7 +56,7 @@ class LLaDA2(Family):
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
         width = config.get("head_dim")
         turned = int(width * config.get("partial_rotary_factor", 0.5)) if isinstance(width, int) else None
-        return {
+        return super().covered(config) | {
             "use_qk_norm": (None, True),
             "use_bias": _OFF,
             "use_qkv_bias": _OFF,

@@ -43,7 +43,7 @@ class LLaDAMoE(Family):
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
         layers = config.get("moe_layer_freq")
         every_layer = [1] * len(layers) if isinstance(layers, list) else 1
-        return {
+        return super().covered(config) | {
             "qk_layernorm": (True,),
             "attention_bias": (None, False),
             "head_dim": (None, shared_width(config)),
@@ -58,7 +58,6 @@ class LLaDAMoE(Family):
             "router_num_group": (None,),
             "router_topk_group": (None,),
             "shared_expert_intermediate_size": (None, 0),
-            "block_size": (None,),
         }
 
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:

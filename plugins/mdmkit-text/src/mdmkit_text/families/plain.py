@@ -35,7 +35,7 @@ class Plain(BidirectionalDecoder):
         return True
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-        return {
+        return super().covered(config) | {
             "model_type": ("llama",),
             "is_causal": (False,),
             "hidden_act": (None, "silu"),
@@ -44,7 +44,6 @@ class Plain(BidirectionalDecoder):
             "rope_scaling": (None,),
             "partial_rotary_factor": (None, 1),
             "layer_types": (None,),
-            "block_size": (None,),
         }
 
     def settings(self, config: dict[str, Any]) -> Settings:

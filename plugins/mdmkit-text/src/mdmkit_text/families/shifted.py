@@ -33,7 +33,7 @@ class ShiftedQwen2(Family):
     }
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-        return plain_qwen(config)
+        return super().covered(config) | plain_qwen(config)
 
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
         from transformers import Qwen2ForCausalLM
