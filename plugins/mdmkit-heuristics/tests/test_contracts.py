@@ -3,7 +3,7 @@
 import pytest
 
 from mdmkit.testing import CommitContract, ScoreContract, SelectContract
-from mdmkit_heuristics.bounded import BlockRefinement, EntropyBound, Factor, LowEntropy
+from mdmkit_heuristics.bounded import BlockRefinement, EntropyBound, Factor, Frechet, LowEntropy
 from mdmkit_heuristics.credit import Credit, CreditThreshold
 from mdmkit_heuristics.cycles import SlowFast
 from mdmkit_heuristics.edit import Edit
@@ -33,6 +33,8 @@ SELECTS = {
     "threshold-low": Threshold(0.2),
     "entropy_bound-wide": EntropyBound(gamma=3.0),
     "factor-last": Factor(factor=2.0, last=True),
+    "frechet": Frechet(),
+    "frechet-wide": Frechet(margin=-1.0),
     "low_entropy-two": LowEntropy(entropy=2.0, most=2),
     "block_refinement-low": BlockRefinement(0.2),
     "klass-easy": Klass(threshold=0.1, divergence=5.0, history=1),

@@ -6,7 +6,7 @@ import pytest
 
 from mdmkit import MdmkitError
 from mdmkit.testing import make_step
-from mdmkit_heuristics.bounded import BlockRefinement, EntropyBound, Factor, LowEntropy
+from mdmkit_heuristics.bounded import BlockRefinement, EntropyBound, Factor, Frechet, LowEntropy
 from mdmkit_heuristics.credit import Credit, CreditThreshold
 from mdmkit_heuristics.cycles import SlowFast
 from mdmkit_heuristics.local import Dilated, LocalLeap, Spaced
@@ -49,6 +49,25 @@ def test_factor(compare, factor, last):
         return chosen
 
     assert len(set(compare(rule, Confidence(), Factor(factor, last)))) > 1
+
+
+@pytest.mark.parametrize("margin", [-3.0, -1.0, 0.0, 0.25])
+@pytest.mark.parametrize("by", ["confidence", "entropy"])
+def test_frechet(compare, margin, by):
+    """The largest n of all with L − U > margin, whatever ranks."""
+
+    def rule(m):
+        ranked = m.top(99, by=m.c if by == "confidence" else [-h for h in m.h])
+        fine = [1]
+        for n in range(2, len(ranked) + 1):
+            c = [m.c[i] for i in ranked[:n]]
+            lower, upper = sum(c) - (n - 1), 1 - min(c)
+            if lower - upper > margin:
+                fine.append(n)
+        return ranked[: max(fine)]
+
+    counts = compare(rule, {"confidence": Confidence(), "entropy": Entropy()}[by], Frechet(margin))
+    assert min(counts) < 10
 
 
 @pytest.mark.parametrize(("bound", "most"), [(0.9, None), (1.2, None), (1.6, 2)])
@@ -213,6 +232,7 @@ def test_scores_over_the_best_tokens(compare, k):
         (lambda: Confidence(top_k=1), "top_k=1: it must be at least 2"),
         (lambda: EntropyBound(-1.0), "gamma=-1.0"),
         (lambda: Factor(math.inf), "factor=inf"),
+        (lambda: Frechet(math.nan), "margin=nan: it must be a finite number"),
         (lambda: LowEntropy(-0.1), "entropy=-0.1"),
         (lambda: LowEntropy(most=0), "most=0"),
         (lambda: BlockRefinement(1.5), "threshold=1.5"),

@@ -68,6 +68,35 @@ class Factor:
 
 
 @dataclass(frozen=True)
+class Frechet:
+    """Fill the n best positions as long as L − U > margin, always the best (Fast-dLLM++, arXiv:2606.02955).
+
+    c are the n confidences. However the tokens depend on one another, the probability of all n together is at least
+    L = Σ c − (n − 1), Fréchet's lower bound. That of any other n tokens is at most U = 1 − min c. So if L > U, no other
+    n tokens are more probable together. If all confidences are equal, n is that of the select `factor` with factor =
+    1 − margin. The paper ranks positions by confidence; here the scores rank them. The plan's steps are not read.
+
+    Args:
+        margin: from 1 up, each step fills one position. The paper reports 0.02 to 0.3, by the task.
+    """
+
+    margin: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.margin):
+            raise MdmkitError(
+                f"select frechet: margin={self.margin}: it must be a finite number; the paper's are 0.02 to 0.3."
+            )
+
+    def __call__(self, step: Step, scores: Tensor) -> Actions:
+        ranking = Ranking.of(scores, step.open)
+        # L = 1 − Σ doubt and U = max doubt. These sums are small, so they lose less to rounding than Σ c − (n − 1).
+        doubt = 1 - ranking.sorted(step.confidence)
+        sure = 1 - doubt.cumsum(-1) - doubt.cummax(-1).values > self.margin
+        return Actions.single(ranking.first(sure), step.tokens)
+
+
+@dataclass(frozen=True)
 class LowEntropy:
     """Fill every open position of at most this entropy; if there are more than `most`, the best of them.
 

@@ -33,6 +33,9 @@ def mdmkit_select() -> list[Component]:
         Component("threshold", f"{PACKAGE}.selects:Threshold", "every position above a threshold, always at least one"),
         Component("factor", f"{PACKAGE}.bounded:Factor", "the n best, as long as their joint doubt is small"),
         Component(
+            "frechet", f"{PACKAGE}.bounded:Frechet", "the n best, as long as they are the most probable together"
+        ),
+        Component(
             "entropy_bound", f"{PACKAGE}.bounded:EntropyBound", "the longest run of the best within an entropy bound"
         ),
         Component("low_entropy", f"{PACKAGE}.bounded:LowEntropy", "every position of low entropy, always at least one"),
@@ -91,6 +94,11 @@ def mdmkit_sampler() -> list[Component]:
         Component("threshold", f"{PACKAGE}:presets/threshold.yaml", "all positions at or above 0.9 at once"),
         Component(
             "factor", f"{PACKAGE}:presets/factor.yaml", "as many positions at once as keep their joint doubt small"
+        ),
+        Component(
+            "frechet",
+            f"{PACKAGE}:presets/frechet.yaml",
+            "as many positions at once as are surely the most probable together",
         ),
         Component(
             "entropy_bound",
