@@ -104,6 +104,10 @@ class Step:
         """int64 [B, W]: the position in the row of each column of the window."""
         return self.where.columns
 
+    def leftmost(self, count: int | None) -> Tensor:
+        """bool [B, W]: the first `count` open positions of each row's block; None: all of them."""
+        return self.open if count is None else self.open & (self.open.cumsum(1) <= count)
+
     def window(self, x: Tensor) -> Tensor:
         """Gather any [B, T, …] into the rows' windows, [B, W, …]."""
         return self.where(x)

@@ -30,7 +30,9 @@ SCORES = {
 SELECTS = {
     "top_k": TopK(),
     "top_k-noisy": TopK(temperature=0.5),
+    "top_k-frontier": TopK(frontier=2),
     "threshold-low": Threshold(0.2),
+    "threshold-frontier": Threshold(0.2, frontier=3),
     "entropy_bound-wide": EntropyBound(gamma=3.0),
     "factor-last": Factor(factor=2.0, last=True),
     "frechet": Frechet(),
@@ -38,6 +40,7 @@ SELECTS = {
     "low_entropy-two": LowEntropy(entropy=2.0, most=2),
     "block_refinement-low": BlockRefinement(0.2),
     "klass-easy": Klass(threshold=0.1, divergence=5.0, history=1),
+    "klass-frontier": Klass(threshold=0.1, divergence=5.0, history=1, frontier=2),
     "local_leap-low": LocalLeap(threshold=0.4, relaxed=0.1, radius=2),
     "slow_fast-quick": SlowFast(steps=2, reach=0.2, threshold=0.3),
     "dilated": Dilated(),

@@ -8,8 +8,9 @@ import torch
 from mdmkit import Belief
 from mdmkit.testing import make_step
 from mdmkit_heuristics.bounded import Factor, Frechet
+from mdmkit_heuristics.selects import TopK
 
-SELECTS = {"frechet": Frechet(), "frechet-wide": Frechet(-1.0)}
+SELECTS = {"frechet": Frechet(), "frechet-wide": Frechet(-1.0), "top_k-frontier": TopK(frontier=2)}
 VOCAB = 4
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import Actions, Belief, MdmkitError, ops
+from mdmkit_heuristics.ranking import check_frontier
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,14 +56,17 @@ class CreditThreshold:
         weight: α.
         power: γ.
         decay: β.
+        frontier: w, if only the w leftmost open positions may be filled; null: all.
     """
 
     threshold: float = 0.9
     weight: float = 0.7
     power: float = 0.2
     decay: float = 0.8
+    frontier: int | None = None
 
     def __post_init__(self) -> None:
+        check_frontier("credit", self.frontier)
         if not 0 <= self.threshold <= 1:
             raise MdmkitError(f"select credit: threshold={self.threshold}: it is a probability, from 0 to 1.")
         _check("select", self.weight, self.power, self.decay)
@@ -71,8 +75,9 @@ class CreditThreshold:
         belief = Belief(_fused("select", step, self.weight, self.power, self.decay))
         tokens = replace(step, belief=belief).tokens
         sure = belief.probability(tokens)
-        best = ops.top(sure, step.open, step.quota.clamp_max(1))
-        return Actions.single(best | (step.open & (sure >= self.threshold)), tokens)
+        eligible = step.leftmost(self.frontier)
+        best = ops.top(sure, eligible, step.quota.clamp_max(1))
+        return Actions.single(best | (eligible & (sure >= self.threshold)), tokens)
 
 
 def _check(kind: str, weight: float, power: float, decay: float) -> None:

@@ -78,6 +78,9 @@ def mdmkit_sampler() -> list[Component]:
         Component("random", f"{PACKAGE}:presets/random.yaml", "positions in random order"),
         Component("left_to_right", f"{PACKAGE}:presets/left_to_right.yaml", "autoregressive order"),
         Component(
+            "frontier", f"{PACKAGE}:presets/frontier.yaml", "most confident of the leftmost open positions first"
+        ),
+        Component(
             "dream",
             f"{PACKAGE}:presets/dream.yaml",
             "Dream's decoder: entropy over the 50 best tokens, its own schedule",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import Actions, MdmkitError, ops
+from mdmkit_heuristics.ranking import check_frontier
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,13 +31,16 @@ class Klass:
         threshold: probability, exclusive.
         divergence: nats.
         history: steps.
+        frontier: w, if only the w leftmost open positions may be filled; null: all.
     """
 
     threshold: float = 0.9
     divergence: float = 0.01
     history: int = 2
+    frontier: int | None = None
 
     def __post_init__(self) -> None:
+        check_frontier("klass", self.frontier)
         if not 0 <= self.threshold <= 1:
             raise MdmkitError(f"select klass: threshold={self.threshold}: it is a probability, from 0 to 1.")
         if not 0 < self.divergence < math.inf:
@@ -46,8 +50,9 @@ class Klass:
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
         count = self._stable(step)
-        calm = step.open & (count >= self.history) & (step.confidence > self.threshold)
-        place = calm.where(calm.any(-1, keepdim=True), ops.top(scores, step.open, step.quota))
+        eligible = step.leftmost(self.frontier)
+        calm = eligible & (count >= self.history) & (step.confidence > self.threshold)
+        place = calm.where(calm.any(-1, keepdim=True), ops.top(scores, eligible, step.quota))
         return Actions.single(place, step.tokens)
 
     def _stable(self, step: Step) -> Tensor:

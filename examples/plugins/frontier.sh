@@ -1,0 +1,1 @@
+mdmkit decode --sampler threshold --set select.threshold=0.7 --set select.frontier=8
