@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from mdmkit import Belief
-from mdmkit.testing import make_step
+from mdmkit.testing import make_moment
 from mdmkit_heuristics.bounded import Factor, Frechet
+from mdmkit_heuristics.persistent import Less
 from mdmkit_heuristics.selects import TopK
 
-SELECTS = {"frechet": Frechet(), "frechet-wide": Frechet(-1.0), "top_k-frontier": TopK(frontier=2)}
+SELECTS = {"frechet": Frechet(), "frechet-wide": Frechet(-1.0), "top_k-frontier": TopK(frontier=2), "less": Less()}
 VOCAB = 4
 
 
 def moment(p, open_=None, quota=1):
     """One row of which every position has the distribution `p` gives, [W, 4]; a list of flags says what is open."""
-    one = make_step(0).at(torch.tensor([0]))
+    one = make_moment(0).rows([0]).step()
     width = one.width
     p = torch.tensor([*p, *[[1 / VOCAB] * VOCAB] * (width - len(p))], dtype=torch.float64)
     flags = torch.tensor([[i < len(open_ or ()) and bool(open_[i]) for i in range(width)]])

@@ -11,6 +11,7 @@ from mdmkit import MdmkitError, Plan, Sampler
 from mdmkit.testing import ToyBackbone, make_moment
 from mdmkit_heuristics.bounded import BlockRefinement, EntropyBound, Factor, Frechet, LowEntropy
 from mdmkit_heuristics.credit import CreditThreshold
+from mdmkit_heuristics.persistent import Less
 from mdmkit_heuristics.scores import Confidence
 from mdmkit_heuristics.selects import Threshold, TopK
 from mdmkit_heuristics.stable import Klass
@@ -26,6 +27,7 @@ SELECTS = {
     "low_entropy": LowEntropy(1.6, most=2),
     "block_refinement": BlockRefinement(0.2),
     "klass": Klass(0.1, 5.0, 1),
+    "less": Less(0.1, 5.0, 1),
     "credit": CreditThreshold(0.3),
 }
 

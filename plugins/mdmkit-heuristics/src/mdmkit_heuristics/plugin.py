@@ -45,6 +45,11 @@ def mdmkit_select() -> list[Component]:
         Component(
             "klass", f"{PACKAGE}.stable:Klass", "every confident position that no longer changes, or the best by quota"
         ),
+        Component(
+            "less",
+            f"{PACKAGE}.persistent:Less",
+            "every confident position whose most probable tokens persist, or the best by quota",
+        ),
         Component("local_leap", f"{PACKAGE}.local:LocalLeap", "sure positions, and less sure ones near them"),
         Component("slow_fast", f"{PACKAGE}.cycles:SlowFast", "cycles that are explored slowly and filled fast"),
         Component("dilated", f"{PACKAGE}.local:Dilated", "positions on a stride that shrinks"),
@@ -116,6 +121,11 @@ def mdmkit_sampler() -> list[Component]:
         ),
         Component(
             "klass", f"{PACKAGE}:presets/klass.yaml", "sure positions that no longer change, or the best by quota"
+        ),
+        Component(
+            "less",
+            f"{PACKAGE}:presets/less.yaml",
+            "confident positions whose most probable tokens persist, or the best by quota",
         ),
         Component("local_leap", f"{PACKAGE}:presets/local_leap.yaml", "sure positions, and less sure ones near them"),
         Component("slow_fast", f"{PACKAGE}:presets/slow_fast.yaml", "cycles that are explored slowly and filled fast"),
