@@ -13,7 +13,19 @@ from mdmkit import Commit, Observer, Plan, Sampler, ops
 from mdmkit.stage.belief import Belief
 from mdmkit.testing import ByConfidence, TakeQuota, ToyBackbone
 
-SAMPLERS = ("confidence", "entropy", "margin", "info_gain", "lookum", "beam", "klass", "less", "threshold", "best_of_n")
+SAMPLERS = (
+    "confidence",
+    "entropy",
+    "margin",
+    "info_gain",
+    "lookum",
+    "beam",
+    "klass",
+    "less",
+    "mean_field",
+    "threshold",
+    "best_of_n",
+)
 PROMPTS = [{"prompt": "ab", "length": 9}, {"prompt": "c", "length": 14}, {"prompt": "a__b_", "length": 3}]
 
 

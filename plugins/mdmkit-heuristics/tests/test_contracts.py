@@ -9,6 +9,7 @@ from mdmkit_heuristics.cycles import SlowFast
 from mdmkit_heuristics.edit import Edit
 from mdmkit_heuristics.frontier import IGFD
 from mdmkit_heuristics.local import Dilated, LocalLeap, Spaced
+from mdmkit_heuristics.mean_field import MeanField
 from mdmkit_heuristics.persistent import Less
 from mdmkit_heuristics.positional import PC, LinearPosition
 from mdmkit_heuristics.remask import P2Fill, P2Remask, ReMDM, SaberBacktrack, SaberFill
@@ -44,6 +45,8 @@ SELECTS = {
     "klass-frontier": Klass(threshold=0.1, divergence=5.0, history=1, frontier=2),
     "less": Less(),
     "less-easy": Less(threshold=0.1, divergence=5.0, history=1, top_k=3),
+    "mean_field": MeanField(),
+    "mean_field-low": MeanField(threshold=0.3, rounds=3),
     "local_leap-low": LocalLeap(threshold=0.4, relaxed=0.1, radius=2),
     "slow_fast-quick": SlowFast(steps=2, reach=0.2, threshold=0.3),
     "dilated": Dilated(),

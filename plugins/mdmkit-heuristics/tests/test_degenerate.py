@@ -8,10 +8,17 @@ import torch
 from mdmkit import Belief
 from mdmkit.testing import make_moment
 from mdmkit_heuristics.bounded import Factor, Frechet
+from mdmkit_heuristics.mean_field import MeanField
 from mdmkit_heuristics.persistent import Less
 from mdmkit_heuristics.selects import TopK
 
-SELECTS = {"frechet": Frechet(), "frechet-wide": Frechet(-1.0), "top_k-frontier": TopK(frontier=2), "less": Less()}
+SELECTS = {
+    "frechet": Frechet(),
+    "frechet-wide": Frechet(-1.0),
+    "top_k-frontier": TopK(frontier=2),
+    "less": Less(),
+    "mean_field": MeanField(),
+}
 VOCAB = 4
 
 

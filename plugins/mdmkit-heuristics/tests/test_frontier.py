@@ -11,6 +11,7 @@ from mdmkit import MdmkitError, Plan, Sampler
 from mdmkit.testing import ToyBackbone, make_moment
 from mdmkit_heuristics.bounded import BlockRefinement, EntropyBound, Factor, Frechet, LowEntropy
 from mdmkit_heuristics.credit import CreditThreshold
+from mdmkit_heuristics.mean_field import MeanField
 from mdmkit_heuristics.persistent import Less
 from mdmkit_heuristics.scores import Confidence
 from mdmkit_heuristics.selects import Threshold, TopK
@@ -28,6 +29,7 @@ SELECTS = {
     "block_refinement": BlockRefinement(0.2),
     "klass": Klass(0.1, 5.0, 1),
     "less": Less(0.1, 5.0, 1),
+    "mean_field": MeanField(0.3),
     "credit": CreditThreshold(0.3),
 }
 

@@ -38,6 +38,11 @@ def mdmkit_select() -> list[Component]:
         Component(
             "entropy_bound", f"{PACKAGE}.bounded:EntropyBound", "the longest run of the best within an entropy bound"
         ),
+        Component(
+            "mean_field",
+            f"{PACKAGE}.mean_field:MeanField",
+            "positions that are sure even after similar positions have inhibited one another",
+        ),
         Component("low_entropy", f"{PACKAGE}.bounded:LowEntropy", "every position of low entropy, always at least one"),
         Component(
             "block_refinement", f"{PACKAGE}.bounded:BlockRefinement", "every confident position, or the best by quota"
@@ -112,6 +117,11 @@ def mdmkit_sampler() -> list[Component]:
             "entropy_bound",
             f"{PACKAGE}:presets/entropy_bound.yaml",
             "as many positions at once as an entropy bound allows",
+        ),
+        Component(
+            "mean_field",
+            f"{PACKAGE}:presets/mean_field.yaml",
+            "positions that are sure even after similar ones have inhibited one another",
         ),
         Component("med", f"{PACKAGE}:presets/med.yaml", "all positions of entropy at most 0.2 nats at once"),
         Component(
