@@ -80,6 +80,14 @@ def mdmkit_commit() -> list[Component]:
 
 
 @hookimpl
+def mdmkit_stop() -> list[Component]:
+    return [
+        Component("prophet", f"{PACKAGE}.exits:Prophet", "end when the margins pass the threshold of the third"),
+        Component("sched", f"{PACKAGE}.exits:Sched", "end when the margins pass a threshold that falls"),
+    ]
+
+
+@hookimpl
 def mdmkit_sampler() -> list[Component]:
     return [
         Component("confidence", f"{PACKAGE}:presets/confidence.yaml", "most confident positions first"),
@@ -153,6 +161,16 @@ def mdmkit_sampler() -> list[Component]:
         Component("p2", f"{PACKAGE}:presets/p2.yaml", "path planning by the model's own probabilities"),
         Component("saber", f"{PACKAGE}:presets/saber.yaml", "adaptive parallel decoding with backtracking"),
         Component("edit", f"{PACKAGE}:presets/edit.yaml", "block refinement with written tokens edited"),
+        Component(
+            "prophet",
+            f"{PACKAGE}:presets/prophet.yaml",
+            "confident first, and all at once when sure (three thresholds)",
+        ),
+        Component(
+            "sched",
+            f"{PACKAGE}:presets/sched.yaml",
+            "lowest entropy first, and all at once when sure (a threshold that falls)",
+        ),
     ]
 
 
