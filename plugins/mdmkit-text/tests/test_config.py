@@ -170,6 +170,21 @@ def test_a_field_that_only_the_class_knows_does_not_reach_it(tmp_path: Path) -> 
     assert torch.equal(logits(backbone, TOKENS), logits(load(GOLDEN / "llada"), TOKENS))
 
 
+@pytest.mark.parametrize("settings", [{"rope_type": "default"}, {}])
+def test_a_base_that_stands_only_at_the_top_is_read_beside_other_settings(
+    settings: dict[str, Any], build: Callable[..., Path]
+) -> None:
+    path = build("qwen3", text=None) / "config.json"
+    config = json.loads(path.read_text())
+    config = {key: value for key, value in config.items() if key not in ("rope_parameters", "rope_scaling")}
+    found = []
+    for more in ({"rope_theta": 500.0}, {"rope_theta": 500.0, "rope_parameters": settings}, {"rope_theta": 9e6}):
+        path.write_text(json.dumps(config | more))
+        found.append(logits(load(path.parent, mask_id=4), TOKENS))
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[0], found[2])
+
+
 def test_one_length_of_blocks_may_have_two_names(tmp_path: Path) -> None:
     size = load(GOLDEN / "sdar").block
     assert load(changed("sdar", tmp_path, block_size=size, block_length=size)).block == size
