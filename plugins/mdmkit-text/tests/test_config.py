@@ -185,6 +185,11 @@ def test_a_base_that_stands_only_at_the_top_is_read_beside_other_settings(
     assert not torch.allclose(found[0], found[2])
 
 
+def test_the_models_own_end_comes_before_further_ones(tmp_path: Path) -> None:
+    # The first one fills what is left of a row that has ended.
+    assert load(changed("llada", tmp_path, eos_token_id=[9, 5, 7])).ends == [9, 5, 7]
+
+
 def test_one_length_of_blocks_may_have_two_names(tmp_path: Path) -> None:
     size = load(GOLDEN / "sdar").block
     assert load(changed("sdar", tmp_path, block_size=size, block_length=size)).block == size
