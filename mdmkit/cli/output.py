@@ -203,7 +203,7 @@ class RowFile:
     def _open(self) -> IO[bytes]:
         if self._file is None:
             self.opening()
-            self._file = _open_stream(self.path) if is_stream(self.path) else self.path.open("wb")
+            self._file = _opened(self.path)
             self.opened()
         return self._file
 
@@ -263,7 +263,7 @@ class DocumentFile:
 
     def _append(self, text: str) -> None:
         if self._file is None:
-            self._file = _open_stream(self.path) if self._streams else self._part.open("wb")
+            self._file = _opened(self._part)
             self._file.write(to_json(self.head | {"rows": []}).removesuffix("]}").encode())
         self._file.write(text.encode())
 
@@ -292,7 +292,7 @@ def write_text(option: str, path: Path, text: str) -> None:
         write_whole(option, path, lambda part: part.write_text(text, encoding="utf-8"))
         return
     try:
-        with _open_stream(path) as file:
+        with _opened(path) as file:
             file.write(text.encode())
     except OSError as error:
         raise MdmkitError(f"{option} {path}: {error.strerror or error}.") from error
@@ -308,8 +308,8 @@ def is_stream(path: Path) -> bool:
     return is_stdout(path) or is_special(path)
 
 
-def _open_stream(path: Path) -> IO[bytes]:
-    """Open a stream; standard output may be a file to which the shell appends, so it is not opened anew."""
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file to write it; standard output, to which the shell may append, is not opened anew."""
     if not is_stdout(path):
         return path.open("wb")
     sys.stdout.flush()

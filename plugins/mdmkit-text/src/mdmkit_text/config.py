@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SOURCES = ("rope_parameters", "rope_scaling")
+# What transformers 4 writes at the top of a config, and transformers 5 into `rope_parameters`.
+AT_TOP = ("rope_theta", "partial_rotary_factor")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def one_form(config: dict[str, Any]) -> dict[str, Any]:
     scalings = []
     for name, settings in given.items():
         parts = dict(settings)
-        for field in ("rope_theta", "partial_rotary_factor"):
+        for field in AT_TOP:
             _set(changed, field, parts.pop(field, None), f"{name}.{field}")
         kind = parts.pop("type", None)
         kind = parts.pop("rope_type", kind)

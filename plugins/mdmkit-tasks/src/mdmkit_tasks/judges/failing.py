@@ -85,9 +85,9 @@ class _Reached:
     def _is_open(self, line: ast.stmt, perhaps: bool) -> bool:
         """True if the outcome of a check hangs on a name that is not Python's own. What an assert says is no part."""
         if isinstance(line, ast.Assert):
-            if _truth(line.test) is False:  # as a raise
-                return perhaps
-            return self._open(_names(line.test)) and _truth(line.test) is not True
+            known = _truth(line.test)
+            # One that is always false is as a raise.
+            return self._open(_names(line.test)) if known is None else perhaps and not known
         if isinstance(line, ast.With):
             return self._open(name for part in line.body for name in _names(part))
         compared = [part for call in methods(line) for part in (*call.args, *(word.value for word in call.keywords))]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from mdmkit import MdmkitError
-from mdmkit_text.config import by_layer
+from mdmkit_text.config import AT_TOP, by_layer
 from mdmkit_text.jsonfile import brief
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ SHARED = frozenset(
 # The sizes of a decoder, under the names of transformers.
 DECODER = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 DENSE = (*DECODER, "intermediate_size", "num_key_value_heads")
-_TOP = ("rope_theta", "partial_rotary_factor")
-_ROPE = (*_TOP, "rope_scaling")
+_ROPE = (*AT_TOP, "rope_scaling")
 _IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id")
 
 
@@ -156,7 +155,7 @@ def native_config(config: dict[str, Any], **changes: Any) -> Any:
     kept = {key: value for key, value in config.items() if key != "auto_map"} | changes
     if kept.get("rope_parameters") is not None and not by_layer(kept["rope_parameters"]):
         # The class reads nothing at the top then, so what stands only there goes in.
-        top = {key: kept[key] for key in _TOP if kept.get(key) is not None}
+        top = {key: kept[key] for key in AT_TOP if kept.get(key) is not None}
         kept = {key: value for key, value in kept.items() if key not in _ROPE}
         kept["rope_parameters"] = top | kept["rope_parameters"]
     return CONFIG_MAPPING[kept["model_type"]].from_dict(kept)

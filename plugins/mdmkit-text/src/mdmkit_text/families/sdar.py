@@ -48,14 +48,8 @@ class SDAR(Family):
         return size(config, "block_size", default=4)
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-        return (
-            super().covered(config)
-            | plain_qwen(config)
-            | {
-                "mlp_only_layers": (None, []),
-                "decoder_sparse_step": (None, 1),
-            }
-        )
+        dense = {"mlp_only_layers": (None, []), "decoder_sparse_step": (None, 1)}
+        return super().covered(config) | plain_qwen(config) | dense
 
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
         from transformers import Qwen3ForCausalLM, Qwen3MoeForCausalLM
