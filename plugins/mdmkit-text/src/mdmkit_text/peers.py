@@ -19,6 +19,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 # Every tensor of a message begins at a multiple of so many bytes, so that it can be read with its own dtype.
 _ALIGNED = 16
+# Seconds. Each thread needs microseconds; on a machine with many more programs than cores it waits for its turn.
+_DROPPED = 0.3
 _CPU = torch.device("cpu")
 
 
@@ -89,7 +92,7 @@ class Peers:
                 except Exception:  # they have ended already
                     return
             if distributed.is_initialized():
-                distributed.destroy_process_group()
+                leave()
 
 
 @contextlib.contextmanager
@@ -149,8 +152,18 @@ def follow(network: Network, device: torch.device) -> None:
                 getattr(network if owner is None else owner, name)(*arguments)
             except Exception as error:  # the first process is gone in the middle of a call, or memory is too small here
                 _give_up(error)
-    distributed.destroy_process_group()
+    leave()
     sys.exit(0)
+
+
+def leave() -> None:
+    """Leave the process group, so that the process may end.
+
+    Gloo's threads live on, and each drops the tensors of its last message after the message has arrived. If Python has
+    begun to end by then, that aborts the process (pytorch/pytorch#190489); so they are given the time for it.
+    """
+    distributed.destroy_process_group()
+    time.sleep(_DROPPED)
 
 
 def _give_up(error: Exception) -> None:
