@@ -18,7 +18,7 @@ NEW_NS, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = (
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 NOSUID_NODEV = 0x2 | 0x4
 SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, RDONLY = 442, -100, 0x8000, 0x1
-SET_PDEATHSIG = 1
+SET_PDEATHSIG, SET_SECCOMP, SET_NO_NEW_PRIVS, FILTER = 1, 22, 38, 2
 SUPERVISING = "mdmkit_tasks.judges.sealed.supervising"
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -31,6 +31,12 @@ class Attributes(ctypes.Structure):
         ("set", ctypes.c_uint64), ("clear", ctypes.c_uint64), ("propagation", ctypes.c_uint64),
         ("namespace", ctypes.c_uint64),
     )  # fmt: skip
+
+
+class Program(ctypes.Structure):
+    """`struct sock_fprog` of seccomp(2)."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("lines", ctypes.c_char_p))
 
 
 def check(result, what):
@@ -83,8 +89,19 @@ def shut(disk):
     mount("proc", "/proc", "proc", NOSUID_NODEV)
     read_only("/", True, True)
     read_only("/tmp", False, False)
+    # Memory that is mapped from /dev/zero and shared belongs to no process.
+    mount("/dev/null", "/dev/zero", None, MS_BIND)
     check(libc.prctl(SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "parent's death")
     os.chdir("/tmp/work")
+
+
+def deny(fd):
+    """Put the seccomp filter that the descriptor holds on this process and all that it starts."""
+    with open(fd, "rb") as file:
+        lines = file.read()
+    check(libc.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new rights")
+    program = Program(len(lines) // 8, lines)
+    check(libc.prctl(SET_SECCOMP, FILTER, ctypes.byref(program), 0, 0), "seccomp")
 
 
 def main():
@@ -100,6 +117,7 @@ def main():
         }  # fmt: skip
         for fd in json.loads(asked)["channel"]:
             os.set_inheritable(fd, True)
+        deny(json.loads(asked)["filter"])
         os.execve(python, [python, "-s", "-P", "-S", "-m", SUPERVISING, asked], there)
     for fd in (0, 1, *json.loads(asked)["channel"]):
         os.close(fd)

@@ -19,8 +19,9 @@ from functools import cache
 from typing import IO, Any
 
 from mdmkit import MdmkitError
+from mdmkit_tasks.judges.filter import syscall_filter
 from mdmkit_tasks.judges.sealed.supervising import OVER_MEMORY, SEALED
-from mdmkit_tasks.judges.seals import seal, syscall_filter
+from mdmkit_tasks.judges.seals import seal
 
 START = 30.0  # seconds that a loaded machine may take to start a sealed process
 VERDICT = 64 << 10  # bytes that a verdict may have
@@ -35,7 +36,8 @@ class Limits:
 
     Args:
         seconds: wall-clock time, and CPU time of each process.
-        memory: bytes, of all its processes together; also the address space of each.
+        memory: bytes, of all its processes together, with its files and the buffers of its sockets; also the address
+            space of each process.
         processes: at once, threads included.
         disk: bytes of files; they are in memory, and are lost afterwards.
     """
@@ -120,22 +122,18 @@ class _Side:
     def __init__(self, side: str, job: dict[str, Any], channel: tuple[int, int], limits: Limits, by: str):
         self.by, self.code = by, 0
         user = USERS + os.getpid() * SHARE + next(_started) % SHARE
-        asked = {"side": side, "channel": channel, "user": user, **asdict(limits)}
-        keep = list(channel)
-        if (blocked := syscall_filter()) is not None and by == "bwrap":
-            reading, writing = os.pipe()
-            os.write(writing, blocked)
-            os.close(writing)
-            asked["filter"] = reading
-            keep.append(reading)
+        start, denied = seal(by), syscall_filter()
+        reading, writing = os.pipe()
+        os.write(writing, denied)
+        os.close(writing)
+        asked = {"side": side, "channel": channel, "filter": reading, "user": user, **asdict(limits)}
         try:
             self.process = subprocess.Popen(
-                seal(by)(asked), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                pass_fds=keep, start_new_session=True, cwd="/", env={},
+                start(asked), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                pass_fds=(*channel, reading), start_new_session=True, cwd="/", env={},
             )  # fmt: skip
         finally:
-            for fd in keep[2:]:
-                os.close(fd)
+            os.close(reading)
         with suppress(BrokenPipeError), self._file("stdin") as file:  # `wait_sealed` says why it has ended
             file.write(json.dumps(job).encode())
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
-import struct
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +17,8 @@ SUPERVISING = "mdmkit_tasks.judges.sealed.supervising"
 INSIDE = "/sealed/mdmkit_tasks/judges/sealed"
 WORK = "/tmp/work"
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store")
-DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
+# Not /dev/zero: memory that is mapped from it and shared belongs to no process.
+DEVICES = ("/dev/null", "/dev/urandom")
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": WORK,
@@ -28,15 +27,13 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the order of a set is the same every time
     "PYTHONDONTWRITEBYTECODE": "1",
 }
-# Memory that belongs to no process escapes every limit: memfd_create, memfd_secret, shmget.
-DENIED = {"x86_64": (0xC000003E, (319, 447, 29)), "aarch64": (0xC00000B7, (279, 447, 194))}
-X32, EPERM = 0x40000000, 1
-LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06  # instructions of classic BPF
-ALLOW, DENY = 0x7FFF0000, 0x00050000 | EPERM
 
 
 def bubblewrap(asked: Mapping[str, Any]) -> list[str]:
     """Start in an empty root: the files are Python's own and the system's libraries, read-only, and an empty /tmp.
+
+    Args:
+        asked: what the supervisor is asked for, and in `filter` the descriptor from which the seccomp filter is read.
 
     Raises:
         MdmkitError: bubblewrap is not installed.
@@ -67,8 +64,7 @@ def bubblewrap(asked: Mapping[str, Any]) -> list[str]:
     line += ["--perms", "0777", "--dir", WORK, "--remount-ro", "/", "--chdir", WORK]
     for name, value in (ENVIRONMENT | {"PYTHONPATH": "/sealed"}).items():
         line += ["--setenv", name, value]
-    if "filter" in asked:
-        line += ["--seccomp", str(asked["filter"])]
+    line += ["--seccomp", str(asked["filter"])]
     return [*line, str(python), "-s", "-P", "-S", "-m", SUPERVISING, json.dumps(asked)]
 
 
@@ -89,18 +85,6 @@ def seal(name: str) -> Callable[[Mapping[str, Any]], list[str]]:
     if name not in SEALS:
         raise MdmkitError(unknown("seal (--task-option seal=NAME)", name, SEALS))
     return SEALS[name]
-
-
-def syscall_filter() -> bytes | None:
-    """A seccomp filter that denies the calls of `DENIED`; None on a machine of another architecture."""
-    if platform.machine() not in DENIED:
-        return None
-    architecture, numbers = DENIED[platform.machine()]
-    last = len(numbers) + 5  # where the denial is; the instruction before it allows
-    lines = [(LOAD, 0, 0, 4), (EQUAL, 0, last - 2, architecture), (LOAD, 0, 0, 0), (AT_LEAST, last - 4, 0, X32)]
-    lines += [(EQUAL, last - 5 - i, 0, number) for i, number in enumerate(numbers)]
-    lines += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, DENY)]
-    return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
 
 def _show(path: Path) -> list[str]:

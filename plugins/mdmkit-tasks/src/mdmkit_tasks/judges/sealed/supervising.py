@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import select
+import socket
 import sys
 from typing import Any
 
@@ -25,6 +26,9 @@ NOBODY = 65534
 SET_DUMPABLE, SET_NO_NEW_PRIVS = 4, 38
 SEALED, OVER_MEMORY = b"sealed\n", 91
 PAUSE = 10  # ms between two looks at the memory
+INODE = 2 << 10  # bytes that the kernel may need for a file in memory, without its content
+# In kB: memory of a process, also if it is swapped out, and the tables that describe it.
+COUNTED = ("RssAnon:", "RssShmem:", "VmSwap:", "HugetlbPages:", "VmPTE:")
 
 
 def main() -> None:
@@ -41,6 +45,8 @@ def main() -> None:
     for option, value in ((SET_NO_NEW_PRIVS, 1), (SET_DUMPABLE, 0)):
         if libc.prctl(option, value, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), f"prctl {option}")
+    buffer = _buffer()
+    _used(buffer)  # it can be measured here, or the seal does not work
     os.write(1, SEALED)
     side = os.fork()
     if side == 0:
@@ -50,7 +56,7 @@ def main() -> None:
             os._exit(0)
     for fd in asked["channel"]:
         os.close(fd)
-    _watch(side, asked["memory"])
+    _watch(side, asked["memory"], buffer)
 
 
 def _start(asked: dict[str, Any], job: dict[str, Any]) -> None:
@@ -74,7 +80,13 @@ def _start(asked: dict[str, Any], job: dict[str, Any]) -> None:
         test(job, channel, os.fdopen(verdict, "w"))
 
 
-def _watch(side: int, memory: int) -> None:
+def _buffer() -> int:
+    """Bytes that the messages in a socket may take: up to its limit, and then one more."""
+    with socket.socket(socket.AF_UNIX) as plain:
+        return 2 * plain.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+
+def _watch(side: int, memory: int, buffer: int) -> None:
     reader = select.poll()
     reader.register(1, 0)  # only its end is reported
     while True:
@@ -84,17 +96,24 @@ def _watch(side: int, memory: int) -> None:
             while (ended := os.waitpid(-1, os.WNOHANG)[0]) != 0:
                 if ended == side:
                     os._exit(0)
-        if _used() > memory:
+        if _used(buffer) > memory:
             os._exit(OVER_MEMORY)
 
 
-def _used() -> int:
-    """Bytes of memory that all processes inside the seal use, without the pages of files."""
-    total = 0
+def _used(buffer: int) -> int:
+    """Bytes of memory that all processes inside the seal use together. Pages of the system's files do not count.
+
+    Files in memory do, and so do empty ones, which no limit of the file system counts. For the buffer of a socket the
+    most that it may hold is taken.
+    """
+    files = os.statvfs("/tmp")
+    total = (files.f_blocks - files.f_bfree) * files.f_frsize + (files.f_files - files.f_ffree) * INODE
+    with open("/proc/net/sockstat", encoding="ascii") as file:
+        total += int(file.readline().split()[2]) * buffer  # sockets: used 2
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{name}/status", encoding="utf-8", errors="replace") as file:
-                total += sum(int(line.split()[1]) << 10 for line in file if line.startswith(("RssAnon", "RssShmem")))
+                total += sum(int(line.split()[1]) << 10 for line in file if line.startswith(COUNTED))
     return total
 
 
