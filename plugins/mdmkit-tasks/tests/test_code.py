@@ -21,6 +21,94 @@ PLUS, USES = "def plus(a, b):\n    return a + b", "def add(a, b):\n    return pl
 SHOWN = 'def add(a, b):\n    """Add.\n\n    ```\n    add(1, 2)\n    ```\n    """\n    return a + b'
 FLUSH = 'def add(a, b):\n    """Add.\n```\nadd(1, 2)\n```\n"""\n    return a + b'
 
+ADDS = "def add(a, b):\n    return a + b"
+CACHED = "def add(a, b):\n    return cache.setdefault((a, b), a + b)"
+WITH_N = "def add(a, b):\n    return a + b + N"
+
+
+def fenced(*blocks: str) -> str:
+    return "".join(f"So:\n```python\n{block}\n```\n" for block in blocks)
+
+
+# Whole programs, with all that the function needs.
+WHOLE = [
+    # Lines before the function, without a fence.
+    f"cache={{}}\n{CACHED}",
+    f"cache = {{}}\n\n{CACHED}",
+    f"x, y = 0, 2\n{ADDS} + x + y - 2",
+    f"table = []\nfor i in range(3):\n    table.append(i)\n\n{ADDS} + table[0]",
+    f"for N in range(1):\n    pass\n{WITH_N}",
+    f"if True:\n    N = 0\nelse:\n    N = 1\n{WITH_N}",
+    '"""Adds numbers."""\n' + ADDS,
+    '"""\nAdds: it\'s easy.\n"""\nN = 0\n' + WITH_N,
+    f"# Adds.\nN = 0  # zero\n{WITH_N}",
+    f"try:\n    from math import nothing\nexcept ImportError:\n    N = 0\n\n{WITH_N}",
+    f"import contextlib\nwith contextlib.suppress(KeyError):\n    N = 0\n{WITH_N}",
+    f"TABLE = {{\n    1: 0,\n    2: 1,\n}}\n{ADDS} + TABLE[1]",
+    f"N: int = 0\n{WITH_N}",
+    f"n = 1\nn -= 1\n{ADDS} + n",
+    f"Here's the code:\n\ncache={{}}\n{CACHED}",
+    f"Sure\n\ncache={{}}\n{CACHED}",
+    f"Answer: code\ncache={{}}\n{CACHED}",
+    f"cache={{}}\n{CACHED}\n\nThat's it!",
+    f"cache={{}}\n{CACHED}\n\nDone",
+    f"import sys\nsys.setrecursionlimit(5000)\ncache={{}}\n{CACHED}",
+    f"import functools\n\n@functools.lru_cache(\n    maxsize=None,\n)\n{ADDS}",
+    f"def twice(f):\n    return f\n\n@twice\n{ADDS}",
+    f"def add(a, b):\n    return a - b\n\nNo, that's wrong.\n\n{ADDS}",
+    f"{ADDS}\n\nNo, let me try again.\n\ndef add(a, b):\n    return (",
+    "z=0\nadd = lambda a, b: a + b + z",
+    "class Adder:\n    zero = 0\n    def add(self, a, b):\n        return a + b\nadder=Adder()\nadd = adder.add",
+    "It's a line.\n" * 150 + f"cache={{}}\n{CACHED}",
+    "count=0\ndef add(a, b):\n    global count\n    count += 1\n    return a + b",
+    f"assert True\nN=0\n{WITH_N}",
+    f"N=1\ndel N\nN=0\n{WITH_N}",
+    f"N=0\n{WITH_N}\n\nif __name__ == '__main__':\n    print(add(1, 2))",
+    'TEXT = """\nIt\'s\n"""\n' + ADDS + " + len(TEXT) - 6",
+    # Blocks before and after the one with the function.
+    fenced("x,y=2,0", f"{ADDS} + y"),
+    fenced("N: int = 0", WITH_N),
+    fenced("N = 1", "N -= 1", WITH_N),
+    fenced("N=3\nfor _ in range(3):\n    N -= 1", WITH_N),
+    fenced(
+        "try:\n    import operator as o\nexcept ImportError:\n    o = None", "def add(a, b):\n    return o.add(a, b)"
+    ),
+    fenced("from operator import *\nplus = add", "def add(a, b):\n    return plus(a, b)"),
+    fenced("t = []", "t.append(0)", f"{ADDS} + t[0]"),
+    fenced("def plus(a, b):\n    return a + b\nprint(add(1, 2))", "def add(a, b):\n    return plus(a, b)"),
+    fenced("n = int(input())\nprint(n)", ADDS),
+    fenced("import numpy as np\nN = 0", WITH_N),
+    fenced(WITH_N, "N, M = 0, 1"),
+    fenced("def add(a, b):\n    return plus(a, b)", "def plus(a, b):\n    return a + b + N", "N = 0"),
+    f"```python\nN = 0\n```\n```\n3\n```\n```python\n{WITH_N}\n```\n",
+    fenced("(N := 0)", WITH_N),
+    fenced("import io\nwith io.StringIO('0') as file:\n    N = int(file.read())", WITH_N),
+    fenced(
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    n: int", "def add(a, b):\n    return P(a).n + b"
+    ),
+    fenced(
+        "from __future__ import annotations\ndef plus(a: Nothing, b):\n    return a + b",
+        "def add(a, b):\n    return plus(a, b)",
+    ),
+    fenced(ADDS, "while True:\n    pass"),
+    fenced("while True:\n    pass", ADDS),  # nothing of it is needed
+    fenced("int = 0", ADDS + " + int(0)"),
+    fenced("N = 0", "def helper():\n    N = 5\n    return N", f"{WITH_N} + helper() - 5"),
+    fenced("N = 0", f"{WITH_N} + helper() - 5\ndef helper():\n    N = 5\n    return N"),
+    fenced("N = 1", f"N -= 1\n{WITH_N}"),
+    fenced("count = 0", "def add(a, b):\n    global count\n    count += 1\n    return a + b"),
+]
+# Programs that are wrong, or end before the function is there.
+WRONG = [
+    fenced("import os\nos._exit(0)", "def add(a, b):\n    return 0"),
+    "cache={}\ndef add(a, b):\n    return a - b",
+    fenced(ADDS, "def add(a, b):\n    return a - b"),
+    f"N = 1 / 0\n{ADDS}",
+    "Sure\n\nDone",
+    fenced(f"N = 1 / 0\n{ADDS}"),
+    fenced("import builtins\nbuiltins.AssertionError = ValueError", "def add(a, b):\n    return 0"),
+]
+
 # Answers to "complete this function", with the head above known.
 ANSWERS = [
     ("    return a + b", True),
@@ -64,6 +152,10 @@ ANSWERS = [
     ("    return a + b\n```\nUse it:\n```python\nprint(add(1, 2))\n```", True),
     ("def add(a, b):\n    return a + b\n```\nIt adds.", True),
     ("Sure\n```\ndef add(a, b):\n    return a + b\n```", True),  # a word is an expression, but no body
+    # Helpers before and after a body.
+    ("    return plus(a, b)\n\n\ndef plus(a, b):\n    return a + b", True),
+    ("    return plus(a, b)\n\n\ndef plus(a, b):\n    return a + b\n\nIt adds.", True),
+    (f"```python\n{PLUS}\n```\nThe body is\n```python\n    return plus(a, b)\n```", True),
     # Fences as models write them.
     ("```python3.11\ndef add(a, b):\n    return a + b\n```", True),
     ("``` {.python .numberLines}\ndef add(a, b):\n    return a + b\n```", True),
@@ -139,8 +231,15 @@ def test_humaneval(answer: str, right: bool) -> None:
     assert outcome.passed is right, (program(answer, "add", HEAD), outcome.why)
 
 
+@pytest.mark.parametrize("prompt", ["", HEAD], ids=["alone", "completed"])
+@pytest.mark.parametrize(("answer", "right"), [*((a, True) for a in WHOLE), *((a, False) for a in WRONG)])
+def test_a_whole_program(answer: str, right: bool, prompt: str) -> None:
+    outcome = passes(answer, "add", TESTS, prompt, QUICK)
+    assert outcome.passed is right, (program(answer, "add", prompt), outcome.why)
+
+
 def test_the_table_is_long_enough() -> None:
-    assert len(ANSWERS) >= 30
+    assert len(ANSWERS) >= 90 and len(WHOLE) >= 50
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from mdmkit_tasks.judges.code import program
 from mdmkit_tasks.judges.countdown import reaches
 from mdmkit_tasks.judges.mathematics import same_value
 from mdmkit_tasks.judges.numbers import final_number, same_number
+from mdmkit_tasks.judges.sandbox import Part
 from mdmkit_tasks.judges.sudoku import grid, solves
 
 NUMBERS = [
@@ -776,7 +777,10 @@ def test_numbers_without_end_and_without_meaning_are_no_answers() -> None:
         ("7", lambda answer: same_number(answer, "12")),
         ("\n", lambda answer: same_number(answer, "12")),
         ("```\n", chosen),
-        ("def f(x):\n", lambda answer: program(answer, "add") == ["add"]),
+        ("def f(x):\n", lambda answer: program(answer, "add") == [Part("add")]),
+        ("def add(x):\n", lambda answer: not program(answer, "add")),
+        ("It's\n", lambda answer: not program(f"{answer}def add(x):\n    pass", "add")),
+        ("```\nx = y\n```\n", lambda answer: not program(f"```\ndef add(x):\n    z\n```\n{answer}", "add")),
     ],
 )
 def test_the_time_grows_with_the_length_of_an_answer_and_not_with_its_square(

@@ -11,16 +11,23 @@ from collections.abc import Sequence
 from mdmkit_tasks.judges.calling import INSPECT, uses
 from mdmkit_tasks.judges.fences import blocks
 from mdmkit_tasks.judges.marks import TURN
-from mdmkit_tasks.judges.names import DEFINITIONS, free, needed, parsed, read
-from mdmkit_tasks.judges.sandbox import Limits, Outcome, run
+from mdmkit_tasks.judges.names import DEFINITIONS, bound, free, parsed
+from mdmkit_tasks.judges.runs import around, valid
+from mdmkit_tasks.judges.sandbox import Limits, Outcome, Part, run
 from mdmkit_tasks.judges.spaces import spaced
 
+# So many blocks before and after a function are looked at.
+LOOKED_AT = 100
 # The end of a function's completion, where other text of the model begins.
 STOPS = re.compile(r"\n(?=(?:class |def |if __name__|print\(|assert |@|#|<\||\[DONE\]|```|Question:|[A-Z][a-z]+[ :,]))")
 
 
-def program(answer: str, name: str, prompt: str = "") -> list[str]:
+def program(answer: str, name: str, prompt: str = "") -> list[Part]:
     """The program that an answer gives for a function `name`, in parts that run one after the other.
+
+    It is the last block of code that defines the function; in an answer without fences, it is the run of lines around
+    the function that is Python. If a name is missing in it, the blocks before it run first, as the cells of a notebook,
+    and so do blocks after it that define a missing name. What fails in them is passed over.
 
     Args:
         prompt: the function's head, which an answer may leave out: completions of HumanEval begin with the body.
@@ -31,17 +38,35 @@ def program(answer: str, name: str, prompt: str = "") -> list[str]:
         found = blocks(plain, lambda text: bool(_defines(name).search(text)) or _completes(text, prompt))
     texts = [spaced(text) for text in ([plain] if found is None else found)]
     for index in reversed(range(len(texts))):
-        if match := _defines(name).search(texts[index]):
-            whole = _valid(texts[index] if found is not None else texts[index][_start(texts[index], match.start()) :])
-            helpers = needed(whole, texts[:index] + texts[index + 1 :], head(prompt))
-            return [head(prompt), *helpers, whole]
+        if matches := list(_defines(name).finditer(texts[index])):
+            main = valid(texts[index]) if found is not None else around(texts[index], [m.start() for m in matches])
+            return _joined(head(prompt), texts[:index], main, texts[index + 1 :])
     if not prompt:
-        return [_valid("\n".join(texts))]
-    text = next((text for text in texts if _completes(text, prompt)), "\n".join(texts))
-    body = _body(text, prompt)
-    ends = (STOPS.split(body, maxsplit=1)[0], body)  # a stop may stand in a string
-    completed = next((prompt + end for end in ends if parsed(prompt + end) is not None), "")
-    return [(completed or _valid(prompt + ends[0])) + "\n"]
+        return [Part(valid("\n".join(texts)))]
+    at = next((at for at, text in enumerate(texts) if _completes(text, prompt)), None)
+    body = _body("\n".join(texts) if at is None else texts[at], prompt)
+    cut = STOPS.split(body, maxsplit=1)[0]
+    ends = (cut, body)  # a stop may stand in a string
+    end = next((end for end in ends if parsed(prompt + end) is not None), "")
+    main = prompt + end if end else valid(prompt + cut)
+    before, after = ([], []) if at is None else (texts[:at], texts[at + 1 :])
+    return _joined(head(prompt), before, main + "\n", [valid(body[len(cut) :]), *after])
+
+
+def _joined(head: str, before: Sequence[str], main: str, after: Sequence[str]) -> list[Part]:
+    """The parts in the order in which they run."""
+    there, needed = {*dir(builtins), *bound(head)}, free(main)
+    if needed <= there:
+        return [Part(head), Part(main)]
+    cells = [text for text in before[-LOOKED_AT:] if text.strip() and parsed(text) is not None]
+    there |= set().union(*map(bound, (*cells, main)))
+    needed |= set().union(*map(free, cells))
+    later = {text: bound(text) for text in after[:LOOKED_AT]}
+    while found := next((text for text, names in later.items() if names & (needed - there)), None):
+        cells.append(found)
+        there |= later.pop(found)
+        needed |= free(found)
+    return [Part(head), *(Part(text, may_fail=True) for text in cells), Part(main)]
 
 
 def passes(
@@ -98,23 +123,3 @@ def _body(text: str, prompt: str) -> str:
     """A body with the indent that it needs; tabs become spaces if the prompt has none."""
     body = text if re.match(r"\s*\n|[ \t]", text) else "    " + text
     return body if "\n\t" in prompt else re.sub(r"^[ \t]+", lambda found: found[0].expandtabs(4), body, flags=re.M)
-
-
-def _start(text: str, found: int) -> int:
-    """The start of the program that contains a definition: imports, helpers and decorators before it belong to it."""
-    constant = r"(?:[A-Z_]+ ?(?::[^=\n]*)?|\w+ )=(?!=)"
-    first = re.search(rf"^(?:import |from [\w.]+ import |try:|def |class |@|{constant})", text, re.M)
-    return min(first.start(), found) if first else found
-
-
-def _valid(text: str) -> str:
-    """The longest beginning of a text that is valid Python, because text after the program is not."""
-    lines = text.split("\n")
-    end = len(lines)
-    while end > 0:
-        beginning = "\n".join(lines[:end])
-        tree, wrong = read(beginning)
-        if tree is not None:
-            return beginning
-        end = min(end, wrong) - 1
-    return text

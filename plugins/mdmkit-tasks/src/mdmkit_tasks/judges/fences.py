@@ -31,7 +31,7 @@ def blocks(answer: str, is_code: Callable[[str], bool]) -> list[str] | None:
     lines = answer.split("\n")
     for number, line in enumerate(lines):
         fence = _FENCE.fullmatch(line.rstrip())
-        if fence is None or (opened is not None and not _ends(held, lines[number:], opened)):
+        if fence is None or (opened is not None and not _ends(held, lines, number, opened)):
             held.append(line)
             continue
         fences += 1
@@ -48,17 +48,17 @@ def blocks(answer: str, is_code: Callable[[str], bool]) -> list[str] | None:
     return out if fences else None
 
 
-def _ends(held: Sequence[str], lines: Sequence[str], opened: re.Match[str]) -> bool:
-    """True if the first of the lines ends a block.
+def _ends(held: Sequence[str], lines: Sequence[str], number: int, opened: re.Match[str]) -> bool:
+    """True if the line with this number ends a block.
 
     It does not if it stands in a string: then the block is Python up to a later fence or up to the end, but not here.
     """
-    if not _closes(lines[0], opened):
+    if not _closes(lines[number], opened):
         return False
     if not any(line.count(quotes) % 2 for line in held for quotes in ('"""', "'''")) or _is_python(held):
         return True
-    later = [number for number, line in enumerate(lines) if number and _closes(line, opened)]
-    return not any(_is_python([*held, *lines[:end]]) for end in (*later[:LOOKED_AT], len(lines)))
+    later = [end for end in range(number + 1, len(lines)) if _closes(lines[end], opened)]
+    return not any(_is_python([*held, *lines[number:end]]) for end in (*later[:LOOKED_AT], len(lines)))
 
 
 def _closes(line: str, opened: re.Match[str]) -> bool:

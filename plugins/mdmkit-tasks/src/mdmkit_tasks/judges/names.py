@@ -1,10 +1,10 @@
-"""The names that a program uses, and where an answer's other blocks define them."""
+"""The names that a program uses, and those that it binds."""
 
 from __future__ import annotations
 
 import ast
+import symtable
 import warnings
-from collections.abc import Iterable, Iterator
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -24,47 +24,48 @@ def read(text: str) -> tuple[ast.Module | None, int]:
             return None, getattr(error, "lineno", None) or text.count("\n") + 1
 
 
-def needed(program: str, others: Iterable[str], head: str) -> list[str]:
-    """Find what a program uses and does not define in the other blocks: definitions, imports and assignments.
-
-    Args:
-        head: code that runs before the program, whose names need not be found.
-    """
-    there: dict[str, str] = {}
-    for block in others:
-        lines = block.split("\n")
-        for statement in _statements(block):
-            first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))])
-            there |= dict.fromkeys(binds(statement), "\n".join(lines[first - 1 : statement.end_lineno]))
-    chosen: set[str] = set()
-    missing = free(program) - {name for statement in _statements(head) for name in binds(statement)}
-    while wanted := {there[name] for name in missing & there.keys()} - chosen:
-        chosen |= wanted
-        missing = set().union(*map(free, wanted))
-    return [source for source in dict.fromkeys(there.values()) if source in chosen]
+def bound(text: str) -> set[str]:
+    """The names that a text defines, imports or assigns when it runs, other than within its functions and classes."""
+    return {symbol.get_name() for scope in _scopes(text)[:1] for symbol in scope.get_symbols() if _is_bound(symbol)}
 
 
-def binds(statement: ast.AST) -> list[str]:
-    """The names that a statement defines, imports or assigns."""
-    if isinstance(statement, DEFINITIONS):
-        return [statement.name]
-    if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        return [(alias.asname or alias.name).partition(".")[0] for alias in statement.names]
-    if isinstance(statement, ast.Assign):
-        return [target.id for target in statement.targets if isinstance(target, ast.Name)]
-    return []
+def free(text: str) -> set[str]:
+    """The global names that a text needs: it reads or changes them, and does not bind them before."""
+    needed: set[str] = set()
+    for scope in _scopes(text):
+        top = scope.get_type() == "module"
+        needed |= {
+            symbol.get_name()
+            for symbol in scope.get_symbols()
+            if (symbol.is_referenced() if top else symbol.is_global())
+        }
+    return (needed - bound(text)) | _changed(text)
 
 
-def _statements(text: str) -> Iterator[ast.stmt]:
+def _changed(text: str) -> set[str]:
+    """The names to which a text adds without a value before, as in `N += 1`."""
     tree = parsed(text)
-    yield from tree.body if tree is not None else ()
+    before: set[str] = set()
+    changed: set[str] = set()
+    for line in tree.body if tree is not None else ():
+        if isinstance(line, ast.AugAssign) and isinstance(line.target, ast.Name):
+            changed |= {line.target.id} - before
+        before |= {node.id for node in ast.walk(line) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return changed
 
 
-def free(program: str) -> set[str]:
-    """The names that a program reads and nowhere binds."""
-    tree = parsed(program)
-    nodes = list(ast.walk(tree)) if tree is not None else []
-    names = [node for node in nodes if isinstance(node, ast.Name)]
-    own = {name for node in nodes for name in binds(node)} | {node.arg for node in nodes if isinstance(node, ast.arg)}
-    own |= {node.id for node in names if not isinstance(node.ctx, ast.Load)}
-    return {node.id for node in names} - own
+def _is_bound(symbol: symtable.Symbol) -> bool:
+    return symbol.is_assigned() or symbol.is_imported()
+
+
+def _scopes(text: str) -> list[symtable.SymbolTable]:
+    """The scope of a text and all scopes in it, such as those of its functions; none if it is not Python."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            scopes = [symtable.symtable(text, "answer.py", "exec")]
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return []
+    for scope in scopes:  # it grows
+        scopes += scope.get_children()
+    return scopes

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from typing import IO, Any
 
@@ -49,6 +49,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a program. If it `may_fail`, its statements that fail are passed over."""
+
+    source: str
+    may_fail: bool = False
+
+
+@dataclass(frozen=True)
 class Outcome:
     """True if all tests passed; else `why` not: the exception, `timeout`, `memory`, or that the program ended early."""
 
@@ -57,7 +65,7 @@ class Outcome:
 
 
 def run(
-    program: str | Sequence[str],
+    program: str | Sequence[Part],
     tests: str = "",
     *,
     name: str = "",
@@ -71,7 +79,7 @@ def run(
     nothing outside. Its output does not matter, also on standard error.
 
     Args:
-        program: its source; if there are several, they run one after the other in one namespace.
+        program: its source, or its parts, which run one after the other in one namespace.
         tests: asserts. A name that they do not define is looked up in the program.
         name: a name that is always looked up in the program, also if it is one of Python's own.
         head: code that the tests may use, such as the helpers that a prompt defines.
@@ -80,7 +88,7 @@ def run(
     Raises:
         MdmkitError: this system has no such seal; the program was not run.
     """
-    parts = [program] if isinstance(program, str) else list(program)
+    parts = [astuple(part) for part in ([Part(program)] if isinstance(program, str) else program)]
     asked = {"tests": tests, "name": name, "head": head}
     with ExitStack() as stack:
         calls, answers = os.pipe(), os.pipe()

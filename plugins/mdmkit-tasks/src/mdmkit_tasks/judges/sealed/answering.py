@@ -1,7 +1,9 @@
 """The side of the answer: it runs the program, then answers calls from the tests until they close the channel."""
 
 from __future__ import annotations
+import __future__
 
+import ast
 import sys
 import types
 from collections.abc import Iterator
@@ -13,13 +15,19 @@ CHANGEABLE = (list, dict, set, bytearray)
 
 
 def answer(job: dict[str, Any], channel: Channel) -> None:
-    """Run every part of `job["program"]` in one namespace, and serve its names."""
+    """Run the parts of `job["program"]` in one namespace, and serve its names.
+
+    A part is a text, and tells if its statements may fail.
+    """
     # Not "__main__": what a program does when it is started by itself is no part of the answer.
     module = types.ModuleType("answer")
     sys.modules["answer"] = module
     try:
-        for part in job["program"]:
-            exec(compile(part, "answer.py", "exec", dont_inherit=True), module.__dict__)
+        for part, may_fail in job["program"]:
+            if may_fail:
+                _run_what_works(part, module.__dict__)
+            else:
+                exec(compile(part, "answer.py", "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:  # SystemExit too: a program that ends by itself has not answered
         channel.send(_raised(error))
         return
@@ -35,6 +43,20 @@ def answer(job: dict[str, Any], channel: Channel) -> None:
         except BaseException as error:
             reply = _raised(error)
         channel.send(reply)
+
+
+def _run_what_works(part: str, space: dict[str, Any]) -> None:
+    """Run a part, and pass over those of its statements that fail."""
+    flags = 0
+    for statement in ast.parse(part).body:
+        try:
+            code = compile(ast.Module([statement], []), "answer.py", "exec", flags, dont_inherit=True)
+            flags |= (
+                code.co_flags & __future__.annotations.compiler_flag
+            )  # `from __future__` holds for the statements after it
+            exec(code, space)
+        except BaseException:  # SystemExit too
+            continue
 
 
 def _reply(asked: list[Any], module: types.ModuleType, held: list[Any]) -> list[Any]:
