@@ -4,12 +4,14 @@ from __future__ import annotations
 import __future__
 
 import ast
+import functools
 import sys
 import types
 from collections.abc import Iterator
 from typing import Any
 
 from mdmkit_tasks.judges.sealed.crossing import Channel, Ended, pack, unpack
+from mdmkit_tasks.judges.sealed.errors import packed
 
 CHANGEABLE = (list, dict, set, bytearray)
 
@@ -22,6 +24,8 @@ def answer(job: dict[str, Any], channel: Channel) -> None:
     # Not "__main__": what a program does when it is started by itself is no part of the answer.
     module = types.ModuleType("answer")
     sys.modules["answer"] = module
+    held: list[Any] = []
+    refer = functools.partial(_refer, held)
     try:
         for part, may_fail in job["program"]:
             if may_fail:
@@ -29,10 +33,9 @@ def answer(job: dict[str, Any], channel: Channel) -> None:
             else:
                 exec(compile(part, "answer.py", "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:  # SystemExit too: a program that ends by itself has not answered
-        channel.send(_raised(error))
+        channel.send(["raised", packed(error, refer)])
         return
     channel.send(["value", None, []])
-    held: list[Any] = []
     while True:
         try:
             asked = channel.read()
@@ -41,7 +44,7 @@ def answer(job: dict[str, Any], channel: Channel) -> None:
         try:
             reply = _reply(asked, module, held)
         except BaseException as error:
-            reply = _raised(error)
+            reply = ["raised", packed(error, refer)]
         channel.send(reply)
 
 
@@ -51,18 +54,14 @@ def _run_what_works(part: str, space: dict[str, Any]) -> None:
     for statement in ast.parse(part).body:
         try:
             code = compile(ast.Module([statement], []), "answer.py", "exec", flags, dont_inherit=True)
-            flags |= (
-                code.co_flags & __future__.annotations.compiler_flag
-            )  # `from __future__` holds for the statements after it
+            flags |= code.co_flags & __future__.annotations.compiler_flag  # it holds for the statements after it
             exec(code, space)
         except BaseException:  # SystemExit too
             continue
 
 
 def _reply(asked: list[Any], module: types.ModuleType, held: list[Any]) -> list[Any]:
-    def refer(value: Any) -> list[Any]:
-        held.append(value)
-        return ["iterator" if isinstance(value, Iterator) else "object", len(held) - 1]
+    refer = functools.partial(_refer, held)
 
     def resolve(reference: list[Any]) -> Any:
         return held[reference[1]]
@@ -83,9 +82,7 @@ def _reply(asked: list[Any], module: types.ModuleType, held: list[Any]) -> list[
     return ["value", result, changed]
 
 
-def _raised(error: BaseException) -> list[Any]:
-    try:
-        said = str(error)[:200]
-    except Exception:
-        said = ""
-    return ["raised", type(error).__name__, said]
+def _refer(held: list[Any], value: Any) -> list[Any]:
+    """A reference to an object that stays here."""
+    held.append(value)
+    return ["iterator" if isinstance(value, Iterator) else "object", len(held) - 1]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from mdmkit_tasks.judges.sealed.crossing import Channel, Ended, pack, unpack
+from mdmkit_tasks.judges.sealed.errors import AnswerError, made
 
 
 class Remote:
@@ -34,10 +35,6 @@ class RemoteIterator(Remote):
 
     def __next__(self) -> Any:
         return self._asking.ask("next", self._place)
-
-
-class AnswerError(Exception):
-    """The answer raised an exception of its own."""
 
 
 class Asking:
@@ -65,21 +62,10 @@ class Asking:
     def _value(self, reply: list[Any]) -> tuple[Any, list[Any]]:
         if reply[0] == "value":
             return unpack(reply[1], self._resolve), reply[2]
-        kind = getattr(builtins, reply[1], None)
-        if isinstance(kind, type) and issubclass(kind, Exception):
-            raise _made(kind, reply[2])
-        raise AnswerError(f"{reply[1]}: {reply[2]}")
+        raise made(reply[1], self._resolve)
 
     def _resolve(self, reference: list[Any]) -> Remote:
         return (RemoteIterator if reference[0] == "iterator" else Remote)(self, int(reference[1]))
-
-
-def _made(kind: type[Exception], said: str) -> Exception:
-    """An exception of a built-in kind, such as a test may expect it from an answer."""
-    try:
-        return kind(said)
-    except TypeError:  # one that needs more arguments, such as UnicodeDecodeError
-        return kind.__new__(kind)
 
 
 def test(job: dict[str, Any], channel: Channel, out: TextIO) -> None:
