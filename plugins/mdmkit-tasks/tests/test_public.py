@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from mdmkit import MdmkitError
 from mdmkit.decoding.prompts import read_prompts
 from mdmkit.task import without_reference
 from mdmkit_tasks.judges.countdown import value
+from mdmkit_tasks.judges.reachable import can_reach
 from mdmkit_tasks.public import shots
 from mdmkit_tasks.public.programs import MBPP, HumanEval
 from mdmkit_tasks.public.puzzles import CountdownText, SudokuText
@@ -162,6 +165,14 @@ ASSERTED = {"text": "t", "test_list": ["assert f(2) == 4"]}
             'the test "assert True" is not an assert of Python that is reached and',
         ),
         (MBPP, ASSERTED, {"test_list": ["assert callable(f)"]}, "no test calls a function of the answer"),
+        (
+            MBPP,
+            ASSERTED,
+            {"test_list": ["assert sum([1, 2]) == 3"]},
+            'call only "sum", which is Python\'s own, and pass',
+        ),
+        (MBPP, ASSERTED, {"test_list": ["x = max(1, 2)", "assert x == 2"]}, 'call only "max", which is Python\'s own'),
+        (MBPP, {"text": "t", "test_list": ["assert sum(10, 15) == 6"]}, {"test_list": ["assert len('a') == 1"]}, "len"),
         (MBPP, ASSERTED, {"test_list": ["def t():\n    assert f(2) == 4"]}, "so no answer could fail it"),
         (MBPP, ASSERTED, {"test_list": ["x = f(2)"]}, "no test is an assert, so no answer could fail"),
         (MBPP, ASSERTED, {"test_imports": ["import numpy as np"]}, 'it imports "numpy", and the sandbox has only the'),
@@ -189,6 +200,33 @@ def test_data_that_cannot_be_judged_is_refused_with_its_line(
     with pytest.raises(MdmkitError) as caught:
         task(written(file, good, good | bad)).prompts(1, 0)
     assert said in str(caught.value) and f"{file}, line 2: " in str(caught.value)
+
+
+def test_a_target_that_cannot_be_reached_is_refused_if_it_is_asked(file: Path) -> None:
+    rows = [{"nums": [3, 9, 2], "target": 24}, {"nums": [1, 1, 1], "target": 24}]
+    task = CountdownText(written(file, *rows))
+    assert len(task.prompts(1, 0)) == 1
+    with pytest.raises(MdmkitError) as caught:
+        task.prompts(None, 0)
+    assert f"{file}, line 2: the target 24 cannot be made of all the numbers [1, 1, 1], so no" in str(caught.value)
+
+
+def every_value(numbers: tuple[Fraction, ...]) -> set[Fraction]:
+    if len(numbers) == 1:
+        return {numbers[0]}
+    out: set[Fraction] = set()
+    for a, b, *others in itertools.permutations(numbers):
+        results = [a + b, a - b, a * b, *([a / b] if b else [])]
+        out |= set().union(*(every_value((value, *others)) for value in results))
+    return out
+
+
+@pytest.mark.parametrize(
+    "numbers", [(3,), (0, 5), (2, 2), (0, 0, 3), (1, 2, 7), (4, 4, 10), (1, 3, 4, 6), (0, 1, 2, 3)]
+)
+def test_every_target_that_can_be_reached_is_known(numbers: tuple[int, ...]) -> None:
+    right = every_value(tuple(map(Fraction, numbers)))
+    assert {target for target in range(-40, 90) if can_reach(numbers, target)} == right & set(range(-40, 90))
 
 
 def test_without_datasets_or_a_file_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

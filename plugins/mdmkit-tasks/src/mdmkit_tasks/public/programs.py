@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -142,7 +143,19 @@ class MBPP(_Programs):
         whole = "\n".join(row["test_list"])
         if not can_fail(ast.parse(whole), [name]):
             return "no test is an assert, so no answer could fail"
-        return _outside(*_before(row), whole)
+        if said := _outside(*_before(row), whole):
+            return said
+        # Only a run can tell if a test such as `assert sum(10, 15) == 6` means Python's own function.
+        if hasattr(builtins, name) and self._passes_without_an_answer(row):
+            return (
+                f"the tests call only {brief(name)}, which is Python's own, and pass without an answer, so every "
+                "answer would pass"
+            )
+        return ""
+
+    def _passes_without_an_answer(self, row: Mapping[str, Any]) -> bool:
+        tests = "\n".join((*_before(row), *row["test_list"]))
+        return sandbox.run("", tests, limits=self.limits, by=self.seal).passed
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         out = []

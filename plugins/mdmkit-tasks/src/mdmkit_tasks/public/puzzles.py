@@ -12,6 +12,7 @@ from typing import Any
 
 from mdmkit import MdmkitError, Task
 from mdmkit_tasks.judges import countdown, sudoku
+from mdmkit_tasks.judges.reachable import can_reach
 from mdmkit_tasks.public.data import brief, from_file
 
 
@@ -57,7 +58,8 @@ class CountdownText(Task):
     """Reach a target with all of three or four numbers and + − × ÷.
 
     Args:
-        data: JSON lines with `numbers` (or `nums`) and `target`.
+        data: JSON lines with `numbers` (or `nums`) and `target`. A target that cannot be reached with up to five
+            numbers is refused.
         numbers: how many numbers a generated puzzle has, 3 or 4.
     """
 
@@ -72,12 +74,21 @@ class CountdownText(Task):
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         count = self.limit if count is None else count
         if self.data is not None:
-            rows = from_file("countdown_text", Path(self.data), ("numbers|nums", "target"), _countdown_problem)
-            puzzles = [(list(row["numbers"]), row["target"]) for row in rows[:count]]
+            puzzles = self._read(count)
         else:
             rng = random.Random(f"countdown_text/{seed}")
             puzzles = [_countdown(rng, self.numbers) for _ in range(count)]
         return [self._ask(numbers, target) for numbers, target in puzzles]
+
+    def _read(self, count: int) -> list[tuple[list[int], int]]:
+        asked = itertools.count()
+
+        def problem(row: Mapping[str, Any]) -> str:
+            # Files have some 100,000 rows, so only those that are asked are solved.
+            return _countdown_problem(row) or (_unreachable(row) if next(asked) < count else "")
+
+        rows = from_file("countdown_text", Path(str(self.data)), ("numbers|nums", "target"), problem)
+        return [(list(row["numbers"]), row["target"]) for row in rows[:count]]
 
     def judge(self, prompt: Any, answer: str) -> bool:
         return countdown.reaches(answer, prompt["reference"]["numbers"], prompt["reference"]["target"])
@@ -123,6 +134,15 @@ def _countdown_problem(row: Mapping[str, Any]) -> str:
     if not isinstance(given, list) or not given or not all(type(n) is int and n >= 0 for n in given):
         return f"the numbers {brief(given)} are not a list of whole numbers, such as [3, 9, 2]"
     return "" if type(target) is int else f"the target {brief(target)} is not a whole number"
+
+
+def _unreachable(row: Mapping[str, Any]) -> str:
+    if can_reach(row["numbers"], row["target"]):
+        return ""
+    return (
+        f"the target {brief(row['target'])} cannot be made of all the numbers {brief(row['numbers'])}, so no answer "
+        "would pass"
+    )
 
 
 def _countdown(rng: random.Random, size: int) -> tuple[list[int], int]:
