@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from mdmkit_tasks.judges.formulas import UNKNOWN, marked, spoils
 from mdmkit_tasks.judges.marks import ANNOUNCED, boxed, first_turn, plain_signs, tagged
 
 # Longer numbers are no answers, and nor are powers that are longer when they are written out.
@@ -27,7 +28,7 @@ _MIXED = re.compile(r"(?<![\d.,/])(\d+)\s+(?:and\s+)?(\d+)\s?/\s?(\d+)(?![\d.])"
 _TIMES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _LETTERS = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
 # Between two numbers, of which neither is the answer: 18-20, 18 or 20, 5 * 3, 18,5.
-_JOINS = re.compile(r"\s*\\?%?\s*(?:[-—±+*×÷x]|\b(?:to|or)\b|\\(?:times|cdot|div|pm)\b)\s*-?|,")
+_JOINS = re.compile(r"\)?\s*\\?%?\s*(?:[-—±+*×÷x]|\b(?:to|or)\b|\\(?:times|cdot|div|pm)\b)\s*\(?-?|,")
 _RANGE = re.compile(r"-|\s+or\s+")
 # 1.234,50 and, beside a sign or word for euros, 18,50: the comma is the decimal one.
 _DECIMAL_COMMA = re.compile(
@@ -39,8 +40,10 @@ _DECIMAL_COMMA = re.compile(
     re.X | re.I,
 )
 _FRACTION = re.compile(
-    r"\\[dt]?frac\s*(?:\{\s*(?P<above>-?\d+(?:\.\d+)?)\s*\}|(?P<digit>\d))\s*(?:\{\s*(?P<below>\d+)\s*\}|(?P<other>\d))"
+    r"\\[dtc]?frac\s*(?:\{\s*(?P<above>-?\d+(?:\.\d+)?)\s*\}|(?P<digit>\d))\s*(?:\{\s*(?P<below>\d+)\s*\}|(?P<other>\d))"
 )
+# GSM8K's notes of a calculator: <<9*2=18>>18.
+_CALCULATED = re.compile(r"<<[^<>\n]*>>")
 # What follows `####` if it is the answer; `#### 1. Add the prices` is a heading.
 _MARKED = re.compile(r"(?!\s*\d+[.)]\s+[A-Za-z])[\s*:=$€£¥\\−–-]*(?:[dt]?frac|\.?\d)")
 
@@ -51,21 +54,23 @@ def final_number(answer: str) -> Fraction | None:
     It is the one in the last `\boxed{…}`. Otherwise, in the last `<answer>` or the whole answer, it is the one after
     the first `####`, else after "answer is", else the last one.
     """
-    text = plain_signs(first_turn(answer))
+    text = _CALCULATED.sub("", plain_signs(first_turn(answer)))
     if (inside := boxed(text)) is not None:
-        return _only(_said(inside))
+        return _only(_said(inside, alone=True))
     if (inside := tagged(text)) is not None:
         if "\n" not in inside.strip():
-            return _only(_said(inside))
+            return _only(_said(inside, alone=True))
         text = inside
     lines = [part.split("\n", 1)[0] for part in text.split("####")[1:]]
-    if marked := next((line for line in lines if _MARKED.match(line)), None):
-        return _only(_said(marked))
+    if said := next((line for line in lines if _MARKED.match(line)), None):
+        return _only(_said(said, alone=True))
     for said in reversed(ANNOUNCED.split(text)[1:]):
         if found := _said(said.lstrip().split("\n", 1)[0]):
             return _only(found)
     plain = _plain(text)
     numbers = list(_read(plain))
+    if numbers and (UNKNOWN in plain[numbers[-1][1].end() :] or spoils(plain[: numbers[-1][1].start()], "")):
+        return None
     for (low, before), (high, after) in itertools.pairwise(numbers[-2:]):
         if low < high and _RANGE.fullmatch(plain, before.end(), after.start()):
             return None
@@ -112,35 +117,47 @@ def _improper(mixed: re.Match[str]) -> str:
     return f"{int(mixed[1]) * int(mixed[3]) + int(mixed[2])}/{mixed[3]}"
 
 
-def _said(text: str) -> list[Fraction]:
-    """The number of a phrase: the one after its last `=`, else its first one, and others that are joined to it."""
+def _said(text: str, alone: bool = False) -> list[Fraction | None]:
+    """The number of a phrase: the one after its last `=`, else its first one, and others that are joined to it.
+
+    It is None if it is part of an expression that is not computed. If nothing else should stand in the text (`alone`),
+    such an expression may stand nowhere in it.
+    """
     text = re.sub(r"^\s*-\s+(?=[\d.\\$])", "-", text)  # a minus sign with a space after it
     text = re.sub(r"(?<![\d.,/])\d{1,3}(?: \d{3})+(?![\d/])", lambda m: m[0].replace(" ", ""), text)  # 1 000
     text = re.sub(r"\bbetween\s+(\S+)\s+and\b", r"\1 to", text, flags=re.I)
-    for part in map(_plain, (text.rpartition("=")[2], text)):
+    for part in (_plain(part, alone) for part in (text.rpartition("=")[2], text)):
         found = list(_read(part))
-        joined = [value for value, _ in found[:1]]
+        if UNKNOWN in (part if alone or not found else part[: found[0][1].start()]):
+            return [None]
+        joined: list[Fraction | None] = [value for value, _ in found[:1]]
         for (_, before), (value, after) in itertools.pairwise(found):
             if not _JOINS.fullmatch(part[before.end() : after.end("sign") if after["sign"] else after.start()]):
                 break
             joined.append(value)
+        if joined and spoils("", part[found[len(joined) - 1][1].end() :]):
+            return [None]
         if joined:
             return joined
     return []
 
 
-def _only(numbers: list[Fraction]) -> Fraction | None:
+def _only(numbers: Sequence[Fraction | None]) -> Fraction | None:
     return numbers[0] if len(set(numbers)) == 1 else None
 
 
-def _plain(text: str) -> str:
-    """Undo typography: LaTeX thousands, fractions and signs, thin spaces, the minus sign, currency, emphasis."""
+def _plain(text: str, formula: bool = False) -> str:
+    """Undo typography: LaTeX thousands, fractions and signs, thin spaces, the minus sign, currency, emphasis.
+
+    Expressions that are not computed become `UNKNOWN`.
+    """
     text = re.sub(r"(?<==)\s*-\s+(?=[\d.\\$])", "-", text)
     text = re.sub(r"(?<=\d)(?:\{,\}|\\[,!;: ]|[\u2009\u202f\u00a0~_'’])(?=\d{3}(?!\d))", "", text)
     text = _DECIMAL_COMMA.sub(_with_point, text)
     text = re.sub(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?!\d)", lambda m: m[0].replace(".", ""), text)  # 1.000.000
     text = re.sub(r"(?<=\d)\s*(?:\\times|\\cdot|[×x*])\s*10\^\{?([+-]?\d+)\}?", r"e\1", text)
-    text = re.sub(r"(?<=\d)(?=\\[dt]?frac)", " ", text)  # 2\frac{1}{2} is a mixed number
+    text = re.sub(r"(?<=\d)(?=\\[dtc]?frac)", " ", text)  # 2\frac{1}{2} is a mixed number
     text = _FRACTION.sub(lambda m: f"{m['above'] or m['digit']}/{m['below'] or m['other']}", text)
+    text = marked(text, formula)
     text = re.sub(r"\\?[$€£¥]|\*\*|\\(?:text|mathrm|mathbf)\b|\\[()\[\]]|[{}]", "", text)
     return re.sub(r"(?<!\d)\d+(?::\d+)+", " ", _MIXED.sub(_improper, text))
