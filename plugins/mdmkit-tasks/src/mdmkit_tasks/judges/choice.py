@@ -13,19 +13,30 @@ _IS = (
     r"(?:is|was|are|were|seems|looks|(?:can|could|must|would|should|has to|have to) be)"
     r"(?:\s+(?:most\s+)?(?:likely|probably|clearly|definitely|indeed|therefore|thus)\b)?"
 )
-_STATED = rf"\b(?:answer|choice|option|letter)\s*(?:{_IS}\b|:|=|\s-\s)\s*:?(?:\s*(?:but|rather|instead)\b)?"
+_NOUN = r"(?:answer|ans\.?|choice|option|letter|solution|pick|guess|vote)"
+_STATED = (
+    rf"(?:\b{_NOUN}\s*(?:{_IS}\b|:|=|\s-\s)|^\s*(?:correct|right|best|final|result)\s*:"
+    rf"|\b(?:the|most)\s+(?:best|right|correct|true|likely)(?:\s+one)?\s+{_IS}\b)\s*:?(?:\s*(?:but|rather|instead)\b)?"
+)
 _CONCLUDED = (
-    r"\b(?:(?:no|wait|actually)\s*[,:]|so|therefore|thus|hence|but|rather|instead|choose|chose|pick|select|go with)"
+    r"\b(?:(?:no|wait|actually)\s*[,:]|so|therefore|thus|hence|but|rather|instead|choose|chose|pick|select|go with"
+    r"|(?:would|['’]d)\s+say)"
     rf"\s*,?(?:\s*it(?:['’]s|\s+{_IS})\b)?|\bit(?:['’]s|\s+{_IS})\b"
 )
-_RIGHT = rf"(?:\s+{_IS}\s+|\s*[:-]\s*)(?:the\s+)?(?:only\s+)?(?:right|correct|true|best|answer)\b"
+_RIGHT = rf"(?:\s+{_IS}\s+|\s*[:-]\s*)(?:the\s+|my\s+)?(?:only\s+)?(?:right|correct|true|best|answer|yes)\b"
 _NOT = (
     r"(?:\b(?:not|cannot|neither|than|instead of|rul(?:e|es|ed|ing) out|exclud\w+|eliminat\w+|discard\w*)|n['’]t)"
     r"(?:\s+be)?(?:\s+the)?(?:\s+(?:option|choice|answer)s?)?"
 )
 _WRONG = (
     r"(?:\s+(?:both|all|also))?\s+(?:not|wrong|false|incorrect|excluded|impossible|out|ruled out|eliminated"
-    r"|invalid|unlikely|too)\b"
+    r"|invalid|unlikely|too|no)\b"
+)
+# "A man" is a word; "A because …" and "A is right" are not.
+_ARTICLE = (
+    r"(?<=\bA)\s+(?!(?:because|since|as|and|or|nor|but|while|not|is|was|are|were|seems|looks|can|cannot|could|must|would"
+    r"|should|has|have|fits?|works?|remains?|rather|instead|over|which|with|due|given|if|when|by|for|in|from|than|both"
+    r"|all|also|to)\b)[a-z]"
 )
 _END = r"(?=\s*(?:[.,;:!?)]|$)|\s+(?:because|since|as|and|but|while)\b)"
 
@@ -40,11 +51,12 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
     text = plain_signs(first_turn(answer))
     inside = boxed(text)
     text = shortened(_TYPOGRAPHY.sub("", (tagged(text) or text) if inside is None else inside))
+    text = _capitals(text, letters.lower())
     bare = text.strip(" \n().")
     if len(bare) == 1:
         return bare.upper() if bare.upper() in letters else None
     marked = rf"\([{letters}{letters.lower()}]\)"
-    one = rf"(?:{marked}|(?<![\w-])[{letters}]\b(?!['’-]\w))"
+    one = rf"(?:{marked}|(?<![\w-])[{letters}]\b(?!['’-]\w)(?!{_ARTICLE}))"
     several = _list(one)
     listed = rf"(?:{one}(?:\s*,\s*{one}){{1,8}}|{several})"  # A, C, D are wrong
     text = re.sub(
@@ -52,8 +64,11 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
         " ", text,
     )  # fmt: skip
     noun = r"\s*(?i:(?:the\s+)?\b(?:option|choice|answer)\b)?\s*"
-    alone = r"(?:[).:]|\s*$)"
-    stated = rf"(?i:{_STATED}){noun}({several})|(?i:{_CONCLUDED}){noun}({several}){_END}|({several})(?i:{_RIGHT})"
+    alone = r"(?:[).:]|\s*$|,\s+(?:since|because|as)\b)"
+    stated = (
+        rf"(?i:{_STATED}){noun}({several})|(?i:{_CONCLUDED}){noun}({several}){_END}|({several})(?i:{_RIGHT})"
+        rf"|({several})\s+fits\s+best\b|(?i:\bonly)\s+({several})\s+(?:works|fits|holds|remains|is\s+left)\b"
+    )
     if inside is not None:
         first = re.match(rf"\s*{noun}({_list(marked)}|{several}{alone})", text)  # B. A gas
         return _only(one, first[1] if first else text)
@@ -67,6 +82,24 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
         if found := [next(filter(None, match.groups())) for match in re.finditer(pattern, text, re.M)]:
             return _only(one, found[-1])
     return None
+
+
+def _capitals(text: str, letters: str) -> str:
+    """A text in which small letters are capitals where they can only be options: the answer is b; b) 5 m."""
+    one = rf"\(?(?<![\w-])[{letters}]\b\)?"
+    end = r"(?=\s*(?:[.,;:!?)]|$)(?![.,]\d))"
+    joins = r"\s*(?:,\s*(?:or\b|and\b)?|/|\bor\b|\band\b)\s*"
+    # Of "b or c" not only the b; but in "b, and c is wrong" another clause begins.
+    several = rf"{one}(?:{joins}{one}(?:{end}|(?={joins}))){{0,8}}+"
+    noun = r"\s*(?:(?:the\s+)?\b(?:option|choice|answer)\b)?\s*"
+    for pattern in (
+        rf"(?i:{_STATED}|{_CONCLUDED}){noun}{several}{end}",
+        rf"(?i:\b(?:option|choice|answer))\s+{one}(?:{end}|(?i:{_RIGHT}))",
+        rf"(?<![\w-])[{letters}](?=\s+(?i:{_IS})\s+(?i:the\s+|my\s+)?(?i:only\s+)?(?i:right|correct|true|best|answer)\b)",
+        rf"^\s*{one}\s*$|^\s*\(?[{letters}]\)",
+    ):
+        text = re.sub(pattern, lambda found: re.sub(one, lambda letter: letter[0].upper(), found[0]), text, flags=re.M)
+    return text
 
 
 def _only(one: str, said: str) -> str | None:
