@@ -19,10 +19,10 @@ pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewra
 TEXT = Path(__file__).with_name("memory_programs.txt").read_text()
 PROGRAMS = re.findall(r"^== (.+): (.+)\n((?:(?!== ).*\n)+)", TEXT, re.M)
 BOUND = 256 << 20
-NUMBERS = {"x86_64": {"CLONE": 56, "PIVOT_ROOT": 155, "BPF": 321}}
-NUMBERS["aarch64"] = {"CLONE": 220, "PIVOT_ROOT": 41, "BPF": 280}
+NUMBERS = {"x86_64": {"CLONE": 56, "PIVOT_ROOT": 155, "BPF": 321, "EXIT": 60}}
+NUMBERS["aarch64"] = {"CLONE": 220, "PIVOT_ROOT": 41, "BPF": 280, "EXIT": 93}
 HEAD = """
-import ctypes, itertools, mmap, os, socket, struct, sys, time
+import ctypes, itertools, mmap, os, socket, struct, sys, threading, time
 MB = 1 << 20
 libc = ctypes.CDLL(None, use_errno=True)
 def hold(size):

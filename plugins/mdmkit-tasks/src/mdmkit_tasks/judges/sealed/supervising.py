@@ -110,11 +110,22 @@ def _used(buffer: int) -> int:
     total = (files.f_blocks - files.f_bfree) * files.f_frsize + (files.f_files - files.f_ffree) * INODE
     with open("/proc/net/sockstat", encoding="ascii") as file:
         total += int(file.readline().split()[2]) * buffer  # sockets: used 2
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/status", encoding="utf-8", errors="replace") as file:
-                total += sum(int(line.split()[1]) << 10 for line in file if line.startswith(COUNTED))
-    return total
+    return total + sum(_held(f"/proc/{name}") for name in os.listdir("/proc") if name.isdigit())
+
+
+def _held(process: str) -> int:
+    """Bytes of memory of a process. If its first thread has ended, only the other ones tell of it."""
+    with contextlib.suppress(OSError):
+        held = _told(f"{process}/status")
+        threads = os.listdir(f"{process}/task")
+        return held or max((_told(f"{process}/task/{thread}/status") for thread in threads), default=0)
+    return 0
+
+
+def _told(status: str) -> int:
+    with contextlib.suppress(OSError), open(status, encoding="utf-8", errors="replace") as file:
+        return sum(int(line.split()[1]) << 10 for line in file if line.startswith(COUNTED))
+    return 0
 
 
 if __name__ == "__main__":
