@@ -10,7 +10,7 @@ UNKNOWN = "\ufffd"
 _KNOWN = (
     r"text\w*|math(?:rm|bf|it|sf|tt|bb)|mbox|textstyle|displaystyle|boxed|fbox|underline|left|right|[bB]ig\w*"
     r"|q?quad|hspace|circ|degree|pounds?|euro|yen|cents?|approx|sim|simeq|equiv|times|cdot|div|pm|[lc]?dots|ldots"
-    r"|checkmark|blacksquare|square|Box|qed|therefore|because|[Rr]ightarrow|Longrightarrow|implies|to|newline"
+    r"|color|checkmark|blacksquare|square|Box|qed|therefore|because|[Rr]ightarrow|Longrightarrow|implies|to|newline"
 )
 _DEGREES = re.compile(r"\^\s*\{?\s*\\circ\b\s*\}?")
 _VARIABLE = re.compile(r"\d\s?[xyznie]\s*\^\s*(?:\{[^{}]*\}|\d+)")
@@ -34,7 +34,11 @@ _UNREAD = re.compile(
 )
 # In a formula also these: a factorial, a value without a sign, a comparison, a variable.
 _UNREAD_IN_A_FORMULA = re.compile(
-    r"\d\s*!|\||[<>≤≥≠]|\b(?:log|ln)\s*\d+|(?<=[\d)])[xyznie]\b|\b[xyzn]\s*[-+*/]|[-+*/]\s*[xyzn]\b|-\s*[({]+\s*-?\d|-\s*-\s*\d"
+    r"""\d\s*!|\||[<>≤≥≠]|\b(?:log|ln)\s*\d+
+    |(?<=[\d)])[xyznie]\b(?!\s*\d)|\b[xyzn]\s*[-+*/]|[-+*/]\s*[xyzn]\b|-\s*[({]+\s*-?\d|-\s*-\s*\d
+    |(?:\\(?:times|cdot|div|pm)\b|[×÷·]|(?<=[\w)}])\s?\*)\s*[({]?\s*-?\d   # 7 cm × 2
+    """,
+    re.X,
 )
 _PRODUCT = re.compile(r"(?<=[\d)])\((?=-?[\d.])|(?<=\d\))(?=\d)")
 _QUOTIENT = re.compile(r"(?<=[\d)])\s*/\s*(?:[(\ufffd-]|\d+\s*/)")
