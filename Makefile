@@ -16,7 +16,7 @@ TOOLS := pytest pytest-xdist hypothesis openai playwright ruff mypy mkdocs-mater
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
-.PHONY: demo test quick test-slow test-gpu test-ray test-extras test-oldest test-newest test-sglang test-tp test-openapi \
+.PHONY: demo test quick test-slow test-gpu test-second test-ray test-extras test-oldest test-newest test-sglang test-tp test-openapi \
 	system lint docs results readme wheels clean
 
 demo: $(STAMP)
@@ -43,8 +43,18 @@ quick: lint
 test-slow: $(STAMP)
 	$(QUIET) $(BIN)/python -m pytest -m "slow and not gpu"
 
+# What runs on a device that is not the CPU: see tests/on_device.py.
+ON_DEVICE := tests/test_cuda.py tests/test_contracts.py $(wildcard tests/test_golden*.py) \
+	plugins/mdmkit-heuristics plugins/mdmkit-info-gain plugins/mdmkit-search \
+	$(addprefix plugins/mdmkit-text/tests/test_,contract.py families.py)
+ON_DEVICE_TESTS = PYTHONPATH=tests $(QUIET) $(BIN)/python -m pytest -p on_device $(WORKERS) $(ON_DEVICE)
+
 test-gpu: $(STAMP)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m gpu tests
+	MDMKIT_TEST_DEVICE=cuda $(ON_DEVICE_TESTS)
+
+# The same without a GPU: tests/second_device is the CPU, but as a GPU it refuses tensors of the host.
+test-second: $(STAMP)
+	MDMKIT_TEST_DEVICE=second $(ON_DEVICE_TESTS)
 
 # Tests that begin a cluster of Ray, on this machine. If Ray is missing, they fail.
 test-ray: $(STAMP)
@@ -104,7 +114,7 @@ endef
 # Programs that tests start: the trace page is opened in Debian's own chromium (playwright is told to download none),
 # and judged programs run in bubblewrap.
 system:
-	apt-get update -qq && apt-get install --yes --quiet --no-install-recommends chromium bubblewrap
+	apt-get update -qq && apt-get install --yes --quiet --no-install-recommends chromium bubblewrap g++ ninja-build
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from checkpoints import GOLDEN, changed
 
 import mdmkit
 from mdmkit.model.backbone import unwrapped
-from mdmkit.testing import NoiseToy, ToyBackbone
+from mdmkit.testing import NoiseToy, ToyBackbone, device_of_tests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,9 @@ def golden(source: str, changes: dict[str, Any] | None = None, **options: Any) -
     """A golden checkpoint, as it is or with another config.json."""
 
     def make(folder: Path) -> Any:
-        backbone = mdmkit.load(str(changed(source, folder, **(changes or {}))), device="cpu", **options)
+        backbone = mdmkit.load(
+            str(changed(source, folder, **(changes or {}))), device=str(device_of_tests()), **options
+        )
         backbone.network.model.double()
         backbone.network.model.set_experts_implementation("eager")  # the fused one has no float64
         return backbone
@@ -62,7 +64,7 @@ def golden(source: str, changes: dict[str, Any] | None = None, **options: Any) -
 
 def zoo(name: str) -> Callable[[Path], Any]:
     def make(folder: Path) -> Any:
-        backbone = mdmkit.load(f"zoo:{name}", device="cpu", dtype="float32")
+        backbone = mdmkit.load(f"zoo:{name}", device=str(device_of_tests()), dtype="float32")
         backbone.network.model.double()
         return backbone
 
@@ -97,33 +99,35 @@ def tiny() -> Any:
 
 
 def amused(folder: Path) -> Any:
-    backbone = mdmkit.load(f"amused:{tiny().write_amused(folder)}", device="cpu")
+    backbone = mdmkit.load(f"amused:{tiny().write_amused(folder)}", device=str(device_of_tests()))
     backbone.text_encoder.double()
     return _double_uvit(backbone)
 
 
 def maskgit(folder: Path) -> Any:
-    backbone = mdmkit.load(f"maskgit:{tiny().write_maskgit(folder)}", device="cpu")
+    backbone = mdmkit.load(f"maskgit:{tiny().write_maskgit(folder)}", device=str(device_of_tests()))
     backbone.classes = backbone.classes.double()
     return _double_uvit(backbone)
 
 
 def digits(folder: Path) -> Any:
-    backbone = mdmkit.load("zoo:digits", device="cpu")
+    backbone = mdmkit.load("zoo:digits", device=str(device_of_tests()))
     backbone.classes = backbone.classes.double()
     return _double_uvit(backbone)
 
 
 def mmada(folder: Path) -> Any:
     made = tiny().write_llada(folder, 8192)
-    return _double_trunk(mdmkit.load(f"mmada:{made}", device="cpu", vq=str(GOLDEN / "magvitv2"), width=64, height=64))
+    return _double_trunk(
+        mdmkit.load(f"mmada:{made}", device=str(device_of_tests()), vq=str(GOLDEN / "magvitv2"), width=64, height=64)
+    )
 
 
 def lumina(folder: Path) -> Any:
     made = tiny().write_llada(folder, tiny().CODES)
     tiny().vq_model(lookup=False).save_pretrained(folder / "vqvae")
     options = {"width": 8, "height": 6, "image_offset": len(tiny().SPECIALS) + 14}
-    return _double_trunk(mdmkit.load(f"lumina_dimoo:{made}", device="cpu", **options))
+    return _double_trunk(mdmkit.load(f"lumina_dimoo:{made}", device=str(device_of_tests()), **options))
 
 
 def _double_uvit(backbone: Any) -> Any:

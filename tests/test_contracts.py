@@ -117,7 +117,7 @@ class Addressed(ToyBackbone):
 
     def encode(self, prompts, plan):
         canvas, _ = super().encode(prompts, plan)
-        return canvas, (canvas.lengths.to(self.head.dtype)[:, None],)
+        return canvas, (canvas.lengths.to(self.device, self.head.dtype)[:, None],)
 
     def forward(self, tokens, valid, conditioning, *, positions, cache=None):
         out = super().forward(tokens, valid, None, positions=positions)

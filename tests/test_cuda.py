@@ -1,5 +1,9 @@
-"""On a GPU: no stage waits for the device, and the same seed gives the same tokens as on the CPU."""
+"""On a GPU: no stage waits for the device, and the same seed gives the same tokens as on the CPU.
 
+`make test-second` runs the first two on a device that is not the CPU, and is found on every machine.
+"""
+
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,15 +11,14 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit.testing import ToyBackbone
+from mdmkit.testing import ToyBackbone, device_of_tests
 from mdmkit.watch.cost import measure
 from mdmkit_heuristics import plugin as heuristics
 from mdmkit_info_gain import plugin as info_gain
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+DEVICE = device_of_tests()
+pytestmark = pytest.mark.gpu
+cuda = pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a CUDA device: MDMKIT_TEST_DEVICE=cuda")
 PROMPTS = [
     {"prompt": "ab", "length": 9, "seed": 1},
     {"prompt": "a__b___c", "seed": 2},
@@ -23,6 +26,23 @@ PROMPTS = [
 ]
 # Every sampler of these, but for pc, whose corpus table belongs to a tokenizer.
 PRESETS = sorted({part.name for plugin in (heuristics, info_gain) for part in plugin.mdmkit_sampler()} - {"pc"})
+
+
+@contextmanager
+def no_wait():
+    """Fail where the host waits for the device."""
+    if DEVICE.type == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    else:
+        import second_device
+
+        before = second_device.waits()
+        yield
+        assert second_device.waits() == before, "a stage has waited for the device"
 
 
 class Unsynced:
@@ -35,11 +55,8 @@ class Unsynced:
         return getattr(self.stage, name)  # its traits, and what the loop asks it beside
 
     def __call__(self, *inputs):
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with no_wait():
             return self.stage(*inputs)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -50,8 +67,8 @@ def test_stages_do_not_wait_and_tokens_equal_the_cpu(name, temperature):
     sampler = mdmkit.compose(name, draw=draw, plan={"block": 4}, cache="none")
     parts = {part: getattr(sampler, part) for part in ("score", "select", "lookahead", "commit")}
     watched = replace(sampler, **{part: Unsynced(stage) for part, stage in parts.items() if stage is not None})
-    on_gpu = mdmkit.decode(watched, ToyBackbone(dtype=torch.float64, device="cuda"), PROMPTS)
-    on_cpu = mdmkit.decode(sampler, ToyBackbone(dtype=torch.float64), PROMPTS)
+    on_gpu = mdmkit.decode(watched, ToyBackbone(dtype=torch.float64, device=DEVICE), PROMPTS)
+    on_cpu = mdmkit.decode(sampler, ToyBackbone(dtype=torch.float64, device="cpu"), PROMPTS)
     assert on_gpu.tokens == on_cpu.tokens
     assert [row.order for row in on_gpu.rows] == [row.order for row in on_cpu.rows]
     assert on_gpu.nfe == on_cpu.nfe
@@ -59,10 +76,11 @@ def test_stages_do_not_wait_and_tokens_equal_the_cpu(name, temperature):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_decodes(dtype):
-    decoded = mdmkit.decode(mdmkit.compose("info_gain"), ToyBackbone(dtype=dtype, device="cuda"), PROMPTS)
+    decoded = mdmkit.decode(mdmkit.compose("info_gain"), ToyBackbone(dtype=dtype, device=DEVICE), PROMPTS)
     assert all(ToyBackbone().mask_id not in row.tokens for row in decoded.rows)
 
 
+@cuda
 @pytest.mark.parametrize("name", ["confidence", "info_gain", "beam"])
 @pytest.mark.parametrize(
     ("model", "cache"),
@@ -81,6 +99,7 @@ def test_a_decode_by_cuda_graphs_is_the_decode(model, cache, name):
     assert decoded[0] == decoded[1]
 
 
+@cuda
 def test_the_parts_of_a_cost_are_within_its_time():
     sampler, backbone = mdmkit.compose("info_gain"), ToyBackbone(device="cuda")
     for _ in range(2):  # the first chooses kernels

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 import mdmkit
 from mdmkit import Actions, Guidance, Plan, Sampler
+from mdmkit.testing import device_of_tests
 from mdmkit_heuristics.bounded import EntropyBound, Factor
 from mdmkit_heuristics.scores import Confidence, Entropy, Margin
 from mdmkit_heuristics.selects import Threshold, TopK
@@ -31,7 +32,7 @@ class EveryPosition:
 
 @pytest.fixture(scope="module")
 def backbone():
-    return mdmkit.load(str(GOLDEN), device="cpu")
+    return mdmkit.load(str(GOLDEN), device=str(device_of_tests()))
 
 
 def sampler(case):
@@ -70,9 +71,9 @@ def test_all_such_cases_are_here():
 
 @torch.inference_mode()
 def test_logits_equal_the_reference(backbone):
-    data = load_file(GOLDEN / "logits.safetensors")
+    data = {name: x.to(backbone.device) for name, x in load_file(GOLDEN / "logits.safetensors").items()}
     ids = data["input_ids"]
-    positions = torch.arange(ids.shape[1]).expand_as(ids)
+    positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
     logits = backbone.project(backbone.forward(ids, torch.ones_like(ids).bool(), None, positions=positions).hidden)
     torch.testing.assert_close(logits, data["logits"], atol=1e-5, rtol=0)
 

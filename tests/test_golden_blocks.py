@@ -15,6 +15,7 @@ import torch
 import mdmkit
 from mdmkit import Plan, Sampler
 from mdmkit.stage.write import Write
+from mdmkit.testing import device_of_tests
 from mdmkit_heuristics.bounded import BlockRefinement
 from mdmkit_heuristics.edit import Edit
 from mdmkit_heuristics.scores import Confidence, LeftToRight
@@ -31,7 +32,7 @@ _loaded = {}
 def load(name, block):
     if (name, block) not in _loaded:
         options = {"block_length": block} | ({} if name == "sdar" else {"mask_id": MASK})
-        _loaded[name, block] = mdmkit.load(str(GOLDEN / name), device="cpu", **options)
+        _loaded[name, block] = mdmkit.load(str(GOLDEN / name), device=str(device_of_tests()), **options)
     return _loaded[name, block]
 
 
@@ -76,7 +77,8 @@ class Overwrite:
             sure = step.confidence[b].masked_fill(~step.open[b], -torch.inf)[columns]
             owed = min(step.plan.tokens_per_step, len(columns))
             if int((sure > self.threshold).sum()) < owed:
-                for w in columns[sure.topk(owed).indices].tolist():
+                # Which of several −∞ are among the largest, each device decides for itself: the data are the CPU's.
+                for w in columns[sure.cpu().topk(owed).indices.to(columns.device)].tolist():
                     place[b, w] = not step.open[b, w] and step.window(step.canvas.editable)[b, w]
         return canvas.filled(step.spread(place), step.put(canvas.tokens, tokens))
 
@@ -125,7 +127,7 @@ def edited(backbone, case, with_mask):
     p, start = case["params"], len(case["prompt"])
     size = p["block_length"]
     end = -(-(start + p["gen_length"]) // size) * size
-    tokens = torch.tensor([[*case["prompt"], *[MASK] * (end - start)]])
+    tokens = torch.tensor([[*case["prompt"], *[MASK] * (end - start)]], device=backbone.device)
     for low in range(start // size * size, end, size):
         block, full = range(low, low + size), 0
         while full <= p["max_post_steps"]:
@@ -133,7 +135,7 @@ def edited(backbone, case, with_mask):
             full += not masked
             if full > p["max_post_steps"]:
                 break
-            positions = torch.arange(end)[None]
+            positions = torch.arange(end, device=backbone.device)[None]
             hidden = backbone.forward(tokens, torch.ones_like(tokens).bool(), None, positions=positions).hidden
             logits = backbone.project(hidden)[0]
             if not with_mask:

@@ -12,6 +12,7 @@ import torch
 
 import mdmkit
 from mdmkit import Plan, Sampler
+from mdmkit.testing import device_of_tests
 from mdmkit_heuristics.scores import Confidence, Entropy, Margin
 from mdmkit_heuristics.selects import TopK
 
@@ -32,7 +33,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map
 
 @pytest.fixture(scope="module")
 def backbone():
-    return mdmkit.load(str(GOLDEN), device="cpu")
+    return mdmkit.load(str(GOLDEN), device=str(device_of_tests()))
 
 
 def ours(case):
@@ -44,10 +45,10 @@ def ours(case):
 def literally(backbone, case, with_mask):
     """The reference, position by position, from its description."""
     steps, length = case["params"]["steps"], case["params"]["gen_length"]
-    tokens = torch.tensor([[*case["prompt"], *[MASK] * length]])
+    tokens = torch.tensor([[*case["prompt"], *[MASK] * length]], device=backbone.device)
     times = torch.linspace(1, case["params"]["eps"], steps + 1)
     for i in range(steps):
-        positions = torch.arange(tokens.shape[1])[None]
+        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         hidden = backbone.forward(tokens, torch.ones_like(tokens).bool(), None, positions=positions).hidden
         logits = backbone.project(hidden)[0]
         if not with_mask:

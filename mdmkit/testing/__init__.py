@@ -28,6 +28,7 @@ from mdmkit.testing.backbone import BackboneContract  # noqa: E402
 from mdmkit.testing.command import CommandContract  # noqa: E402
 from mdmkit.testing.commit import CommitContract  # noqa: E402
 from mdmkit.testing.constraint import ConstraintContract  # noqa: E402
+from mdmkit.testing.device import device_of_tests  # noqa: E402
 from mdmkit.testing.engine import EngineContract  # noqa: E402
 from mdmkit.testing.laws import HostSync, call_without_host, unmutated  # noqa: E402
 from mdmkit.testing.lookahead import LookaheadContract  # noqa: E402
@@ -66,6 +67,7 @@ __all__ = [
     "TaskContract",
     "ToyBackbone",
     "call_without_host",
+    "device_of_tests",
     "make_moment",
     "make_step",
     "unmutated",

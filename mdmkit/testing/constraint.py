@@ -40,7 +40,9 @@ class ConstraintContract(StageContract):
 
     def inputs(self, moment: Moment) -> tuple[Any, ...]:
         step = moment.step()
-        states = States(moment.canvas.tokens, moment.canvas.open, torch.arange(len(moment.ids)))
+        states = States(
+            moment.canvas.tokens, moment.canvas.open, torch.arange(len(moment.ids), device=moment.open.device)
+        )
         logits = step.belief.logits
         return logits.masked_fill(logits.isnan(), 0.0), states, step.position, step, moment.actions()
 
@@ -92,7 +94,7 @@ class ConstraintContract(StageContract):
         for stage, (logits, states, columns, step, actions) in self._called(temperature):
             tokens, open_ = step.states(actions)
             n = tokens.shape[1]
-            rows = torch.arange(step.rows).repeat_interleave(n)
+            rows = torch.arange(step.rows, device=tokens.device).repeat_interleave(n)
             many = States(tokens.flatten(0, 1), open_.flatten(0, 1), rows)
             together = stage.shape(logits[rows], many, columns[rows]).unflatten(0, (step.rows, n))
             for i in range(n):

@@ -93,7 +93,7 @@ class SearchContract(Contract):
             moment = make_moment(seed, rows=2 * search.particles, temperature=0.8).remembering(memory)
             step, actions, look = moment.step(), moment.actions(), moment.look()
             choice, valued = actions.live.long().argmax(1), self.sampler(search, Plan()).lookahead is not None
-            values = torch.zeros(actions.live.shape) if valued else None
+            values = torch.zeros(actions.live.shape, device=choice.device) if valued else None
             with torch.no_grad(), unmutated(step, actions, values, choice, look):
                 if hasattr(search, "prune"):
                     search.prune(step, actions)
@@ -104,13 +104,16 @@ class SearchContract(Contract):
         search = self.make()
         p = search.particles
         canvas = make_moment(rows=3 * p).canvas
-        trace = Trace.blank(3 * p, canvas.tokens.shape[1])
-        trace.uncertainty = torch.arange(3.0 * p).double().flip(0)
+        trace = Trace.blank(3 * p, canvas.tokens.shape[1], canvas.tokens.device)
+        trace.uncertainty = torch.arange(3.0 * p, dtype=torch.float64, device=canvas.tokens.device).flip(0)
         best = search.best(canvas, trace, {})
         assert list(best.shape) == [3], "one particle for each row"
         assert best.dtype == torch.int64, "the result is int64"
         assert ((best >= 0) & (best < p)).all(), f"particles are counted from 0 to {p - 1} in each row"
-        alone = [search.best(canvas.at(some), trace.at(some), {})[0] for some in torch.arange(3 * p).split(p)]
+        alone = [
+            search.best(canvas.at(some), trace.at(some), {})[0]
+            for some in torch.arange(3 * p, device=best.device).split(p)
+        ]
         assert best.tolist() == [int(one) for one in alone], "the answer of a row depends on its neighbours"
 
     def test_particles_stay_with_their_row(self) -> None:
@@ -138,7 +141,7 @@ class SearchContract(Contract):
         fill_canvas(self.sampler(Watched(), Plan()), backbone, canvas, conditioning)
         assert seen
         for parents, choice, live in seen:
-            rows = torch.arange(len(parents)) // search.particles
+            rows = torch.arange(len(parents), device=parents.device) // search.particles
             assert torch.equal(parents // search.particles, rows), "a particle moved to another row's state"
             busy = live[parents].any(1)
             assert live[parents, choice][busy].all(), "a particle moved to a state that was not proposed"

@@ -127,7 +127,8 @@ class StageContract(Contract):
         for seed in SEEDS:
             moment = self.moment(seed, temperature=temperature)
             rows = list(range(len(moment.ids)))
-            memory, among = Memory(rows=2 * len(rows)), torch.tensor([2 * row + 1 for row in reversed(rows)])
+            memory, device = Memory(rows=2 * len(rows)), moment.open.device
+            among = torch.tensor([2 * row + 1 for row in reversed(rows)], device=device)
             _same(
                 self._facts(moment.remembering(memory, among)),
                 self._facts(moment),
@@ -171,7 +172,7 @@ class StageContract(Contract):
             later, rows = moment.later(2), list(range(len(moment.ids)))
             expected = self._facts(later.remembering(self._history(moment)))
             some = [row for row in rows if row % 3 != 1][::-1]
-            index, memory = torch.tensor(some), self._history(moment)
+            index, memory = torch.tensor(some, device=moment.open.device), self._history(moment)
             _same(self._facts(later.rows(some).remembering(memory, index)), expected, some, "a step of some rows only")
             memory = self._history(moment)
             memory.take(index)
@@ -187,7 +188,7 @@ class StageContract(Contract):
             if not memory.kept or any(kept.until != "block" for kept in memory.kept.values()):
                 return  # it remembers nothing, or beyond the block
             entered = list(range(0, len(moment.ids), 2))
-            memory.enter_block(torch.tensor(entered))
+            memory.enter_block(torch.tensor(entered, device=moment.open.device))
             together = self._facts(later.remembering(memory))
             _same(self._facts(later.rows(entered)), together, entered, "a row that has entered a block")
 
@@ -299,7 +300,7 @@ def in_columns(moment: Moment, values: Tensor, fill: Any) -> Tensor:
     """Put values of windows, [B, W] or [B, N, W], into the columns of each row's own block, [B, …, T]."""
     where = moment.where
     if values.dim() == 2:
-        blank = torch.full((len(values), moment.columns), fill, dtype=values.dtype)
+        blank = torch.full((len(values), moment.columns), fill, dtype=values.dtype, device=values.device)
         return where.put(blank, values)
     return torch.stack([in_columns(moment, each, fill) for each in values.unbind(1)], 1)
 

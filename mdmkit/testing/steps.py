@@ -125,7 +125,7 @@ class Moment:
     def choice(self) -> Tensor:
         """One alternative per row, int64 [B]: the last live one."""
         live = self.actions().live
-        return (live * torch.arange(live.shape[1])).argmax(1)
+        return (live * torch.arange(live.shape[1], device=live.device)).argmax(1)
 
     def runner(self) -> Runner:
         rows = len(self.ids)
@@ -139,7 +139,7 @@ class Moment:
         tokens, open_ = (x.flatten(0, 1) for x in self.step().states(actions))
         where = actions.live.flatten().nonzero()[:, 0]
         shape = (actions.live.shape[0], actions.live.shape[1])
-        rows = torch.arange(shape[0])
+        rows = torch.arange(shape[0], device=tokens.device)
         now = self._forward(runner, self.canvas.tokens, self.canvas.open, rows)
         ahead = self._forward(runner, tokens[where], open_[where], where // shape[1])
         return self._look(runner, now, ahead, where, shape)
@@ -153,7 +153,7 @@ class Moment:
         shape: tuple[int, int],
     ) -> Look:
         def again(tokens: Tensor, open_: Tensor) -> Look:
-            flat = torch.arange(tokens.shape[0] * tokens.shape[1])
+            flat = torch.arange(tokens.shape[0] * tokens.shape[1], device=tokens.device)
             states = tokens.flatten(0, 1), open_.flatten(0, 1)
             calls = runner.calls
             seen = self._forward(runner, *states, flat // tokens.shape[1])
@@ -173,6 +173,12 @@ class Moment:
         return runner.forward(asked, self.canvas, 1), states
 
     # -- the same moment in another place ----------------------------------------------------------------------------
+
+    def to(self, device: torch.device) -> Moment:
+        """The same moment on a device; of a moment without memory."""
+        own: dict[str, Any] = {name: getattr(self, name).to(device) for name in _ROWS}
+        extra = None if self.extra is None else {name: x.to(device) for name, x in self.extra.items()}
+        return replace(self, canvas=self.canvas.to(device), extra=extra, **own)
 
     def rows(self, index: list[int]) -> Moment:
         """The same moment with only these rows, in this order."""
@@ -202,14 +208,13 @@ class Moment:
 
     def lingering(self, steps: int) -> Moment:
         """The same moment under a commit that lingers: full blocks may take `steps` more steps, except in row 2."""
-        patience = torch.tensor([0 if id_ == 2 else steps for id_ in self.ids])
+        patience = torch.tensor([0 if id_ == 2 else steps for id_ in self.ids], device=self.open.device)
         return replace(self, patience=patience)
 
     def later(self, steps: int = 1) -> Moment:
         """The same rows some steps later, with other logits."""
-        v = torch.arange(self.logits.shape[2])
-        column = torch.arange(self.columns)[:, None]
-        change = (7.0 * column + 3.0 * v + steps).sin()
+        v, column = (torch.arange(count, device=self.logits.device) for count in (self.logits.shape[2], self.columns))
+        change = (7.0 * column[:, None] + 3.0 * v + steps).sin()
         return replace(self, logits=self.logits + change, tick=self.tick + steps, taken=self.taken + steps)
 
     def remembering(self, memory: Memory, among: Tensor | None = None) -> Moment:
@@ -261,7 +266,8 @@ def make_moment(
     )
     scores = torch.randn(rows, length, generator=g).masked_fill(~now, 1e4)
     tick = torch.arange(rows) + torch.randint(0, 20, (1,), generator=g)
-    moment = Moment(
+    # Drawn on the host, so that every device has the same moment.
+    on_host = Moment(
         backbone=backbone,
         canvas=canvas,
         spans=spans,
@@ -275,11 +281,12 @@ def make_moment(
         draws=Draw(temperature=temperature, top_p=top_p),
         ids=tuple(range(rows)),
     )
-    runner = moment.runner()
-    hidden, states = moment._forward(runner, tokens, open_, torch.arange(rows))
-    logits = runner.beliefs(hidden.values, hidden.held, states, columns).logits.float()
+    moment = on_host.to(backbone.device)
+    canvas, runner, each = moment.canvas, moment.runner(), torch.arange(rows, device=backbone.device)
+    hidden, states = moment._forward(runner, canvas.tokens, canvas.open, each)
+    logits = runner.beliefs(hidden.values, hidden.held, states, columns.to(each.device)).logits.float()
     # NaN outside the row: it must not be read. Add the width of a window, as the loop does, so that no window is cut.
-    return replace(moment, logits=logits.masked_fill(~valid[..., None], torch.nan)).padded(9)
+    return replace(moment, logits=logits.masked_fill(~canvas.valid[..., None], torch.nan)).padded(9)
 
 
 def make_step(seed: int = 0, **options: Any) -> Step:

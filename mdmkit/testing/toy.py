@@ -13,6 +13,7 @@ from mdmkit.canvas.layout import lay_out
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
 from mdmkit.model.backbone import Backbone, Output
+from mdmkit.testing.device import device_of_tests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,11 +54,12 @@ class ToyBackbone(Backbone):
         length: int | None = 8,
         max_length: int | None = 256,
         dim: int = 16,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ):
         self.vocab, self.mask_id, self.forbidden = vocab, vocab - 2, (PAD, vocab - 1)
         self.reads = range(1, vocab - 1)
-        self.length, self.max_length, self.device = length, max_length, torch.device(device)
+        self.length, self.max_length = length, max_length
+        self.device = device_of_tests() if device is None else torch.device(device)
         generator = torch.Generator().manual_seed(seed)
 
         def weight(rows: int, columns: int, scale: float) -> Tensor:
@@ -114,8 +116,9 @@ class ToyBackbone(Backbone):
             allowed = shadow.mask(allowed.expand(-1, length, -1), allowed, positions)
             tokens, _, positions = shadow.behind(tokens, valid, positions)
         x = self.embedding[tokens] + self._places(positions)
-        # The bias is finite, so that a row of padding only does not become NaN.
-        bias = torch.zeros(allowed.shape, dtype=x.dtype, device=x.device).masked_fill(~allowed, -1e9)
+        # The bias is finite, so that a row of padding only does not become NaN, and within half precision.
+        low = max(-1e9, torch.finfo(x.dtype).min / 2)
+        bias = torch.zeros(allowed.shape, dtype=x.dtype, device=x.device).masked_fill(~allowed, low)
         for layer in self.layers:
             match = (x @ layer["q"]) @ (x @ layer["k"]).transpose(1, 2) / math.sqrt(x.shape[-1])
             x = x + (match + bias).softmax(-1) @ (x @ layer["v"])

@@ -131,10 +131,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 @pytest.fixture(scope="session")
 def loaded(checkpoint: Callable[[str], Path]) -> Callable[[str], Any]:
     """The backbone of a checkpoint, loaded once."""
+    from mdmkit.testing import device_of_tests
     from mdmkit_text.backbone import TextBackbone
 
     @functools.cache
     def load(name: str) -> Any:
-        return TextBackbone.load(str(checkpoint(name)))
+        return TextBackbone.load(str(checkpoint(name)), device=str(device_of_tests()))
 
     return load
