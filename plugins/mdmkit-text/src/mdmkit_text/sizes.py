@@ -9,13 +9,12 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from mdmkit import MdmkitError
-from mdmkit_text.quiet import quiet
+from mdmkit_text.lacking import check_none_lacking
+from mdmkit_text.skeleton import skeleton
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from mdmkit_text.families.family import Family
 
@@ -47,7 +46,7 @@ def check_layers(config: dict[str, Any], family: Family, shapes: Mapping[str, tu
 
 
 def check_sizes(native: Any, config: Any, family: Family, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Check that a model of this config has the tensors' shapes. Only its skeleton is built, without its weights.
+    """Check that a model of this config has the tensors' shapes, and no tensors more. Only its skeleton is built.
 
     Args:
         native, config: transformers' model class and its config object.
@@ -55,12 +54,15 @@ def check_sizes(native: Any, config: Any, family: Family, shapes: Mapping[str, t
         shapes: the name and shape of every tensor of the checkpoint.
 
     Raises:
-        MdmkitError: a size does not fit.
+        MdmkitError: a size does not fit, or the model holds more than the files.
     """
-    wanted = skeleton(native, config)
+    model = skeleton(native, config, len(shapes))
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wanted = own | fused(own)
+    held = stacked(renamed(shapes, family, own, native.base_model_prefix))
     wrong = [
         f"{name} has {list(have)}, and config.json asks for {list(wanted[name])}"
-        for name, have in stacked(renamed(shapes, family)).items()
+        for name, have in held.items()
         if name in wanted and wanted[name] != have
     ]
     if wrong:
@@ -69,17 +71,24 @@ def check_sizes(native: Any, config: Any, family: Family, shapes: Mapping[str, t
             f"the sizes in its config.json are not those of its weights: {'; '.join(wrong[:_LISTED])}{more}. They do "
             "not belong together, or a value in config.json is wrong."
         )
+    check_none_lacking(model, config, shapes, held.keys())
 
 
-def renamed(shapes: Mapping[str, tuple[int, ...]], family: Family) -> dict[str, tuple[int, ...]]:
-    """The same shapes under the names of transformers' class, as far as single names change."""
+def renamed(
+    shapes: Mapping[str, tuple[int, ...]], family: Family, own: Container[str], prefix: str
+) -> dict[str, tuple[int, ...]]:
+    """The same shapes under the names of transformers' class, as far as single names change.
+
+    `own` are the class's names, and `prefix` is that of its trunk: a checkpoint may lack it, or be alone in having it.
+    """
 
     def native(name: str) -> str:
         for pattern, replacement in (family.key_mapping or {}).items():
             name, count = re.subn(pattern, replacement, name)
             if count:
                 break
-        return name
+        others = (f"{prefix}.{name}", name.removeprefix(f"{prefix}."))
+        return next((each for each in (name, *others) if each in own), name)
 
     return {native(name): shape for name, shape in shapes.items()}
 
@@ -112,30 +121,6 @@ def stacked(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]
         if "down_proj" in each:
             found[f"{prefix}.down_proj"] = (count, *each["down_proj"])
     return found
-
-
-def skeleton(native: Any, config: Any) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of a class's tensors with this config; none is allocated.
-
-    Raises:
-        MdmkitError: the class refuses the config.
-    """
-    try:
-        with quiet(), torch.device("meta"):
-            model = native._from_config(config, attn_implementation=attention(native))
-    except Exception as error:  # each class checks its config in its own way
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, KeyError):  # a name that is in none of its tables, such as that of an activation
-            fields = [name for name, value in config.to_dict().items() if value in error.args]
-            reason = f"it does not know {reason}{f' ({fields[0]} in config.json)' if fields else ''}"
-        raise MdmkitError(f"transformers could not build the model: {reason}") from error
-    found = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    return found | fused(found)
-
-
-def attention(native: Any) -> str:
-    """The attention kernel that mdmkit asks a class for, whatever its config says."""
-    return "sdpa" if getattr(native, "_supports_sdpa", False) else "eager"
 
 
 def fused(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

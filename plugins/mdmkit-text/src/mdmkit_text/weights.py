@@ -9,7 +9,7 @@ import torch
 
 from mdmkit import MdmkitError
 from mdmkit_text.quiet import quiet
-from mdmkit_text.sizes import attention
+from mdmkit_text.skeleton import attention
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
