@@ -119,7 +119,9 @@ def harness(ctx: click.Context, arguments: tuple[str, ...]) -> None:
         raise MdmkitError(
             f"this runs lm-evaluation-harness, which is not installed ({error}): pip install 'mdmkit-tasks[harness]'."
         ) from error
-    before, sys.argv = sys.argv, ["lm-eval", *arguments]
+    from mdmkit_tasks.harness_device import with_device
+
+    before, sys.argv = sys.argv, ["lm-eval", *with_device(arguments)]
     try:
         cli_evaluate()
     finally:
