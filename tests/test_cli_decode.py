@@ -399,6 +399,31 @@ def test_a_disk_that_is_full_is_one_paragraph(decode):
     expect_refused(decode("--prompt", "ab", "--output", "/dev/full", "--overwrite"), "/dev/full", "No space left")
 
 
+@pytest.mark.parametrize("prompts", [1, 200])  # the trace fails when it is closed, and while rows are added
+def test_a_disk_that_is_full_of_traces_says_how_to_go_on(decode, tmp_path, prompts):
+    file, out = tmp_path / "p.jsonl", tmp_path / "out.jsonl"
+    file.write_text('"ab"\n' * prompts)
+    rows = ("--prompts", file, "--batch", 4, "--output", out)
+    result = decode(*rows, "--trace", "/dev/full", "--overwrite")
+    written = out.read_text().count("\n")
+    assert (written == prompts) == (prompts == 1)
+    said = f"--trace /dev/full: No space left on device. {written} of {prompts} rows are finished and in"
+    expect_refused(result, said, "with --resume, and without --trace, continues from there")
+    assert decode(*rows, "--resume").exit_code == 0
+    assert out.read_text().count("\n") == prompts
+
+
+def test_rows_that_are_written_are_counted_even_if_the_trace_fails_at_once(decode, tmp_path, monkeypatch):
+    from mdmkit.cli.output import DocumentFile
+
+    def fails(file, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(DocumentFile, "_append", fails)
+    result = decode("--prompt", "ab", "--trace", tmp_path / "t.json", "--output", tmp_path / "out.jsonl")
+    expect_refused(result, "1 of 1 rows are finished and in", "continues from there")
+
+
 def test_a_config_without_a_sampler_uses_the_default(decode, tmp_path):
     config = tmp_path / "plan.yaml"
     config.write_text("plan: {length: 3}\n")

@@ -78,7 +78,7 @@ class Results:
             self.record.hold([row for row, _ in self._order.waiting.values()])
 
     def end(self) -> None:
-        """Write also the rows that wait for others that will not come; end the trace.
+        """Write also the rows that wait for others that will not come; end the trace. A second call does nothing.
 
         Raises:
             MdmkitError: a file cannot be written.
@@ -87,6 +87,7 @@ class Results:
             return
         self._write(self._order.ready())
         self._write(self._order.rest())
+        self._broken = True  # if the trace cannot be ended, there is no second try
         if self.traces is not None and self.traces.file.rows:
             self.traces.file.finish()
 
@@ -100,12 +101,12 @@ class Results:
         self._broken = True  # until the write has succeeded
         if self.record.file is not None:
             self.record.file.write([row for row, _ in due])
+        self.finished += len(due)  # also if the trace cannot be written
         for row, trace in due:
             if self.traces is not None and trace is not None:
                 self.traces.file.write(trace)
             if self.collect:
                 self.rows.append(row)
-        self.finished += len(due)
         self._broken = False
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import mdmkit
+from mdmkit.cli import main
 from mdmkit_zoo.catalogue import ENTRIES
 from mdmkit_zoo.demo import demo
 from mdmkit_zoo.puzzles import texts
@@ -69,6 +70,8 @@ def test_the_demo_solves_its_sudoku_and_draws_it(tmp_path):
     picture = (tmp_path / "live.svg").read_text()
     assert "</svg>" in picture
     assert "font-face" not in picture
+    full = CliRunner().invoke(main, ["zoo", "demo", "--svg", "/dev/full"])
+    assert full.exit_code == 2 and "Error: --svg /dev/full: No space left on device." in full.stderr
 
 
 def test_the_results_page_says_what_was_measured(backbone, monkeypatch):

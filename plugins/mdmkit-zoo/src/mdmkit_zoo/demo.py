@@ -45,7 +45,7 @@ def picture(sampler: Sampler, backbone: Backbone, path: Path) -> None:
     from rich.console import Console
 
     import mdmkit
-    from mdmkit.cli.commands import LiveView
+    from mdmkit.cli.commands import LiveView, write_text
 
     console = Console(record=True, width=48, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     panels = []
@@ -59,7 +59,7 @@ def picture(sampler: Sampler, backbone: Backbone, path: Path) -> None:
         console.print(panels[share * (len(panels) - 1) // 3])
     path.parent.mkdir(parents=True, exist_ok=True)
     title = f"mdmkit decode --sampler {sampler.name}"
-    path.write_text(console.export_svg(title=title, code_format=_without_fonts()), encoding="utf-8")
+    write_text("--svg", path, console.export_svg(title=title, code_format=_without_fonts()))
 
 
 def _without_fonts() -> str:
