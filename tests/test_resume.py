@@ -363,7 +363,7 @@ def test_what_is_replaced_loses_its_record_before_its_rows(decode, place, whole,
 
 def test_resuming_what_is_finished_changes_nothing_and_what_never_began_begins(decode, place, whole):
     result = decode("--output", "whole.jsonl", "--resume")
-    assert "0 rows, 0 tokens" in result.stdout and "60 rows were there before" in result.stdout
+    assert "0 rows, 0 tokens" in result.stdout and "60 rows were there before." in result.stdout
     assert (place / "whole.jsonl").read_bytes() == whole
     assert decode("--output", "new.jsonl", "--resume").exit_code == 0
     assert (place / "new.jsonl").read_bytes() == whole
@@ -389,6 +389,8 @@ def test_under_a_temperature_and_ragged_lengths_another_batch_ends_in_the_same_r
     (place / "out.jsonl").write_bytes(b"".join([*lines[:6], *lines[11:19]]))  # the rows from 11 on wait for five
     result = decode(*given, "out.jsonl", "--resume", "--batch", batch)
     assert "26 rows, " in result.stdout and "14 rows were there before" in result.stdout
+    if batch == 64:  # one unit, so its calls are also those of the rows that were there
+        assert "14 rows were there before; 14 of them were decoded again within these calls." in result.stdout
     rows = [json.loads(line) for line in (place / "out.jsonl").read_text().splitlines()]
     then, now = ([row.pop("uncertainty") for row in each] for each in (expected, rows))
     assert now == pytest.approx(then, rel=1e-4)  # but for the last digits of floats

@@ -41,6 +41,10 @@ class Results:
         traces: gets each row's steps.
         collect: True: keep the rows, without their traces, in `rows`, to be printed.
         told: turns a finished row into the JSON that is written.
+
+    Attributes:
+        again: the number of rows of an earlier run that are decoded again, because their unit lacks others. They are
+            not written again, and not among `new`.
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class Results:
         self.record, self.traces, self.collect, self.told = record, traces, collect, told
         self.rows: list[dict[str, Any]] = []
         kept = record.kept
-        self.finished, self.new, self.tokens, self.nfe = kept.rows, 0, 0, 0
+        self.finished, self.new, self.tokens, self.nfe, self.again = kept.rows, 0, 0, 0, 0
         self._broken = False
         self._order: InOrder[Written] = InOrder(kept.due, {i: (row, None) for i, row in kept.waiting.items()})
 

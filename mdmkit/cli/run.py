@@ -56,6 +56,7 @@ def run(
     calls, began, record = 0, time.perf_counter(), results.record
     done = record.kept.done
     grouped = list(units(prompts, batch, lambda prompt: encodings.size(prompt).length, done))
+    results.again = sum(prompt.index in done for unit in grouped for prompt in unit)
     remote = is_remote(engine)
     coming = [prompt for unit in grouped for prompt in unit if not (remote and prompt.index in done)]
     masks = {prompt.index: encodings.size(prompt).masks for prompt in coming}

@@ -28,7 +28,9 @@ def show(results: Results, calls: int, seconds: float, infills: int) -> None:
         console.print(styled(asked, "dim"))
         console.print(styled(str(row.get("file") or row["text"]), "bold"))
         console.print(styled(f"H̃ {row['uncertainty']:.3f} nats · NFE {row['nfe']}\n", "dim"))
-    before = f" {results.finished - results.new} rows were there before." if results.finished > results.new else ""
+    before = f" {results.finished - results.new} rows were there before" if results.finished > results.new else ""
+    if before:
+        before += f"; {results.again} of them were decoded again within these calls." if results.again else "."
     where = f" All are in {file.path}." if file is not None else ""
     filled = f" {infills} row{'s were infills' if infills > 1 else ' was an infill'}." if infills else ""
     rate = results.tokens / max(seconds, 1e-9)
