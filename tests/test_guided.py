@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
 
@@ -119,3 +121,45 @@ def test_a_ramp_grows_with_the_share_of_the_row_that_is_filled(lookahead):
         allowed = slice(1, 11)
         wanted = (free + now * (guided - free))[0, 3:8, allowed]
         torch.testing.assert_close(logits[0, :5, allowed], wanted, rtol=1e-5, atol=1e-5)
+
+
+@dataclass(frozen=True)
+class Changing:
+    """At every step the particles of a row change places; the last one wins."""
+
+    particles: int = 3
+
+    def move(self, step, actions, values, choice, look):
+        rows = torch.arange(step.rows)
+        parents = rows // self.particles * self.particles + (rows + 1) % self.particles
+        return parents, choice[parents]
+
+    def best(self, canvas, trace, kept):
+        return torch.full((len(canvas.tokens) // self.particles,), self.particles - 1)
+
+
+@pytest.mark.parametrize("model", [ToyBackbone, Steered])  # guided by masking the prompt, and by two conditionings
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_every_particle_of_a_search_is_guided_by_its_own_rows_prompt(model, lookahead):
+    """The shortest row comes first: the prompts of the others are longer than this whole row."""
+    texts = [("c", 1), ("hgfedc", 3), ("dcabeh", 2), ("abcdefghab", 4)]
+    prompts = read_prompts([{"prompt": text, "length": length} for text, length in texts], 3)
+    backbone, searched = model(dtype=torch.float64), replace(sampler(lookahead), search=Changing())
+    alone = [mdmkit.decode(searched, backbone, [prompt]).rows[0] for prompt in prompts]
+    engine = Engine(searched, backbone, len(prompts))
+    ids = [engine.admit(prompt) for prompt in prompts]
+    rows = {each.id: each.row for each in engine.drain()}
+    together = [rows[id_] for id_ in ids]
+    assert [facts(row) for row in together] == [facts(row) for row in alone]
+    assert [row.uncertainty for row in together] == pytest.approx([row.uncertainty for row in alone], rel=1e-9)
+
+
+@pytest.mark.parametrize("model", [ToyBackbone, Steered])
+def test_particles_that_do_the_same_are_the_row_without_a_search(model):
+    """Particle k of a row is guided by the prompt of its row, and not by that of row k."""
+    backbone = model(dtype=torch.float64)
+    cold = replace(sampler(), draw=Draw())
+    plain = mdmkit.decode(cold, backbone, PROMPTS).rows
+    searched = mdmkit.decode(replace(cold, search=Changing()), backbone, PROMPTS).rows
+    assert [(row.tokens, row.order) for row in searched] == [(row.tokens, row.order) for row in plain]
+    assert [row.nfe for row in searched] == [Changing.particles * row.nfe for row in plain]
