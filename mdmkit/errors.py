@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# What code of others may raise: `sys.exit` in a part would end the program without a word.
+FAILURES = (Exception, SystemExit)
+
 
 class MdmkitError(Exception):
     """A mistake in what was asked, explained. The command line prints it and exits with code 2."""

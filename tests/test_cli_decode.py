@@ -443,6 +443,12 @@ def test_a_file_with_two_plugins_of_one_name_says_how_to_choose(decode, tmp_path
     expect_refused(decode("--prompt", "ab", "--plugin", other), "by_confidence", "toys.py", "others.py")
 
 
+def test_a_plugin_file_that_is_no_file_is_called_what_it_is(decode, tmp_path):
+    expect_refused(decode("--prompt", "ab", "--plugin", tmp_path), f"plugin file '{tmp_path}' is a directory.")
+    expect_refused(decode("--prompt", "ab", "--plugin", "/dev/null"), "plugin file '/dev/null' is not a file.")
+    expect_refused(decode("--prompt", "ab", "--plugin", tmp_path / "no.py"), "no.py' does not exist.")
+
+
 def test_a_plugin_file_that_fails_to_import_is_named(decode, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("import no_such_module\n")

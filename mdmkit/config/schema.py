@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdmkit.config.values import describe, fit, hint_of, plain
-from mdmkit.errors import MdmkitError, shown, unknown
+from mdmkit.errors import MdmkitError, shown, told, unknown
 from mdmkit.installed.target import source_file
 
 if typing.TYPE_CHECKING:
@@ -129,6 +129,8 @@ def build(cls: type, given: Mapping[str, Any], label: str, key: str) -> Any:
         return cls(**values)
     except (TypeError, ValueError) as error:
         raise MdmkitError(f"{label}: {' '.join(str(error).split())}") from error
+    except SystemExit as error:
+        raise MdmkitError(f"{label} cannot be made: {told(error)}.") from error
 
 
 def parameters(instance: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from mdmkit.decoding.closing import Closing
 from mdmkit.decoding.outcome import wrong_field
 from mdmkit.decoding.recipe import Recipe, recipe_of
 from mdmkit.decoding.unit import Outcome, Unit, UnitDecoder
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import FAILURES, MdmkitError
 from mdmkit.settings.numbers import is_whole
 
 if TYPE_CHECKING:
@@ -142,14 +142,14 @@ class Work:
             return ask()
         except MdmkitError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             if error is self._failure:  # as it would be without the engine
                 raise
             if (first := self._first(error, handled)) is not None:
                 raise first from first.__cause__
             raise MdmkitError(f"{named()} failed: {_said(error)}.{self._missing()}") from error
 
-    def _first(self, error: Exception, handled: BaseException | None) -> Exception | None:
+    def _first(self, error: BaseException, handled: BaseException | None) -> Exception | None:
         """If the engine failed after the error of a unit, as in a `finally`, return the error of the unit."""
         before: BaseException | None = error
         while before is not None and before.__cause__ is None and not before.__suppress_context__:
@@ -165,7 +165,7 @@ class Work:
             close = getattr(running, "close", None)
             if close is not None:
                 close()
-        except Exception as error:
+        except FAILURES as error:
             raise MdmkitError(f"{named()} failed when it was closed: {_said(error)}.{self._missing()}") from error
 
     def _missing(self) -> str:
@@ -200,7 +200,7 @@ class Work:
         self.encodings.forget(unit.prompts)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     kind = "" if isinstance(error, MdmkitError) else f"{type(error).__name__}: "
     return f"{kind}{' '.join(str(error).split())}".rstrip(": .")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pluggy
 
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit.errors import FAILURES, MdmkitError, unknown
 from mdmkit.installed import builtin, hookspecs
 from mdmkit.installed.hookspecs import Component
 from mdmkit.installed.loaded import loaded_by
@@ -118,9 +118,8 @@ class Registry:
         self._walk()
         file = Path(path)
         if not file.is_file():
-            raise MdmkitError(
-                f"plugin file {str(path)!r} does not exist. Give the path of a Python file with hooks in it."
-            )
+            what = "is a directory" if file.is_dir() else "is not a file" if file.exists() else "does not exist"
+            raise MdmkitError(f"plugin file {str(path)!r} {what}. Give the path of a Python file with hooks in it.")
         distribution = f"file:{file.name}"
         if self._files.get(distribution, file.resolve()) != file.resolve():
             distribution = f"file:{path}"
@@ -141,7 +140,7 @@ class Registry:
             version = fingerprint(file, loaded_by(module, before, known | {module.__name__}))
             own = (own_target(replace(part, version=version), module, file) for part in parts)
             self._index([*self._parts, *own])
-        except (Exception, SystemExit) as error:
+        except FAILURES as error:
             raise MdmkitError(f"plugin file {path} cannot be used: {_reason(error)}") from error
 
     def _walk(self) -> None:
@@ -154,7 +153,7 @@ class Registry:
             distribution, version = (point.dist.name, point.dist.version) if point.dist else (point.name, "unknown")
             try:
                 self._index([*self._parts, *self._register(point.load(), distribution, version)])
-            except (Exception, SystemExit) as error:
+            except FAILURES as error:
                 self._broken.append(Broken(distribution, version, _reason(error)))
 
     def _index(self, parts: Iterable[Part]) -> None:

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import FAILURES, MdmkitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +75,7 @@ def fetch(target: str, what: str, distribution: str) -> Any:
                 f"{what} cannot be imported: {module} has no {attr!r}. {_reinstall(distribution)}"
             ) from error
         raise MdmkitError(f"{what} cannot be imported: AttributeError: {error}.") from error
-    except Exception as error:
+    except FAILURES as error:
         reason = " ".join(str(error).split())
         raise MdmkitError(f"{what} cannot be imported: {type(error).__name__}: {reason}") from error
     return found

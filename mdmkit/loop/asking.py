@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError, told
+from mdmkit.errors import FAILURES, MdmkitError, told
 from mdmkit.loop.guard import got
 from mdmkit.model.backbone import Output
 
@@ -29,7 +29,7 @@ class Asking:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if not isinstance(error, Exception) or isinstance(error, MdmkitError | torch.OutOfMemoryError):
+        if not isinstance(error, FAILURES) or isinstance(error, MdmkitError | torch.OutOfMemoryError):
             return
         raise MdmkitError(
             f"backbone {type(self.backbone).__name__!r} failed in {self.method}: {told(error)}. See its own code, or "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError, told
+from mdmkit.errors import FAILURES, MdmkitError, told
 from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Guarded:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if not isinstance(error, Exception) or isinstance(error, PartError | torch.OutOfMemoryError):
+        if not isinstance(error, FAILURES) or isinstance(error, PartError | torch.OutOfMemoryError):
             return
         who, at = named(self.sampler, self.kind), f"at tick {self.tick} (a row's step, from 0)"
         if isinstance(error, Wrong):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import MdmkitError, told, unknown
+from mdmkit.errors import FAILURES, MdmkitError, told, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,7 +107,7 @@ class Watchers:
                 method(*what)
             except MdmkitError:
                 raise
-            except Exception as error:
+            except FAILURES as error:
                 raise MdmkitError(
                     f"observer {type(observer).__name__} failed in {name}: {told(error)}. See its own code, or run "
                     "with --debug."

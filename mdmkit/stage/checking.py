@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from mdmkit.errors import MdmkitError, unknown
+from mdmkit.errors import FAILURES, MdmkitError, unknown
 from mdmkit.stage.protocols import Constraint
 from mdmkit.stage.traits import HOMES, LEAST, NEED_REWRITES, known, values
 
@@ -164,7 +164,7 @@ def _value(part: Any, trait: str, default: Any, name: str) -> Any:
     """The value of a trait. An error in a property must not turn it into the default."""
     try:
         return getattr(part, trait)
-    except Exception as error:
+    except FAILURES as error:
         if isinstance(error, AttributeError) and not hasattr(type(part), trait):
             return default
         raise MdmkitError(f"{name}.{trait} cannot be read: {type(error).__name__}: {error}.") from error

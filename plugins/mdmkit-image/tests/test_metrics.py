@@ -83,7 +83,8 @@ def test_statistics_are_read_as_other_tools_write_them(tmp_path: Path) -> None:
     np.savez(tmp_path / "theirs.npz", mu=mu, sigma=sigma, arr_0=np.zeros((1, 2)))
     mean, covariance = metrics.load_statistics(tmp_path / "theirs.npz")
     assert mean.tolist() == [3, 1] and covariance.tolist() == [[9, 0], [0, 4]]
-    metrics.save_statistics((mean, covariance), tmp_path / "ours.npz")
+    metrics.save_statistics((mean, covariance), str(tmp_path / "ours.npz"))  # a path may also be a text
+    assert torch.equal(metrics.load_statistics(str(tmp_path / "ours.npz"))[0], mean)
     with np.load(tmp_path / "ours.npz") as found:
         assert sorted(found) == ["mu", "sigma"]
         assert np.array_equal(found["mu"], mu) and np.array_equal(found["sigma"], sigma)

@@ -25,6 +25,7 @@ TASKS = '''
 from mdmkit import Component, hookimpl
 from mdmkit.task import JudgeDown, Task
 import os
+import sys
 
 class Length:
     """A class of one's own, no Task: longer is better than the reference."""
@@ -48,9 +49,15 @@ class Broken(Length):
     def __init__(self, said="nan"):
         self.said = said
     def judge(self, prompt, answer):
+        if self.said == "exit":
+            sys.exit(3)
         if prompt["reference"] == 1:
             return {"score": 1.0, "part": float(self.said)}
         return 1.0
+
+class Gone(Length):
+    def prompts(self, count, seed):
+        sys.exit(3)
 
 class Fresh(Length):
     def prompts(self, count, seed):
@@ -69,7 +76,8 @@ class Rivals(Length):
 def mdmkit_task():
     return [Component("length", Length), Component("faint", Faint), Component("rivals", Rivals),
             Component("pictures", Pictures), Component("moved", Moved),
-            Component("broken", Broken), Component("fresh", Fresh)]
+            Component("broken", Broken), Component("fresh", Fresh),
+            Component("gone", Gone)]
 '''
 
 
@@ -387,6 +395,22 @@ def test_a_judge_that_gives_no_number_is_named_with_task_and_prompt(verdict: str
     assert f"task 'broken', prompt 1, seed 0: {said}" in run("eval", *words, *SMALL, fails=True)
     kept = rows("out/rows/broken/confidence.jsonl")  # nothing that was decoded is lost
     assert len(kept) == 8 and {row["score"] for row in kept} == {None}
+
+
+@pytest.mark.parametrize("file", ["run.json", "results.md", "rows/sudoku4/confidence.jsonl"])
+def test_a_pipe_among_the_outputs_is_refused_and_not_waited_for(file: str) -> None:
+    Path("out", file).parent.mkdir(parents=True)
+    os.mkfifo(Path("out", file))
+    said = run("eval", "--task", "sudoku4", "--sampler", "confidence", *SMALL, fails=True)
+    assert f"it holds out/{file}, which is a pipe, a socket or a device" in said
+
+
+def test_a_task_that_exits_is_named() -> None:
+    words = ["eval", "--plugin", "tasks.py", "--sampler", "confidence", *SMALL, "--task"]
+    assert "the judge raised SystemExit: 3. Task 'broken' is of" in run(
+        *words, "broken", "--task-option", "said=exit", fails=True
+    )
+    assert "task 'gone' of file:tasks.py" in run(*words, "gone", "--overwrite", fails=True)
 
 
 def test_a_task_whose_prompts_are_never_the_same_is_named() -> None:

@@ -238,6 +238,9 @@ def test_a_family_is_forced_by_name(tmp_path: Path) -> None:
     assert isinstance(backbone, TextBackbone)
     assert torch.equal(backbone.network.model.lm_head.weight, golden("llada").network.model.lm_head.weight)
     refused(f"masked_lm:{folder}", "cannot be of family masked_lm: unknown model_type 'my-llada'")
+    of_dream = "cannot be of family {}: its config.json is that of family dream, which loads it if no family is named"
+    for name in ("decoder", "masked_lm"):
+        refused(f"{name}:{GOLDEN / 'dream'}", of_dream.format(name))
     refused(f"dream:{folder}", "config.json must give hidden_size as a whole number of at least 1, and gives null")
     refused("llada:nowhere", "there is no directory 'nowhere'")
 

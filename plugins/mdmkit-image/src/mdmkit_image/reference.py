@@ -23,8 +23,9 @@ OURS, THEIRS = ("mean", "covariance"), ("mu", "sigma")
 ASYMMETRY = 1e-3
 
 
-def save_statistics(known: Statistics, file: Path) -> None:
+def save_statistics(known: Statistics, file: str | Path) -> None:
     """Write mean and covariance: in numpy's format for other tools if the file's suffix is `.npz`, else safetensors."""
+    file = Path(file)
     if file.suffix == ".npz":
         with file.open("wb") as opened:
             np.savez(opened, mu=known[0].cpu().numpy(), sigma=known[1].cpu().numpy())
@@ -32,12 +33,13 @@ def save_statistics(known: Statistics, file: Path) -> None:
         save_file({name: part.contiguous() for name, part in zip(OURS, known, strict=True)}, file)
 
 
-def load_statistics(file: Path) -> Statistics:
+def load_statistics(file: str | Path) -> Statistics:
     """Read mean and covariance, float64, from a safetensors file or an `.npz` file.
 
     Raises:
         MdmkitError: the file cannot be read, or holds something else.
     """
+    file = Path(file)
     names = THEIRS if file.suffix == ".npz" else OURS
     try:
         known = _npz(file) if file.suffix == ".npz" else load_file(file)

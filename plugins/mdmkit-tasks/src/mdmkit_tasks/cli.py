@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,7 +175,16 @@ def _run(
     _show(evaluation.finish(f"mdmkit {command}"), folder)
 
 
+# So many files of a directory are looked at.
+LOOKED_AT = 10_000
+
+
 def check_folder(folder: Path) -> None:
+    """Refuse a directory that cannot be written, or that holds a pipe, which would be waited for.
+
+    Raises:
+        MdmkitError: it names the directory, and the pipe.
+    """
     from os import W_OK, access
 
     if folder.exists() and not folder.is_dir():
@@ -182,6 +192,12 @@ def check_folder(folder: Path) -> None:
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not access(there, W_OK):
         raise MdmkitError(f"--output {folder}: it cannot be written ({there}). Name another place.")
+    for path in itertools.islice(folder.rglob("*"), LOOKED_AT):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise MdmkitError(
+                f"--output {folder}: it holds {path}, which is a pipe, a socket or a device, and the files of a run "
+                "are regular ones. Remove it, or name another directory."
+            )
 
 
 @contextlib.contextmanager

@@ -52,7 +52,10 @@ def ask(name: str, options: Mapping[str, Any], limit: int | None, seed: int) -> 
     task = make_task(parts.load(part), name, options)
     if limit is None and not isinstance(task, Task):
         limit = getattr(task, "limit", Task.limit)
-    items = list(task.prompts(limit, seed))
+    try:
+        items = list(task.prompts(limit, seed))
+    except SystemExit as error:  # it would end the program without a word
+        raise MdmkitError(f"task {name!r} of {part.origin} failed in prompts: SystemExit: {error}.") from error
     if not items:
         raise MdmkitError(f"task {name!r} gave no prompts.")
     return Asked(part.name, task, dict(options), part.origin, items)

@@ -51,7 +51,7 @@ class Judging:
             return None
         except MdmkitError as error:
             raise MdmkitError(f"{self._where(seed, index)}: {error}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise MdmkitError(
                 f"{self._where(seed, index)}: the judge raised {type(error).__name__}: {str(error)[:300]}. Task "
                 f"{self.asked.name!r} is of {self.asked.origin}: report it there, with the answer {brief(answer)}."

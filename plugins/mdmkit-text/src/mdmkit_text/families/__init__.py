@@ -61,7 +61,7 @@ def family_of(config: dict[str, Any], forced: type[Family] | None = None) -> Fam
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise MdmkitError(f"architectures in its config.json must be a list of class names, not {brief(names)}.")
     if forced is not None and not forced.forced(config):
-        raise MdmkitError(f"it cannot be of family {forced.name}: {_why_not(config)}")
+        raise MdmkitError(f"it cannot be of family {forced.name}: {_why_not_forced(config)}")
     found = forced or claimed_by(config)
     if found is None:
         raise MdmkitError(_why_not(config))
@@ -146,6 +146,14 @@ def _check_quantized(config: dict[str, Any], family: Family) -> None:
         "checkpoint from which it was made; --model-option quantization=int8, or nf4, makes its weights small while it "
         "loads."
     )
+
+
+def _why_not_forced(config: dict[str, Any]) -> str:
+    """Why a config does not fit the family that the user named: another family claims it, or none does."""
+    with contextlib.suppress(MdmkitError):  # its config.json names two families
+        if (claiming := claimed_by(config)) is not None:
+            return f"its config.json is that of family {claiming.name}, which loads it if no family is named."
+    return _why_not(config)
 
 
 def _why_not(config: dict[str, Any]) -> str:
