@@ -175,10 +175,20 @@ def test_a_text_that_python_cannot_read_as_json_is_told_the_same_way(tmp_path, l
 
 
 @pytest.mark.parametrize(
-    "text", ["2*7=__", "два слова, 日本語 😀", "a\0b and no other zero", "a\0b\n", "ab\0c", "a\0bc\td", "привет\0 мир!"]
+    "text",
+    [
+        "2*7=__",
+        "два слова, 日本語 😀",
+        "a\0b and no other zero",
+        "a\0b\n",
+        "ab\0c",
+        "a\0bc\td",
+        "привет\0 мир!",
+        "a\0\nbc\0\n",
+    ],
 )
 def test_a_text_in_utf_8_is_taken_for_no_other_encoding(tmp_path, text):
-    assert read(tmp_path, "p.txt", text) == [(text.rstrip("\n"), {})]
+    assert read(tmp_path, "p.txt", text) == [(line, {}) for line in text.rstrip("\n").split("\n")]
 
 
 @pytest.mark.parametrize("line", ['["a", of', '"Hello," she said.', '{"brace" here}', "[1] is a footnote."])
@@ -200,6 +210,9 @@ WIDE = (
     "ひらがなとカタカナ",
     "안녕하세요 여러분\n",
     "hello\nworld\n",  # of an even number of characters
+    "hello world",
+    "a",
+    "慢慢来\n扑扑\n",  # each byte is one of ASCII
 )  # bytes of the second are valid UTF-8, and those of the third not
 WIDE_NAMES = ("utf-16le", "utf-16be", "utf-32le", "utf-32be")
 

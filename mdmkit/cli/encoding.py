@@ -9,6 +9,8 @@ _MARKS = {"utf-32": (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"), "utf-16": (b"\xf
 LOOKED_AT = 1 << 16
 # Of the characters of a text in UTF-16, and of the bytes of one in UTF-8 that is in Latin letters.
 NEARLY_ALL, MOST = 0.9, 0.75
+# No character beyond it stands for something.
+LAST = "\U0003ffff"
 
 
 def as_text(content: bytes, name: str) -> str:
@@ -56,16 +58,18 @@ def _wide(content: bytes, valid: bool) -> str | None:
         if _decodes(content, name):
             return name
     if len(content) % 2 == 0:
-        for name in ("utf-16be", "utf-16le"):
-            if _is_text(start.decode(name, errors="replace"), start, valid):
-                return name
+        texts = {name: start.decode(name, errors="replace") for name in ("utf-16be", "utf-16le")}
+        found = [name for name, text in texts.items() if _is_text(text, start, valid)]
+        # Read in the wrong order, a text in ASCII is one in Chinese.
+        return max(found, key=lambda name: _simple(texts[name]), default=None)
     return None
 
 
 def _decodes(content: bytes, encoding: str) -> bool:
     """True if bytes are characters of four bytes: two bytes each, read so, lie beyond the last one as a rule."""
     try:
-        return bool(content) and len(content.decode(encoding)) * 4 == len(content)
+        text = content.decode(encoding)
+        return bool(text) and len(text) * 4 == len(content) and max(text) <= LAST
     except UnicodeDecodeError:
         return False
 
@@ -76,7 +80,7 @@ def _is_text(text: str, content: bytes, valid: bool) -> bool:
     Short texts fit several encodings: "ab" in ASCII is one Chinese character. So it is a text in ASCII, in one alphabet
     besides, or in Chinese, Japanese or Korean.
     """
-    simple = sum((each.isascii() and (each.isprintable() or each.isspace())) or each > "\uffff" for each in text)
+    simple = _simple(text)
     others = [each for each in text if not each.isascii() and each <= "\uffff"]
     if simple >= NEARLY_ALL * len(text):
         return True
@@ -89,8 +93,17 @@ def _is_text(text: str, content: bytes, valid: bool) -> bool:
     # In Shift-JIS, every character would be one from U+8100 on; in GBK, and in UTF-8 that is Russian, from U+A100 on.
     low = sum(each < "\u8000" for each in wide)
     spaced = not valid and any(each.isascii() and each.isspace() for each in text)
+    # Each of two such bytes may be one of ASCII, too. Then every 0, and every line's end, is half of a character.
+    paired = (
+        content.isascii() and "\n" in text and content.count(0) == simple and content.count(b"\n") == text.count("\n")
+    )
     return (
         simple + len(wide) >= NEARLY_ALL * len(text)
         and (4 * low >= len(wide) or spaced)
-        and latin < MOST * len(content)
+        and (latin < MOST * len(content) or paired)
     )
+
+
+def _simple(text: str) -> int:
+    """The number of characters in ASCII that can be seen, and of those that take four bytes."""
+    return sum((each.isascii() and (each.isprintable() or each.isspace())) or each > "\uffff" for each in text)
