@@ -466,6 +466,8 @@ DAMAGES += [("prompt", "zz"), ("seed", 3), ("prompt_ids", [1]), ("id", 7), ("met
 DAMAGES += [("tokens", [999] * 6), ("order", [-1] * 6), ("uncertainty", -1.0), ("tokens", [MASK] * 6)]
 # Nor does a decode end so: without a forward, by an end token that is not there, by a rule that the sampler lacks.
 DAMAGES += [("nfe", 0), ("row_tokens", 0), ("stopped", "end"), ("stopped", "filled"), ("stopped", "rule")]
+# More than its forwards can compute, more entropy than its ids have, and the text of other tokens.
+DAMAGES += [("row_tokens", 10**9), ("uncertainty", 1e9), ("text", "abcdef")]
 
 
 @pytest.mark.parametrize(("key", "value"), DAMAGES)

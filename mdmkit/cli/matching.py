@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mdmkit.cli.bounds import check_costs, check_text
 from mdmkit.cli.rows import check_row
 from mdmkit.errors import shown
 
@@ -97,6 +98,9 @@ def check_belongs(
     if (canvas := encodings.canvas(prompt)) is not None:
         _check_fits(row, canvas, encodings.plan.room)
         _check_stopped(row, canvas, encodings, rule)
+        check_costs(row, canvas, encodings.backbone, encodings.plan.room)
+        if not encodings.plan.room:
+            check_text(row, canvas, encodings.backbone)
 
 
 def _check_written(row: Mapping[str, Any], backbone: Backbone) -> None:

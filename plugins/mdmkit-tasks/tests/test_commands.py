@@ -205,6 +205,7 @@ def test_rows_of_a_model_whose_files_have_changed_are_refused(tmp_path: Path) ->
         # What is right in itself, and is another prompt's, or no prompt's.
         *(("prompt", "zz"), ("prompt_ids", [1]), ("row_seed", 3), ("seed", 7), ("seed", -1), ("index", 4)),
         *(("tokens", [999] * 11), ("uncertainty", -1.0), ("order", [-1] * 11), ("stopped", "x")),
+        *(("row_tokens", 10**9), ("uncertainty", 1e9), ("text", "1*1=0000001")),
     ],
 )
 def test_a_damaged_row_is_named_by_file_line_and_field(key: str, value: object) -> None:
