@@ -74,6 +74,27 @@ def test_stages_do_not_wait_and_tokens_equal_the_cpu(name, temperature):
     assert on_gpu.nfe == on_cpu.nfe
 
 
+@pytest.mark.skipif(DEVICE.type != "second", reason="counts waits: MDMKIT_TEST_DEVICE=second")
+@pytest.mark.parametrize(("name", "each"), [("confidence", 1), ("threshold", 1), ("klass", 1), ("info_gain", 2)])
+@pytest.mark.parametrize(
+    ("model", "cache"), [("llada", "none"), ("llada", "prefix"), ("llada", "dual"), ("dream", "none")]
+)
+def test_a_step_waits_once_and_before_a_look_once_more(model, cache, name, each):
+    import second_device
+
+    backbone = mdmkit.load(str(Path(__file__).parent / "golden" / model), device=str(DEVICE))
+    sampler = mdmkit.compose(name, cache=cache, plan={"block": 32, "tokens_per_step": 1, "early_stop": False})
+    waits = []
+    for length in (8, 24):  # in one block
+        prompts = [{"prompt_ids": [5 + 3 * j % 60 for j in range(1 + i)], "length": length} for i in range(4)]
+        before = second_device.waits()
+        decoded = mdmkit.decode(sampler, backbone, prompts, seed=1)
+        waits.append((second_device.waits() - before, decoded.nfe["calls"]))
+    (few, calls), (more, more_calls) = waits
+    assert more_calls - calls > 8
+    assert more - few == each * (more_calls - calls)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_decodes(dtype):
     decoded = mdmkit.decode(mdmkit.compose("info_gain"), ToyBackbone(dtype=dtype, device=DEVICE), PROMPTS)

@@ -151,9 +151,10 @@ class Network:
     def run(self, tokens: Tensor, valid: Tensor, positions: Tensor, plain: bool | None = None) -> Tensor:
         """Compute hidden states of whole rows; arguments as for `forward`."""
         given: dict[str, Any] = {}
-        if self.block is not None:
+        if self.block is not None or (self.maskless and not plain):
+            # transformers would make the same of `valid`, but asks the device whether one is needed: the host waits.
             given["attention_mask"] = self.mask(attention_mask(valid, positions, self.block))
-        elif "attention_mask" in self.takes and not (plain and self.maskless):
+        elif "attention_mask" in self.takes and not self.maskless:
             given["attention_mask"] = valid.long()
         return self.call(given, tokens, valid, positions)
 

@@ -67,8 +67,12 @@ class Trial:
         self.net.split = self.net.head is not None
         self.net.split = self.net.split and error(lambda: self.net.project(self.net.run(*alone))) <= bound
         self.net.last = self._last_layer(self.net.run(*alone)) if self.net.split else None
-        tokens, valid, positions = (nn.functional.pad(each, (0, _PADDING)) for each in alone)
-        self.net.padded = error(lambda: self.net.project(self.net.run(tokens, valid, positions))[:, :length]) <= bound
+
+        def padded() -> float:
+            more = [nn.functional.pad(each, (0, _PADDING)) for each in alone]
+            return error(lambda: self.net.project(self.net.run(*more))[:, :length])
+
+        self.net.padded = padded() <= bound
         self._must_look_ahead(*alone)
         self._must_keep_rows_apart(*alone, bound)
         if self.net.cache_name is not None and self.net.padded and self.net.uniform:
@@ -77,6 +81,7 @@ class Trial:
             tokens, valid, positions = (each[:, : self.net.block] for each in alone)
             masked, self.net.maskless = self.net.project(self._whole(tokens, valid, positions)), True
             self.net.maskless = _distance(self.net.project(self._whole(tokens, valid, positions)), masked) <= bound
+            self.net.maskless = self.net.maskless and padded() <= bound
         self.share(ids)
 
     def _last_layer(self, hidden: Tensor) -> nn.Module | None:
