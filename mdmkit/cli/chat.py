@@ -86,17 +86,10 @@ def talk(conversation: Conversation, model: str, live: bool | None) -> None:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # a byte that is not text only spoils its line
     if typed:
-        with contextlib.suppress(ImportError):  # without readline, only the terminal edits lines
-            import readline  # noqa: F401
-        sampler, length = conversation.sampler.name, conversation.length
-        _note(notes, f"{model} · {sampler} · {length} masks an answer · /help lists the commands, Ctrl-D ends")
+        _greet(conversation, model, notes)
     while True:
         try:
-            line = input(PROMPT if typed else "").strip()
-            if line.startswith("/") and not line.startswith("//"):
-                _note(notes, conversation.obey(line))
-            elif line:
-                _answer(conversation, line.removeprefix("/"), answers, notes, live)
+            _take(conversation, input(PROMPT if typed else "").strip(), answers, notes, live)
         except EOFError:
             if typed:
                 notes.print()
@@ -107,6 +100,21 @@ def talk(conversation: Conversation, model: str, live: bool | None) -> None:
             if not typed:
                 raise
             notes.print()
+
+
+def _greet(conversation: Conversation, model: str, notes: Console) -> None:
+    with contextlib.suppress(ImportError):  # without readline, only the terminal edits lines
+        import readline  # noqa: F401
+    sampler, length = conversation.sampler.name, conversation.length
+    _note(notes, f"{model} · {sampler} · {length} masks an answer · /help lists the commands, Ctrl-D ends")
+
+
+def _take(conversation: Conversation, line: str, answers: Console, notes: Console, live: bool | None) -> None:
+    """Obey a command, or answer a message; `//` begins a message with a slash."""
+    if line.startswith("/") and not line.startswith("//"):
+        _note(notes, conversation.obey(line))
+    elif line:
+        _answer(conversation, line.removeprefix("/"), answers, notes, live)
 
 
 def _answer(conversation: Conversation, line: str, answers: Console, notes: Console, live: bool | None) -> None:

@@ -163,9 +163,7 @@ def decode(
     mine = _share(shard, len(prompts), batch)
     encodings = check_prompts(backbone, prompts, sampler.plan, lines, mine)
     places = settle(backbone.files, model, output, trace, grid, len(prompts), resume, overwrite)
-    for path in (places.rows, places.filing.replaced if places.filing is not None else None):
-        if path is not None and path != output:
-            click.get_current_context().with_resource(held("--output", path))
+    _hold_others(places, output)
     _check_watching(runs, watchers, places.trace, live)
     listening, live = _observers(watchers, live)
     document = {"mdmkit": __version__, "model": model, "sampler": sampler.config}
@@ -222,6 +220,13 @@ def _check_files(
             click.get_current_context().with_resource(held(option, path))
     # Again, now that nobody else writes: a run may have ended since the first check.
     check_targets(targets, sources, overwrite, "--output" if resume else None)
+
+
+def _hold_others(places: Places, output: Path | None) -> None:
+    """Lock what is written beside --output, such as the rows' file in a folder of images."""
+    for path in (places.rows, places.filing.replaced if places.filing is not None else None):
+        if path is not None and path != output:
+            click.get_current_context().with_resource(held("--output", path))
 
 
 def _share(shard: Shard | None, prompts: int, batch: int | str) -> range:

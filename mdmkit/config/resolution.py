@@ -95,27 +95,34 @@ def _merge(tree: dict[str, Any], about: dict[str, Any] | None, layer: Mapping[st
         if key in STAGES:
             tree[key] = _merge_stage(key, tree[key], value, where)
         elif key in SECTIONS:
-            if dataclasses.is_dataclass(value) and not isinstance(value, type):
-                value, tree[key] = dataclasses.asdict(value), {}
-            if not isinstance(value, Mapping):
-                raise MdmkitError(
-                    f"{where}: {key} must be a mapping, such as {key}: {{{_example(key)}}}, not {value!r}."
-                )
-            tree[key] = {**tree[key], **value}
+            tree[key] = _merge_section(key, tree[key], value, where)
         elif key == "cache":
             tree[key] = _merge_cache(tree[key], value, where)
         elif key in SCALARS:
-            hint, said = SCALARS[key]
-            try:
-                tree[key] = fit(value, hint)
-            except TypeError:
-                raise MdmkitError(f"{where}: {key} must be {said}, not {value!r}.") from None
+            tree[key] = _fitting(key, value, *SCALARS[key], where)
         elif about is not None and key in ABOUT:
             about[key] = plain(value)
         elif about is not None and key == "about" and isinstance(value, Mapping):
             about.update(plain(value))
         else:
             raise MdmkitError(f"{where}: {unknown('key', str(key), KEYS)}")
+
+
+def _merge_section(key: str, old: Mapping[str, Any], new: Any, where: str) -> dict[str, Any]:
+    """Read a section's settings: a mapping, which changes the old ones, or the section itself, which replaces them."""
+    if dataclasses.is_dataclass(new) and not isinstance(new, type):
+        return dataclasses.asdict(new)
+    if not isinstance(new, Mapping):
+        raise MdmkitError(f"{where}: {key} must be a mapping, such as {key}: {{{_example(key)}}}, not {new!r}.")
+    return {**old, **new}
+
+
+def _fitting(key: str, value: Any, hint: Any, said: str, where: str) -> Any:
+    """The value as what `hint` names; `said` says it to people."""
+    try:
+        return fit(value, hint)
+    except TypeError:
+        raise MdmkitError(f"{where}: {key} must be {said}, not {value!r}.") from None
 
 
 def _merge_cache(old: Mapping[str, Any], new: Any, where: str) -> dict[str, Any]:
@@ -125,11 +132,7 @@ def _merge_cache(old: Mapping[str, Any], new: Any, where: str) -> dict[str, Any]
     for key, value in new.items():
         if key not in CACHE_KEYS:
             raise MdmkitError(f"{where}: {unknown('key', f'cache.{key}', [f'cache.{known}' for known in CACHE_KEYS])}")
-        hint, said = CACHE_KEYS[key]
-        try:
-            new = {**new, key: fit(value, hint)}
-        except TypeError:
-            raise MdmkitError(f"{where}: cache.{key} must be {said}, not {value!r}.") from None
+        new = {**new, key: _fitting(f"cache.{key}", value, *CACHE_KEYS[key], where)}
     return {**new} if new.get("name", old["name"]) != old["name"] else {**old, **new}
 
 

@@ -46,9 +46,7 @@ def make_app(service: Service, log: Callable[[str], None] = lambda line: None) -
         return JSONResponse(_model(service))
 
     async def health(request: Request) -> Response:
-        if service.scheduler.closed is not None:
-            raise Refusal(503, service.scheduler.closed)
-        return JSONResponse({"status": "ok"})
+        return _health(service)
 
     async def metrics(request: Request) -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -71,6 +69,12 @@ def make_app(service: Service, log: Callable[[str], None] = lambda line: None) -
     ]
     # No application of Starlette: it would answer errors itself, in its own form.
     return Door(Router(routes), service, log)
+
+
+def _health(service: Service) -> Response:
+    if service.scheduler.closed is not None:
+        raise Refusal(503, service.scheduler.closed)
+    return JSONResponse({"status": "ok"})
 
 
 def _model(service: Service) -> dict[str, object]:

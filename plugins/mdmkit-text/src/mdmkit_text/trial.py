@@ -69,8 +69,8 @@ class Trial:
         self.net.last = self._last_layer(self.net.run(*alone)) if self.net.split else None
 
         def padded() -> float:
-            more = [nn.functional.pad(each, (0, _PADDING)) for each in alone]
-            return error(lambda: self.net.project(self.net.run(*more))[:, :length])
+            tokens, valid, positions = (nn.functional.pad(each, (0, _PADDING)) for each in alone)
+            return error(lambda: self.net.project(self.net.run(tokens, valid, positions))[:, :length])
 
         self.net.padded = padded() <= bound
         self._must_look_ahead(*alone)

@@ -115,21 +115,10 @@ class MBPP(_Programs):
         self.shots = shots
 
     def problem(self, row: Mapping[str, Any]) -> str:
-        for field in ("test_list", "test_imports"):
-            lines = row.get(field) or []
-            if (
-                isinstance(lines, str)
-                or not isinstance(lines, Sequence)
-                or not all(isinstance(line, str) for line in lines)
-            ):
-                return f"the field {field!r} is {brief(row[field])}, and must be a list of texts"
-        if not isinstance(row.get("test_setup_code") or "", str):
-            return f"the field 'test_setup_code' is {brief(row['test_setup_code'])}, and must be a text"
-        if not row["test_list"]:
-            return "the field 'test_list' is empty, so every answer would pass"
-        for text in _before(row):
-            if parsed(text) is None:
-                return f"the code {brief(text)} before the tests is not Python, so no answer could pass"
+        return _malformed(row) or self._undecided(row)
+
+    def _undecided(self, row: Mapping[str, Any]) -> str:
+        """What is wrong with tests that no answer could pass, or fail; empty: nothing."""
         name = _name(row)
         for line in row["test_list"]:
             tree = parsed(line)
@@ -208,3 +197,19 @@ def _outside(*texts: str) -> str:
 
 def _shot(asked: str, test: str, program: str) -> str:
     return f"{asked}\n{test}\n[BEGIN]\n{program}\n[DONE]\n\n"
+
+
+def _malformed(row: Mapping[str, Any]) -> str:
+    """What is wrong with the fields of a row of MBPP, other than its tests; empty: nothing."""
+    for field in ("test_list", "test_imports"):
+        lines = row.get(field) or []
+        if isinstance(lines, str) or not isinstance(lines, Sequence) or not all(isinstance(one, str) for one in lines):
+            return f"the field {field!r} is {brief(row[field])}, and must be a list of texts"
+    if not isinstance(row.get("test_setup_code") or "", str):
+        return f"the field 'test_setup_code' is {brief(row['test_setup_code'])}, and must be a text"
+    if not row["test_list"]:
+        return "the field 'test_list' is empty, so every answer would pass"
+    for text in _before(row):
+        if parsed(text) is None:
+            return f"the code {brief(text)} before the tests is not Python, so no answer could pass"
+    return ""

@@ -19,6 +19,13 @@ VIEWS = {
     "dict_values": lambda items: dict(enumerate(items)).values(),
     "dict_items": lambda items: dict(items).items(),
 }
+# What `_plain` makes of a value that is none in JSON, back again.
+PLAIN: dict[str, Callable[[Any], Any]] = {
+    "int": lambda digits: int(digits, 16),
+    "bytes": bytes.fromhex,
+    "bytearray": bytearray.fromhex,
+    "complex": lambda parts: complex(*parts),
+}
 # Types of the standard library that are rebuilt from plain arguments.
 REBUILT: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "collections.Counter": lambda v: (dict(v),),
@@ -66,16 +73,8 @@ def pack(value: Any, refer: Callable[[Any], Any]) -> Any:
     kind = type(value)
     if kind in SIMPLE:
         return value
-    for number in (int, float):
-        if isinstance(value, number):
-            plain = number(value)
-            return plain if isinstance(plain, float) or abs(plain) < 1 << 63 else ["int", hex(plain)]
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, complex):
-        return ["complex", [value.real, value.imag]]
-    if isinstance(value, (bytes, bytearray)):
-        return ["bytearray" if isinstance(value, bytearray) else "bytes", bytes(value).hex()]
+    if isinstance(value, (int, float, str, complex, bytes, bytearray)):
+        return _plain(value)
     if kind is range:
         return ["range", [pack(n, refer) for n in (value.start, value.stop, value.step)]]
     if kind.__name__ in VIEWS and kind.__module__ == "builtins":
@@ -90,6 +89,19 @@ def pack(value: Any, refer: Callable[[Any], Any]) -> Any:
     return refer(value)
 
 
+def _plain(value: Any) -> Any:
+    """A number, a text or bytes, of a class of its own too, as JSON."""
+    for number in (int, float):
+        if isinstance(value, number):
+            plain = number(value)
+            return plain if isinstance(plain, float) or abs(plain) < 1 << 63 else ["int", hex(plain)]
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, complex):
+        return ["complex", [value.real, value.imag]]
+    return ["bytearray" if isinstance(value, bytearray) else "bytes", bytes(value).hex()]
+
+
 def unpack(value: Any, resolve: Callable[[list[Any]], Any]) -> Any:
     """The value that `pack` made; `resolve` finds the object of a reference.
 
@@ -101,13 +113,8 @@ def unpack(value: Any, resolve: Callable[[list[Any]], Any]) -> Any:
             raise ValueError("not a packed value")
         return value
     tag, inside = value[0], value[1]
-    if tag == "int":
-        return int(inside, 16)
-    if tag in ("bytes", "bytearray"):
-        plain = bytes.fromhex(inside)
-        return plain if tag == "bytes" else bytearray(plain)
-    if tag == "complex":
-        return complex(*inside)
+    if tag in PLAIN:
+        return PLAIN[tag](inside)
     if tag == "dict":
         return {unpack(key, resolve): unpack(item, resolve) for key, item in inside}
     if tag not in REBUILT and tag not in VIEWS and tag not in ("range", *(base.__name__ for base in SEQUENCES)):
