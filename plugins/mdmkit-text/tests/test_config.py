@@ -425,3 +425,24 @@ def test_stacked_experts_are_compared_with_single_ones(tmp_path: Path) -> None:
     weights["model.layers.1.mlp.experts.0.down_proj.weight"] = torch.zeros(32, 15)
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     refused(folder, r"a layer's experts\) are incomplete, or differ in shape|do not belong together")
+
+
+def test_the_classes_of_a_classifier_are_not_named_one_by_one(build: Callable[..., Path]) -> None:
+    folder = build("bert", text={})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_labels": 10**9}))
+    assert TextBackbone.load(str(folder)).vocab > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [("bert", {"attention_types": [[["global"], 10**9]]}), ("bert", {"block_repeats": [1, 10**8]})],
+)
+def test_a_number_in_a_list_that_no_model_has_is_refused(
+    kind: str, fields: dict[str, Any], build: Callable[..., Path]
+) -> None:
+    folder = build(kind)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
+    with pytest.raises(MdmkitError, match="No model has so many of anything"):
+        TextBackbone.load(str(folder))
