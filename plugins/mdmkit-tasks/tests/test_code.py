@@ -30,6 +30,19 @@ def fenced(*blocks: str) -> str:
     return "".join(f"So:\n```python\n{block}\n```\n" for block in blocks)
 
 
+# A decorated class or function stands before the function, and needs lines before itself.
+DECORATED = [
+    "from dataclasses import dataclass\n\n@dataclass\nclass P:\n    x: int\n\n"
+    "def add(a, b):\n    return P(a).x + b",
+    "from dataclasses import dataclass\n\nN = 0\n\n@dataclass(\n    frozen=True,\n)\n# A point.\nclass P:\n    x: int\n\n\n"
+    "def add(a, b):\n    return P(a).x + b + N",
+    "from functools import lru_cache\n@lru_cache(None)\ndef fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
+    "def add(a, b):\n    return a + b + fib(90) - fib(89) - fib(88)",
+    "import contextlib\nN = 1\n\n@contextlib.contextmanager\ndef one():\n    yield N\n\n"
+    "def add(a, b):\n    with one() as n:\n        return a + b + n - 1",
+    "import functools\n\ndef same(f):\n    return f\n\n@same\n@functools.cache\nasync def nothing():\n    return 0\n\n@same\n"
+    + ADDS,
+]  # fmt: skip
 # Whole programs, with all that the function needs.
 WHOLE = [
     # Lines before the function, without a fence.
@@ -65,6 +78,10 @@ WHOLE = [
     f"N=1\ndel N\nN=0\n{WITH_N}",
     f"N=0\n{WITH_N}\n\nif __name__ == '__main__':\n    print(add(1, 2))",
     'TEXT = """\nIt\'s\n"""\n' + ADDS + " + len(TEXT) - 6",
+    # Decorated definitions before the function, with and without prose around.
+    *DECORATED,
+    *(f"It's code:\n\n{answer}\n\nThat's it!" for answer in DECORATED),
+    "N = 0\n" + "def helper():\n" + "    x = 1\n" * 150 + WITH_N,  # one long statement
     # Blocks before and after the one with the function.
     fenced("x,y=2,0", f"{ADDS} + y"),
     fenced("N: int = 0", WITH_N),

@@ -14,6 +14,8 @@ LOOKED_AT = 20
 LONGEST = 100
 # A line that goes on with a statement: it is indented, empty, or begins so.
 _GOES_ON = re.compile(r"\s|$|[)\]}]|(?:else|elif|except|finally)\b")
+# A statement that a decorator may stand before, and another decorator.
+_DECORATED = re.compile(r"@|(?:async\s+)?def\b|class\b")
 # An expression with one of these does something; `Sure` or `a, b` do not, and may be words.
 _ACTS = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr, ast.JoinedStr)
 
@@ -24,6 +26,8 @@ def around(text: str, starts: Sequence[int]) -> str:
     Args:
         starts: where the text defines the function, at the start of a line.
     """
+    if parsed(text) is not None:
+        return _without_words(text)
     for start in (*reversed(starts[-LOOKED_AT:]), starts[0]):
         definition = valid(text[start:])
         if parsed(definition) is not None:
@@ -48,14 +52,16 @@ def valid(text: str) -> str:
 def _first(lines: Sequence[str]) -> int:
     """The number of the line from which the lines are statements, up to a definition that follows them."""
     first = len(lines)
+    decorated = True
     for number in reversed(range(len(lines))):
         if first - number > LONGEST:
             break
         if _GOES_ON.match(lines[number]):
             continue
-        after = ["def _():", " pass"] if first == len(lines) else []  # decorators need it
+        after = ["def _():", " pass"] if decorated else []  # decorators need it
         if parsed("\n".join([*lines[number:first], *after])) is not None:
             first = number
+            decorated = bool(_DECORATED.match(lines[number])) or (decorated and lines[number].startswith("#"))
     return first
 
 
