@@ -34,13 +34,16 @@ def fenced(*blocks: str) -> str:
 DECORATED = [
     "from dataclasses import dataclass\n\n@dataclass\nclass P:\n    x: int\n\n"
     "def add(a, b):\n    return P(a).x + b",
-    "from dataclasses import dataclass\n\nN = 0\n\n@dataclass(\n    frozen=True,\n)\n# A point.\nclass P:\n    x: int\n\n\n"
+    "from dataclasses import dataclass\n\nN = 0\n\n"
+    "@dataclass(\n    frozen=True,\n)\n# A point.\nclass P:\n    x: int\n\n\n"
     "def add(a, b):\n    return P(a).x + b + N",
-    "from functools import lru_cache\n@lru_cache(None)\ndef fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
+    "from functools import lru_cache\n"
+    "@lru_cache(None)\ndef fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
     "def add(a, b):\n    return a + b + fib(90) - fib(89) - fib(88)",
     "import contextlib\nN = 1\n\n@contextlib.contextmanager\ndef one():\n    yield N\n\n"
     "def add(a, b):\n    with one() as n:\n        return a + b + n - 1",
-    "import functools\n\ndef same(f):\n    return f\n\n@same\n@functools.cache\nasync def nothing():\n    return 0\n\n@same\n"
+    "import functools\n\ndef same(f):\n    return f\n\n"
+    "@same\n@functools.cache\nasync def nothing():\n    return 0\n\n@same\n"
     + ADDS,
 ]  # fmt: skip
 # Whole programs, with all that the function needs.

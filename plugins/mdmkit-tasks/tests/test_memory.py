@@ -53,7 +53,7 @@ def test_no_way_leads_around_the_bound(why: str, program: str, by: str) -> None:
 
 
 def test_the_list_is_long() -> None:
-    assert len(PROGRAMS) >= 30
+    assert len(PROGRAMS) >= 50
 
 
 def test_what_programs_need_is_counted_and_allowed() -> None:
@@ -96,14 +96,21 @@ def verdict(machine: str, number: int, *arguments: int, architecture: int | None
 def test_the_filter_on_both_architectures(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filtering.platform, "machine", lambda: machine)
     which = filtering.MACHINES[machine][0]
-    clone, socket, option, mmap = (check.numbers[which] for check in filtering.CHECKS)
+    call = {name: check.numbers[which] for name, check in filtering.CHECKS.items()}
     for numbers in filtering.DENIED.values():
         assert verdict(machine, numbers[which]) == 1
     assert verdict(machine, 435) == 38
-    assert verdict(machine, clone, 0x01200011) == 0 and verdict(machine, clone, 0x10000011) == 1
-    assert verdict(machine, socket, 1, 1) == 0 and verdict(machine, socket, 2, 1) == verdict(machine, socket, 16) == 1
-    assert verdict(machine, option, 3, 1, 2) == 0 and verdict(machine, option, 3, 1, 7) == 1
-    shared, private, file = (verdict(machine, mmap, 0, 4096, 3, flags) for flags in (0x21, 0x22, 0x01))
-    assert (shared, private, file) == (1, 0, 0)
-    assert verdict(machine, 500) == 0 and verdict(machine, 0x40000000) == 1
+    assert verdict(machine, call["clone"], 0x01200011) == 0 and verdict(machine, call["clone"], 0x10000011) == 1
+    for name in ("socket", "socketpair"):
+        assert [verdict(machine, call[name], family, 1) for family in (1, 2, 16)] == [0, 1, 1]
+    assert [verdict(machine, call["setsockopt"], 3, 1, option) for option in (2, 7, 26, 50)] == [0, 1, 1, 1]
+    assert [verdict(machine, call["mmap"], 0, 4096, 3, flags) for flags in (0x21, 0x22, 0x01)] == [1, 0, 0]
+    assert [verdict(machine, call["fcntl"], 3, command) for command in (3, 6, 38, 1026, 1030)] == [0, 1, 1, 1, 0]
+    assert [verdict(machine, call["ioctl"], 3, request) for request in (0x5401, 0x5451, 0x5412)] == [0, 0, 1]
+    assert [verdict(machine, call["prctl"], option) for option in (15, 22, 62)] == [0, 1, 1]
+    assert [verdict(machine, call["prlimit64"], process) for process in (0, 1)] == [0, 1]
+    whose = [(0, 0), (0, 1), (1, 0), (2, 0)]  # itself, the first process, its group, its user
+    assert [verdict(machine, call["setpriority of itself"], *one, 19) for one in whose] == [0, 1, 1, 1]
+    assert verdict(machine, 462) == 0 and verdict(machine, 463) == verdict(machine, 500) == 38
+    assert verdict(machine, 0x40000000) == 1
     assert verdict(machine, 39, architecture=0x40000003) == 1  # 32 bits

@@ -79,6 +79,21 @@ def test_a_program_sees_only_python_and_no_secrets(monkeypatch: pytest.MonkeyPat
     assert outcome.passed, outcome.why
 
 
+@pytest.mark.parametrize("by", ["bwrap", "own"])
+def test_a_program_sees_no_keys_of_the_user(by: str) -> None:
+    program = (
+        "import ctypes, errno, os, platform\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "calls = {'x86_64': (248, 249, 250), 'aarch64': (217, 218, 219)}[platform.machine()]\n"
+        "def read(name):\n"
+        "    try:\n        return open(f'/proc/{name}').read()\n    except OSError:\n        return ''\n"
+        "def f():\n    files = [read(name) for name in ('keys', 'key-users')]\n"
+        "    return [libc.syscall(n, 0, 0, 0, 0, 0) < 0 and errno.errorcode[ctypes.get_errno()] for n in calls], files"
+    )
+    tests = "calls, files = f()\nassert calls == ['EPERM'] * 3, calls\nassert not any(files), files"
+    outcome = run(program, tests, limits=QUICK, by=by)
+    assert outcome.passed, outcome.why
+
+
 def test_a_program_that_starts_many_processes_stops_no_other() -> None:
     many = "import os, time\ntry:\n    while os.fork():\n        pass\nexcept OSError:\n    pass\ntime.sleep(9)"
     thread = (
@@ -108,6 +123,25 @@ def test_a_sandbox_leaves_no_descriptor_and_no_process() -> None:
         run(program, "assert f()", limits=Limits(seconds=0.5))
     assert len(os.listdir("/proc/self/fd")) == before
     assert _children() == children
+
+
+@pytest.mark.parametrize("by", ["bwrap", "own"])
+def test_all_processes_can_be_ended_without_the_supervisor(by: str) -> None:
+    channel = os.pipe()
+    with sandbox._Side("answer", {"program": [["while True: pass", False]]}, channel, QUICK, by) as side:
+        side.wait_sealed()
+        side.kill()
+        assert side.line(0.0) == b""  # nobody holds standard output any more
+    for fd in channel:
+        os.close(fd)
+
+
+def test_the_supervisor_comes_first_where_it_may() -> None:
+    program = "import os\ndef f():\n    return [os.getpriority(os.PRIO_PROCESS, one) for one in (1, 0)]"
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    first = -10 if seals._may_raise_priority() and os.geteuid() == 0 else usual
+    outcome = run(program, f"assert f() == [{first}, {usual}]", limits=QUICK)
+    assert outcome.passed, outcome.why
 
 
 def test_the_older_seal_is_there_when_it_is_asked_for() -> None:

@@ -10,12 +10,14 @@ import itertools
 import json
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, astuple, dataclass
 from functools import cache
+from pathlib import Path
 from typing import IO, Any
 
 from mdmkit import MdmkitError
@@ -24,6 +26,7 @@ from mdmkit_tasks.judges.sealed.supervising import OVER_MEMORY, SEALED
 from mdmkit_tasks.judges.seals import seal
 
 START = 30.0  # seconds that a loaded machine may take to start a sealed process
+END, LATE = 5.0, 0.5  # seconds that it may take to end; less if its time is over, since nobody asks for its code
 VERDICT = 64 << 10  # bytes that a verdict may have
 # Users that nobody is, for mdmkit as root. Processes are counted by user, so each sealed process gets one of its own.
 USERS, SHARE = 1 << 24, 64
@@ -90,20 +93,20 @@ def run(
     """
     parts = [astuple(part) for part in ([Part(program)] if isinstance(program, str) else program)]
     asked = {"tests": tests, "name": name, "head": head}
-    with ExitStack() as stack:
-        calls, answers = os.pipe(), os.pipe()
-        try:
-            answer = stack.enter_context(_Side("answer", {"program": parts}, (calls[0], answers[1]), limits, by))
-            judge = stack.enter_context(_Side("tests", asked, (answers[0], calls[1]), limits, by))
-        finally:
-            for fd in (*calls, *answers):
-                os.close(fd)
-        answer.wait_sealed()
-        judge.wait_sealed()
-        try:
+    try:
+        with ExitStack() as stack:
+            calls, answers = os.pipe(), os.pipe()
+            try:
+                answer = stack.enter_context(_Side("answer", {"program": parts}, (calls[0], answers[1]), limits, by))
+                judge = stack.enter_context(_Side("tests", asked, (answers[0], calls[1]), limits, by))
+            finally:
+                for fd in (*calls, *answers):
+                    os.close(fd)
+            answer.wait_sealed()
+            judge.wait_sealed()
             said = judge.line(limits.seconds)
-        except TimeoutError:
-            return Outcome(False, "timeout")
+    except TimeoutError:
+        return Outcome(False, "timeout")
     if OVER_MEMORY in (answer.code, judge.code):
         return Outcome(False, "memory")
     if not said:
@@ -179,14 +182,33 @@ class _Side:
             said += more
         return said
 
+    def kill(self) -> None:
+        """End all processes at once, also if the supervisor gets no time to end: the kernel ends them with it."""
+        for pid in self._started():
+            with suppress(OSError):
+                held = os.pidfd_open(pid)
+                if pid in self._started():  # it is still the same process
+                    signal.pidfd_send_signal(held, signal.SIGKILL)
+                os.close(held)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(LATE)
+        self.process.kill()
+
+    def _started(self) -> list[int]:
+        """The supervisor, which is the only process that the seal has started."""
+        with suppress(OSError):
+            pid = self.process.pid
+            return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return []
+
     def __enter__(self) -> _Side:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *more: object) -> None:
         self._file("stdout").close()  # the supervisor ends, and with it all other processes
         try:
-            self.code = self.process.wait(5)
+            self.code = self.process.wait(END if error is None else LATE)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.kill()
             self.process.wait()
         self._file("stderr").close()

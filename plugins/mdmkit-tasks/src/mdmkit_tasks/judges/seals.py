@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +17,9 @@ SEALED = Path(__file__).with_name("sealed")
 SUPERVISING = "mdmkit_tasks.judges.sealed.supervising"
 INSIDE = "/sealed/mdmkit_tasks/judges/sealed"
 WORK = "/tmp/work"
+SYS_NICE = 23
+# What the kernel tells there of the user's keys, which every process inherits.
+KEYS = ("/proc/keys", "/proc/key-users")
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store")
 # Not /dev/zero: memory that is mapped from it and shared belongs to no process.
 DEVICES = ("/dev/null", "/dev/urandom")
@@ -51,6 +55,7 @@ def bubblewrap(asked: Mapping[str, Any]) -> list[str]:
             "--as-pid-1", "--new-session", "--die-with-parent", "--cap-drop", "ALL"]  # fmt: skip
     if os.geteuid() == 0:  # the supervisor becomes nobody
         line += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        line += ["--cap-add", "CAP_SYS_NICE"] if _may_raise_priority() else []
     else:
         line += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
     line += ["--perms", "1777", "--size", str(int(asked["disk"])), "--tmpfs", "/tmp"]  # first: Python may be in it
@@ -61,11 +66,19 @@ def bubblewrap(asked: Mapping[str, Any]) -> list[str]:
     line += [*_folders(Path(INSIDE)), "--ro-bind", str(SEALED), INSIDE, "--proc", "/proc", "--dir", "/dev"]
     for device in DEVICES:
         line += ["--dev-bind", device, device]
+    for keys in KEYS:
+        line += ["--ro-bind", "/dev/null", keys] if Path(keys).exists() else []
     line += ["--perms", "0777", "--dir", WORK, "--remount-ro", "/", "--chdir", WORK]
     for name, value in (ENVIRONMENT | {"PYTHONPATH": "/sealed"}).items():
         line += ["--setenv", name, value]
     line += ["--seccomp", str(asked["filter"])]
     return [*line, str(python), "-s", "-P", "-S", "-m", SUPERVISING, json.dumps(asked)]
+
+
+def _may_raise_priority() -> bool:
+    """True with the right CAP_SYS_NICE, which root does not have in every container."""
+    rights = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.M)
+    return rights is not None and bool(int(rights[1], 16) >> SYS_NICE & 1)
 
 
 def own(asked: Mapping[str, Any]) -> list[str]:
