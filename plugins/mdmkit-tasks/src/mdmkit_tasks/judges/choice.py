@@ -38,6 +38,12 @@ _ARTICLE = (
     r"|should|has|have|fits?|works?|remains?|rather|instead|over|which|with|due|given|if|when|by|for|in|from|than|both"
     r"|all|also|to)\b)[a-z]"
 )
+# Things with a letter in their name: "Vitamin C is the answer" names no option.
+_NAMED = (
+    r"(?:vitamin|hepatitis|influenza|type|group|class|grade|stage|phase|factor|compound|product|reagent|molecule"
+    r"|structure|isomer|particle|protein|plasmid|enzyme|gene|allele|strain|species|sample|figure|panel|point|planet"
+    r"|star|vector|matrix)s?"
+)
 _END = r"(?=\s*(?:[.,;:!?)]|$)|\s+(?:because|since|as|and|but|while)\b)"
 
 
@@ -51,6 +57,7 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
     text = plain_signs(first_turn(answer))
     inside = boxed(text)
     text = shortened(_TYPOGRAPHY.sub("", (tagged(text) or text) if inside is None else inside))
+    text = _without_names(text, letters)
     text = _capitals(text, letters.lower())
     bare = text.strip(" \n().")
     if len(bare) == 1:
@@ -82,6 +89,13 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
         if found := [next(filter(None, match.groups())) for match in re.finditer(pattern, text, re.M)]:
             return _only(one, found[-1])
     return None
+
+
+def _without_names(text: str, letters: str) -> str:
+    """A text without letters that are parts of names: vitamin C, groups A and B."""
+    one = rf"[{letters}{letters.lower()}]\b"
+    more = rf"(?:\s*(?:,|/|\bor\b|\band\b)\s*[{letters}]\b){{0,8}}"
+    return re.sub(rf"\b({_NAMED})[ -]{one}(?-i:{more})(?!['’])", r"\1", text, flags=re.I)
 
 
 def _capitals(text: str, letters: str) -> str:

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from mdmkit_tasks.judges.formulas import UNKNOWN, marked, spoils
 from mdmkit_tasks.judges.marks import ANNOUNCED, boxed, first_turn, plain_signs, tagged
+from mdmkit_tasks.judges.words import is_part, with_signs
 
 # Longer numbers are no answers, and nor are powers that are longer when they are written out.
 DIGITS = 1000
@@ -25,7 +26,15 @@ _NUMBER = re.compile(
     re.X | re.I,
 )
 _MIXED = re.compile(r"(?<![\d.,/])(\d+)\s+(?:and\s+)?(\d+)\s?/\s?(\d+)(?![\d.])")
-_TIMES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_TIMES = {
+    "dozen": 12,
+    "dozens": 12,
+    "hundred": 10**2,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
 _LETTERS = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
 # Between two numbers, of which neither is the answer: 18-20, 18 or 20, 5 * 3, 18,5.
 _JOINS = re.compile(r"\)?\s*\\?%?\s*(?:[-—±+*×÷x]|\b(?:to|or)\b|\\(?:times|cdot|div|pm)\b)\s*\(?-?|,")
@@ -69,10 +78,11 @@ def final_number(answer: str) -> Fraction | None:
             return _only(found)
     plain = _plain(text)
     numbers = list(_read(plain))
-    if numbers and (UNKNOWN in plain[numbers[-1][1].end() :] or spoils(plain[: numbers[-1][1].start()], "")):
+    before, after = (plain[: numbers[-1][1].start()], plain[numbers[-1][1].end() :]) if numbers else ("", "")
+    if UNKNOWN in after or spoils(before, "") or is_part(before, after):
         return None
-    for (low, before), (high, after) in itertools.pairwise(numbers[-2:]):
-        if low < high and _RANGE.fullmatch(plain, before.end(), after.start()):
+    for (low, first), (high, last) in itertools.pairwise(numbers[-2:]):
+        if low < high and _RANGE.fullmatch(plain, first.end(), last.start()):
             return None
     return numbers[-1][0] if numbers else None
 
@@ -125,10 +135,13 @@ def _said(text: str, alone: bool = False) -> list[Fraction | None]:
     """
     text = re.sub(r"^\s*-\s+(?=[\d.\\$])", "-", text)  # a minus sign with a space after it
     text = re.sub(r"(?<![\d.,/])\d{1,3}(?: \d{3})+(?![\d/])", lambda m: m[0].replace(" ", ""), text)  # 1 000
+    text = re.sub(r"\b(?:equals|(?:is|are) equal to)\b", "=", text, flags=re.I)
     text = re.sub(r"\bbetween\s+(\S+)\s+and\b", r"\1 to", text, flags=re.I)
     for part in (_plain(part, alone) for part in (text.rpartition("=")[2], text)):
         found = list(_read(part))
         if UNKNOWN in (part if alone or not found else part[: found[0][1].start()]):
+            return [None]
+        if found and is_part(part[: found[0][1].start()], part[found[0][1].end() :]):
             return [None]
         joined: list[Fraction | None] = [value for value, _ in found[:1]]
         for (_, before), (value, after) in itertools.pairwise(found):
@@ -160,4 +173,4 @@ def _plain(text: str, formula: bool = False) -> str:
     text = _FRACTION.sub(lambda m: f"{m['above'] or m['digit']}/{m['below'] or m['other']}", text)
     text = marked(text, formula)
     text = re.sub(r"\\?[$€£¥]|\*\*|\\(?:text|mathrm|mathbf)\b|\\[()\[\]]|[{}]", "", text)
-    return re.sub(r"(?<!\d)\d+(?::\d+)+", " ", _MIXED.sub(_improper, text))
+    return with_signs(re.sub(r"(?<!\d)\d+(?::\d+)+", " ", _MIXED.sub(_improper, text)))

@@ -1,0 +1,31 @@
+"""Arithmetic in words: a minus sign is read, and a number that is only a part of a sum or product is none."""
+
+from __future__ import annotations
+
+import re
+
+_OPERATORS = (
+    r"(?:minus|plus|times|(?:multiplied|divided|reduced|increased)\s+by|to\s+the\s+power(?:\s+of)?"
+    r"|(?:less|more|fewer|greater|larger|smaller|higher|lower)\s+than|(?:%|percent)\s+of)"
+)
+_SIGNS = r"(?:the\s+)?[-(\\$€£¥]*"
+_MINUS = re.compile(
+    r"(?:(?<![\w-])negative|(?:^|(?<=[=:#*(])|(?<=\b(?:is|be|to|of|at))|(?<=\b(?:are|was))|(?<=\bexactly))\s*\bminus)"
+    r"\s+(?=[\\$€£¥]*\.?\d)",
+    re.I,
+)
+_BEFORE = re.compile(rf"(?:\b|(?=%))(?:{_OPERATORS}|twice|thrice|doubl\w+|tripl\w+|half(?:\s+of)?)\s+{_SIGNS}$", re.I)
+# With a unit between, perhaps: 36 eggs divided by 2.
+_UNIT = r"(?!(?:is|are|was|were|which|that|and|but|because|since|as|so|if|when)\b)[A-Za-z]+"
+_AFTER = re.compile(rf"\s*(?:{_UNIT}\s+){{0,2}}?(?:{_OPERATORS}\s+{_SIGNS}\.?\d|below\s+zero\b)", re.I)
+NEAR = 60  # characters before a number that are looked at
+
+
+def with_signs(text: str) -> str:
+    """A text with a minus sign for "negative 5" and "is minus 5", but not for "7 minus 5"."""
+    return _MINUS.sub(" -", text)
+
+
+def is_part(before: str, after: str) -> bool:
+    """True if the number between is a part of a sum, product or comparison in words, such as "twice 9"."""
+    return bool(_BEFORE.search(before[-NEAR:]) or _AFTER.match(after))
