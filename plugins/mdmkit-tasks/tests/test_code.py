@@ -21,6 +21,11 @@ PLUS, USES = "def plus(a, b):\n    return a + b", "def add(a, b):\n    return pl
 SHOWN = 'def add(a, b):\n    """Add.\n\n    ```\n    add(1, 2)\n    ```\n    """\n    return a + b'
 FLUSH = 'def add(a, b):\n    """Add.\n```\nadd(1, 2)\n```\n"""\n    return a + b'
 
+
+def quoted(text: str) -> str:
+    return "".join(f"> {line}".rstrip() + "\n" for line in text.split("\n"))
+
+
 ADDS = "def add(a, b):\n    return a + b"
 CACHED = "def add(a, b):\n    return cache.setdefault((a, b), a + b)"
 WITH_N = "def add(a, b):\n    return a + b + N"
@@ -203,6 +208,33 @@ ANSWERS = [
     (f"```python\n{SHOWN}\n\n\n{SHOWN.replace('add', 'sub')}\n```\nTwo.", True),
     ('```python\ndef add(a, b):\n    """Adds\n```\nNo:\n```python\ndef add(a, b):\n    return a + b\n```', True),
     (f'```python\ndef add(a, b):\n    """Adds\n```\nNo:\n```python\n{SHOWN}\n```', True),
+    # Quotations, sessions of a shell, cells of a notebook.
+    (quoted(f"```python\n{ADDS}\n```"), True),
+    (f"Sure:\n\n{quoted(f'So:{chr(10)}~~~{chr(10)}{SHOWN}{chr(10)}~~~')}\n\nIt adds.", True),
+    (quoted("```python\ndef add(a, b):\n    return a - b\n```"), False),
+    ("```python\ndef add(a, b):\n    return (a + b\n> 0)\n```", False),
+    ("```pycon\n>>> def add(a, b):\n...     return a + b\n...\n>>> add(1, 2)\n3\n```", True),
+    ("```python\n>>> from operator import add as plus\n>>> def add(a, b):\n...     return plus(a, b)\n```", True),
+    ("```pycon\n>>> def add(a, b):\n...     return a - b\n>>> add(1, 2)\n3\n```", False),
+    ("Such as\n```\n>>> r = add(1, 2)\n>>> r\n3\n```\nSo:\n```python\n    return a + b\n```", True),
+    ("```python\n!pip install numpy\n\ndef add(a, b):\n    return a + b\n```", True),
+    (
+        "```python\n%matplotlib inline\nfrom __future__ import annotations\ndef add(a: A, b):\n    return a + b\n```",
+        True,
+    ),
+    (
+        "```python\n%%time\nN = 0\n!pip install \\\n  numpy\n"
+        "def add(a, b):\n    return a + b + N\n%timeit add(1, 2)\n```",
+        True,
+    ),
+    ("```python\nif False:\n    !pip install numpy\ndef add(a, b):\n    return a + b\n```", True),
+    ("```python\ndef add(a, b):\n    return (a + b\n% 100)\n```", True),
+    ("```python\n!pip install numpy\ndef add(a, b):\n    return a - b\n```", False),
+    (
+        '```python\ndef add(a, b):\n    """\n!no\n%time\n"""\n'
+        '    return a + b * (add.__doc__ == "\\n!no\\n%time\\n")\n```',
+        True,
+    ),
     # Text after the program.
     ("    return a + b<|endoftext|>def add(", True),
     ("def add(a, b):\n    return a + b</s>", True),

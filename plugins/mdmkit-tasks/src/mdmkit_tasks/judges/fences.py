@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from mdmkit_tasks.judges.names import parsed
+from mdmkit_tasks.judges.notebooks import code, unquoted
 
 # So many later fences are tried as the end of a block.
 LOOKED_AT = 20
@@ -28,7 +29,7 @@ def blocks(answer: str, is_code: Callable[[str], bool]) -> list[str] | None:
     held: list[str] = []  # lines since the last fence
     opened: re.Match[str] | None = None
     fences = 0
-    lines = answer.split("\n")
+    lines = unquoted(answer).split("\n")
     for number, line in enumerate(lines):
         fence = _FENCE.fullmatch(line.rstrip())
         if fence is None or (opened is not None and not _ends(held, lines, number, opened)):
@@ -71,9 +72,9 @@ def _is_python(lines: Sequence[str]) -> bool:
 
 
 def _python(opened: re.Match[str], lines: list[str]) -> list[str]:
-    """The block without the indent of its fence, if its language is Python or is not named."""
+    """The code of a block without the indent of its fence, if its language is Python or is not named."""
     if not _PYTHON.match(opened["info"]):
         return []
     indent = len(opened["indent"])
     shared = all(line.startswith(opened["indent"]) or not line.strip() for line in lines)
-    return ["\n".join(line[indent:] if shared else line for line in lines)]
+    return [code("\n".join(line[indent:] if shared else line for line in lines))]
