@@ -41,6 +41,10 @@ def main() -> None:
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, min(usual, PRIORITY))
+        with open(
+            "/proc/self/autogroup", "w", encoding="ascii"
+        ) as file:  # its session, where the kernel has such groups
+            file.write(str(PRIORITY))
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
@@ -59,6 +63,7 @@ def main() -> None:
     if side == 0:
         try:
             os.setpriority(os.PRIO_PROCESS, 0, usual)
+            os.setsid()  # a session may share its time as one group, and any process of it may lower this share
             _start(asked, job)
         finally:
             os._exit(0)
