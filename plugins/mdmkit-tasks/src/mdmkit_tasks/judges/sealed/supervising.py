@@ -41,10 +41,6 @@ def main() -> None:
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, min(usual, PRIORITY))
-        with open(
-            "/proc/self/autogroup", "w", encoding="ascii"
-        ) as file:  # its session, where the kernel has such groups
-            file.write(str(PRIORITY))
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
