@@ -6,7 +6,7 @@ import mdmkit
 from mdmkit import MdmkitError
 from mdmkit.testing import ToyBackbone
 
-PRESETS = ("best_of_n", "ebon", "esmc", "beam", "lookum", "lookum_smc", "lopa")
+PRESETS = ("best_of_n", "ebon", "esmc", "beam", "lookum", "lookum_smc", "lopa", "freedave")
 PROMPTS = ("a__b___c_", "___", "abc", "_b_")
 
 
@@ -34,6 +34,7 @@ def test_every_preset_fills_masks_anywhere_in_a_batch_as_alone(registry, name, t
         ("lookum", 8, 8, 1 + 2 * 7),
         ("lookum_smc", 8, 16, 16),
         ("lopa", 8, 4, 1 + 4 * 7),
+        ("freedave", 8, 8, 1 + 4 * 7),
     ],
 )
 def test_a_preset_costs_what_its_page_says(registry, name, calls, least, most):

@@ -19,6 +19,7 @@ def mdmkit_select() -> list[Component]:
     return [
         Component("lookum", "mdmkit_search.lookum:Paths", "sets of positions drawn from a pool of certain ones"),
         Component("lopa", "mdmkit_search.lopa:Branches", "a threshold step, and the same plus one more position each"),
+        Component("freedave", "mdmkit_search.freedave:Drafts", "the states after one static step, two, three, …"),
     ]
 
 
@@ -28,6 +29,9 @@ def mdmkit_lookahead() -> list[Component]:
         Component("lookum", "mdmkit_search.lookum:Verifier", "a draw by the certainty of the next state"),
         Component(
             "lopa", "mdmkit_search.lopa:BranchConfidence", "confidence in the extra token and in the open positions"
+        ),
+        Component(
+            "freedave", "mdmkit_search.freedave:Verified", "the deepest draft that the static sampler reaches too"
         ),
     ]
 
@@ -45,4 +49,5 @@ def mdmkit_sampler() -> list[Component]:
         ),
         Component("lookum_smc", f"{presets}/lookum_smc.yaml", "2 particles from a pool of 5, resampled at every step"),
         Component("lopa", f"{presets}/lopa.yaml", "threshold decoding that looks one extra token ahead"),
+        Component("freedave", f"{presets}/freedave.yaml", "the tokens of confidence in fewer calls: drafts of 4 steps"),
     ]
