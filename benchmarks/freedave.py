@@ -39,9 +39,8 @@ def cases(count: int) -> Iterator[Case]:
     puzzles = [*tasks.Sudoku4().prompts(half, 0), *tasks.Countdown().prompts(count - half, 0)]
     yield Case("puzzles", "one block", puzzles)
     yield Case("puzzles", "blocks of 8", puzzles, ("plan.block=8",))
-    yield Case(
-        "puzzles", "blocks of 8, cache `block`", puzzles, ("plan.block=8", "cache=block"), (("block_length", 8),)
-    )
+    blocks: dict[str, Any] = {"settings": ("plan.block=8", "cache=block"), "options": (("block_length", 8),)}
+    yield Case("puzzles", "blocks of 8, cache `block`", puzzles, **blocks)
     yield Case("antibody", "one block", tasks.Antibody().prompts(count, 0))
     yield Case("bigram", "one block", tasks.BigramLikelihood().prompts(count, 0))
     yield Case("digits", "one block", [str(digit) for digit in range(10)])

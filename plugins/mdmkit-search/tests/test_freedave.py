@@ -228,7 +228,7 @@ def test_a_step_from_a_draft_that_a_constraint_shortened_fills_what_is_missing_t
     ("plan", "draw", "words"),
     [
         (Plan(steps=4), Draw(), r"plan\.steps=4.*set plan\.tokens_per_step instead"),
-        (Plan(tokens_per_step=2), Draw(temperature=0.8), r"draw\.temperature is above 0.*set it to 0"),
+        (Plan(tokens_per_step=2), Draw(temperature=0.8), r"draws its tokens anew.*set draw\.temperature=0"),
     ],
 )
 def test_what_cannot_be_drafted_is_the_static_sampler_with_a_note(plan, draw, words):

@@ -12,7 +12,7 @@ CASES = {
     # The zoo's models have full attention. With attention by blocks the puzzles' model has the cache `block`.
     "puzzles, cache block": ("puzzles", PUZZLES, {"block_length": 8}, {"plan": {"block": 8}, "cache": "block"}),
     "puzzles, cache dual": ("puzzles", PUZZLES, {}, {"plan": {"block": 8}, "cache": "dual"}),
-    "antibody": ("antibody", tasks.Antibody(hidden=0.2).prompts(3, 0), {}, {}),
+    "antibody": ("antibody", tasks.Antibody(hidden=0.2).prompts(2, 0), {}, {}),
     "bigram": ("bigram", tasks.BigramLikelihood().prompts(6, 0), {}, {}),
     "digits": ("digits", ["3", "8"], {}, {}),
 }

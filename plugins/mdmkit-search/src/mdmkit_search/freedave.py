@@ -24,9 +24,9 @@ OPEN, UNREAD = -1, -2
 class Drafts:
     """Propose the states after 1, 2, …, D static steps, all from the current belief (FreeDave, arXiv:2510.00294).
 
-    A static step fills the K best-scored open positions with their most probable tokens; K is `plan.tokens_per_step`, or
-    1. So draft j fills the best j · K positions, and counts as j steps of the plan. Draft 1 is the static step. A draft
-    that would leave nothing open in the block is not proposed: the block's last step needs no look.
+    A static step fills the K best-scored open positions with their most probable tokens; K is `plan.tokens_per_step`,
+    or 1. So draft j fills the best j · K positions, and counts as j steps of the plan. Draft 1 is the static step. A
+    draft that would leave nothing open in the block is not proposed: the block's last step needs no look.
 
     Nothing but the static step is proposed at a temperature above 0, because every step draws its tokens anew, and with
     `plan.steps`, because K then differs between steps.
@@ -64,9 +64,9 @@ class Drafts:
 class Verified:
     """Value the deepest draft that the static sampler would have reached too (FreeDave, arXiv:2510.00294).
 
-    Draft 1 is accepted. Draft j + 1 is accepted if draft j is, and if a static step from draft j leads to draft j + 1: to
-    the same positions with the same tokens. The value of an accepted draft is its number, that of any other 0. So the
-    tokens of a row are those of the static sampler, if `by` is the score of the sampler.
+    Draft 1 is accepted. Draft j + 1 is accepted if draft j is, and if a static step from draft j leads to draft j + 1:
+    to the same positions with the same tokens. The value of an accepted draft is its number, that of any other 0. So
+    the tokens of a row are those of the static sampler, if `by` is the score of the sampler.
 
     Args:
         by: what a static step ranks positions by: `confidence`, `entropy` or `margin`, as the scores of these names.
@@ -104,7 +104,7 @@ def tokens_per_step(step: Step) -> int:
 def _can_draft(step: Step) -> bool:
     """Return True if the static steps to come can be known now; otherwise note why not."""
     if not step.draws.greedy:
-        why = "draw.temperature is above 0, so every step draws its tokens anew: set it to 0"
+        why = "every step draws its tokens anew at a temperature above 0: set draw.temperature=0"
     elif step.plan.steps is not None:
         why = f"plan.steps={step.plan.steps} fills a changing number of tokens a step: set plan.tokens_per_step instead"
     else:
