@@ -80,7 +80,7 @@ def names_of(old: str) -> Callable[[str], Any]:
             public = _exported(name)
             instead = f"from mdmkit import {name}" if public else f"from mdmkit.{new} import {name}"
             warnings.warn(
-                f"{path} has moved and goes with the next release: write `{instead}`.", DeprecationWarning, stacklevel=3
+                f"{path} has moved and goes with the next release: write `{instead}`.", DeprecationWarning, stacklevel=2
             )
         return value
 

@@ -90,6 +90,8 @@ def test_a_call_that_is_too_large_is_split_by_width():
     shared = share_out(widths(*sizes), pads=True)
     assert [{sizes[i] for i in group} for group in shared] == [{900, 1000}, {1000}]
     assert sorted(i for group in shared for i in group) == list(range(80))
+    assert [len(group) for group in share_out(widths(*[1000] * 70), pads=True)] == [65, 5]
+    assert [len(group) for group in share_out(widths(*[1000] * 70), pads=True, branches=2)] == [32, 32, 6]
 
 
 class Calls(Observer):

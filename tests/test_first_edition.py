@@ -6,6 +6,8 @@ import importlib
 import json
 import pickle
 import re
+import subprocess
+import sys
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -174,3 +176,11 @@ def test_a_canvas_of_today_is_built_copied_and_pickled():
         assert torch.equal(canvas.tokens, new.tokens) and canvas.mask_id == new.mask_id
     with pytest.raises(TypeError):
         mdmkit.Canvas()
+
+
+def test_a_script_is_told_of_an_old_path_at_its_own_line(tmp_path):
+    script = tmp_path / "old.py"
+    script.write_text("import mdmkit\nfrom mdmkit.step import Step\nfrom mdmkit.step import Step as Again\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stderr.count("DeprecationWarning") == 1
+    assert f"{script}:2: DeprecationWarning: mdmkit.step has moved" in done.stderr

@@ -20,12 +20,13 @@ SHARING = 1.25
 SPARE = 512
 
 
-def share_out(reaches: Sequence[Reach], pads: bool) -> list[list[int]]:
+def share_out(reaches: Sequence[Reach], pads: bool, branches: int = 1) -> list[list[int]]:
     """Divide states into forwards: one; or two, if one would compute many columns only to fill up its rows.
 
     Two forwards are cut by width, at the place where the fewest columns are computed.
 
-    A model that cannot pad runs once per length. A forward of more than `FORWARD_TOKENS` is split, by width too.
+    A model that cannot pad runs once per length. A forward of more than `FORWARD_TOKENS` is split, by width too; with
+    two `branches`, as under guidance, each state is in it twice.
     """
     everyone = list(range(len(reaches)))
     if not pads:
@@ -34,7 +35,7 @@ def share_out(reaches: Sequence[Reach], pads: bool) -> list[list[int]]:
         groups = _in_two(reaches, everyone)
     out = []
     for group in groups:
-        size = max(1, FORWARD_TOKENS // max(1, *(_width(reaches[i]) for i in group)))
+        size = max(1, FORWARD_TOKENS // (branches * max(1, *(_width(reaches[i]) for i in group))))
         if len(group) > size:
             group = sorted(group, key=lambda i: _width(reaches[i]))
         out += [group[start : start + size] for start in range(0, len(group), size)]

@@ -154,7 +154,7 @@ class Runner:
             before: what a model with `feeds_back` said of all rows; None for other models.
         """
         tokens = self._as_seen(asked, canvas)
-        groups = share_out(asked.reaches, self.backbone.pads)
+        groups = share_out(asked.reaches, self.backbone.pads, self.branches)
         parts = [self._run(tokens, group, asked, canvas, times, before) for group in groups]
         out, (start, stop, same) = gathered(parts, groups), self._bounds(asked.shown, tokens.device)
         return Hidden(

@@ -85,7 +85,7 @@ class Step:
 
     @property
     def fresh(self) -> Tensor:
-        """bool [B]: True if this is the row's first step in its block."""
+        """bool [B]: True if no step of the plan has been counted in the row's block: its first step there."""
         return self.taken == 0
 
     @property
