@@ -1,6 +1,6 @@
 """A tiny model of every family that can be loaded, wrapped or made up, in float64: for tests that go over all of them.
 
-Float64, so that rounding, which depends on what is computed together, decides nothing.
+Float64, so that rounding, which depends on what is computed together, decides nothing. `load` makes other types, too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = Path(__file__).parent
+_dtype = torch.float64  # of what is being made
 FULL, BLOCK, NONE = ("none", "prefix", "dual"), ("none", "block"), ("none",)
 
 
@@ -55,7 +56,7 @@ def golden(source: str, changes: dict[str, Any] | None = None, **options: Any) -
         backbone = mdmkit.load(
             str(changed(source, folder, **(changes or {}))), device=str(device_of_tests()), **options
         )
-        backbone.network.model.double()
+        backbone.network.model.to(_dtype)
         backbone.network.model.set_experts_implementation("eager")  # the fused one has no float64
         return backbone
 
@@ -65,7 +66,7 @@ def golden(source: str, changes: dict[str, Any] | None = None, **options: Any) -
 def zoo(name: str) -> Callable[[Path], Any]:
     def make(folder: Path) -> Any:
         backbone = mdmkit.load(f"zoo:{name}", device=str(device_of_tests()), dtype="float32")
-        backbone.network.model.double()
+        backbone.network.model.to(_dtype)
         return backbone
 
     return make
@@ -100,25 +101,25 @@ def tiny() -> Any:
 
 def amused(folder: Path) -> Any:
     backbone = mdmkit.load(f"amused:{tiny().write_amused(folder)}", device=str(device_of_tests()))
-    backbone.text_encoder.double()
-    return _double_uvit(backbone)
+    backbone.text_encoder.to(_dtype)
+    return _typed_uvit(backbone)
 
 
 def maskgit(folder: Path) -> Any:
     backbone = mdmkit.load(f"maskgit:{tiny().write_maskgit(folder)}", device=str(device_of_tests()))
-    backbone.classes = backbone.classes.double()
-    return _double_uvit(backbone)
+    backbone.classes = backbone.classes.to(_dtype)
+    return _typed_uvit(backbone)
 
 
 def digits(folder: Path) -> Any:
     backbone = mdmkit.load("zoo:digits", device=str(device_of_tests()))
-    backbone.classes = backbone.classes.double()
-    return _double_uvit(backbone)
+    backbone.classes = backbone.classes.to(_dtype)
+    return _typed_uvit(backbone)
 
 
 def mmada(folder: Path) -> Any:
     made = tiny().write_llada(folder, 8192)
-    return _double_trunk(
+    return _typed_trunk(
         mdmkit.load(f"mmada:{made}", device=str(device_of_tests()), vq=str(GOLDEN / "magvitv2"), width=64, height=64)
     )
 
@@ -127,18 +128,18 @@ def lumina(folder: Path) -> Any:
     made = tiny().write_llada(folder, tiny().CODES)
     tiny().vq_model(lookup=False).save_pretrained(folder / "vqvae")
     options = {"width": 8, "height": 6, "image_offset": len(tiny().SPECIALS) + 14}
-    return _double_trunk(mdmkit.load(f"lumina_dimoo:{made}", device=str(device_of_tests()), **options))
+    return _typed_trunk(mdmkit.load(f"lumina_dimoo:{made}", device=str(device_of_tests()), **options))
 
 
-def _double_uvit(backbone: Any) -> Any:
-    backbone.transformer.double()
-    backbone.head.double()
+def _typed_uvit(backbone: Any) -> Any:
+    backbone.transformer.to(_dtype)
+    backbone.head.to(_dtype)
     return backbone
 
 
-def _double_trunk(backbone: Any) -> Any:
-    backbone.trunk.body.double()
-    backbone.trunk.head = backbone.trunk.head.double()
+def _typed_trunk(backbone: Any) -> Any:
+    backbone.trunk.body.to(_dtype)
+    backbone.trunk.head = backbone.trunk.head.to(_dtype)
     return backbone
 
 
@@ -147,7 +148,7 @@ def bigram(folder: Path) -> Any:
     from mdmkit_zoo.bigram.backbone import Bigram
 
     chances = torch.rand(24, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 4
-    return Bigram(chances / chances.sum(1, keepdim=True), length=8)
+    return Bigram((chances / chances.sum(1, keepdim=True)).to(_dtype), length=8)
 
 
 # Dream's weights under other names; its own class is no longer named.
@@ -168,8 +169,8 @@ FAMILIES = {
     "bigram": Family(bigram, ids=range(24), stands_for="zoo", ties=True),
     "wrapped": Family(wrapped(masked=True)),
     "wrapped_unpadded": Family(wrapped(masked=False)),
-    "toy": Family(lambda folder: ToyBackbone(dtype=torch.float64), ids=range(1, 11)),
-    "noise_toy": Family(lambda folder: NoiseToy(dtype=torch.float64), ids=range(1, 11)),
+    "toy": Family(lambda folder: ToyBackbone(dtype=_dtype), ids=range(1, 11)),
+    "noise_toy": Family(lambda folder: NoiseToy(dtype=_dtype), ids=range(1, 11)),
     "amused": Family(amused, ids=CODES, words=LETTERS, stands_for="amused"),
     "maskgit": Family(maskgit, ids=CODES, words=("cat", "dog", "8"), stands_for="maskgit"),
     "digits": Family(digits, ids=range(128), words=tuple("0123456789"), stands_for="zoo"),
@@ -178,9 +179,15 @@ FAMILIES = {
 }
 
 
+def load(name: str, folder: str, dtype: torch.dtype = torch.float64) -> Any:
+    """The model of a family, made once for each type in a folder that all of them share."""
+    return _load(name, folder, dtype)
+
+
 @functools.cache
-def load(name: str, folder: str) -> Any:
-    """The model of a family, made once in a folder that all of them share."""
-    place = Path(folder) / name
+def _load(name: str, folder: str, dtype: torch.dtype) -> Any:
+    global _dtype
+    place = Path(folder) / f"{name}-{dtype}"
     place.mkdir()
+    _dtype = dtype
     return FAMILIES[name].make(place)
