@@ -115,3 +115,16 @@ def test_a_part_that_exits_is_named(tmp_path, monkeypatch, options, said):
     assert result.exit_code == 2, result.output
     assert said in result.stderr and "SystemExit: 3" in result.stderr
     assert result.stderr.count("\n") == 1, "an error is one paragraph"
+
+
+def test_an_error_that_is_no_exception_is_a_paragraph_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_default", None)
+    panic = "raise type('Panic', (BaseException,), {})('index out of range')"
+    (tmp_path / "panics.py").write_text(PLUGIN.replace("sys.exit(3)", panic, 1))
+    (tmp_path / "toy.yaml").write_text("score: score\nselect: take_quota\n")
+    words = ["decode", "--plugin", "panics.py", "--config", "toy.yaml", "--model", "toy:0", "--prompt", "ab"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1, result.output
+    assert "Panic: index out of range. Run `mdmkit --debug" in result.stderr
+    assert result.stderr.count("\n") == 1, "an error is one paragraph"

@@ -27,7 +27,7 @@ class Failed(click.ClickException):
     """An unexpected error, also as one paragraph: exit code 1."""
 
 
-def _story(error: Exception) -> str:
+def _story(error: BaseException) -> str:
     said = " ".join(str(error).split())[:500]
     if is_out_of_memory(error):
         return f"out of memory. Lower --batch, the length or the number of candidates. ({said})"
@@ -35,7 +35,7 @@ def _story(error: Exception) -> str:
     return f"{type(error).__name__}: {said}. {where}"
 
 
-def _file_trouble(error: Exception) -> str | None:
+def _file_trouble(error: BaseException) -> str | None:
     """What is wrong with a file, or with the terminal; None if the error is about something else."""
     if isinstance(error, OSError) and error.errno != errno.ENOMEM:
         return f"{error.filename or 'standard output'}: {error.strerror or error}."
@@ -96,9 +96,9 @@ class Commands(click.Group):
         except click.ClickException as error:
             error.message = paragraph(error.message)  # type: ignore[misc]
             raise
-        except (click.exceptions.Exit, click.Abort):
+        except (click.exceptions.Exit, click.Abort, SystemExit):
             raise
-        except Exception as error:
+        except BaseException as error:  # a panic of a library in Rust is no Exception
             if debug or isinstance(error, BrokenPipeError):
                 raise
             if said := _file_trouble(error):

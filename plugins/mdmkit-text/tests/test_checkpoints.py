@@ -174,6 +174,20 @@ def test_a_broken_tokenizer_is_no_missing_one(build: Callable[..., Path]) -> Non
     expect_refused(folder, "the tokenizer does not load")
 
 
+def test_a_panic_of_the_tokenizers_library_is_a_broken_tokenizer(
+    build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Panic(BaseException):  # as tokenizers raises it: no Exception
+        pass
+
+    def panics(*arguments: Any, **keywords: Any) -> Any:
+        raise Panic("called `Option::unwrap()` on a `None` value")
+
+    monkeypatch.setattr("mdmkit_text.tokens._of_model_type", panics)
+    monkeypatch.setattr("mdmkit_text.tokens._plain", panics)
+    expect_refused(build("bert", text={}), "the tokenizer does not load: called")
+
+
 def test_an_unknown_option_is_not_dropped(build: Callable[..., Path]) -> None:
     expect_refused(build("bert"), r"unknown model option 'mask_ids'\. Did you mean 'mask_id'\?", mask_ids=4)
 
@@ -194,7 +208,7 @@ def test_loading_and_encoding_are_silent(build: Callable[..., Path]) -> None:
     # transformers would warn of the id, of the text's length and of the window, and show a progress bar.
     folder = build("longformer", text={"model_max_length": 4}, eos_token_id=999)
     code = (
-        "import sys; from transformers.utils import logging as log; from mdmkit.canvas import Prompt\n"
+        "import sys; from transformers.utils import logging as log; from mdmkit import Prompt\n"
         "from mdmkit_text.backbone import TextBackbone\n"
         "log.set_verbosity_info()\n"
         "TextBackbone.load(sys.argv[1]).encoder.encode(Prompt(text='abcdefghij'))\n"

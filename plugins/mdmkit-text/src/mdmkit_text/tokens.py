@@ -108,7 +108,9 @@ class Tokens:
             # Without transformers' config object, it reads config.json.
             native = None if isinstance(family, Plain) else config
             tokenizer = _plain(folder) if plain else _of_model_type(folder, native)
-        except Exception as error:  # transformers and tokenizers raise many types here
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # of many types; a panic of tokenizers, which is in Rust, is no Exception
             raise MdmkitError(f"{folder}: the tokenizer does not load: {' '.join(str(error).split())}") from error
         _check_control(folder, tokenizer, family)
         return cls(tokenizer, config, family, more_ends)
