@@ -262,3 +262,24 @@ def test_a_part_that_fails_is_named_though_columns_were_stored():
     with pytest.raises(MdmkitError, match=r"score Fails.*boom"):
         drained(engine)
     assert engine.state.runner.store
+
+
+@dataclass(frozen=True)
+class Overwrites:
+    """Confidence, and a stray write into the canvas that it reads."""
+
+    def __call__(self, step):
+        step.canvas.tokens[:, :1] = 1
+        return step.confidence
+
+
+@pytest.mark.parametrize("prompts", [["cd"], ["cd", "efg", "ab"]])
+def test_a_part_that_writes_into_the_prompt_is_found(prompts):
+    ended = drained(engine_with(ToyBackbone(), read_prompts(prompts, 1), score=Overwrites()))
+    for number, prompt in enumerate(prompts):
+        if prompt[0] == "a":  # what was written stood there before
+            assert ended[number].error is None
+        else:
+            said = str(ended[number].error)
+            assert said.startswith(f"prompt {number}: its own tokens have changed")
+            assert "score Overwrites" in said and "commit Write" in said

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from mdmkit.canvas.prompt import Prompt
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.asking import Asking
+from mdmkit.loop.guard import named
 
 if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
+    from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
     from mdmkit.settings.plan import Plan
 
@@ -22,11 +27,13 @@ class Encoded:
     Attributes:
         canvas: [1, T], on the host.
         conditioning: what `forward` needs beside the canvas, for this row.
+        given: int64 [1, T]; the tokens of `canvas`, in memory that no part is given.
     """
 
     prompt: Prompt
     canvas: Canvas
     conditioning: Any
+    given: Tensor
 
     @classmethod
     def of(cls, prompt: Prompt, backbone: Backbone, plan: Plan) -> Encoded:
@@ -42,8 +49,25 @@ class Encoded:
             )
         with Asking(backbone, "encode"):
             canvas, conditioning = backbone.encode([prompt], plan)
-        return cls(prompt, canvas.to("cpu"), conditioning)
+        canvas = canvas.to("cpu")
+        return cls(prompt, canvas, conditioning, canvas.tokens.clone())
+
+    def kept_in(self, canvas: Canvas) -> bool:
+        """Whether the row's canvas [1, T'] still holds every token that was given."""
+        fixed = self.canvas.valid & ~self.canvas.editable
+        return torch.equal(canvas.tokens[:, : self.columns][fixed], self.given[fixed])
 
     @property
     def columns(self) -> int:
         return self.canvas.tokens.shape[1]
+
+
+def overwritten(sampler: Sampler, prompt: Prompt) -> MdmkitError:
+    """The error of a row in which not every token that was given is left."""
+    kinds = [kind for kind in ("score", "select", "lookahead", "commit") if getattr(sampler, kind) is not None]
+    parts = ", ".join(named(sampler, kind) for kind in kinds)
+    return MdmkitError(
+        f"prompt {prompt.index}: its own tokens have changed, so a part has written into a tensor that it was given, "
+        f"such as step.canvas.tokens. Parts must work on copies. These were at work: {parts}; the contract suites of "
+        "mdmkit.testing tell which of them does it."
+    )

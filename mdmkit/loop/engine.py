@@ -18,7 +18,7 @@ from mdmkit.canvas.row import Row
 from mdmkit.canvas.trace import Trace
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.asking import Asking
-from mdmkit.loop.encoded import Encoded
+from mdmkit.loop.encoded import Encoded, overwritten
 from mdmkit.loop.finished import row_of
 from mdmkit.loop.left import Left
 from mdmkit.loop.loop import take_step
@@ -286,6 +286,9 @@ class Engine:
         if left.error is not None:
             self.watchers.leave(one.id, None)
             return Ended(one.id, error=left.error.of_prompt(prompt.index))
+        if not one.encoded.kept_in(left.canvas):
+            self.watchers.leave(one.id, None)
+            return Ended(one.id, error=overwritten(self.state.sampler, prompt))
         row = row_of(self.backbone, prompt, one.encoded.canvas, left)
         self.watchers.leave(one.id, row)
         return Ended(one.id, row)
