@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -87,6 +88,16 @@ def test_arrows_between_rooms_point_down(graph: dict[str, set[str]]) -> None:
 def test_every_room_has_its_place_in_the_order(graph: dict[str, set[str]]) -> None:
     found = {name.split(".")[1] for name in graph if "." in name} - {"__main__"}
     assert found == set(ROOMS)
+
+
+def test_the_design_names_every_module_of_a_room() -> None:
+    design = (ROOT / "docs" / "design.md").read_text()
+    house = design[design.index("## 2. The house") : design.index("**Public names.**")]
+    rooms = dict(re.findall(r"^  (\w+)/((?:.|\n {4,})*)", house, re.M))
+    assert set(rooms) == {room for room in ROOMS if (ROOT / "mdmkit" / room).is_dir()} - {"cli", "testing"}
+    for room, words in rooms.items():
+        here = {path.stem for path in (ROOT / "mdmkit" / room).glob("*.py")} - {"__init__"}
+        assert here <= set(re.findall(r"\w+", words)), room
 
 
 def test_files_are_short(graph: dict[str, set[str]]) -> None:
