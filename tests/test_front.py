@@ -154,13 +154,17 @@ def test_an_encode_that_raises_anything_is_answered(error):
             assert len(answer(front, prompts_of(3)[0]).tokens) == 3
 
 
+class Panic(BaseException):
+    """As libraries in Rust raise it: no `Exception`, so it ends the thread."""
+
+
 def test_a_prompt_that_the_thread_never_took_is_answered_too():
     go = threading.Event()
 
     class Ends(ToyBackbone):
         def encode(self, prompts, plan):
             go.wait(PATIENCE)
-            raise SystemExit(3)
+            raise Panic(3)
 
     async def two(front):
         tasks = [asyncio.ensure_future(front.generate(prompt)) for prompt in prompts_of(5, 3)]
@@ -169,8 +173,8 @@ def test_a_prompt_that_the_thread_never_took_is_answered_too():
         return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
 
     first, second = asyncio.run(two(AsyncEngine(Engine(sampler(), Ends(), 2))))
-    assert "the prompt cannot be encoded: SystemExit" in str(first)
-    assert str(second) == "the engine has ended: SystemExit: 3. Make a new one."
+    assert "the prompt cannot be encoded: Panic" in str(first)
+    assert str(second) == "the engine has ended: Panic: 3. Make a new one."
 
 
 class Breaks(Observer):
@@ -204,13 +208,13 @@ def test_an_observer_that_raises_again_and_again_fails_the_row_that_it_was_told_
 
 
 def test_what_ends_the_thread_answers_every_task_and_every_later_one():
-    front = AsyncEngine(Engine(sampler(), ToyBackbone(), 2, observers=[Breaks(SystemExit(4))]))
+    front = AsyncEngine(Engine(sampler(), ToyBackbone(), 2, observers=[Breaks(Panic(4))]))
     got = asyncio.run(together(front, prompts_of(5, 7, 5, 5)))
-    words = "the engine has ended: SystemExit: 4. Make a new one."
+    words = "the engine has ended: Panic: 4. Make a new one."
     assert [(type(each), str(each)) for each in got] == [(MdmkitError, words)] * 4
     front._thread.join(PATIENCE)
     assert not front._thread.is_alive()
-    with pytest.raises(MdmkitError, match=r"the engine has ended: SystemExit: 4\."):
+    with pytest.raises(MdmkitError, match=r"the engine has ended: Panic: 4\."):
         answer(front, prompts_of(3)[0])
     front.close()
 
