@@ -129,7 +129,7 @@ def test_a_record_without_contents_is_not_continued(decode, place):
     document = json.loads(record.read_text())
     del document["run"]["contents"]
     record.write_text(json.dumps(document))
-    assert "their content is not on record" in " ".join(decode("--resume").stderr.split())
+    assert "is of mdmkit's first edition. It does not tell" in " ".join(decode("--resume").stderr.split())
 
 
 def test_of_a_large_file_the_beginning_the_size_and_the_time_count(tmp_path, monkeypatch):

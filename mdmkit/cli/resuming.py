@@ -184,6 +184,12 @@ def reopen(output: Path, run: dict[str, Any], check: Check, first: int = 0) -> K
             f"--resume: {record} does not record the run of {output}. Start again with --overwrite, or name another "
             "--output."
         ) from error
+    if "contents" in run and "contents" not in theirs:
+        raise MdmkitError(
+            f"--resume: the record of {output} is of mdmkit's first edition. It does not tell what the model's files "
+            "held, so nobody knows whether its rows are of the same run. Start again with --overwrite, or name another "
+            "--output."
+        )
     if different := list(differences(theirs, run)):
         raise MdmkitError(
             f"--resume: {output} is of another run: {'; '.join(different)}. Ask for the same, or start again with "
