@@ -16,8 +16,8 @@ TOOLS := pytest pytest-xdist hypothesis openai playwright ruff mypy mkdocs-mater
 # torch is pinned in every install line: an open range pulls gigabytes of CUDA packages.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 
-.PHONY: demo test quick test-slow test-gpu test-second test-some-second test-ray test-extras test-oldest test-newest test-sglang test-tp test-openapi \
-	system lint docs results readme wheels clean
+.PHONY: demo test quick test-slow test-gpu test-second test-some-second test-ray test-extras test-oldest test-newest \
+	test-sglang test-tp test-openapi system lint docs results readme wheels clean
 
 demo: $(STAMP)
 	@$(QUIET) $(BIN)/mdmkit zoo demo

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = Path(__file__).parent
+DEVICE = str(device_of_tests())
 _dtype = torch.float64  # of what is being made
 FULL, BLOCK, NONE = ("none", "prefix", "dual"), ("none", "block"), ("none",)
 
@@ -53,9 +54,7 @@ def golden(source: str, changes: dict[str, Any] | None = None, **options: Any) -
     """A golden checkpoint, as it is or with another config.json."""
 
     def make(folder: Path) -> Any:
-        backbone = mdmkit.load(
-            str(changed(source, folder, **(changes or {}))), device=str(device_of_tests()), **options
-        )
+        backbone = mdmkit.load(str(changed(source, folder, **(changes or {}))), device=DEVICE, **options)
         backbone.network.model.to(_dtype)
         backbone.network.model.set_experts_implementation("eager")  # the fused one has no float64
         return backbone
@@ -65,7 +64,7 @@ def golden(source: str, changes: dict[str, Any] | None = None, **options: Any) -
 
 def zoo(name: str) -> Callable[[Path], Any]:
     def make(folder: Path) -> Any:
-        backbone = mdmkit.load(f"zoo:{name}", device=str(device_of_tests()), dtype="float32")
+        backbone = mdmkit.load(f"zoo:{name}", device=DEVICE, dtype="float32")
         backbone.network.model.to(_dtype)
         return backbone
 
@@ -100,35 +99,33 @@ def tiny() -> Any:
 
 
 def amused(folder: Path) -> Any:
-    backbone = mdmkit.load(f"amused:{tiny().write_amused(folder)}", device=str(device_of_tests()))
+    backbone = mdmkit.load(f"amused:{tiny().write_amused(folder)}", device=DEVICE)
     backbone.text_encoder.to(_dtype)
     return _typed_uvit(backbone)
 
 
 def maskgit(folder: Path) -> Any:
-    backbone = mdmkit.load(f"maskgit:{tiny().write_maskgit(folder)}", device=str(device_of_tests()))
+    backbone = mdmkit.load(f"maskgit:{tiny().write_maskgit(folder)}", device=DEVICE)
     backbone.classes = backbone.classes.to(_dtype)
     return _typed_uvit(backbone)
 
 
 def digits(folder: Path) -> Any:
-    backbone = mdmkit.load("zoo:digits", device=str(device_of_tests()))
+    backbone = mdmkit.load("zoo:digits", device=DEVICE)
     backbone.classes = backbone.classes.to(_dtype)
     return _typed_uvit(backbone)
 
 
 def mmada(folder: Path) -> Any:
     made = tiny().write_llada(folder, 8192)
-    return _typed_trunk(
-        mdmkit.load(f"mmada:{made}", device=str(device_of_tests()), vq=str(GOLDEN / "magvitv2"), width=64, height=64)
-    )
+    return _typed_trunk(mdmkit.load(f"mmada:{made}", device=DEVICE, vq=str(GOLDEN / "magvitv2"), width=64, height=64))
 
 
 def lumina(folder: Path) -> Any:
     made = tiny().write_llada(folder, tiny().CODES)
     tiny().vq_model(lookup=False).save_pretrained(folder / "vqvae")
     options = {"width": 8, "height": 6, "image_offset": len(tiny().SPECIALS) + 14}
-    return _typed_trunk(mdmkit.load(f"lumina_dimoo:{made}", device=str(device_of_tests()), **options))
+    return _typed_trunk(mdmkit.load(f"lumina_dimoo:{made}", device=DEVICE, **options))
 
 
 def _typed_uvit(backbone: Any) -> Any:

@@ -10,14 +10,15 @@ import os
 import pytest
 
 from mdmkit.testing.contract import Contract
+from mdmkit.testing.device import VARIABLE
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
     """Make the device before any test is read."""
-    given = os.environ.get("MDMKIT_TEST_DEVICE", "cpu")
+    given = os.environ.get(VARIABLE) or "cpu"
     if given == "cpu":
-        raise pytest.UsageError("-p on_device: set MDMKIT_TEST_DEVICE to a device that is not the CPU, such as cuda.")
+        raise pytest.UsageError(f"-p on_device: set {VARIABLE} to a device that is not the CPU, such as cuda.")
     if given == "second":
         import second_device
 
@@ -26,8 +27,10 @@ def pytest_load_initial_conftests() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the other tests of a file."""
-    chosen = [item for item in items if _runs_here(item)]
-    config.hook.pytest_deselected(items=[item for item in items if not _runs_here(item)])
+    chosen, others = [], []
+    for item in items:
+        (chosen if _runs_here(item) else others).append(item)
+    config.hook.pytest_deselected(items=others)
     items[:] = chosen
 
 

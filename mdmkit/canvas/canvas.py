@@ -73,6 +73,11 @@ class Canvas:
         return self.valid.sum(1)
 
     @property
+    def given(self) -> Tensor:
+        """bool [B, T]: the positions whose tokens are the prompt's own, and stay."""
+        return self.valid & ~self.editable
+
+    @property
     def shown(self) -> Tensor:
         """bool [B, T]: the positions that are shown: the generated tokens, or for an infill the whole row."""
         return torch.where(self.infill[:, None], self.valid, self.editable) & ~self.surplus

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.errors import FAILURES, MdmkitError
+from mdmkit.errors import FAILURES, MdmkitError, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,8 +76,7 @@ def fetch(target: str, what: str, distribution: str) -> Any:
             ) from error
         raise MdmkitError(f"{what} cannot be imported: AttributeError: {error}.") from error
     except FAILURES as error:
-        reason = " ".join(str(error).split())
-        raise MdmkitError(f"{what} cannot be imported: {type(error).__name__}: {reason}") from error
+        raise MdmkitError(f"{what} cannot be imported: {told(error)}") from error
     return found
 
 

@@ -54,8 +54,8 @@ class Encoded:
 
     def kept_in(self, canvas: Canvas) -> bool:
         """Whether the row's canvas [1, T'] still holds every token that was given."""
-        fixed = self.canvas.valid & ~self.canvas.editable
-        return torch.equal(canvas.tokens[:, : self.columns][fixed], self.given[fixed])
+        given = self.canvas.given
+        return torch.equal(canvas.tokens[:, : self.columns][given], self.given[given])
 
     @property
     def columns(self) -> int:

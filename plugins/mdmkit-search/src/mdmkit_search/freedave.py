@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import Actions, MdmkitError, MdmkitWarning, ops, unknown
+from mdmkit_search.measures import MEASURES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,18 +134,3 @@ def _best_tokens(step: Step, place: Tensor, look: Look) -> Tensor:
 
 def _argmax(belief: Belief) -> Tensor:
     return belief.argmax
-
-
-def _confidence(belief: Belief) -> Tensor:
-    return belief.confidence
-
-
-def _certainty(belief: Belief) -> Tensor:
-    return -belief.entropy
-
-
-def _margin(belief: Belief) -> Tensor:
-    return belief.top2[..., 0] - belief.top2[..., 1]
-
-
-MEASURES = {"confidence": _confidence, "entropy": _certainty, "margin": _margin}

@@ -11,15 +11,16 @@ import torch
 from mdmkit import Actions, MdmkitError, noise, ops
 from mdmkit_search.distinct import distinct
 from mdmkit_search.entropy import mean_over
+from mdmkit_search.measures import MEASURES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit import Belief, Look, Scope, Step
+    from mdmkit import Look, Scope, Step
 
 # Every pair of a row's paths is compared to merge equal ones.
 MOST = 1024
-MEASURES, SCOPES = ("entropy", "confidence"), ("sequence", "block")
+REWARDS, SCOPES = ("entropy", "confidence"), ("sequence", "block")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Verifier:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
             raise MdmkitError(f"lookahead lookum: temperature={self.temperature}: it must be 0 or more.")
-        for name, choices in (("measure", MEASURES), ("scope", SCOPES)):
+        for name, choices in (("measure", REWARDS), ("scope", SCOPES)):
             if getattr(self, name) not in choices:
                 raise MdmkitError(
                     f"lookahead lookum: {name}={getattr(self, name)!r}: it is one of {', '.join(choices)}."
@@ -102,13 +103,10 @@ class Verifier:
     def __call__(self, step: Step, actions: Actions, look: Look) -> Tensor:
         scope: Scope = "block" if self.scope == "block" else "sequence"
         rest = step.open[:, None] & ~actions.place if scope == "block" else look.remaining(scope)
-        reward = mean_over(look(self._certainty, scope), rest)
+        reward = mean_over(look(MEASURES[self.measure], scope), rest)
         if self.temperature == 0:
             return reward
         # One number per state, for any window: the counter's position is 0.
         nowhere = torch.zeros_like(step.tick)[:, None]
         drawn = noise.uniform(step.canvas.seed, step.tick, "lookum", reward.shape[1], nowhere)[..., 0]
         return reward / self.temperature + noise.gumbel(drawn)
-
-    def _certainty(self, belief: Belief) -> Tensor:
-        return -belief.entropy if self.measure == "entropy" else belief.confidence

@@ -9,11 +9,12 @@ import torch
 
 from mdmkit import Actions, MdmkitError, ops
 from mdmkit_search.entropy import mean_over
+from mdmkit_search.measures import confidence
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdmkit import Belief, Look, Step
+    from mdmkit import Look, Step
 
 MOST = 1024
 
@@ -84,11 +85,7 @@ class BranchConfidence:
 
         rest = step.open[:, None] & ~actions.place
         left = rest.sum(-1)
-        ahead = look(_confidence)
+        ahead = look(confidence)
         weakest = ops.top(-ahead, rest, (left * self.lowest).long().clamp_min(1))
         future = torch.where(left > 0, mean_over(ahead, weakest), 1.0)
         return self.weight * forked + (1 - self.weight) * future
-
-
-def _confidence(belief: Belief) -> Tensor:
-    return belief.confidence

@@ -80,8 +80,8 @@ class Trial:
         if self.net.freezes:
             tokens, valid, positions = (each[:, : self.net.block] for each in alone)
             masked, self.net.maskless = self.net.project(self._whole(tokens, valid, positions)), True
-            self.net.maskless = _distance(self.net.project(self._whole(tokens, valid, positions)), masked) <= bound
-            self.net.maskless = self.net.maskless and padded() <= bound
+            without = self.net.project(self._whole(tokens, valid, positions))
+            self.net.maskless = _distance(without, masked) <= bound and padded() <= bound
         self.share(ids)
 
     def _last_layer(self, hidden: Tensor) -> nn.Module | None:
