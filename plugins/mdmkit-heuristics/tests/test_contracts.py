@@ -16,6 +16,7 @@ from mdmkit_heuristics.remask import P2Fill, P2Remask, ReMDM, SaberBacktrack, Sa
 from mdmkit_heuristics.scores import Confidence, Entropy, LeftToRight, Margin, Random
 from mdmkit_heuristics.selects import Threshold, TopK
 from mdmkit_heuristics.stable import Klass
+from mdmkit_heuristics.wino import WinoFill, WinoVerify
 
 SCORES = {
     "confidence": Confidence(),
@@ -56,6 +57,8 @@ SELECTS = {
     "p2": P2Fill(),
     "saber": SaberFill(),
     "saber-four": SaberFill(least=4),
+    "wino": WinoFill(),
+    "wino-wide": WinoFill(threshold=0.1, least=1, most=3),
 }
 COMMITS = {
     "remdm": ReMDM(),
@@ -66,6 +69,8 @@ COMMITS = {
     "p2-much": P2Remask(eta=3.0),
     "saber": SaberBacktrack(),
     "saber-four": SaberBacktrack(least=4),
+    "wino": WinoVerify(),
+    "wino-strict": WinoVerify(threshold=1.0),
     "edit-low": Edit(threshold=0.1, lingers=3),
 }
 

@@ -11,6 +11,7 @@ from mdmkit_heuristics.bounded import Factor, Frechet
 from mdmkit_heuristics.mean_field import MeanField
 from mdmkit_heuristics.persistent import Less
 from mdmkit_heuristics.selects import TopK
+from mdmkit_heuristics.wino import WinoFill
 
 SELECTS = {
     "frechet": Frechet(),
@@ -18,6 +19,7 @@ SELECTS = {
     "top_k-frontier": TopK(frontier=2),
     "less": Less(),
     "mean_field": MeanField(),
+    "wino": WinoFill(),
 }
 VOCAB = 4
 

@@ -66,6 +66,7 @@ def mdmkit_select() -> list[Component]:
         ),
         Component("p2", f"{PACKAGE}.remask:P2Fill", "the open positions that path planning keeps"),
         Component("saber", f"{PACKAGE}.remask:SaberFill", "positions more confident than the written tokens were"),
+        Component("wino", f"{PACKAGE}.wino:WinoFill", "every position above a low threshold, up to a bound"),
     ]
 
 
@@ -75,6 +76,7 @@ def mdmkit_commit() -> list[Component]:
         Component("remdm", f"{PACKAGE}.remask:ReMDM", "mask written tokens again at random"),
         Component("p2", f"{PACKAGE}.remask:P2Remask", "mask what path planning ranks lowest"),
         Component("saber", f"{PACKAGE}.remask:SaberBacktrack", "mask what lost most probability"),
+        Component("wino", f"{PACKAGE}.wino:WinoVerify", "mask what its shadow finds improbable"),
         Component("edit", f"{PACKAGE}.edit:Edit", "replace written tokens by more probable ones"),
     ]
 
@@ -160,6 +162,11 @@ def mdmkit_sampler() -> list[Component]:
         Component("remdm_loop", f"{PACKAGE}:presets/remdm_loop.yaml", "ReMDM, in a loop at 90 % filled"),
         Component("p2", f"{PACKAGE}:presets/p2.yaml", "path planning by the model's own probabilities"),
         Component("saber", f"{PACKAGE}:presets/saber.yaml", "adaptive parallel decoding with backtracking"),
+        Component(
+            "wino",
+            f"{PACKAGE}:presets/wino.yaml",
+            "many positions at once; what the others do not support is masked again",
+        ),
         Component("edit", f"{PACKAGE}:presets/edit.yaml", "block refinement with written tokens edited"),
         Component(
             "prophet",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DWELL = 0.1
 
 
-def _remasked(step: Step, actions: Actions, choice: Tensor, again: Tensor) -> Canvas:
+def remasked(step: Step, actions: Actions, choice: Tensor, again: Tensor) -> Canvas:
     """Write the action, and reopen `again`, bool [B, W], in rows that take the step."""
     again = again & step.open.any(-1, keepdim=True)
     return Write()(step, actions, choice).reopened(step.spread(again))
@@ -73,7 +73,7 @@ class ReMDM:
             # At least one: otherwise the next quota of 1 would end the dwelling early.
             worst = ops.top(-step.noise("remdm", 1)[:, 0], written, (sigma > 0).long())
             again = again | worst
-        return _remasked(step, actions, choice, again & written & (left > 0)[:, None])
+        return remasked(step, actions, choice, again & written & (left > 0)[:, None])
 
     def _shared(self, step: Step, actions: Actions, choice: Tensor, sigma: Tensor, written: Tensor) -> Tensor:
         """σ of each position, [B, W]."""
@@ -113,7 +113,7 @@ class P2Remask:
 
     def __call__(self, step: Step, actions: Actions, choice: Tensor) -> Canvas:
         again = editable(step) & ~step.open & ~_kept(step, self.eta)
-        return _remasked(step, actions, choice, again)
+        return remasked(step, actions, choice, again)
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class SaberBacktrack:
         step.keep("saber.sure", torch.where(place | written, now, 0.0))
         filled = place.sum(-1)
         count = torch.minimum(((filled + 7) // 8).clamp_min(self.least // 2), (filled - 1).clamp_min(0))
-        return _remasked(step, actions, choice, ops.top(drop, written, count))
+        return remasked(step, actions, choice, ops.top(drop, written, count))
 
 
 def _check_least(kind: str, least: int) -> None:
