@@ -90,6 +90,7 @@ WHOLE = [
     *DECORATED,
     *(f"It's code:\n\n{answer}\n\nThat's it!" for answer in DECORATED),
     "N = 0\n" + "def helper():\n" + "    x = 1\n" * 150 + WITH_N,  # one long statement
+    "It's a class.\n\nN = 0\nclass Long:\n" + "    x = 1\n" * 300 + WITH_N + "\n\nThat's it!",
     # Blocks before and after the one with the function.
     fenced("x,y=2,0", f"{ADDS} + y"),
     fenced("N: int = 0", WITH_N),
@@ -321,6 +322,21 @@ def test_the_function_that_asserts_are_about() -> None:
     assert name_under_test(["assert area.__call__(3) == 9"]) == name_under_test(["assert area.of(3) == 9"]) == "area"
     assert name_under_test(["def test():\n    assert area(3) == 9", "test()"]) == "area"
     assert name_under_test(["assert area.__name__ == 'area'"]) == ""
+
+
+@pytest.mark.parametrize("name", ["bisect", "token", "copy", "statistics"])
+def test_a_function_may_have_the_name_of_a_module(name: str) -> None:
+    tests = ["import math", f"assert math.isclose({name}(2), 4)"]
+    assert name_under_test(tests) == name
+    assert passes(f"def {name}(x):\n    return 2 * x", name, tests, limits=QUICK).passed
+    assert not passes(f"def {name}(x):\n    return x", name, tests, limits=QUICK).passed
+
+
+@pytest.mark.parametrize("call", ["turn(x)", "turn(items=x)", "turn(*[], **{'items': x})"])
+def test_an_argument_that_the_answer_changes_is_changed_for_the_tests(call: str) -> None:
+    tests = f"x = [1, 3, 2]\n{call}\nassert x == [2, 3, 1]"
+    assert passes("def turn(items):\n    items.reverse()", "turn", tests, limits=QUICK).passed
+    assert not passes("def turn(items):\n    items = items[::-1]", "turn", tests, limits=QUICK).passed
 
 
 def test_the_helpers_of_a_prompt_are_there_for_the_answer_and_for_the_tests() -> None:

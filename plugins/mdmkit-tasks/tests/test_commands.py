@@ -23,7 +23,7 @@ from mdmkit_zoo.catalogue import ENTRIES
 
 TASKS = '''
 from mdmkit import Component, hookimpl
-from mdmkit.task import JudgeDown, Task
+from mdmkit import JudgeDown, Task
 import os
 import sys
 

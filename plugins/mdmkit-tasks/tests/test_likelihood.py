@@ -10,9 +10,7 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import MdmkitError, Output
-from mdmkit.canvas.layout import lay_out
-from mdmkit.canvas.prompt import Prompt
+from mdmkit import MdmkitError, Output, Prompt, lay_out
 from mdmkit.testing import NoiseToy, ToyBackbone
 from mdmkit_tasks.likelihood import Pair, _maskings, _segments, log_likelihood, pair
 

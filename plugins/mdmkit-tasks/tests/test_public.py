@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from mdmkit import MdmkitError
-from mdmkit.decoding.prompts import read_prompts
+from mdmkit import MdmkitError, read_prompts
 from mdmkit.task import without_reference
 from mdmkit_tasks.judges.countdown import value
 from mdmkit_tasks.judges.reachable import can_reach

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from mdmkit import MdmkitError
-from mdmkit.task import JudgeDown
+from mdmkit import JudgeDown, MdmkitError
 from mdmkit_tasks.judges import endpoint
 from mdmkit_tasks.judges.endpoint import Endpoint, verdict
 from mdmkit_tasks.public.writing import Writing

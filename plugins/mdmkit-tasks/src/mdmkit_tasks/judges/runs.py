@@ -11,7 +11,7 @@ from mdmkit_tasks.judges.names import parsed, read
 # Of so many definitions of one function the last that is whole is looked for.
 LOOKED_AT = 20
 # Lines that one statement before a function may have.
-LONGEST = 100
+LONGEST = 1000
 # A line that goes on with a statement: it is indented, empty, or begins so.
 _GOES_ON = re.compile(r"\s|$|[)\]}]|(?:else|elif|except|finally)\b")
 # A statement that a decorator may stand before, and another decorator.

@@ -73,13 +73,12 @@ def _reply(asked: list[Any], module: types.ModuleType, held: list[Any]) -> list[
         return ["value", pack(getattr(held[target], more[0]), refer), []]
     if kind == "next":
         return ["value", pack(next(held[target]), refer), []]
-    arguments = [unpack(value, resolve) for value in more[0]]
-    named = {name: unpack(value, resolve) for name, value in more[1].items()}
-    result = pack(held[target](*arguments, **named), refer)
-    after = [pack(value, refer) if isinstance(value, CHANGEABLE) else before
-             for value, before in zip(arguments, more[0], strict=True)]  # fmt: skip
-    changed = [[i, value] for i, (value, before) in enumerate(zip(after, more[0], strict=True)) if value != before]
-    return ["value", result, changed]
+    before = dict(enumerate(more[0])) | more[1]  # positional arguments by number, the others by name
+    values = {key: unpack(value, resolve) for key, value in before.items()}
+    count = len(more[0])
+    result = pack(held[target](*(values[i] for i in range(count)), **{name: values[name] for name in more[1]}), refer)
+    after = {key: pack(value, refer) for key, value in values.items() if isinstance(value, CHANGEABLE)}
+    return ["value", result, [[key, value] for key, value in after.items() if value != before[key]]]
 
 
 def _refer(held: list[Any], value: Any) -> list[Any]:

@@ -55,8 +55,8 @@ class Asking:
         packed = [pack(value, _refer) for value in arguments]
         self.channel.send(["call", place, packed, {name: pack(value, _refer) for name, value in named.items()}])
         result, changed = self._value(self.channel.read())
-        for index, after in changed:
-            _become(arguments[index], unpack(after, self._resolve))
+        for key, after in changed:
+            _become(named[key] if isinstance(key, str) else arguments[key], unpack(after, self._resolve))
         return result
 
     def _value(self, reply: list[Any]) -> tuple[Any, list[Any]]:
@@ -78,7 +78,7 @@ def test(job: dict[str, Any], channel: Channel, out: TextIO) -> None:
         exec(compile(job["head"], "head.py", "exec", dont_inherit=True), space)
         code = compile(job["tests"], "tests.py", "exec", dont_inherit=True)
         for name in _wanted(job["tests"], {job["name"]}, space):
-            if name in sys.stdlib_module_names:
+            if name in sys.stdlib_module_names and name != job["name"]:
                 space[name] = importlib.import_module(name)
                 continue
             try:
