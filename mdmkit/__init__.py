@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from mdmkit.stage.protocols import Commit, Constraint, Lookahead, Score, Select, Stop
     from mdmkit.stage.search import Search
     from mdmkit.stage.step import Step
+    from mdmkit.stage.traits import trait
     from mdmkit.stage.write import Write
     from mdmkit.task import JudgeDown, Task, Verdict
     from mdmkit.watch.final import final_until
@@ -126,6 +127,7 @@ __all__ = [
     "row_seed",
     "shown",
     "stream",
+    "trait",
     "unknown",
     "wrap",
 ]
@@ -195,6 +197,7 @@ _HOME = {
     "row_seed": "noise",
     "stream": "decoding.run",
     "shown": "errors",
+    "trait": "stage.traits",
     "unknown": "errors",
     "wrap": "hf.wrapping",
 }

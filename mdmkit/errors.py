@@ -1,4 +1,4 @@
-"""What the user is told: the one exception, a paragraph that names culprit, choices and fix; and the one warning."""
+"""The exception and the warning that mdmkit raises. Each is one paragraph for the user, and says what to change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class MdmkitError(Exception):
 
 
 class MdmkitWarning(UserWarning):
-    """A note: what was asked is done, but not all of what was given had an effect, such as a text that was cut.
+    """A note: the command was carried out, but a part of the input had no effect, such as a text that was cut.
 
     Raise it with `warnings.warn(text, MdmkitWarning, stacklevel=2)`. The command line prints each text once, as a note.
     """
@@ -27,7 +27,7 @@ class RowError(MdmkitError):
         reason: what is wrong with it.
         tick: the row's step at which that was seen, counted from 0.
         row: its place in the batch, counted from 0.
-        prompt: its place among the prompts, counted from 0; None until somebody who knows has said so (`of_prompt`).
+        prompt: its place among the prompts, counted from 0; None if it is not known; see `of_prompt`.
     """
 
     def __init__(self, reason: str, tick: int, row: int, prompt: int | None = None):
@@ -44,7 +44,7 @@ class RowError(MdmkitError):
         return RowError, (self.reason, self.tick, self.row, self.prompt)
 
     def of_prompt(self, prompt: int) -> RowError:
-        """The same, named as whoever gave the prompts counts."""
+        """The same error with the number of the prompt, counted from 0."""
         return RowError(self.reason, self.tick, self.row, prompt)
 
 

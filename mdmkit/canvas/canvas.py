@@ -73,8 +73,8 @@ class Canvas:
         return self.valid.sum(1)
 
     @property
-    def given(self) -> Tensor:
-        """bool [B, T]: the positions whose tokens are the prompt's own, and stay."""
+    def fixed(self) -> Tensor:
+        """bool [B, T]: the positions of the prompt tokens, which decoding never changes."""
         return self.valid & ~self.editable
 
     @property

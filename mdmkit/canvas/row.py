@@ -16,7 +16,7 @@ class Row:
         order: for each of `tokens`, the tick at which it was written; −1 for a prompt token.
         uncertainty: cumulative uncertainty H̃ over all committed tokens, nats.
         nfe: row-forwards of the row.
-        row_tokens: tokens computed in these forwards; fewer than NFE times the length under a cache.
+        row_tokens: tokens that these forwards need; fewer than NFE times the length under a cache.
         stopped: why the row ended: `end` (an end token), `length` (every appended mask is filled), `filled` (every mask
             of an infill is filled), or the name of the sampler's stop rule.
         trace: for each position (prompt included) order, confidence and entropy; for each tick choice and values.

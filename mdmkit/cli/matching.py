@@ -129,7 +129,7 @@ def _check_stopped(row: Mapping[str, Any], canvas: Canvas, encodings: Encodings,
 
 def _check_fits(row: Mapping[str, Any], canvas: Canvas, room: int) -> None:
     """Compare a row with its prompt's canvas. A commit may have added or removed `room` positions at its end."""
-    needed = canvas.tokens[canvas.valid if canvas.infill[0] else canvas.given].tolist()
+    needed = canvas.tokens[canvas.valid if canvas.infill[0] else canvas.fixed].tolist()
     ids, tokens = row["prompt_ids"], row["tokens"]
     both = min(len(ids), len(needed)) if room else max(len(ids), len(needed))
     if ids[:both] != needed[:both]:
@@ -137,7 +137,7 @@ def _check_fits(row: Mapping[str, Any], canvas: Canvas, room: int) -> None:
     most = int(canvas.shown.sum()) + room
     if len(tokens) > most:
         raise ValueError(f"its 'tokens' are {len(tokens)}, and prompt {row['index']} has {most} at most")
-    given = canvas.tokens[canvas.given & canvas.infill[:, None]].tolist()
+    given = canvas.tokens[canvas.fixed & canvas.infill[:, None]].tolist()
     kept = [token for token, tick in zip(tokens, row["order"], strict=True) if tick < 0]
     if not room and kept != given:
         raise ValueError(f"its 'order' is -1 at the tokens {shown(kept, 60)}, and the prompt's are {shown(given, 60)}")

@@ -14,7 +14,7 @@ from mdmkit.loop.sampler import Sampler
 from mdmkit.settings.draw import Draw, Guidance
 from mdmkit.settings.plan import Plan
 from mdmkit.stage.checking import check_part
-from mdmkit.stage.traits import HOMES
+from mdmkit.stage.traits import HOMES, trait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -109,7 +109,7 @@ def _a(kind: str) -> str:
 
 
 def _check_pairing(config: Mapping[str, Any], stages: Mapping[str, Any], registry: Registry) -> None:
-    alternatives = getattr(stages["select"], "alternatives", 1)
+    alternatives = trait("select", stages["select"], "alternatives")
     if alternatives > 1 and stages["lookahead"] is None and not getattr(stages["search"], "chooses", False):
         node = config["select"]
         fewer = next(

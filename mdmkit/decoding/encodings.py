@@ -67,7 +67,7 @@ class Encodings:
         return self._sizes[prompt.index]
 
     def forget(self, prompts: Iterable[Prompt]) -> None:
-        """Let go of prompts whose rows are there."""
+        """Drop the encodings of prompts whose rows have ended."""
         for prompt in prompts:
             self._kept.pop(prompt.index, None)
             self._sizes.pop(prompt.index, None)

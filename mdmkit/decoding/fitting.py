@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from mdmkit.errors import MdmkitError
+from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
@@ -60,7 +61,7 @@ def fitted(
 
 def does_not_fit(sampler: Sampler, backbone: Backbone, rows: int, columns: int, halved: bool) -> MdmkitError:
     """Make the error; it names the sizes that need memory, and the setting that makes each smaller."""
-    alternatives = getattr(sampler.select, "alternatives", 1)
+    alternatives = trait("select", sampler.select, "alternatives")
     compared = f", {alternatives} alternatives each" if alternatives > 1 else ""
     advice = ["a smaller batch (--batch)"] if rows > 1 else []
     advice += [f"fewer alternatives (select.candidates, {alternatives} now)"] if alternatives > 1 else []

@@ -49,7 +49,7 @@ def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:
     for row in rows:
         state.places[row].steps += 1
         state.places[row].ticks += 1
-    # Without a comparison, all that is to be told was known before the forward, unless the commit was checked now.
+    # If nothing was compared, the rules that end rows were asked before the forward, unless the commit rewrites.
     decided = state.compares and not (seen.compared or state.rewrites or state.sampler.search is not None)
     facts = _by_plan(state, seen) if decided and broken is None else _ask(state, after, code, seen)
     _go_on(state, rows, facts, seen)

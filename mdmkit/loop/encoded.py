@@ -27,13 +27,13 @@ class Encoded:
     Attributes:
         canvas: [1, T], on the host.
         conditioning: what `forward` needs beside the canvas, for this row.
-        given: int64 [1, T]; the tokens of `canvas`, in memory that no part is given.
+        tokens: int64 [1, T]; a copy of the tokens of `canvas`, which no part can reach.
     """
 
     prompt: Prompt
     canvas: Canvas
     conditioning: Any
-    given: Tensor
+    tokens: Tensor
 
     @classmethod
     def of(cls, prompt: Prompt, backbone: Backbone, plan: Plan) -> Encoded:
@@ -53,9 +53,9 @@ class Encoded:
         return cls(prompt, canvas, conditioning, canvas.tokens.clone())
 
     def kept_in(self, canvas: Canvas) -> bool:
-        """Whether the row's canvas [1, T'] still holds every token that was given."""
-        given = self.canvas.given
-        return torch.equal(canvas.tokens[:, : self.columns][given], self.given[given])
+        """Whether the row's canvas [1, T'] still holds every prompt token."""
+        fixed = self.canvas.fixed
+        return torch.equal(canvas.tokens[:, : self.columns][fixed], self.tokens[fixed])
 
     @property
     def columns(self) -> int:
@@ -63,11 +63,11 @@ class Encoded:
 
 
 def overwritten(sampler: Sampler, prompt: Prompt) -> MdmkitError:
-    """The error of a row in which not every token that was given is left."""
+    """The error of a row in which a prompt token has changed."""
     kinds = [kind for kind in ("score", "select", "lookahead", "commit") if getattr(sampler, kind) is not None]
     parts = ", ".join(named(sampler, kind) for kind in kinds)
     return MdmkitError(
-        f"prompt {prompt.index}: its own tokens have changed, so a part has written into a tensor that it was given, "
+        f"prompt {prompt.index}: its own tokens have changed, so a part has written into one of its arguments, "
         f"such as step.canvas.tokens. Parts must work on copies. These were at work: {parts}; the contract suites of "
         "mdmkit.testing tell which of them does it."
     )

@@ -34,7 +34,7 @@ def make_cache(sampler: Sampler, backbone: Backbone) -> Cache:
 
 def reads_of(sampler: Sampler) -> list[str]:
     """Return the names of all extras that the sampler's parts read, sorted."""
-    return sorted({name for part in sampler.stages().values() for name in getattr(part, "reads", ())})
+    return sorted({name for kind, part in sampler.stages().items() for name in trait(kind, part, "reads")})
 
 
 def extras_of(sampler: Sampler) -> tuple[list[str], str | None]:
@@ -114,7 +114,7 @@ def check_parts(sampler: Sampler, backbone: Backbone) -> None:
     for kind, part in sampler.stages().items():
         if callable(fits := getattr(part, "fits", None)):
             fits(backbone)
-        _check_reads(sampler, kind, getattr(part, "reads", ()), backbone)
+        _check_reads(sampler, kind, trait(kind, part, "reads"), backbone)
     _check_offers(backbone)
     both = [name for name in reads_of(sampler) if name in SHADOWS]
     if len(both) > 1:

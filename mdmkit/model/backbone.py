@@ -66,7 +66,7 @@ class Backbone(ABC):
         offers: extras of `forward` that stages may read, by name: `row` for [M, …]; `column` for [M, L, …], which is
             cut to the window; `key` for [M, L, …, K], such as attention: its last axis is the row's columns from 0 on.
         shadows: True if `forward` takes `shadow`, a `Shadow`: extra columns that the row's own columns do not see.
-        asks_plain: True if `forward` takes `plain`, a bool: True if every column that it is given is live.
+        asks_plain: True if `forward` takes `plain`, a bool: True if every column of the call is valid.
         feeds_back: True if `forward` takes `previous`: the extras of the state that each state was made from.
         lead: how many columns to the left of a window its logits need: 1 for a model with shifted logits.
         ends: ids that end a generated row. If a row ends early, its open positions are filled with the first of them.
@@ -155,7 +155,8 @@ class Backbone(ABC):
         `more` has `extras=`, the names of the extras that are read, if the sampler reads any; and `previous=` for a
         model with `feeds_back`: by name the extras of the state before, at the columns of this forward; 0 where nothing
         was said yet. None means 0 everywhere. A model with `shadows` may get `shadow=`: it then returns the hidden
-        states of those columns as `extra["shadow"]`, [M, E, D]. Otherwise `more` is empty.
+        states of those columns as `extra["shadow"]`, [M, E, D]. A model with `asks_plain` gets `plain=`.
+        Otherwise `more` is empty.
         """
 
     @abstractmethod

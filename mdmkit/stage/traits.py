@@ -38,5 +38,14 @@ def values(kind: str, name: str) -> tuple[Any, ...]:
 
 
 def trait(kind: str, part: Any, name: str) -> Any:
-    """The value of a part's trait, or its default."""
+    """The value of a part's trait, or its default.
+
+    Args:
+        kind: `score`, `select`, `lookahead`, `commit`, `search`, `stop` or `constraint`.
+        part: the part; None, as for a sampler without a search, has the defaults.
+        name: the trait, such as `rewrites`.
+
+    Raises:
+        KeyError: parts of this kind have no such trait.
+    """
     return getattr(part, name, known(kind)[name])

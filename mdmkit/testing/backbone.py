@@ -139,7 +139,7 @@ class BackboneContract(Contract):
             if not mutual:
                 open_ = canvas.open
                 _close(said[open_], before[open_], "what the shadow of an open place says", self.tolerance)
-                given = canvas.given
+                given = canvas.fixed
                 assert not torch.allclose(said[given], before[given]), "a shadow of a filled place sees that place"
 
     # -- forward and head ----------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class BackboneContract(Contract):
         )
         assert not filled.open.any(), "open places survive"
         before = canvas.to("cpu").padded(filled.tokens.shape[1])
-        assert torch.equal(filled.tokens[before.given], before.tokens[before.given]), "given tokens changed"
+        assert torch.equal(filled.tokens[before.fixed], before.tokens[before.fixed]), "prompt tokens changed"
         written = filled.tokens[before.open & (trace.order >= 0)]
         assert not torch.isin(written, torch.tensor(sorted(_never(backbone)))).any(), "a forbidden token was written"
         assert len(backbone.decode(filled)) == len(prompts), "decode returns one item per row"

@@ -20,6 +20,7 @@ from mdmkit.settings.draw import Draw
 from mdmkit.settings.plan import Plan
 from mdmkit.stage.checking import check_part
 from mdmkit.stage.memory import Memory
+from mdmkit.stage.traits import trait
 from mdmkit.testing.contract import Contract
 from mdmkit.testing.laws import Patience, call_without_host, no_global_randomness, unmutated
 from mdmkit.testing.steps import Moment, make_moment
@@ -139,7 +140,8 @@ class StageContract(Contract):
     @at_temperatures
     def test_reads_filled_positions_only_if_it_says_so(self, temperature: float) -> None:
         stage = self.make()
-        if "written" in getattr(stage, "reads", ()) or getattr(stage, "rewrites", False) or self.kind == "constraint":
+        rewrites = self.kind == "commit" and trait("commit", stage, "rewrites")
+        if "written" in trait(self.kind, stage, "reads") or rewrites or self.kind == "constraint":
             return
         for seed in SEEDS:
             moment = self.moment(seed, temperature=temperature)
@@ -241,7 +243,7 @@ class StageContract(Contract):
                     canvas, filled, trace = self._decode(backbone, PROMPTS, plan, Draw())
                     assert not filled.open.any(), f"open places survive with {plan}"
                     same = canvas.padded(filled.tokens.shape[1])
-                    given = same.given
+                    given = same.fixed
                     assert torch.equal(filled.tokens[given], same.tokens[given]), f"given tokens changed with {plan}"
                     wrote = trace.order.ge(0)
                     assert self.ends_early or wrote[same.open].all(), f"places were never written with {plan}"

@@ -6,10 +6,7 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import MdmkitError
-from mdmkit.loop.sampler import Sampler
-from mdmkit.settings.draw import Draw
-from mdmkit.settings.plan import Plan
+from mdmkit import Draw, MdmkitError, Plan, Sampler
 from mdmkit.testing import ToyBackbone, make_step
 from mdmkit_heuristics.plugin import mdmkit_sampler
 from mdmkit_heuristics.scores import Confidence, Entropy, LeftToRight, Margin, Random

@@ -14,9 +14,8 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import MdmkitError, Plan
+from mdmkit import MdmkitError, Observer, Plan
 from mdmkit.decoding.recipe import recipe_of
-from mdmkit.loop.observe import Observer
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.testing import BackboneContract
 

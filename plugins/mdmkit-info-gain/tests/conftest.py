@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 import mdmkit
-from mdmkit import ops
-from mdmkit.stage.actions import Actions
+from mdmkit import Actions, ops
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from mdmkit import MdmkitError, noise
-from mdmkit.loop.sampler import Sampler
-from mdmkit.settings.plan import Plan
+from mdmkit import MdmkitError, Plan, Sampler, noise
 from mdmkit.testing import LookaheadContract, SelectContract, ToyBackbone, make_moment, make_step
 from mdmkit_info_gain.branch import Branch
 from mdmkit_info_gain.lookahead import InfoGain

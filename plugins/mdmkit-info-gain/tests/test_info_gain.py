@@ -5,10 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from mdmkit.loop.sampler import Sampler
-from mdmkit.settings.draw import Draw
-from mdmkit.settings.plan import Plan
-from mdmkit.stage.write import Write
+from mdmkit import Draw, Plan, Sampler, Write
 from mdmkit.testing import ToyBackbone
 from mdmkit_info_gain.branch import Branch
 from mdmkit_info_gain.lookahead import InfoGain

@@ -5,9 +5,7 @@ import itertools
 import pytest
 import torch
 
-from mdmkit.loop.sampler import Sampler
-from mdmkit.settings.draw import Draw
-from mdmkit.settings.plan import Plan
+from mdmkit import Draw, Plan, Sampler
 from mdmkit.testing import ToyBackbone
 from mdmkit_info_gain.branch import Branch
 from mdmkit_info_gain.lookahead import InfoGain

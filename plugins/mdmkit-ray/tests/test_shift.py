@@ -10,8 +10,7 @@ import pytest
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from mdmkit import MdmkitError, MdmkitWarning, Outcome, Unit
-from mdmkit.decoding.prompts import read_prompts
+from mdmkit import MdmkitError, MdmkitWarning, Outcome, Unit, read_prompts
 from mdmkit_ray import shift
 from mdmkit_ray.shift import Shift
 

@@ -8,9 +8,8 @@ from importlib import metadata
 import pytest
 import torch
 
-from mdmkit import noise, ops
+from mdmkit import Actions, noise, ops
 from mdmkit.installed.registry import Registry
-from mdmkit.stage.actions import Actions
 from mdmkit.testing import ToyBackbone
 
 

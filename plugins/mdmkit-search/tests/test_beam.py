@@ -6,9 +6,7 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import MdmkitError
-from mdmkit.loop.sampler import Sampler
-from mdmkit.settings.plan import Plan
+from mdmkit import MdmkitError, Plan, Sampler
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, SearchContract, Spread, TakeQuota, ToyBackbone
 from mdmkit_search.beam import Beam
 

@@ -7,11 +7,7 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import Actions, Belief, MdmkitError, MdmkitWarning
-from mdmkit.loop.sampler import Sampler
-from mdmkit.settings.draw import Draw
-from mdmkit.settings.plan import Plan
-from mdmkit.stage.protocols import Constraint
+from mdmkit import Actions, Belief, Constraint, Draw, MdmkitError, MdmkitWarning, Plan, Sampler
 from mdmkit.testing import ByConfidence, LookaheadContract, SelectContract, TakeQuota, ToyBackbone, make_step
 from mdmkit_search.freedave import Drafts, Verified
 

@@ -6,10 +6,7 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import MdmkitError
-from mdmkit.loop.sampler import Sampler
-from mdmkit.settings.draw import Draw
-from mdmkit.settings.plan import Plan
+from mdmkit import Draw, MdmkitError, Plan, Sampler
 from mdmkit.testing import ByConfidence, LookaheadContract, SelectContract, ToyBackbone, make_step
 from mdmkit_search.lookum import Paths, Verifier
 

@@ -3,9 +3,7 @@
 import pytest
 
 import mdmkit
-from mdmkit import MdmkitError
-from mdmkit.loop.sampler import Sampler
-from mdmkit.settings.plan import Plan
+from mdmkit import MdmkitError, Plan, Sampler
 from mdmkit.testing import ByConfidence, LookaheadContract, SelectContract
 from mdmkit_search.lopa import BranchConfidence, Branches
 

@@ -6,12 +6,8 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import MdmkitError, noise
-from mdmkit.canvas.prompt import Prompt
+from mdmkit import Draw, MdmkitError, Plan, Prompt, Sampler, noise
 from mdmkit.loop.particles import expand
-from mdmkit.loop.sampler import Sampler
-from mdmkit.settings.draw import Draw
-from mdmkit.settings.plan import Plan
 from mdmkit.testing import ByConfidence, SearchContract, TakeQuota, ToyBackbone
 from mdmkit_search.best_of_n import BestOfN
 from mdmkit_search.esmc import EntropySMC

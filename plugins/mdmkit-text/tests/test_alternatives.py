@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import mdmkit
+from mdmkit import Shadow
 from mdmkit.loop.calls import Call
 from mdmkit.model.cache import CACHES, Reach, View
-from mdmkit.model.shadow import Shadow
 from mdmkit_text import alternatives as module
 from mdmkit_text.backbone import TextBackbone
 

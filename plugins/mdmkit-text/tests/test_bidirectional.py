@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_text.backbone import TextBackbone
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_text.backbone import TextBackbone
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from checkpoints import GOLDEN
 from torch import nn
 
 import mdmkit
-from mdmkit.errors import MdmkitError, MdmkitWarning
+from mdmkit import MdmkitError, MdmkitWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from checkpoints import GOLDEN, changed
 from safetensors.torch import load_file, save_file
 
 import mdmkit
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_text.backbone import TextBackbone
 from mdmkit_text.config import one_form
 

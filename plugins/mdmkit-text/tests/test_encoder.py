@@ -9,10 +9,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.decoding.prompts import read_prompts
-from mdmkit.errors import MdmkitError
-from mdmkit.settings.plan import Plan
+from mdmkit import MdmkitError, Plan, Prompt, read_prompts
 from mdmkit_text.backbone import TextBackbone
 from mdmkit_text.chat import is_base
 from mdmkit_text.encoder import OPEN, Encoder

@@ -13,9 +13,7 @@ from checkpoints import GOLDEN, changed
 from safetensors.torch import load_file, save_file
 
 import mdmkit
-from mdmkit import Plan, Sampler
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError, Plan, Prompt, Sampler
 from mdmkit.testing import BackboneContract, ByConfidence, LeastEntropyLeft, Spread, TakeQuota
 from mdmkit_text.backbone import TextBackbone
 from mdmkit_text.families.llada import LLaDA

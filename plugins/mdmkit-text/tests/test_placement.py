@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers.utils import logging as loader
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_text.backbone import TextBackbone
 from mdmkit_text.placement import placement
 from mdmkit_text.quiet import PATIENCE, quiet

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import huggingface_hub
 import pytest
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_text.backbone import TextBackbone
 
 if TYPE_CHECKING:

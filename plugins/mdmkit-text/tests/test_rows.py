@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from mdmkit import ops
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.loop.sampler import Sampler
+from mdmkit import Actions, Plan, Prompt, Sampler, ops
 from mdmkit.loop.whole import fill_canvas
-from mdmkit.settings.plan import Plan
-from mdmkit.stage.actions import Actions
 from mdmkit_text.families.masked_lm import MaskedLM
 from mdmkit_text.jsonfile import read_object
 from mdmkit_text.network import Network

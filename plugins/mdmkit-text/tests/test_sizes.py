@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_text import building
 from mdmkit_text.backbone import TextBackbone
 

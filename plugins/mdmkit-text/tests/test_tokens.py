@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError
-from mdmkit.settings.plan import Plan
+from mdmkit import MdmkitError, Plan, Prompt
 from mdmkit_text.backbone import TextBackbone
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import mdmkit
-from mdmkit import Plan, Sampler
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError, Plan, Sampler
 from mdmkit.testing import BackboneContract, ByConfidence, LeastEntropyLeft, Spread, TakeQuota
 from mdmkit_text.backbone import TextBackbone
 

@@ -8,9 +8,7 @@ from random import Random
 import pytest
 import torch
 
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError
-from mdmkit.settings.plan import Plan
+from mdmkit import MdmkitError, Plan, Prompt
 from mdmkit_zoo.antibody.convert import convert, rename
 from mdmkit_zoo.antibody.tokenizer import build_tokenizer, vocabulary
 from mdmkit_zoo.catalogue import ENTRIES

@@ -3,9 +3,7 @@
 import pytest
 import torch
 
-from mdmkit.canvas.prompt import Prompt
-from mdmkit.errors import MdmkitError
-from mdmkit.settings.plan import Plan
+from mdmkit import MdmkitError, Plan, Prompt
 from mdmkit.testing import BackboneContract
 from mdmkit_zoo.bigram.backbone import Bigram
 from mdmkit_zoo.bigram.smoothing import witten_bell

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_zoo.bigram.backbone import Bigram
 from mdmkit_zoo.bigram.build import build, clean, runs
 

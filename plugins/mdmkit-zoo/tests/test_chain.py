@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_zoo.bigram.chain import Chain
 from mdmkit_zoo.bigram.information import mutual_information, pairwise_information
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import mdmkit
-from mdmkit.errors import MdmkitError
+from mdmkit import MdmkitError
 from mdmkit_zoo import catalogue
 from mdmkit_zoo.cli import zoo
 from mdmkit_zoo.zoo import Zoo

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mdmkit import Observer, final_until
+from mdmkit import Observer, final_until, trait
 from mdmkit_serve.job import Answer, Draft, Text
 from mdmkit_serve.stops import cut, sure
 
@@ -48,7 +48,7 @@ class Listener(Observer):
         self._reached: dict[int, int] = {}
 
     def on_start(self, sampler: Sampler, backbone: Backbone) -> None:
-        self.decode, self.rewrites = backbone.decode, getattr(sampler.commit, "rewrites", False)
+        self.decode, self.rewrites = backbone.decode, trait("commit", sampler.commit, "rewrites")
         self.render = lru_cache(maxsize=1 << 16)(backbone.render)
 
     def on_admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mdmkit
-from mdmkit import MdmkitError, shown
+from mdmkit import MdmkitError, shown, trait
 from mdmkit.cli.commands import config_layer
 from mdmkit_serve.refusal import wrong
 
@@ -89,7 +89,7 @@ class Samplers:
             layer = {key: value for key, value in self.layer.items() if key in KEPT}
             overrides = tuple(pair for pair in self.overrides if pair.partition("=")[0].partition(".")[0] in KEPT)
         sampler = mdmkit.compose(preset, config=dict(layer), overrides=overrides, **nodes)
-        states = getattr(sampler.select, "alternatives", 1) * getattr(sampler.search, "particles", 1)
+        states = trait("select", sampler.select, "alternatives") * trait("search", sampler.search, "particles")
         if nodes and states > STATES:
             raise MdmkitError(
                 f"a step of this sampler looks at {states} states of a row, and a request may ask for {STATES}."

@@ -10,7 +10,7 @@ from sglang.srt.dllm.algorithm.base import DllmAlgorithm
 from sglang.srt.dllm.config import DllmConfig
 from torch import Tensor
 
-from mdmkit import MdmkitError
+from mdmkit import MdmkitError, trait
 from mdmkit_sglang.requests import Requests
 from mdmkit_sglang.row import Row
 from mdmkit_sglang.settings import read_sampler
@@ -66,7 +66,7 @@ class Mdmkit(DllmAlgorithm):
         return cls.requests.admit(req)
 
     def max_steps(self, block_size: int) -> int:
-        return ROUNDS * block_size * (1 + getattr(self.sampler.select, "alternatives", 1))
+        return ROUNDS * block_size * (1 + trait("select", self.sampler.select, "alternatives"))
 
     def init_step_state(self, forward_batch: Any) -> list[Block]:
         self.served.forget_finished()

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 
-from mdmkit import Prompt, Sampler, row_seed
+from mdmkit import Prompt, Sampler, row_seed, trait
 from mdmkit_sglang.model import SglangModel
 from mdmkit_sglang.row import Row
 
@@ -105,7 +105,7 @@ class Requests:
         pads = [i for i in (getattr(tokenizer, "pad_token_id", None),) if i is not None]
         # With ignore_eos an end token is one like any other: the row goes on behind it.
         ending = [] if request.sampling_params.ignore_eos else ends
-        alternatives = getattr(self.sampler.select, "alternatives", 1)
+        alternatives = trait("select", self.sampler.select, "alternatives")
 
         def model(vocab: int, device: torch.device) -> SglangModel:
             never = self._forbidden(tokenizer, vocab, ends)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import mdmkit
-from mdmkit import Engine, MdmkitError, Sampler, shown, unknown
+from mdmkit import Engine, MdmkitError, Sampler, shown, trait, unknown
 from mdmkit_sglang.model import SglangModel
 
 WHERE = "--dllm-algorithm-config"
@@ -97,11 +97,11 @@ def _reasons(sampler: Sampler, block: int) -> Iterator[tuple[bool, str]]:
         f"cache={sampler.cache}: SGLang stores finished blocks, and nothing else. Leave it out",
     )
     yield (
-        bool(getattr(sampler.commit, "grows", False)),
+        trait("commit", sampler.commit, "grows"),
         f"commit {sampler.name_of('commit')!r} adds positions to a row, and SGLang's blocks have a fixed length",
     )
     yield (
-        getattr(sampler.stop, "fill", "leave") == "best",
+        trait("stop", sampler.stop, "fill") == "best",
         f"stop {sampler.stop and sampler.name_of('stop')!r} fills all later blocks at once, and SGLang decodes one "
         "block after another",
     )
