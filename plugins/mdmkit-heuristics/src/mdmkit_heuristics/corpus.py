@@ -101,6 +101,6 @@ def _ids(backbone: Backbone, text: str) -> list[int]:
 
     # Only the words: tokens that a chat template or a tokenizer adds around a line are not part of the corpus.
     canvas, _ = backbone.encode([Prompt(text=text, infill=False, length=1, chat=False)], Plan())
-    kept = canvas.given[0].tolist()
+    kept = canvas.fixed[0].tolist()
     special = {canvas.mask_id, *backbone.forbidden, *backbone.ends}
     return [token for token, keep in zip(canvas.tokens[0].tolist(), kept, strict=True) if keep and token not in special]

@@ -60,7 +60,7 @@ class Running:
                 "leave stop out."
             )
         job.takes, job.masks = self.engine.columns_of(job.encoded), int(canvas.open.sum())
-        self.tell(job, Begun(int(canvas.given.sum())))
+        self.tell(job, Begun(int(canvas.fixed.sum())))
 
     def admit(self, job: Job) -> None:
         """Give a job to the engine."""
