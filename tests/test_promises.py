@@ -617,3 +617,83 @@ def test_a_constraint_that_fails_while_another_part_reads_is_the_only_part_named
     with pytest.raises(MdmkitError, match=r"^constraint Shapes (failed|returned) ") as caught:
         mdmkit.decode(sampler, ToyBackbone(), PROMPTS)
     assert str(caught.value).count("at tick") == 1
+
+
+# -- arguments that a part writes into ---------------------------------------------------------------------------------
+
+ARGUMENTS = {
+    "step.canvas.tokens": lambda step: step.canvas.tokens.masked_fill_(step.canvas.open, 3),
+    "step.canvas.open": lambda step: step.canvas.open.fill_(False),
+    "step.canvas.editable": lambda step: step.canvas.editable.logical_not_(),
+    "step.canvas.seed": lambda step: step.canvas.seed.add_(1),
+    "step.where.member": lambda step: step.member.logical_not_(),
+    "step.open": lambda step: step.open.logical_not_(),
+    "step.quota": lambda step: step.quota.fill_(9),
+    "step.tick": lambda step: step.tick.fill_(7),
+    "step.belief.packed": lambda step: step.belief.logits[..., 1].fill_(50.0),
+    "step.tokens": lambda step: step.tokens.fill_(3),
+    "step.confidence": lambda step: step.confidence.neg_(),
+}
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A part that writes into an argument, and then does what another part does."""
+
+    write: Callable[..., Any]
+    part: Any
+
+    @property
+    def alternatives(self):
+        return getattr(self.part, "alternatives", 1)
+
+    def __call__(self, step, *more):
+        self.write(step, *more)
+        return self.part(step, *more)
+
+
+def refused(**parts):
+    # The scores are a tensor of their own.
+    score = Scores(lambda step, sure: sure.clone())
+    sampler = Sampler(**{"score": score, "select": TakeQuota(), "plan": Plan(length=6), **parts})
+    with pytest.raises(MdmkitError) as found:
+        mdmkit.decode(sampler, ToyBackbone(dtype=torch.float64), ["ab", "c"])
+    return str(found.value)
+
+
+@pytest.mark.parametrize("kind", ["score", "select", "commit"])
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_part_that_writes_into_an_argument_is_named_with_the_argument(name, kind):
+    part = {"score": ByConfidence(), "select": TakeQuota(), "commit": mdmkit.Write()}[kind]
+    said = refused(**{kind: Writing(lambda step, *_: ARGUMENTS[name](step), part)})
+    assert said.startswith(f"{kind} Writing has written into {name} at tick 0")
+    assert "x.clone()" in said
+
+
+def test_other_arguments_are_watched_too():
+    places = lambda step, actions, *_: actions.place.logical_not_()  # noqa: E731
+    said = refused(select=Spread(2), lookahead=Writing(places, LeastEntropyLeft()))
+    assert said.startswith("lookahead Writing has written into actions.place")
+    said = refused(commit=Writing(places, mdmkit.Write()))
+    assert said.startswith("commit Writing has written into actions.place")
+    said = refused(select=Writing(lambda step, scores: scores.zero_(), TakeQuota()))
+    assert said.startswith("select Writing has written into scores")
+
+    class Ends(Stop):
+        def __call__(self, step):
+            step.canvas.tokens.fill_(3)
+            return torch.zeros_like(step.active)
+
+    assert refused(stop=Ends()).startswith("stop Ends has written into step.canvas.tokens")
+
+
+def test_parts_may_get_numbers_that_are_not_numbers_and_keep_what_they_remember():
+    @dataclass(frozen=True)
+    class Odd(Score):
+        def __call__(self, step):
+            count = step.recall("odd.count", fill=0)
+            step.keep("odd.count", count + 1)
+            return torch.where(step.open, step.confidence, torch.nan)
+
+    sampler = Sampler(Odd(), TakeQuota(), plan=Plan(length=6))
+    assert mdmkit.decode(sampler, ToyBackbone(), ["ab"]).rows[0].nfe == 6

@@ -27,9 +27,9 @@ def commit(state: State, chosen: Choice) -> Canvas:
     Raises:
         MdmkitError: the commit fails, or returns no canvas of these rows.
     """
-    with Guarded(state.sampler, "commit", state.latest):
-        canvas = state.sampler.commit(chosen.step, chosen.actions, chosen.choice)
-        return guard.canvas_of(canvas, chosen.step.canvas)
+    step, actions, choice = chosen.step, chosen.actions, chosen.choice
+    with Guarded(state.sampler, "commit", state.latest, step=step, actions=actions, choice=choice):
+        return guard.canvas_of(state.sampler.commit(step, actions, choice), step.canvas)
 
 
 def advance(state: State, chosen: Choice, canvas: Canvas, seen: Seen) -> None:

@@ -52,7 +52,8 @@ def choose(state: State, step: Step, actions: Actions, seen: Seen) -> Choice:
     values, choice = None, _first(actions.live)
     if sampler.lookahead is not None and seen.look is not None and seen.compared:
         # A row that compares nothing is not asked about, whatever stands beside it: what is remembered of it stays.
-        with Guarded(sampler, "lookahead", state.latest), step.memory_view.limited(seen.several):
+        watched = Guarded(sampler, "lookahead", state.latest, step=step, actions=actions)
+        with watched, step.memory_view.limited(seen.several):
             values = guard.floats(sampler.lookahead(step, actions, seen.look), actions.live.shape)
         # Only rows with two or more live alternatives were looked at: values of other rows have no meaning.
         rivals = actions.live & (actions.live.sum(1, keepdim=True) > 1)
@@ -81,8 +82,8 @@ def _move(
     search, p = state.sampler.search, state.particles
     assert search is not None
     view = replace(step.memory_view, kept=set())
-    with Guarded(state.sampler, "search", state.latest):
-        asked = replace(step, memory_view=view)
+    asked = replace(step, memory_view=view)
+    with Guarded(state.sampler, "search", state.latest, step=asked, actions=actions, choice=choice):
         parents, moved = guard.moves(search.move(asked, actions, values, choice, seen.look), len(choice))
     rows = torch.arange(len(choice), device=choice.device)
     # If no particle of a row takes the step, the particles stay as they are.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mdmkit.errors import FAILURES, MdmkitError, told
+from mdmkit.loop.arguments import Arguments
 from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from mdmkit.stage.actions import Actions
     from mdmkit.stage.step import Step
 
+# The last tick at which the arguments of a part are compared: it costs time, and who writes there begins early.
+WATCHED = 1
 # The tensors of a canvas that no commit may change, and the settings of it.
 _FIXED, _SETTINGS = ("seed", "infill", "surplus"), ("mask_id", "grid", "block", "room")
 
@@ -38,17 +41,23 @@ def named(sampler: Sampler, kind: str) -> str:
 class Guarded:
     """Turn an exception in a part's code into one that names the part, its plugin and the step.
 
-    with Guarded(sampler, "score", tick):
+    with Guarded(sampler, "score", tick, step=step):
         scores = floats(sampler.score(step), step.open.shape)
+
+    Args:
+        arguments: what the part gets and may not write into, by name. It is compared in the first steps only.
     """
 
-    def __init__(self, sampler: Sampler, kind: str, tick: int):
+    def __init__(self, sampler: Sampler, kind: str, tick: int, **arguments: Any):
         self.sampler, self.kind, self.tick = sampler, kind, tick
+        self.arguments = Arguments(**arguments) if arguments and tick <= WATCHED else None
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            self._compare()
         if not isinstance(error, FAILURES) or isinstance(error, PartError | torch.OutOfMemoryError):
             return
         who, at = named(self.sampler, self.kind), f"at tick {self.tick} (a row's step, from 0)"
@@ -57,6 +66,16 @@ class Guarded:
         if isinstance(error, MdmkitError):
             raise PartError(f"{who} failed {at}: {' '.join(str(error).split())}") from error
         raise PartError(f"{who} failed {at}: {told(error)}. See the part's own code, or run with --debug.") from error
+
+    def _compare(self) -> None:
+        """Raise an error if the part has written into one of its arguments."""
+        changed = None if self.arguments is None else self.arguments.changed()
+        if changed is not None:
+            raise PartError(
+                f"{named(self.sampler, self.kind)} has written into {changed} at tick {self.tick} (a row's step, from "
+                "0). Other parts read the same tensor, so a part must leave its arguments as they are: write "
+                "x.masked_fill(…) instead of x.masked_fill_(…), and x.clone() before x[…] = …."
+            )
 
 
 # -- shapes and types; the host knows them without a transfer ----------------------------------------------------------

@@ -36,18 +36,18 @@ def propose(state: State, step: Step) -> Proposal:
         MdmkitError: a part fails, or returns a wrong shape or type.
     """
     sampler, tick = state.sampler, state.latest
-    with Guarded(sampler, "score", tick):
+    with Guarded(sampler, "score", tick, step=step):
         scores = guard.floats(sampler.score(step), step.open.shape)
-    with Guarded(sampler, "select", tick):
+    with Guarded(sampler, "select", tick, step=step, scores=scores):
         actions = guard.proposed(sampler, sampler.select(step, scores), step)
     code = checks.of_proposal(step, scores, actions)
     if sampler.constraint is not None:
-        with Guarded(sampler, "constraint", tick):
+        with Guarded(sampler, "constraint", tick, step=step, actions=actions):
             actions = guard.proposed(sampler, sampler.constraint.settle(step, actions), step)
         code = code | checks.of_settled(step, actions)
     prune = getattr(sampler.search, "prune", None)
     if prune is not None:
-        with Guarded(sampler, "search", tick):
+        with Guarded(sampler, "search", tick, step=step, actions=actions):
             pruned = guard.proposed(sampler, prune(step, actions), step)
         if pruned is not actions:
             actions, code = pruned, code | checks.of_pruned(step, pruned, state.particles)

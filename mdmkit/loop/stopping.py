@@ -30,7 +30,7 @@ def ask(state: State, after: Step, only: Tensor | None = None) -> Tensor | None:
     if state.ends:
         over = EndToken(state.ends)(after).long() * BY_END
     if rule is not None:
-        with Guarded(state.sampler, "stop", state.latest), after.memory_view.limited(only):
+        with Guarded(state.sampler, "stop", state.latest, step=after), after.memory_view.limited(only):
             stops = guard.flags(rule(after), after.rows)
         by_rule = stops.long() * BY_RULE
         over = by_rule if over is None else torch.where(over > 0, over, by_rule)
