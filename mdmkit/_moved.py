@@ -79,9 +79,10 @@ def names_of(old: str) -> Callable[[str], Any]:
             warned.append(name)
             public = _exported(name)
             instead = f"from mdmkit import {name}" if public else f"from mdmkit.{new} import {name}"
-            warnings.warn(
-                f"{path} has moved and goes with the next release: write `{instead}`.", DeprecationWarning, stacklevel=2
-            )
+            from mdmkit.errors import MdmkitDeprecationWarning
+
+            text = f"{path} has moved and goes with the next release: write `{instead}`."
+            warnings.warn(text, MdmkitDeprecationWarning, stacklevel=2)
         return value
 
     return find

@@ -20,6 +20,10 @@ class MdmkitWarning(UserWarning):
     """
 
 
+class MdmkitDeprecationWarning(DeprecationWarning, MdmkitWarning):
+    """A module path of the first edition was used. Python hides it in modules; the command line prints it as a note."""
+
+
 class RowError(MdmkitError):
     """One row that cannot be decoded any further.
 

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 import mdmkit
 from mdmkit import MdmkitError, Plan, Sampler
 from mdmkit._gone import GONE
+from mdmkit.cli import main
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone, make_step
 
 
@@ -183,4 +185,27 @@ def test_a_script_is_told_of_an_old_path_at_its_own_line(tmp_path):
     script.write_text("import mdmkit\nfrom mdmkit.step import Step\nfrom mdmkit.step import Step as Again\n")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     assert done.stderr.count("DeprecationWarning") == 1
-    assert f"{script}:2: DeprecationWarning: mdmkit.step has moved" in done.stderr
+    assert f"{script}:2: MdmkitDeprecationWarning: mdmkit.step has moved" in done.stderr
+
+
+def test_the_command_line_tells_of_the_old_path_in_a_plugin_file(tmp_path):
+    plugin = tmp_path / "old_score.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\nfrom mdmkit import Component, hookimpl\nfrom mdmkit.step import Step\n\n\n"
+        "@dataclass(frozen=True)\nclass Old:\n    def __call__(self, step: Step):\n        return step.confidence\n\n\n"
+        "@hookimpl\ndef mdmkit_score():\n    return [Component('old', Old)]\n"
+    )
+    words = [
+        "decode",
+        "--plugin",
+        str(plugin),
+        "--set",
+        "score=old",
+        "--model",
+        "zoo:puzzles",
+        "--prompt",
+        "7*8=_______",
+    ]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("Note: mdmkit.step has moved") == 1
