@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # The classes of a classifier, which no model has that fills masks. transformers makes a name for each of num_labels.
 _OF_CLASSIFIERS = ("num_labels", "id2label", "label2id")
-# A number in a list is a token id, a width or a count, such as how often a kind of layer stands in a row.
-_MOST = 10**7
+# The largest number in a list, by a word in the field's name: a token id, how often a layer is repeated, or a width.
+_MOST = {"token": 10**7, "repeat": 10**3, "": 10**5}
 _SOURCES = ("rope_parameters", "rope_scaling")
 # What transformers 4 writes at the top of a config, and transformers 5 into `rope_parameters`.
 AT_TOP = ("rope_theta", "partial_rotary_factor")
@@ -31,7 +31,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     config = {name: value for name, value in read_object(folder / "config.json").items() if name not in _OF_CLASSIFIERS}
     for name, value in config.items():
-        if isinstance(value, list) and (much := _more_than_any(value)) is not None:
+        most = next(most for word, most in _MOST.items() if word in name)
+        if isinstance(value, list) and (much := _more_than(most, value)) is not None:
             raise MdmkitError(
                 f"config.json gives {much} in {name}: {brief(value)}. No model has so many of anything, and some "
                 "classes would not come to an end with it: give the number with which it was trained."
@@ -39,11 +40,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     return one_form(config)
 
 
-def _more_than_any(values: list[Any]) -> int | None:
-    """The first number of nested lists that is beyond what any model has."""
+def _more_than(most: int, values: list[Any]) -> int | None:
+    """The first number of nested lists that is above `most`."""
     for value in values:
-        much = _more_than_any(value) if isinstance(value, list) else value
-        if isinstance(much, int) and much > _MOST:
+        much = _more_than(most, value) if isinstance(value, list) else value
+        if isinstance(much, int) and much > most:
             return much
     return None
 
