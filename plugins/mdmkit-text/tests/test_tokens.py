@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mdmkit import MdmkitError, Plan, Prompt
+from mdmkit import MdmkitError, MdmkitWarning, Plan, Prompt
 from mdmkit_text.backbone import TextBackbone
 
 if TYPE_CHECKING:
@@ -116,10 +118,28 @@ def test_without_a_tokenizer_ids_work_and_texts_are_refused(build: Callable[...,
 
 def test_the_mask_is_the_one_given_else_the_tokenizers_else_the_configs(build: Callable[..., Path]) -> None:
     folder = build("bert", mask_token_id=9)
-    assert TextBackbone.load(str(folder)).mask_id == 4
-    assert TextBackbone.load(str(folder), mask_id="7").mask_id == 7
-    (folder / "tokenizer.json").unlink()
-    assert TextBackbone.load(str(folder)).mask_id == 9
+    with pytest.warns(MdmkitWarning, match="has mask_token_id=9, and the mask of its tokenizer is 4"):
+        assert TextBackbone.load(str(folder)).mask_id == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert TextBackbone.load(str(folder), mask_id="7").mask_id == 7
+        (folder / "tokenizer.json").unlink()
+        assert TextBackbone.load(str(folder)).mask_id == 9
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"mask_token_id": [9]}))
+        assert TextBackbone.load(str(folder)).mask_id == 9
+
+
+@pytest.mark.parametrize("value", ["9", 9.5, True, [9, "8"], {"id": 9}])
+@pytest.mark.parametrize("field", ["mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id"])
+def test_a_token_id_of_the_config_that_is_no_number_is_refused(
+    field: str, value: object, build: Callable[..., Path]
+) -> None:
+    folder = build("llama", text=None)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"mask_token_id": 9, field: value}))
+    with pytest.raises(MdmkitError, match=rf"config\.json must give {field} as a token id, a list of them, or null"):
+        TextBackbone.load(str(folder))
 
 
 def test_an_unknown_mask_is_asked_for(build: Callable[..., Path]) -> None:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from mdmkit import LONGEST_ROW, Backbone, Canvas, Finding, MdmkitError, Output, Prompt, Store, lay_out, unknown
+from mdmkit import (
+    LONGEST_ROW,
+    Backbone,
+    Canvas,
+    Finding,
+    MdmkitError,
+    MdmkitWarning,
+    Output,
+    Prompt,
+    Store,
+    lay_out,
+    unknown,
+)
 from mdmkit_text import compiling, peers, reference, tensor_parallel, wrapped
 from mdmkit_text.about import about
 from mdmkit_text.ahead import reading_ahead
@@ -185,7 +198,8 @@ class TextBackbone(Backbone):
             ends = end_ids(folder, config)
         tokens = Tokens.read(folder, settings, family, ends)
         tokens.replace_ends(read_ends(options.get("ends")), f"model {ref!r}", family)
-        mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, settings.vocab_size)
+        written = config.get("mask_token_id")
+        mask_id = _mask_id(ref, options.get("mask_id"), tokens, family, settings.vocab_size, written)
         check_ends(read_ends(options.get("ends")) or (), mask_id, settings.vocab_size)
         model = load(precision, placed)
         with quiet():
@@ -372,11 +386,19 @@ def _given_block(given: Any, family: Family) -> int:
     return given
 
 
-def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family, vocab: int) -> int:
-    """The mask's id: the given one, else that of the tokenizer, of config.json, or of the family."""
+def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family, vocab: int, written: Any = None) -> int:
+    """The mask's id: the given one, else that of the tokenizer, of config.json (`written`), or of the family."""
     if given is None:
         usual = family.mask_id if family.mask_id is not None and family.mask_id < vocab else None
         given = tokens.special.get("mask", usual)
+        first = written[0] if isinstance(written, list) and written else written
+        if first not in (None, [], given):
+            warnings.warn(
+                f"model {ref!r}: its config.json has mask_token_id={first}, and the mask of its tokenizer is "
+                f"{given}. The tokenizer's is used. Set mask_id if the model was trained with another.",
+                MdmkitWarning,
+                stacklevel=2,
+            )
     if given is None:
         raise MdmkitError(
             f"model {ref!r} has no known mask token: neither its tokenizer nor its config.json names one. Give the "

@@ -31,6 +31,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     config = {name: value for name, value in read_object(folder / "config.json").items() if name not in _OF_CLASSIFIERS}
     for name, value in config.items():
+        if name.endswith("_token_id"):
+            _ids("config.json", name, value)
         most = next(most for word, most in _MOST.items() if word in name)
         if isinstance(value, list) and (much := _more_than(most, value)) is not None:
             raise MdmkitError(
@@ -98,14 +100,15 @@ def end_ids(folder: Path, config: dict[str, Any]) -> set[int]:
     sources = {"config.json": config, path.name: read_object(path) if path.is_file() else {}}
     found: set[int] = set()
     for name, source in sources.items():
-        value = source.get("eos_token_id")
-        ids = value if isinstance(value, list) else [] if value is None else [value]
-        if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
-            raise MdmkitError(
-                f"{name} must give eos_token_id as a token id, a list of them, or null, and gives {brief(value)}."
-            )
-        found.update(ids)
+        found.update(_ids(name, "eos_token_id", source.get("eos_token_id")))
     return found
+
+
+def _ids(file: str, field: str, value: Any) -> list[int]:
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
+        raise MdmkitError(f"{file} must give {field} as a token id, a list of them, or null, and gives {brief(value)}.")
+    return ids
 
 
 def _set(config: dict[str, Any], field: str, value: Any, origin: str) -> None:
