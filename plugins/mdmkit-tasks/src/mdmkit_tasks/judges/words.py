@@ -5,19 +5,26 @@ from __future__ import annotations
 import re
 
 _OPERATORS = (
-    r"(?:minus|plus|times|(?:multiplied|divided|reduced|increased)\s+by|to\s+the\s+power(?:\s+of)?"
+    r"(?:minus|plus|times|(?:multiplied|divided)\s+by|to\s+the\s+power(?:\s+of)?"
     r"|(?:less|more|fewer|greater|larger|smaller|higher|lower)\s+than|(?:%|percent)\s+of)"
 )
+# Between two numbers only: "sales increased by 15" answers a question.
+_CHANGED = r"(?:reduced|increased)\s+by"
 _SIGNS = r"(?:the\s+)?[-(\\$€£¥]*"
 _MINUS = re.compile(
     r"(?:(?<![\w-])negative|(?:^|(?<=[=:#*(])|(?<=\b(?:is|be|to|of|at))|(?<=\b(?:are|was))|(?<=\bexactly))\s*\bminus)"
     r"\s+(?=[\\$€£¥]*\.?\d)",
     re.I,
 )
-_BEFORE = re.compile(rf"(?:\b|(?=%))(?:{_OPERATORS}|twice|thrice|doubl\w+|tripl\w+|half(?:\s+of)?)\s+{_SIGNS}$", re.I)
 # With a unit between, perhaps: 36 eggs divided by 2.
 _UNIT = r"(?!(?:is|are|was|were|which|that|and|but|because|since|as|so|if|when)\b)[A-Za-z]+"
-_AFTER = re.compile(rf"\s*(?:{_UNIT}\s+){{0,2}}?(?:{_OPERATORS}\s+{_SIGNS}\.?\d|below\s+zero\b)", re.I)
+_UNITS = rf"(?:{_UNIT}\s+){{0,2}}?"
+_BEFORE = re.compile(
+    rf"(?:(?:\b|(?=%))(?:{_OPERATORS}|twice|thrice|doubl\w+|tripl\w+|half(?:\s+of)?)|\d\S*\s+{_UNITS}{_CHANGED})"
+    rf"\s+{_SIGNS}$",
+    re.I,
+)
+_AFTER = re.compile(rf"\s*{_UNITS}(?:(?:{_OPERATORS}|{_CHANGED})\s+{_SIGNS}\.?\d|below\s+zero\b)", re.I)
 NEAR = 60  # characters before a number that are looked at
 
 
