@@ -14,6 +14,8 @@ from families import FAMILIES, load
 import mdmkit
 from mdmkit import Engine, read_prompts
 from mdmkit.cli.commands import default_registry
+from mdmkit.loop.readiness import reads_of
+from mdmkit.model.shadow import SHADOWS
 
 IMAGES = ("halton", "maskgit", "amused", "info_gain@t2i")
 TEXTS = [part.name for part in default_registry().of_kind("sampler") if part.name not in IMAGES]
@@ -52,10 +54,25 @@ def settings(rng, preset, cache):
     return overrides
 
 
+def fits(family, preset):
+    sampler = mdmkit.compose(preset, overrides=["score=confidence"] if preset == "pc" else [])
+    compares = sampler.lookahead is not None or sampler.search is not None
+    return not (family.ties and compares) and (family.shadows or not SHADOWS.keys() & reads_of(sampler))
+
+
 @functools.cache
-def compares(preset):
-    sampler = mdmkit.compose(preset)
-    return sampler.lookahead is not None or sampler.search is not None
+def combinations():
+    """Every preset, family and cache that fit, in a random order: each preset with each cache first, then the rest."""
+    every = [
+        (name, preset, cache)
+        for name, family in FAMILIES.items()
+        for preset in ((*IMAGES, *TEXTS) if family.words else TEXTS)
+        if fits(family, preset)
+        for cache in family.caches
+    ]
+    random.Random(0).shuffle(every)
+    first = {(preset, cache): (name, preset, cache) for name, preset, cache in every}
+    return [*first.values(), *(one for one in every if one not in set(first.values()))]
 
 
 def table(backbone, ids, path):
@@ -102,14 +119,10 @@ def check(sampler, backbone, prompts, said, rounding=1e-6):
 
 
 def case(number, folder, dtype=torch.float64):
-    """One combination: the families take turns, all else is drawn."""
-    rng, names = random.Random(number), list(FAMILIES)
-    name = names[number % len(names)]
+    """One combination; its prompts and settings are drawn."""
+    rng = random.Random(number)
+    name, preset, cache = combinations()[number]
     family, backbone = FAMILIES[name], load(name, folder, dtype)
-    # As many draws for the four presets of images as for the fifty others.
-    presets = rng.choice([IMAGES, TEXTS]) if family.words else TEXTS
-    presets = [preset for preset in presets if not (family.ties and compares(preset))]
-    preset, cache = rng.choice(presets), rng.choice(family.caches)
     overrides = settings(rng, preset, cache)
     if preset == "pc":
         overrides.append(f"score.table={table(backbone, family.ids, Path(folder) / f'{name}.json')}")
@@ -136,6 +149,19 @@ def test_every_family_that_is_installed_takes_part():
     installed = {part.name for part in default_registry().of_kind("backbone")} - {"text"}
     expected = installed | {f"text:{family.name}" for family in TEXT_FAMILIES}
     assert {family.stands_for for family in FAMILIES.values()} - {None} == expected
+
+
+def test_the_families_say_whether_they_forward_shadow_columns(folder):
+    for name, family in FAMILIES.items():
+        backbone = load(name, folder)
+        assert family.shadows == (backbone.shadows and backbone.mask_id is not None), name
+
+
+def test_each_preset_is_drawn_with_each_cache():
+    drawn = {(preset, cache) for _, preset, cache in combinations()[:1050]}
+    assert drawn == {(preset, cache) for _, preset, cache in combinations()}
+    assert {cache for preset, cache in drawn if preset == "info_gain"} == {"none", "prefix", "dual", "block"}
+    assert len(set(combinations())) == len(combinations()) > 1900
 
 
 @pytest.mark.parametrize("number", range(50))
