@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,43 @@ def test_rows_out_of_step_take_at_most_two_calls_a_step(name, cache, how):
     # Under `prefix` a step computes all behind the block, so rows of different lengths differ even where they are in
     # step. If few columns are at stake, they share a call all the same: more columns, half the calls.
     assert computed <= (1.55 if cache == "prefix" else 1.25) * needed
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("name", "cache"), CACHES)
+def test_other_prompts_cost_about_as_much(name, cache, seed):
+    draw = random.Random(seed)
+    asked = [one | {"prompt_ids": [draw.randrange(5, 65) for _ in one["prompt_ids"]]} for one in prompts(16, 1)]
+    together, longest = cost(name, asked, "threshold", cache=cache, select={"threshold": 0.13})
+    assert together.calls <= 2.0 * longest
+    # The rows of `none` begin at column 0, so that they share a call as those of `prefix` do.
+    most = {"none": 1.4, "prefix": 1.55}.get(cache, 1.25)
+    assert together.columns["computed"] <= most * together.columns["needed"]
+
+
+# A sampler that compares has a second forward in its first step, and in each step if its commit rewrites: the belief
+# of what was written, and then the look. Each forward is one call or two.
+STEPS = [
+    ("threshold", {}, 2, 2),
+    ("info_gain", {}, 3, 2),
+    ("info_gain", {"commit": "remdm"}, 3, 4),
+    ("remdm", {}, 2, 2),
+]
+
+
+@pytest.mark.parametrize(("preset", "parts", "first", "later"), STEPS)
+@pytest.mark.parametrize(("name", "cache"), CACHES)
+def test_a_step_has_few_calls_whatever_the_rows_places(name, cache, preset, parts, first, later):
+    engine = mdmkit.Engine(mdmkit.compose(preset, plan=PLAN, cache=cache, **parts), load(name), len(NINE))
+    for prompt in mdmkit.read_prompts(prompts(16, 1), 0):
+        engine.admit(prompt)
+    calls = []
+    while engine.busy:
+        before = engine.calls
+        assert all(ended.error is None for ended in engine.step())
+        calls.append(engine.calls - before)
+    assert calls[0] <= first
+    assert max(calls[1:]) <= later
 
 
 def widths(*sizes, keep=()):
