@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from mdmkit_tasks.judges.formulas import UNKNOWN, marked, spoils
 from mdmkit_tasks.judges.marks import ANNOUNCED, boxed, first_turn, plain_signs, tagged
-from mdmkit_tasks.judges.words import is_part, with_signs
+from mdmkit_tasks.judges.words import is_part, with_fractions, with_signs
 
 # Longer numbers are no answers, and nor are powers that are longer when they are written out.
 DIGITS = 1000
@@ -164,6 +164,7 @@ def _plain(text: str, formula: bool = False) -> str:
 
     Expressions that are not computed become `UNKNOWN`.
     """
+    text = with_fractions(text)
     text = re.sub(r"(?<==)\s*-\s+(?=[\d.\\$])", "-", text)
     text = re.sub(r"(?<=\d)(?:\{,\}|\\[,!;: ]|[\u2009\u202f\u00a0~_'’])(?=\d{3}(?!\d))", "", text)
     text = _DECIMAL_COMMA.sub(_with_point, text)

@@ -1,8 +1,9 @@
-"""Arithmetic in words: a minus sign is read, and a number that is only a part of a sum or product is none."""
+"""Numbers with words: signs and fractions are read, and a number that is only a part of a sum or product is none."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _OPERATORS = (
     r"(?:minus|plus|times|(?:multiplied|divided)\s+by|to\s+the\s+power(?:\s+of)?"
@@ -25,12 +26,24 @@ _BEFORE = re.compile(
     re.I,
 )
 _AFTER = re.compile(rf"\s*{_UNITS}(?:(?:{_OPERATORS}|{_CHANGED})\s+{_SIGNS}\.?\d|below\s+zero\b)", re.I)
+_ONE_CHARACTER = "[¼-¾⅐-⅞]"
+_PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4}
+_AND_A_PART = re.compile(rf"(?<=\d)\s+and\s+(an?|one|three)\s+({'|'.join(_PARTS)})s?\b", re.I)
 NEAR = 60  # characters before a number that are looked at
 
 
 def with_signs(text: str) -> str:
     """A text with a minus sign for "negative 5" and "is minus 5", but not for "7 minus 5"."""
     return _MINUS.sub(" -", text)
+
+
+def with_fractions(text: str) -> str:
+    """A text with 3 1/2 for "3½" and for "3 and a half"."""
+    text = re.sub(rf"(?<=\d)(?={_ONE_CHARACTER})", " ", text)
+    text = re.sub(_ONE_CHARACTER, lambda found: unicodedata.normalize("NFKC", found[0]).replace("\u2044", "/"), text)
+    return _AND_A_PART.sub(
+        lambda found: f" {'3' if found[1].lower() == 'three' else '1'}/{_PARTS[found[2].lower()]}", text
+    )
 
 
 def is_part(before: str, after: str) -> bool:
