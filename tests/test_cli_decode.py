@@ -202,6 +202,12 @@ def test_each_prompt_is_encoded_once_and_grouped_once(decode, tmp_path, monkeypa
     assert grouped == [30]
 
 
+def test_rows_that_went_to_a_device_cannot_be_continued(decode):
+    result = decode("--prompt", "ab", "--output", "/dev/null", "--trace", "/dev/full")
+    expect_refused(result, "1 of 1 rows are finished.")
+    assert "--resume" not in result.stderr
+
+
 def test_trace_holds_order_confidence_entropy_and_choices(decode, tmp_path):
     trace = tmp_path / "t.json"
     decode("--prompt", "ab", "--trace", trace, "--set", "select=spread", "--set", "lookahead=least_entropy_left")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from mdmkit.cli.output import is_stream
 from mdmkit.cli.saying import say
 from mdmkit.errors import MdmkitError
 
@@ -102,7 +103,7 @@ def run(
 def _kept(results: Results, prompts: int) -> str:
     finished = f"{results.finished} of {prompts} rows are finished"
     file = results.record.file
-    if file is None or not results.finished:
+    if file is None or not results.finished or is_stream(file.path):
         return f"{finished}."
     how = "The same command with --resume"
     if results.traces is not None:
