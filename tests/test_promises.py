@@ -24,6 +24,7 @@ from mdmkit import (
     Select,
     Stop,
 )
+from mdmkit.loop.arguments import Arguments
 from mdmkit.testing import ByConfidence, LeastEntropyLeft, Spread, TakeQuota, ToyBackbone
 
 PROMPTS = [{"prompt": "ab", "length": 3}, {"prompt": "abc", "length": 9}, {"prompt": "a", "length": 6}]
@@ -626,11 +627,11 @@ ARGUMENTS = {
     "step.canvas.open": lambda step: step.canvas.open.fill_(False),
     "step.canvas.editable": lambda step: step.canvas.editable.logical_not_(),
     "step.canvas.seed": lambda step: step.canvas.seed.add_(1),
-    "step.where.member": lambda step: step.member.logical_not_(),
+    "step.member": lambda step: step.member.logical_not_(),
     "step.open": lambda step: step.open.logical_not_(),
     "step.quota": lambda step: step.quota.fill_(9),
     "step.tick": lambda step: step.tick.fill_(7),
-    "step.belief.packed": lambda step: step.belief.logits[..., 1].fill_(50.0),
+    "step.belief.logits": lambda step: step.belief.logits[..., 1].fill_(50.0),
     "step.tokens": lambda step: step.tokens.fill_(3),
     "step.confidence": lambda step: step.confidence.neg_(),
 }
@@ -685,6 +686,115 @@ def test_other_arguments_are_watched_too():
             return torch.zeros_like(step.active)
 
     assert refused(stop=Ends()).startswith("stop Ends has written into step.canvas.tokens")
+
+
+@dataclass(frozen=True)
+class Constrains(Constraint):
+    at: str
+
+    def shape(self, logits, states, columns):
+        if self.at == "columns":
+            columns.fill_(0)
+        elif self.at == "states":
+            states.open.fill_(False)
+        return logits
+
+    def settle(self, step, actions):
+        if self.at == "settle":
+            actions.place.logical_not_()
+        return actions
+
+
+@dataclass(frozen=True)
+class Roams(Search):
+    at: str
+
+    def prune(self, step, actions):
+        if self.at == "prune":
+            actions.place.logical_not_()
+        return actions
+
+    def move(self, step, actions, values, choice, look):
+        if self.at == "move":
+            choice.add_(1)
+        return torch.arange(len(choice), device=choice.device), choice
+
+    def best(self, canvas, trace, memory):
+        return torch.zeros(1, dtype=torch.long)
+
+
+def test_what_constraints_and_searches_get_is_watched():
+    assert refused(constraint=Constrains("columns")).startswith("constraint Constrains has written into columns")
+    assert refused(constraint=Constrains("states")).startswith("constraint Constrains has written into states.open")
+    assert refused(constraint=Constrains("settle")).startswith("constraint Constrains has written into actions.place")
+    assert refused(search=Roams("prune")).startswith("search Roams has written into actions.place")
+    assert refused(search=Roams("move")).startswith("search Roams has written into choice")
+    chooses = Writing(lambda step, actions, choice: choice.add_(1), mdmkit.Write())
+    assert refused(commit=chooses).startswith("commit Writing has written into choice")
+
+
+@pytest.mark.parametrize("what", ["logits", "top2", "logp"])
+def test_what_a_belief_makes_on_demand_is_watched_too(what):
+    """Of a prompt that is partly filled, these are copies that the first part makes that asks."""
+
+    def writes(step, *_):
+        getattr(step.belief, what)[..., 1] = 9.0
+
+    for prompt in ("a_b_c", "ab"):
+        sampler = Sampler(Writing(writes, ByConfidence()), TakeQuota(), plan=Plan(length=6))
+        with pytest.raises(MdmkitError, match=f"score Writing has written into step.belief.{what} at tick 0"):
+            mdmkit.decode(sampler, ToyBackbone(), [prompt])
+
+
+def test_what_is_remembered_changes_by_keep_only():
+    def writes(step):
+        step.recall("own.count", like="row", fill=0).add_(1)
+
+    assert refused(score=Writing(writes, ByConfidence())).startswith(
+        "score Writing has written into what step.recall('own.count') returns at tick 1"
+    )
+
+
+def test_a_tensor_of_another_shape_is_named():
+    assert refused(score=Writing(lambda step: step.canvas.open.t_(), ByConfidence())).startswith(
+        "score Writing has written into step.canvas.open at tick 0"
+    )
+
+
+def test_an_observer_changes_no_result():
+    class Watches(mdmkit.Observer):
+        def on_admit(self, id, prompt, canvas):
+            canvas.seed.add_(1)
+
+    class Steps(mdmkit.Observer):
+        def on_step(self, step, actions, choice):
+            step.canvas.open.fill_(False)
+
+    sampler = Sampler(ByConfidence(), TakeQuota(), plan=Plan(length=6))
+    for observer, where in ((Watches(), "canvas.seed in on_admit"), (Steps(), "step.canvas.open in on_step")):
+        with pytest.raises(MdmkitError, match=f"observer {type(observer).__name__} has written into {where}"):
+            mdmkit.decode(sampler, ToyBackbone(), ["ab", "c"], observers=[observer])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_one_number_of_many_is_seen(dtype):
+    few = torch.zeros(3, 5, dtype=dtype)
+    arguments = Arguments(few=few)
+    few[-1, -1] = 1
+    assert arguments.changed() == "few"
+    logits = torch.randn(7, 50_000, dtype=dtype)
+    logits[:, 3] = -torch.inf
+    for write in (
+        lambda x: x[:, 49_321].fill_(-torch.inf),
+        lambda x: x[2, 7:8].add_(1),
+        lambda x: x.copy_(x.sort()[0]),
+    ):
+        now = logits.clone()
+        arguments = Arguments(logits=now, text="not compared")
+        assert arguments.changed() is None
+        write(now)
+        assert arguments.changed() == "logits"
+    assert Arguments(text="nothing to compare").changed() is None
 
 
 def test_parts_may_get_numbers_that_are_not_numbers_and_keep_what_they_remember():

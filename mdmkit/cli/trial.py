@@ -46,6 +46,7 @@ def try_parts(
 
 def _tried(part: Part, found: Registry, backbone: Backbone, plain: Mapping[str, str], usable: Any) -> Finding:
     from mdmkit.config.compose import compose, instantiate
+    from mdmkit.loop.guard import watched_throughout
     from mdmkit.loop.readiness import check_parts
     from mdmkit.stage.traits import trait
 
@@ -62,4 +63,5 @@ def _tried(part: Part, found: Registry, backbone: Backbone, plain: Mapping[str, 
         check_parts(sampler, backbone)
     except MdmkitError as error:
         return Finding("", "skip", str(error))
-    return checkup.decode_sample(backbone, sampler)
+    with watched_throughout():
+        return checkup.decode_sample(backbone, sampler)

@@ -13,31 +13,45 @@ from mdmkit.canvas.window import Window
 from mdmkit.ops import Stats
 from mdmkit.stage.actions import Actions
 from mdmkit.stage.belief import Belief
+from mdmkit.stage.look import States
+from mdmkit.stage.memory import Recall
 from mdmkit.stage.step import Step
 
-# Entries that are copied of one tensor, spread over it: nobody writes into a few logits only.
+# Of a tensor with more entries, such as logits, a sum of all bits and so many entries are kept instead of a copy.
 MOST = 1 << 16
-_WALKED = (Step, Canvas, Window, Belief, Stats, Actions)
+_WALKED = (Step, Canvas, Window, Belief, Stats, Actions, States)
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+# What a belief makes of its logits only when a part asks.
+_ON_DEMAND = ("logits", "top2", "logp")
+# Names of the loop, and those of a part.
+_SHOWN = {".packed": ".logits", ".stats.": ".", ".where.member": ".member", ".where.columns": ".position"}
 
 
 class Arguments:
     """Copies of the tensors that a part gets as arguments, by the names under which the part knows them."""
 
     def __init__(self, **arguments: Any):
-        self._kept = [
-            (name, tensor, _some(tensor).clone())
-            for argument, value in arguments.items()
-            for name, tensor in _tensors(value, argument)
+        tensors = [found for argument, value in arguments.items() for found in _tensors(value, argument)]
+        self._kept = [(name, tensor, tensor.shape, _some(tensor).clone(), _sum(tensor)) for name, tensor in tensors]
+        steps = ((name, step.belief) for name, step in arguments.items() if isinstance(step, Step))
+        self._beliefs = [
+            (name, belief, [each for each in _ON_DEMAND if each not in vars(belief)]) for name, belief in steps
         ]
 
     def changed(self) -> str | None:
         """The name of a tensor that is no longer as it was. This waits for the device.
 
-        One tensor may have several names, such as `step.belief.confidence` and `step.confidence`: the shortest is it.
+        If a tensor has several names, such as `step.belief.confidence` and `step.confidence`, this is the shortest.
         """
-        odd = torch.stack([_differs(_some(tensor), before) for _, tensor, before in self._kept]).tolist()
-        names = [name for (name, _, _), differs in zip(self._kept, odd, strict=True) if differs]
-        return min(names, key=lambda name: (name.count("."), len(name)), default=None)
+        odd = [name for name, now, shape, _, _ in self._kept if now.shape != shape]
+        if not odd and self._kept:
+            flags = [_differs(_some(now), before) | (_sum(now) != total) for _, now, _, before, total in self._kept]
+            odd = [one[0] for one, differs in zip(self._kept, torch.stack(flags).tolist(), strict=True) if differs]
+        odd = odd or [f"{name}.belief.{what}" for name, belief, new in self._beliefs for what in _made_odd(belief, new)]
+        name = min(odd, key=lambda name: (name.count("."), len(name)), default=None)
+        for inner, outer in _SHOWN.items():
+            name = name and name.replace(inner, outer)
+        return name
 
 
 def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
@@ -46,6 +60,9 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
         _ = value.tokens, value.confidence
     if isinstance(value, Tensor):
         yield name, value
+    elif isinstance(value, Recall):  # `keep` replaces a tensor, and never changes it
+        for key, kept in value.memory.kept.items():
+            yield f"what step.recall({key!r}) returns", kept.value
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _tensors(item, f"{name}[{key!r}]")
@@ -54,9 +71,25 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
             yield from _tensors(item, name if key.startswith("_") else f"{name}.{key}")
 
 
+def _made_odd(belief: Belief, new: list[str]) -> Iterator[str]:
+    """The names of what a belief made during the call that is not what it makes of its logits."""
+    for what in new:
+        if what in vars(belief):
+            fresh = getattr(Belief(belief.packed, belief.slot), what)
+            if bool(_differs(getattr(belief, what), fresh)):
+                yield what
+
+
 def _some(tensor: Tensor) -> Tensor:
     flat = tensor.reshape(-1)
     return flat if len(flat) <= MOST else flat[:: len(flat) // MOST]
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    """int64 []: the sum of all bits of a large tensor; 0 for a small one, which is compared entry by entry."""
+    if tensor.numel() <= MOST:
+        return torch.zeros((), dtype=torch.long, device=tensor.device)
+    return tensor.view(_BITS[tensor.element_size()]).sum(dtype=torch.long)
 
 
 def _differs(now: Tensor, before: Tensor) -> Tensor:

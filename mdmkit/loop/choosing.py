@@ -83,7 +83,7 @@ def _move(
     assert search is not None
     view = replace(step.memory_view, kept=set())
     asked = replace(step, memory_view=view)
-    with Guarded(state.sampler, "search", state.latest, step=asked, actions=actions, choice=choice):
+    with Guarded(state.sampler, "search", state.latest, step=asked, actions=actions, values=values, choice=choice):
         parents, moved = guard.moves(search.move(asked, actions, values, choice, seen.look), len(choice))
     rows = torch.arange(len(choice), device=choice.device)
     # If no particle of a row takes the step, the particles stay as they are.

@@ -64,8 +64,7 @@ class Encoded:
 
 def overwritten(sampler: Sampler, prompt: Prompt) -> MdmkitError:
     """The error of a row in which a prompt token has changed."""
-    kinds = [kind for kind in ("score", "select", "lookahead", "commit") if getattr(sampler, kind) is not None]
-    parts = ", ".join(named(sampler, kind) for kind in kinds)
+    parts = ", ".join(named(sampler, kind) for kind in sampler.stages())
     return MdmkitError(
         f"prompt {prompt.index}: its own tokens have changed, so a part has written into one of its arguments, "
         f"such as step.canvas.tokens. Parts must work on copies. These were at work: {parts}; the contract suites of "

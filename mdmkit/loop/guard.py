@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,13 +15,16 @@ from mdmkit.loop.arguments import Arguments
 from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mdmkit.canvas.canvas import Canvas
     from mdmkit.loop.sampler import Sampler
     from mdmkit.stage.actions import Actions
     from mdmkit.stage.step import Step
 
-# The last tick at which the arguments of a part are compared: it costs time, and who writes there begins early.
-WATCHED = 1
+# The last tick at which the arguments of a part are compared. Comparing costs time, and most parts that write there do
+# so in every step.
+_last_watched: ContextVar[float] = ContextVar("_last_watched", default=1)
 # The tensors of a canvas that no commit may change, and the settings of it.
 _FIXED, _SETTINGS = ("seed", "infill", "surplus"), ("mask_id", "grid", "block", "room")
 
@@ -50,7 +56,7 @@ class Guarded:
 
     def __init__(self, sampler: Sampler, kind: str, tick: int, **arguments: Any):
         self.sampler, self.kind, self.tick = sampler, kind, tick
-        self.arguments = Arguments(**arguments) if arguments and tick <= WATCHED else None
+        self.arguments = Arguments(**arguments) if arguments and tick <= _last_watched.get() else None
 
     def __enter__(self) -> None:
         return None
@@ -71,11 +77,26 @@ class Guarded:
         """Raise an error if the part has written into one of its arguments."""
         changed = None if self.arguments is None else self.arguments.changed()
         if changed is not None:
-            raise PartError(
-                f"{named(self.sampler, self.kind)} has written into {changed} at tick {self.tick} (a row's step, from "
-                "0). Other parts read the same tensor, so a part must leave its arguments as they are: write "
-                "x.masked_fill(…) instead of x.masked_fill_(…), and x.clone() before x[…] = …."
-            )
+            at = f"{changed} at tick {self.tick} (a row's step, from 0)"
+            raise PartError(wrote_into(named(self.sampler, self.kind), at))
+
+
+def wrote_into(who: str, what: str) -> str:
+    """The text of an error: a part or an observer has written into one of its arguments."""
+    return (
+        f"{who} has written into {what}. Others read the same tensor, so it must stay as it is: write x.masked_fill(…) "
+        "instead of x.masked_fill_(…), and x.clone() before x[…] = …."
+    )
+
+
+@contextmanager
+def watched_throughout() -> Iterator[None]:
+    """Compare the arguments of parts in every step, not only in the first two: for a check of a part."""
+    before = _last_watched.set(math.inf)
+    try:
+        yield
+    finally:
+        _last_watched.reset(before)
 
 
 # -- shapes and types; the host knows them without a transfer ----------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ class Observer:
         """A row has left. None: it failed, was given up, or will begin again."""
 
 
+# Calls of a method of which the arguments are compared.
+WATCHED = 2
 _METHODS, _OLD = ("on_start", "on_admit", "on_step", "on_leave"), ("on_batch", "on_end")
 
 
@@ -58,7 +61,7 @@ class Watchers:
     def __init__(self, observers: Iterable[Observer]):
         if not isinstance(observers, Iterable) or isinstance(observers, str):
             raise MdmkitError(f"observers={observers!r}: it must be a list of observers, as in [MyObserver()].")
-        self._all = tuple(observers)
+        self._all, self._told = tuple(observers), Counter[str]()
         for observer in self._all:
             if isinstance(observer, type):
                 raise MdmkitError(
@@ -89,22 +92,32 @@ class Watchers:
         self._tell("on_start", sampler, backbone)
 
     def admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:
-        self._tell("on_admit", id, prompt, canvas)
+        self._tell("on_admit", id, prompt, canvas, canvas=canvas)
 
     def step(self, step: Step, actions: Actions, choice: Tensor) -> None:
-        self._tell("on_step", step, actions, choice)
+        self._tell("on_step", step, actions, choice, step=step, actions=actions, choice=choice)
 
     def leave(self, id: int, row: Row | None) -> None:
         self._tell("on_leave", id, row)
 
-    def _tell(self, name: str, *what: Any) -> None:
-        """Call a method of every observer that has it; an exception becomes an error that names the observer."""
+    def _tell(self, name: str, *what: Any, **watched: Any) -> None:
+        """Call a method of every observer that has it; an exception becomes an error that names the observer.
+
+        At the first calls, what it is told of is compared before and after it: an observer changes no result.
+        """
+        from mdmkit.loop.arguments import Arguments  # these need torch, and a command that lists observers does not
+        from mdmkit.loop.guard import wrote_into
+
+        self._told[name] += 1
         for observer in self._all:
             method = getattr(observer, name, None)
             if method is None:
                 continue
+            before = Arguments(**watched) if self._told[name] <= WATCHED else None
             try:
                 method(*what)
+                if before is not None and (changed := before.changed()):
+                    raise MdmkitError(wrote_into(f"observer {type(observer).__name__}", f"{changed} in {name}"))
             except MdmkitError:
                 raise
             except FAILURES as error:

@@ -234,7 +234,7 @@ class State:
         """Let the constraint change logits [m, S, V]."""
         constraint = self.sampler.constraint
         assert constraint is not None
-        with Guarded(self.sampler, "constraint", self.latest):
+        with Guarded(self.sampler, "constraint", self.latest, states=states, columns=columns):
             return floats(constraint.shape(logits, states, columns), logits.shape)
 
     @property

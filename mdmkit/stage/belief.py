@@ -28,7 +28,7 @@ class Belief:
     """
 
     def __init__(self, logits: Tensor, slot: Tensor | None = None, places: Tensor | None = None):
-        self.packed, self._slot, self._places = logits, slot, places
+        self.packed, self.slot, self._places = logits, slot, places
         self._read: ops.Stats | None = None
 
     @classmethod
@@ -49,30 +49,30 @@ class Belief:
 
     def at(self, rows: Tensor) -> Belief:
         """The belief of rows int64 [B'] of [B, ...], in this order."""
-        if self._slot is None:
+        if self.slot is None:
             return Belief(self.packed[rows])
-        other = Belief(self.packed, self._slot[rows])
+        other = Belief(self.packed, self.slot[rows])
         other._read = self._read
         return other
 
     @cached_property
     def logits(self) -> Tensor:
         """[..., V]. If the belief is packed, this makes a copy with zeros at the positions that were not read."""
-        if self._slot is None:
+        if self.slot is None:
             return self.packed
-        return functional.pad(self.packed, (0, 0, 0, 1))[self._slot]
+        return functional.pad(self.packed, (0, 0, 0, 1))[self.slot]
 
     @cached_property
     def stats(self) -> ops.Stats:
         if self._read is None:
             self._read = ops.stats(self.packed)
         read = self._read
-        if self._slot is None:
+        if self.slot is None:
             return read
         # Slot −1 is the last entry, which is that of a flat belief.
         numbers = torch.cat((torch.stack((read.top, read.lse, read.entropy)), self._flat()), 1)
-        at = self._slot.flatten() % numbers.shape[1]
-        top, lse, entropy = numbers.index_select(1, at).view(3, *self._slot.shape).unbind(0)
+        at = self.slot.flatten() % numbers.shape[1]
+        top, lse, entropy = numbers.index_select(1, at).view(3, *self.slot.shape).unbind(0)
         return ops.Stats(top, functional.pad(read.argmax, (0, 1)).index_select(0, at).view_as(top), lse, entropy)
 
     def _flat(self) -> Tensor:
@@ -94,8 +94,8 @@ class Belief:
     def top2(self) -> Tensor:
         """fp32 [..., 2]: probabilities of the best and the second-best token."""
         second = ops.runner_up(self.packed).to(self.stats.top.dtype)
-        if self._slot is not None:
-            second = functional.pad(second, (0, 1))[self._slot]
+        if self.slot is not None:
+            second = functional.pad(second, (0, 1))[self.slot]
         return torch.stack((self.stats.top, second), -1).sub(self.stats.lse[..., None]).exp()
 
     @cached_property
@@ -111,16 +111,16 @@ class Belief:
     def logp_of(self, tokens: Tensor) -> Tensor:
         """Log-probability of given tokens: int64 [..., n] -> fp32 [..., n]."""
         lse = self.stats.lse
-        if self._slot is None:
+        if self.slot is None:
             return self.packed.gather(-1, tokens).to(lse.dtype) - lse[..., None]
-        slot = self._slot[..., None]
+        slot = self.slot[..., None]
         return self.packed[slot, tokens].to(lse.dtype).masked_fill_(slot < 0, 0.0) - lse[..., None]
 
     def logit_read(self, tokens: Tensor) -> Tensor:
         """Logit of one token at each position that was read, arbitrary elsewhere: int64 [...] -> [...]."""
-        if self._slot is None:
+        if self.slot is None:
             return self.packed.gather(-1, tokens[..., None])[..., 0]
-        return self.packed[self._slot, tokens]
+        return self.packed[self.slot, tokens]
 
     def probability(self, tokens: Tensor) -> Tensor:
         """Probability of one token at each position: int64 [...] -> fp32 [...]."""
@@ -133,16 +133,16 @@ class Belief:
 
         At positions that were not read the token is 0.
         """
-        if self._slot is None or self._places is None:
+        if self.slot is None or self._places is None:
             drawn = ops.sample(self.logits, uniform, temperature, top_p, top_k)
-            return drawn if self._slot is None else drawn.masked_fill((self._slot < 0)[:, None], 0)
+            return drawn if self.slot is None else drawn.masked_fill((self.slot < 0)[:, None], 0)
         if isinstance(temperature, Tensor):
             temperature = temperature[self._places // uniform.shape[2]]
         wanted = uniform.transpose(1, 2).flatten(0, 1)[self._places]  # [m, n]
         drawn = ops.sample(self.packed[:, None], wanted[..., None], temperature, top_p, top_k)[..., 0]
         out = drawn.new_zeros(uniform.shape[0] * uniform.shape[2], uniform.shape[1])
         out = out.index_copy(0, self._places, drawn).view(len(uniform), -1, uniform.shape[1])
-        return out.masked_fill((self._slot < 0)[..., None], 0).transpose(1, 2)
+        return out.masked_fill((self.slot < 0)[..., None], 0).transpose(1, 2)
 
 
 @functools.lru_cache(maxsize=16)

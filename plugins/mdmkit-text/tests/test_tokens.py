@@ -130,6 +130,14 @@ def test_the_mask_is_the_one_given_else_the_tokenizers_else_the_configs(build: C
         assert TextBackbone.load(str(folder)).mask_id == 9
 
 
+def test_other_ids_of_the_config_are_the_classes_own(build: Callable[..., Path]) -> None:
+    folder = build("llama", text=None)
+    config = json.loads((folder / "config.json").read_text())
+    more = {"bad_words_ids": [[151643]], "image_token_id": "none"}
+    (folder / "config.json").write_text(json.dumps(config | more))
+    assert TextBackbone.load(str(folder), mask_id=4).mask_id == 4
+
+
 @pytest.mark.parametrize("value", ["9", 9.5, True, [9, "8"], {"id": 9}])
 @pytest.mark.parametrize("field", ["mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id"])
 def test_a_token_id_of_the_config_that_is_no_number_is_refused(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 # The classes of a classifier, which no model has that fills masks. transformers makes a name for each of num_labels.
 _OF_CLASSIFIERS = ("num_labels", "id2label", "label2id")
 # The largest number in a list, by a word in the field's name: a token id, how often a layer is repeated, or a width.
-_MOST = {"token": 10**7, "repeat": 10**3, "": 10**5}
+_MOST = {"token": 10**7, "_ids": 10**7, "repeat": 10**3, "": 10**5}
+_TOKENS = tuple(f"{name}_token_id" for name in ("mask", "pad", "bos", "eos", "sep", "cls", "unk"))
 _SOURCES = ("rope_parameters", "rope_scaling")
 # What transformers 4 writes at the top of a config, and transformers 5 into `rope_parameters`.
 AT_TOP = ("rope_theta", "partial_rotary_factor")
@@ -31,7 +32,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     config = {name: value for name, value in read_object(folder / "config.json").items() if name not in _OF_CLASSIFIERS}
     for name, value in config.items():
-        if name.endswith("_token_id"):
+        if name in _TOKENS:
             _ids("config.json", name, value)
         most = next(most for word, most in _MOST.items() if word in name)
         if isinstance(value, list) and (much := _more_than(most, value)) is not None:

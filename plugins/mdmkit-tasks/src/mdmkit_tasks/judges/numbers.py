@@ -25,7 +25,7 @@ _NUMBER = re.compile(
     (?:\s*(?P<times>hundred|thousand|million|billion|trillion)\b|(?P<letter>(?-i:[kKMB]))\b)?""",
     re.X | re.I,
 )
-_MIXED = re.compile(r"(?<![\d.,/])(\d+)\s+(?:and\s+)?(\d+)\s?/\s?(\d+)(?![\d.])")
+_MIXED = re.compile(r"(?<![\d.,/])(\d+)\s+(?:and\s+)?(\d+)\s?/\s?(\d+)(?!\d|\.\d)")
 _TIMES = {
     "dozen": 12,
     "dozens": 12,
@@ -38,6 +38,7 @@ _TIMES = {
 _LETTERS = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
 # Between two numbers, of which neither is the answer: 18-20, 18 or 20, 5 * 3, 18,5.
 _JOINS = re.compile(r"\)?\s*\\?%?\s*(?:[-—±+*×÷x]|\b(?:to|or)\b|\\(?:times|cdot|div|pm)\b)\s*\(?-?|,")
+_COMPUTES = re.compile(r"[±+*×÷x]|\\(?:times|cdot|div|pm)\b")
 _RANGE = re.compile(r"-|\s+or\s+")
 # 1.234,50 and, beside a sign or word for euros, 18,50: the comma is the decimal one.
 _DECIMAL_COMMA = re.compile(
@@ -145,8 +146,11 @@ def _said(text: str, alone: bool = False) -> list[Fraction | None]:
             return [None]
         joined: list[Fraction | None] = [value for value, _ in found[:1]]
         for (_, before), (value, after) in itertools.pairwise(found):
-            if not _JOINS.fullmatch(part[before.end() : after.end("sign") if after["sign"] else after.start()]):
+            between = part[before.end() : after.end("sign") if after["sign"] else after.start()]
+            if not _JOINS.fullmatch(between):
                 break
+            if _COMPUTES.search(between):
+                return [None]
             joined.append(value)
         if joined and spoils("", part[found[len(joined) - 1][1].end() :]):
             return [None]

@@ -21,14 +21,17 @@ _MINUS = re.compile(
 _UNIT = r"(?!(?:is|are|was|were|which|that|and|but|because|since|as|so|if|when)\b)[A-Za-z]+"
 _UNITS = rf"(?:{_UNIT}\s+){{0,2}}?"
 _BEFORE = re.compile(
-    rf"(?:(?:\b|(?=%))(?:{_OPERATORS}|twice|thrice|doubl\w+|tripl\w+|half(?:\s+of)?)|\d\S*\s+{_UNITS}{_CHANGED})"
+    rf"(?:(?:\b|(?=%))(?:{_OPERATORS}|twice|thrice|doubl\w+|tripl\w+|half(?:\s+of)?)|\d[\d.,]*(?<![.,])\s+{_UNITS}{_CHANGED})"
     rf"\s+{_SIGNS}$",
     re.I,
 )
 _AFTER = re.compile(rf"\s*{_UNITS}(?:(?:{_OPERATORS}|{_CHANGED})\s+{_SIGNS}\.?\d|below\s+zero\b)", re.I)
 _ONE_CHARACTER = "[¼-¾⅐-⅞]"
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4}
-_AND_A_PART = re.compile(rf"(?<=\d)\s+and\s+(an?|one|three)\s+({'|'.join(_PARTS)})s?\b", re.I)
+# "18 and a quarter of them" are two numbers.
+_AND_A_PART = re.compile(
+    rf"(?<![\d.,/])(\d+)\s+and\s+(an?|one|three)\s+({'|'.join(_PARTS)})s?\b(?!\s+of\s+(?!an?\b))", re.I
+)
 NEAR = 60  # characters before a number that are looked at
 
 
@@ -42,7 +45,7 @@ def with_fractions(text: str) -> str:
     text = re.sub(rf"(?<=\d)(?={_ONE_CHARACTER})", " ", text)
     text = re.sub(_ONE_CHARACTER, lambda found: unicodedata.normalize("NFKC", found[0]).replace("\u2044", "/"), text)
     return _AND_A_PART.sub(
-        lambda found: f" {'3' if found[1].lower() == 'three' else '1'}/{_PARTS[found[2].lower()]}", text
+        lambda found: f"{found[1]} {3 if found[2].lower() == 'three' else 1}/{_PARTS[found[3].lower()]}", text
     )
 
 

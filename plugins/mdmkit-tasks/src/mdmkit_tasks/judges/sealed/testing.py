@@ -20,7 +20,7 @@ class Remote:
     def __init__(self, asking: Asking, place: int):
         self._asking, self._place = asking, place
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, /, *arguments: Any, **named: Any) -> Any:
         return self._asking.call(self._place, arguments, named)
 
     def __getattr__(self, name: str) -> Any:
