@@ -368,9 +368,17 @@ class Reads:
         return step.confidence
 
 
+@dataclass(frozen=True)
+class Late:
+    def __call__(self, step):
+        step.quota.masked_fill_(step.tick == 3, 9)
+        return step.confidence
+
+
 @hookimpl
 def mdmkit_score():
-    return [Component("misspelt", Misspelt), Component("fine", Fine), Component("reads", Reads)]
+    found = {"misspelt": Misspelt, "fine": Fine, "reads": Reads, "late": Late}
+    return [Component(name, part) for name, part in found.items()]
 
 
 @hookimpl
@@ -387,6 +395,7 @@ def test_check_decodes_with_each_part_of_a_file(run, tmp_path):
     assert found["misspelt"].startswith("FAIL") and "no attribute 'confidance'" in found["misspelt"]
     assert found["fine"].startswith("ok") and "masks filled" in found["fine"]
     assert found["greedy"].startswith("ok") and "masks filled" in found["greedy"]
+    assert found["late"].startswith("FAIL") and "has written into step.quota at tick 3" in found["late"]
     assert found["reads"].startswith("skip") and "reads 'attention'" in found["reads"]
     assert done.exit_code == 1
 
