@@ -14,6 +14,7 @@ from mdmkit import (
     Actions,
     Commit,
     Constraint,
+    Draw,
     Lookahead,
     MdmkitError,
     Plan,
@@ -708,6 +709,7 @@ class Constrains(Constraint):
 @dataclass(frozen=True)
 class Roams(Search):
     at: str
+    looks: ClassVar[bool] = True
 
     def prune(self, step, actions):
         if self.at == "prune":
@@ -717,6 +719,8 @@ class Roams(Search):
     def move(self, step, actions, values, choice, look):
         if self.at == "move":
             choice.add_(1)
+        elif self.at == "values" and values is not None:
+            values.neg_()
         return torch.arange(len(choice), device=choice.device), choice
 
     def best(self, canvas, trace, memory):
@@ -729,6 +733,8 @@ def test_what_constraints_and_searches_get_is_watched():
     assert refused(constraint=Constrains("settle")).startswith("constraint Constrains has written into actions.place")
     assert refused(search=Roams("prune")).startswith("search Roams has written into actions.place")
     assert refused(search=Roams("move")).startswith("search Roams has written into choice")
+    compared = {"select": Spread(2), "lookahead": LeastEntropyLeft()}
+    assert refused(search=Roams("values"), **compared).startswith("search Roams has written into values")
     chooses = Writing(lambda step, actions, choice: choice.add_(1), mdmkit.Write())
     assert refused(commit=chooses).startswith("commit Writing has written into choice")
 
@@ -744,6 +750,21 @@ def test_what_a_belief_makes_on_demand_is_watched_too(what):
         sampler = Sampler(Writing(writes, ByConfidence()), TakeQuota(), plan=Plan(length=6))
         with pytest.raises(MdmkitError, match=f"score Writing has written into step.belief.{what} at tick 0"):
             mdmkit.decode(sampler, ToyBackbone(), [prompt])
+
+
+def test_a_belief_is_watched_if_tokens_are_drawn_and_in_its_shadow_columns():
+    drawn = {"draw": Draw(0.8)}
+    said = refused(score=Writing(lambda step: step.belief.confidence.neg_(), ByConfidence()), **drawn)
+    assert said.startswith("score Writing has written into step.belief.confidence at tick 0")
+
+    @dataclass(frozen=True)
+    class Shadows(Score):
+        reads: ClassVar[tuple[str, ...]] = ("shadow",)
+
+        def __call__(self, step):
+            return step.shadow.confidence.neg_()
+
+    assert refused(score=Shadows()).startswith("score Shadows has written into step.shadow.confidence at tick 0")
 
 
 def test_what_is_remembered_changes_by_keep_only():

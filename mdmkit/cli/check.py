@@ -125,6 +125,10 @@ def _minimal_sampler(found: Registry, length: int | None) -> Any:
     return sampler
 
 
+def _has(found: Registry, select: str) -> bool:
+    return any(part.name == select for part in found.of_kind("select"))
+
+
 def _plain_parts(found: Registry) -> dict[str, str]:
     """The names of a score and a select that are enough for a sampler.
 
@@ -133,7 +137,8 @@ def _plain_parts(found: Registry) -> dict[str, str]:
     """
     names = {}
     for kind, wants in (("score", "parameters"), ("select", "a lookahead or parameters")):
-        name = _usable(found, kind)
+        # One position a step, if it is installed: the more steps a sample takes, the more of a part is seen.
+        name = "top_k" if kind == "select" and _has(found, "top_k") else _usable(found, kind)
         if name is None:
             why = f"every installed {kind} needs {wants}" if found.of_kind(kind) else f"no {kind} is installed"
             raise MdmkitError(f"{why}, so nothing can be decoded: pip install mdmkit-heuristics brings one.")

@@ -22,7 +22,7 @@ MOST = 1 << 16
 _WALKED = (Step, Canvas, Window, Belief, Stats, Actions, States)
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # What a belief makes of its logits only when a part asks.
-_ON_DEMAND = ("logits", "top2", "logp")
+_ON_DEMAND = ("logits", "top2", "logp", "confidence")
 # Names of the loop, and those of a part.
 _SHOWN = {".packed": ".logits", ".stats.": ".", ".where.member": ".member", ".where.columns": ".position"}
 
@@ -33,9 +33,11 @@ class Arguments:
     def __init__(self, **arguments: Any):
         tensors = [found for argument, value in arguments.items() for found in _tensors(value, argument)]
         self._kept = [(name, tensor, tensor.shape, _some(tensor).clone(), _sum(tensor)) for name, tensor in tensors]
-        steps = ((name, step.belief) for name, step in arguments.items() if isinstance(step, Step))
+        steps = [(name, step) for name, step in arguments.items() if isinstance(step, Step)]
+        beliefs = [(f"{name}.belief", step.belief) for name, step in steps]
+        beliefs += [(f"{name}.shadow", step.shadow) for name, step in steps if step.shadows]
         self._beliefs = [
-            (name, belief, [each for each in _ON_DEMAND if each not in vars(belief)]) for name, belief in steps
+            (name, each, [what for what in _ON_DEMAND if what not in vars(each)]) for name, each in beliefs
         ]
 
     def changed(self) -> str | None:
@@ -47,7 +49,7 @@ class Arguments:
         if not odd and self._kept:
             flags = [_differs(_some(now), before) | (_sum(now) != total) for _, now, _, before, total in self._kept]
             odd = [one[0] for one, differs in zip(self._kept, torch.stack(flags).tolist(), strict=True) if differs]
-        odd = odd or [f"{name}.belief.{what}" for name, belief, new in self._beliefs for what in _made_odd(belief, new)]
+        odd = odd or [f"{name}.{what}" for name, belief, new in self._beliefs for what in _made_odd(belief, new)]
         name = min(odd, key=lambda name: (name.count("."), len(name)), default=None)
         for inner, outer in _SHOWN.items():
             name = name and name.replace(inner, outer)
@@ -57,7 +59,7 @@ class Arguments:
 def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, Step):
         # Parts share them, and the first that asks computes them: without this it could change them unseen.
-        _ = value.tokens, value.confidence
+        _ = value.tokens, value.confidence, value.shadows and value.shadow
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, Recall):  # `keep` replaces a tensor, and never changes it
@@ -89,7 +91,8 @@ def _sum(tensor: Tensor) -> Tensor:
     """int64 []: the sum of all bits of a large tensor; 0 for a small one, which is compared entry by entry."""
     if tensor.numel() <= MOST:
         return torch.zeros((), dtype=torch.long, device=tensor.device)
-    return tensor.view(_BITS[tensor.element_size()]).sum(dtype=torch.long)
+    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return real.view(_BITS[real.element_size()]).sum(dtype=torch.long)
 
 
 def _differs(now: Tensor, before: Tensor) -> Tensor:

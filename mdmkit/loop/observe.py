@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Watch a decode: override the methods that you need. An observer cannot change the result.
+    """Watch a decode: override the methods that you need. An observer must not change the result.
 
     A row has one id from its admission to its end. Rows join and leave at any step.
 

@@ -21,7 +21,7 @@ _MINUS = re.compile(
 _UNIT = r"(?!(?:is|are|was|were|which|that|and|but|because|since|as|so|if|when)\b)[A-Za-z]+"
 _UNITS = rf"(?:{_UNIT}\s+){{0,2}}?"
 _BEFORE = re.compile(
-    rf"(?:(?:\b|(?=%))(?:{_OPERATORS}|twice|thrice|doubl\w+|tripl\w+|half(?:\s+of)?)|\d[\d.,]*(?<![.,])\s+{_UNITS}{_CHANGED})"
+    rf"(?:(?:\b|(?=%))(?:{_OPERATORS}|twice|thrice|doubl\w+|tripl\w+|half(?:\s+of)?)|\d\S*(?<![.,:;])\s+{_UNITS}{_CHANGED})"
     rf"\s+{_SIGNS}$",
     re.I,
 )
@@ -30,7 +30,7 @@ _ONE_CHARACTER = "[¼-¾⅐-⅞]"
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4}
 # "18 and a quarter of them" are two numbers.
 _AND_A_PART = re.compile(
-    rf"(?<![\d.,/])(\d+)\s+and\s+(an?|one|three)\s+({'|'.join(_PARTS)})s?\b(?!\s+of\s+(?!an?\b))", re.I
+    rf"(?<![\d.,/])(\d+)\s+and\s+(an?|one|three)\s+({'|'.join(_PARTS)})s?\b(?!\s+of\s+(?:them|these|those|all)\b)", re.I
 )
 NEAR = 60  # characters before a number that are looked at
 
