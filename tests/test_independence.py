@@ -72,7 +72,8 @@ def combinations():
     ]
     random.Random(0).shuffle(every)
     first = {(preset, cache): (name, preset, cache) for name, preset, cache in every}
-    return [*first.values(), *(one for one in every if one not in set(first.values()))]
+    drawn = set(first.values())
+    return [*first.values(), *(one for one in every if one not in drawn)]
 
 
 def table(backbone, ids, path):

@@ -46,14 +46,24 @@ class Arguments:
         If a tensor has several names, such as `step.belief.confidence` and `step.confidence`, this is the shortest.
         """
         odd = [name for name, now, shape, _, _ in self._kept if now.shape != shape]
-        if not odd and self._kept:
-            flags = [_differs(_some(now), before) | (_sum(now) != total) for _, now, _, before, total in self._kept]
-            odd = [one[0] for one, differs in zip(self._kept, torch.stack(flags).tolist(), strict=True) if differs]
+        odd = odd or self._written()
         odd = odd or [f"{name}.{what}" for name, belief, new in self._beliefs for what in _made_odd(belief, new)]
         name = min(odd, key=lambda name: (name.count("."), len(name)), default=None)
         for inner, outer in _SHOWN.items():
             name = name and name.replace(inner, outer)
         return name
+
+    def _written(self) -> list[str]:
+        if all(now.device.type == "cpu" for _, now, *_ in self._kept):  # nobody waits there, so one by one is faster
+            return [name for name, now, _, before, total in self._kept if not _same(now, before, total)]
+        names, flags = [], []
+        for name, now, _, before, total in self._kept:
+            names.append(name)
+            flags.append(_differs(_some(now), before))
+            if total is not None:
+                names.append(name)
+                flags.append(_bits(now) != total)
+        return [name for name, differs in zip(names, torch.stack(flags).tolist(), strict=True) if differs]
 
 
 def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
@@ -87,12 +97,22 @@ def _some(tensor: Tensor) -> Tensor:
     return flat if len(flat) <= MOST else flat[:: len(flat) // MOST]
 
 
-def _sum(tensor: Tensor) -> Tensor:
-    """int64 []: the sum of all bits of a large tensor; 0 for a small one, which is compared entry by entry."""
-    if tensor.numel() <= MOST:
-        return torch.zeros((), dtype=torch.long, device=tensor.device)
+def _sum(tensor: Tensor) -> Tensor | None:
+    """The sum of all bits of a large tensor; None for a small one, which is compared entry by entry."""
+    return _bits(tensor) if tensor.numel() > MOST else None
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """int64 []."""
     real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     return real.view(_BITS[real.element_size()]).sum(dtype=torch.long)
+
+
+def _same(now: Tensor, before: Tensor, total: Tensor | None) -> bool:
+    if total is not None and bool(_bits(now) != total):
+        return False
+    some = _some(now)
+    return torch.equal(some, before) or not bool(_differs(some, before))
 
 
 def _differs(now: Tensor, before: Tensor) -> Tensor:
