@@ -110,7 +110,7 @@ def _a(kind: str) -> str:
 
 def _check_pairing(config: Mapping[str, Any], stages: Mapping[str, Any], registry: Registry) -> None:
     alternatives = trait("select", stages["select"], "alternatives")
-    if alternatives > 1 and stages["lookahead"] is None and not getattr(stages["search"], "chooses", False):
+    if alternatives > 1 and stages["lookahead"] is None and not trait("search", stages["search"], "chooses"):
         node = config["select"]
         fewer = next(
             (f"{key}=1" for key, value in node.items() if value == alternatives and key != "name"), "another select"

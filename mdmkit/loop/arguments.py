@@ -85,11 +85,10 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 def _made_odd(belief: Belief, new: list[str]) -> Iterator[str]:
     """The names of what a belief made during the call that is not what it makes of its logits."""
+    fresh = Belief(belief.packed, belief.slot)  # computes its statistics once, if one of them is asked for
     for what in new:
-        if what in vars(belief):
-            fresh = getattr(Belief(belief.packed, belief.slot), what)
-            if bool(_differs(getattr(belief, what), fresh)):
-                yield what
+        if what in vars(belief) and bool(_differs(getattr(belief, what), getattr(fresh, what))):
+            yield what
 
 
 def _some(tensor: Tensor) -> Tensor:

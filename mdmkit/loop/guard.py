@@ -66,7 +66,7 @@ class Guarded:
             self._compare()
         if not isinstance(error, FAILURES) or isinstance(error, PartError | torch.OutOfMemoryError):
             return
-        who, at = named(self.sampler, self.kind), f"at tick {self.tick} (a row's step, from 0)"
+        who, at = named(self.sampler, self.kind), self._at
         if isinstance(error, Wrong):
             raise PartError(f"{who} returned {error} This was {at}.") from None
         if isinstance(error, MdmkitError):
@@ -77,8 +77,11 @@ class Guarded:
         """Raise an error if the part has written into one of its arguments."""
         changed = None if self.arguments is None else self.arguments.changed()
         if changed is not None:
-            at = f"{changed} at tick {self.tick} (a row's step, from 0)"
-            raise PartError(wrote_into(named(self.sampler, self.kind), at))
+            raise PartError(wrote_into(named(self.sampler, self.kind), f"{changed} {self._at}"))
+
+    @property
+    def _at(self) -> str:
+        return f"at tick {self.tick} (a row's step, from 0)"
 
 
 def wrote_into(who: str, what: str) -> str:

@@ -89,35 +89,33 @@ class Watchers:
         return any("written" in getattr(observer, "reads", ()) for observer in self._all)
 
     def start(self, sampler: Sampler, backbone: Backbone) -> None:
-        self._tell("on_start", sampler, backbone)
+        self._tell("on_start", sampler=sampler, backbone=backbone)
 
     def admit(self, id: int, prompt: Prompt, canvas: Canvas) -> None:
-        self._tell("on_admit", id, prompt, canvas, canvas=canvas)
+        self._tell("on_admit", id=id, prompt=prompt, canvas=canvas)
 
     def step(self, step: Step, actions: Actions, choice: Tensor) -> None:
-        self._tell("on_step", step, actions, choice, step=step, actions=actions, choice=choice)
+        self._tell("on_step", step=step, actions=actions, choice=choice)
 
     def leave(self, id: int, row: Row | None) -> None:
-        self._tell("on_leave", id, row)
+        self._tell("on_leave", id=id, row=row)
 
-    def _tell(self, name: str, *what: Any, **watched: Any) -> None:
+    def _tell(self, name: str, **what: Any) -> None:
         """Call a method of every observer that has it; an exception becomes an error that names the observer.
 
         At the first calls, what it is told of is compared before and after it: an observer changes no result.
         """
-        from mdmkit.loop.arguments import Arguments  # these need torch, and a command that lists observers does not
-        from mdmkit.loop.guard import wrote_into
-
         self._told[name] += 1
+        compared = self._told[name] <= WATCHED
         for observer in self._all:
             method = getattr(observer, name, None)
             if method is None:
                 continue
-            before = Arguments(**watched) if self._told[name] <= WATCHED else None
             try:
-                method(*what)
-                if before is not None and (changed := before.changed()):
-                    raise MdmkitError(wrote_into(f"observer {type(observer).__name__}", f"{changed} in {name}"))
+                if compared:
+                    _compared(observer, name, what)
+                else:
+                    method(*what.values())
             except MdmkitError:
                 raise
             except FAILURES as error:
@@ -125,3 +123,14 @@ class Watchers:
                     f"observer {type(observer).__name__} failed in {name}: {told(error)}. See its own code, or run "
                     "with --debug."
                 ) from error
+
+
+def _compared(observer: Observer, name: str, what: dict[str, Any]) -> None:
+    """Call a method of an observer; raise an error if it has written into a tensor that it was told of."""
+    from mdmkit.loop.arguments import Arguments  # these need torch, and a command that lists observers does not
+    from mdmkit.loop.guard import wrote_into
+
+    before = Arguments(**what)
+    getattr(observer, name)(*what.values())
+    if (changed := before.changed()) is not None:
+        raise MdmkitError(wrote_into(f"observer {type(observer).__name__}", f"{changed} in {name}"))

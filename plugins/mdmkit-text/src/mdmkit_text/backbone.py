@@ -27,7 +27,7 @@ from mdmkit_text.about import about
 from mdmkit_text.ahead import reading_ahead
 from mdmkit_text.alternatives import install
 from mdmkit_text.building import prepare
-from mdmkit_text.config import end_ids, read_config
+from mdmkit_text.config import end_ids, listed, read_config
 from mdmkit_text.encoder import Encoder
 from mdmkit_text.ends import check_ends, read_ends
 from mdmkit_text.families import family_of, split_family
@@ -391,8 +391,8 @@ def _mask_id(ref: str, given: Any, tokens: Tokens, family: Family, vocab: int, w
     if given is None:
         usual = family.mask_id if family.mask_id is not None and family.mask_id < vocab else None
         given = tokens.special.get("mask", usual)
-        first = written[0] if isinstance(written, list) and written else written
-        if first not in (None, [], given):
+        first = next(iter(listed(written)), given)
+        if first != given:
             warnings.warn(
                 f"model {ref!r}: its config.json has mask_token_id={first}, and the mask of its tokenizer is "
                 f"{given}. The tokenizer's is used. Set mask_id if the model was trained with another.",

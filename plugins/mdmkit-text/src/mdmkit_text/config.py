@@ -105,8 +105,13 @@ def end_ids(folder: Path, config: dict[str, Any]) -> set[int]:
     return found
 
 
+def listed(value: Any) -> list[Any]:
+    """What a config gives as one token id, as a list of them, or as null."""
+    return [*value] if isinstance(value, list | tuple) else [] if value is None else [value]
+
+
 def _ids(file: str, field: str, value: Any) -> list[int]:
-    ids = value if isinstance(value, list) else [] if value is None else [value]
+    ids = listed(value)
     if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
         raise MdmkitError(f"{file} must give {field} as a token id, a list of them, or null, and gives {brief(value)}.")
     return ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import MdmkitError
+from mdmkit_text.config import listed
 from mdmkit_text.families.plain import Plain
 from mdmkit_text.jsonfile import read_object
 from mdmkit_text.plain.tokenizer import GENERIC, read_plain_tokenizer
@@ -56,7 +57,7 @@ class Tokens:
         self.special: dict[str, int] = {}
         self.ends: set[int] = set()
         for name, value in found.items():
-            ids = value if isinstance(value, list | tuple) else [] if value is None else [value]
+            ids = listed(value)
             if ids:
                 self.special[name] = ids[0]
             if name == "eos":
