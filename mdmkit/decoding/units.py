@@ -12,7 +12,7 @@ from mdmkit.canvas.prompt import Prompt
 # Prompts are reordered within this many batches. If it is larger, units are less ragged, but more rows must wait for an
 # earlier one.
 WINDOW = 8
-# Batches of a unit. In a unit rows join when others leave, so slots are empty only at its end.
+# The most batches of a unit. In a unit rows join when others leave, so slots are empty only at its end.
 UNIT = 4
 
 T = TypeVar("T")
@@ -23,10 +23,11 @@ def units(
 ) -> Iterator[list[Prompt]]:
     """Divide prompts into units of at most `UNIT` batches of `size`, reading at most `WINDOW` batches ahead.
 
-    In each group of `WINDOW` batches prompts are sorted by `length`, in positions. The unit that holds the earliest
-    prompt comes first. Units depend on the prompts and on `size` only. A unit is left out if all its prompts are `done`
-    (by index). If only some are done, the whole unit is decoded again, because the composition of a batch changes the
-    last bits of floats.
+    In each group of `WINDOW` batches prompts are sorted by `length`, in positions. In a smaller last group the units
+    are alike in size: in a unit of a single batch no row would join. The unit that holds the earliest prompt comes
+    first. Units depend on the prompts and on `size` only. A unit is left out if all its prompts are `done` (by index).
+    If only some are done, the whole unit is decoded again, because the composition of a batch changes the last bits of
+    floats.
     """
     rest = iter(prompts)
     while window := list(itertools.islice(rest, min(WINDOW * size, sys.maxsize))):
@@ -34,13 +35,18 @@ def units(
             continue
         if 1 < size < len(window):
             window.sort(key=length)
-        together = UNIT * size
+        batches = _ceil(len(window), size)
+        together = _ceil(batches, _ceil(batches, UNIT)) * size
         found = [window[start : start + together] for start in range(0, len(window), together)]
         for unit in found:
             unit.sort(key=lambda prompt: prompt.index)
         for unit in sorted(found, key=lambda unit: unit[0].index):
             if not all(prompt.index in done for prompt in unit):
                 yield unit
+
+
+def _ceil(number: int, divisor: int) -> int:
+    return -(-number // divisor)
 
 
 class InOrder(Generic[T]):

@@ -154,7 +154,7 @@ class Runner:
             before: what a model with `feeds_back` said of all rows; None for other models.
         """
         tokens = self._as_seen(asked, canvas)
-        groups = share_out(asked.reaches, self.backbone.pads, self.branches)
+        groups = share_out(asked.reaches, self.backbone.pads, self.backbone.packs, self.branches)
         parts = [self._run(tokens, group, asked, canvas, times, before) for group in groups]
         out, (start, stop, same) = gathered(parts, groups), self._bounds(asked.shown, tokens.device)
         return Hidden(
@@ -308,7 +308,7 @@ class Runner:
                 needed, computed = needed + stop - start, computed + shadow.tokens.shape[1]
             self.rows[row] += self.branches
             self.row_tokens[row] += self.branches * needed
-            self.columns[row] += self.branches * computed
+            self.columns[row] += self.branches * (needed if self.backbone.packs else computed)
 
     def _both(
         self,

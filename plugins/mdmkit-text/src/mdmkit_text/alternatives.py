@@ -22,6 +22,7 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from mdmkit import View
+    from mdmkit_text.packing import Packing
 
 # The name of `attention` among transformers' attention functions.
 NAME = "mdmkit"
@@ -46,6 +47,18 @@ def attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **more: Any
 ) -> tuple[Tensor, Tensor | None]:
     """Compute the attention of one layer in transformers' form: [M, L, H, E], and no weights."""
+    packing: Packing | None = more.pop("packing", None)
+    if packing is None:
+        return _attention(module, query, key, value, attention_mask, **more)
+    if key.shape[0] == 1:  # otherwise a layer of frozen columns has put padding in
+        key, value = packing.apart(key), packing.apart(value)
+    mixed, _ = _attention(module, packing.apart(query), key, value, attention_mask, **more)
+    return packing.pack(mixed), None
+
+
+def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **more: Any
+) -> tuple[Tensor, Tensor | None]:
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     alternatives: Alternatives | None = more.pop("alternatives", None)

@@ -112,6 +112,10 @@ class TextBackbone(Backbone):
         pads = [] if pad_id is None or pad_id in self.forbidden else [pad_id]
         self.endings = sorted({*self.ends, *pads})
 
+    @property
+    def packs(self) -> bool:  # type: ignore[override]
+        return self.network.packs
+
     def _never(self, vocab: int) -> set[int]:
         return {*self.tokens.never(vocab), self.mask_id}
 

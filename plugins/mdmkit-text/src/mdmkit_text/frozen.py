@@ -24,6 +24,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from mdmkit import View
     from mdmkit_text.alternatives import Alternatives
+    from mdmkit_text.packing import Packing
 
 
 class Places:
@@ -32,10 +33,17 @@ class Places:
     Args:
         extra: shadow columns after the row's own; they are keys only in this forward.
         alternatives: reads the frozen columns; then a layer returns the new ones only. None: the layer returns both.
+        packing: gives the new columns their padding, which the model does not compute; None: it does.
     """
 
-    def __init__(self, view: View, extra: int = 0, alternatives: Alternatives | None = None):
-        self.view, self.extra, self.alternatives = view, extra, alternatives
+    def __init__(
+        self,
+        view: View,
+        extra: int = 0,
+        alternatives: Alternatives | None = None,
+        packing: Packing | None = None,
+    ):
+        self.view, self.extra, self.alternatives, self.packing = view, extra, alternatives, packing
 
     @property
     def keys(self) -> int:
@@ -76,6 +84,8 @@ class FrozenLayer:
         """Put the new columns among the frozen ones, and store those that must be kept."""
         if not self._view.reads and self._view.keeps is False:
             return key_states, value_states
+        if self._places.packing is not None:
+            key_states, value_states = map(self._places.packing.apart, (key_states, value_states))
         length = key_states.shape[2] - self._places.extra
         new = key_states[:, :, :length], value_states[:, :, :length]
         stored = self._store(new)

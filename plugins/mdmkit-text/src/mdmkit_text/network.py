@@ -17,6 +17,7 @@ from mdmkit import MdmkitError, Shadow, View
 from mdmkit_text.alternatives import NAME, Alternatives, alternatives_of
 from mdmkit_text.attention import attention_mask
 from mdmkit_text.frozen import Places, frozen_layers
+from mdmkit_text.packing import Packing
 from mdmkit_text.recording import recorded, repeats
 from mdmkit_text.trial import Trial
 
@@ -49,6 +50,7 @@ class Network:
         maskless: True if without a mask every column attends to every key.
         shares_from: with so many keys or more, alternatives of a row read its frozen columns together, see
             `mdmkit_text.alternatives`; None: never.
+        packs: True if it computes no padding, see `mdmkit_text.packing`.
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
         graphs: records forwards whose shapes come again; None: every forward runs as it is.
@@ -84,6 +86,7 @@ class Network:
         self.vocab, self.offset = 0, None
         self.split, self.padded, self.freezes, self.maskless = False, True, False, False
         self.shares_from: int | None = None
+        self.packs = False
         self.last: nn.Module | None = None
         self.graphs: Graphs | None = None
         self.peers: Peers | None = None
@@ -133,6 +136,7 @@ class Network:
         self.model.to(device)
         with torch.inference_mode():
             Trial(self).share(ids)
+            Trial(self).pack(ids)
 
     def project(self, hidden: Tensor) -> Tensor:
         """Compute logits [..., V] from hidden states [..., D]."""
@@ -156,7 +160,7 @@ class Network:
             given["attention_mask"] = self.mask(attention_mask(valid, positions, self.block))
         elif "attention_mask" in self.takes and not self.maskless:
             given["attention_mask"] = valid.long()
-        return self.call(given, tokens, valid, positions)
+        return self.call(given, tokens, valid, positions, None if plain else self.packing_of(valid))
 
     def run_frozen(
         self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None, shadow: Shadow | None = None
@@ -169,20 +173,32 @@ class Network:
             readable = None  # a mask of each state's own columns
         if view is None or shadow is not None or not self.unmasked(view, readable is None):
             given["attention_mask"] = self.mask(attention_mask(valid, positions, self.block, readable, shadow))
-        given |= self.cache_of(view, 0 if shadow is None else shadow.tokens.shape[1], alternatives)
+        extra = 0 if shadow is None else shadow.tokens.shape[1]
         if shadow is not None:
             tokens, valid, positions = shadow.behind(tokens, valid, positions)
-        return self.call(given, tokens, valid, positions)
+        packing = self.packing_of(valid)
+        given |= self.cache_of(view, extra, alternatives, packing)
+        return self.call(given, tokens, valid, positions, packing)
 
     def alternatives_of(self, view: View | None) -> Alternatives | None:
         """What reads the frozen columns of a forward of alternatives; None: layers return them with the new ones."""
         return None if view is None or self.shares_from is None else alternatives_of(view, self.shares_from)
 
-    def cache_of(self, view: View | None, extra: int = 0, alternatives: Alternatives | None = None) -> dict[str, Any]:
+    def packing_of(self, valid: Tensor) -> Packing | None:
+        """What leaves out the padding of several rows; None: there is none, or the model computes it."""
+        return Packing(valid) if self.packs and len(valid) > 1 and not valid.all() else None
+
+    def cache_of(
+        self,
+        view: View | None,
+        extra: int = 0,
+        alternatives: Alternatives | None = None,
+        packing: Packing | None = None,
+    ) -> dict[str, Any]:
         """The keywords that give a model's attention its frozen columns; `extra` shadow columns are not kept."""
         if view is None:
             return {}
-        layers, places = self.model.config.num_hidden_layers, Places(view, extra, alternatives)
+        layers, places = self.model.config.num_hidden_layers, Places(view, extra, alternatives, packing)
         if self.cache_name == "frozen":
             return {"frozen": frozen_layers(places, layers)}
         from mdmkit_text.native_cache import native_cache
@@ -200,8 +216,18 @@ class Network:
         ends = ((start, start + length - 1 if own else last) for start in view.starts)
         return all(start // self.block == end // self.block for start, end in ends)
 
-    def call(self, given: dict[str, Any], tokens: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
+    def call(
+        self,
+        given: dict[str, Any],
+        tokens: Tensor,
+        valid: Tensor,
+        positions: Tensor,
+        packing: Packing | None = None,
+    ) -> Tensor:
         """Call the model, with further keywords; arguments as for `forward`."""
+        if packing is not None:
+            tokens, valid, positions = (packing.pack(x) for x in (tokens, valid, positions))
+            return packing.unpack(self.call(given | {"packing": packing}, tokens, valid, positions))
         # Some classes read tokens in spite of the attention mask: ESM counts masks by id, also in the padding.
         given["input_ids"] = tokens.masked_fill(~valid, self.pad_id)
         if self.offset is not None:

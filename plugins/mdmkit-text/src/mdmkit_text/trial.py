@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mdmkit import MdmkitError, Store, View
-from mdmkit_text.alternatives import FEWEST_KEYS
+from mdmkit_text.alternatives import FEWEST_KEYS, NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,9 +31,9 @@ class Trial:
         self.net, self.name = network, type(network.model).__name__
 
     def run(self, ids: Sequence[int]) -> None:
-        """Set the network's `vocab`, `offset`, `split`, `last`, `padded`, `freezes`, `maskless` and `shares_from`.
+        """Set what the network finds out about its model, from `vocab` to `packs`.
 
-        All but the first are set so that the model's own logits result.
+        All but `vocab` are set so that the model's own logits result.
 
         Raises:
             MdmkitError: the model cannot fill masks, see `Network`.
@@ -83,6 +83,7 @@ class Trial:
             without = self.net.project(self._whole(tokens, valid, positions))
             self.net.maskless = _distance(without, masked) <= bound and padded() <= bound
         self.share(ids)
+        self.pack(ids)
 
     def _last_layer(self, hidden: Tensor) -> nn.Module | None:
         """The model's last layer, if it makes the same logits as the whole head: it is called with less ado."""
@@ -108,6 +109,25 @@ class Trial:
             self.net.shares_from = FEWEST_KEYS if _distance(shared, copied) <= _bound(copied) else None
         except Exception:  # this class, or this device, does not support it
             self.net.shares_from = None
+
+    def pack(self, ids: Sequence[int]) -> None:
+        """Set the network's `packs`: compare rows of different lengths, computed with their padding and without."""
+        self.net.packs = False
+        config = self.net.model.config
+        known = self.net.offset is not None and getattr(config, "_attn_implementation", None) == NAME
+        if not (known and self.net.maskless and self.net.model.device.type == "cpu"):
+            return
+        tokens, valid, positions = (each.expand(2, -1).clone() for each in self._row(ids))
+        valid[1, valid.shape[1] // 2 :] = False
+
+        def computed() -> Tensor:
+            return self.net.project(self.net.run(tokens, valid, positions)[valid])
+
+        try:
+            padded, self.net.packs = computed(), True
+            self.net.packs = _distance(computed(), padded) <= _bound(padded)
+        except Exception:  # this class does not pass the keyword on
+            self.net.packs = False
 
     def _row(self, ids: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """A row of the trial: tokens, valid and positions [1, L]."""
