@@ -50,9 +50,8 @@ def attention(
     packing: Packing | None = more.pop("packing", None)
     if packing is None:
         return _attention(module, query, key, value, attention_mask, **more)
-    if key.shape[0] == 1:  # otherwise a layer of frozen columns has put padding in
-        key, value = packing.apart(key), packing.apart(value)
-    mixed, _ = _attention(module, packing.apart(query), key, value, attention_mask, **more)
+    query, key, value = map(packing.apart, (query, key, value))
+    mixed, _ = _attention(module, query, key, value, attention_mask, **more)
     return packing.pack(mixed), None
 
 

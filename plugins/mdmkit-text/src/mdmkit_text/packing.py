@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Packing:
-    """The valid columns of a forward; `valid` is bool [M, L]."""
+    """The valid columns of a forward of M > 1 rows; `valid` is bool [M, L]."""
 
     def __init__(self, valid: Tensor):
         self._shape = valid.shape
@@ -29,5 +29,5 @@ class Packing:
         return apart.index_copy_(0, self._index, x[0]).unflatten(0, self._shape)
 
     def apart(self, heads: Tensor) -> Tensor:
-        """Put padding in queries, keys or values: [1, H, P, E] becomes [M, H, L, E]."""
-        return self.unpack(heads.transpose(1, 2)).transpose(1, 2)
+        """Put padding in queries, keys or values: [1, H, P, E] becomes [M, H, L, E]. Those of M > 1 rows have it."""
+        return heads if len(heads) > 1 else self.unpack(heads.transpose(1, 2)).transpose(1, 2)

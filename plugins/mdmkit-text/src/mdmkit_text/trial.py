@@ -113,8 +113,8 @@ class Trial:
     def pack(self, ids: Sequence[int]) -> None:
         """Set the network's `packs`: compare rows of different lengths, computed with their padding and without."""
         self.net.packs = False
-        config = self.net.model.config
-        known = self.net.offset is not None and getattr(config, "_attn_implementation", None) == NAME
+        attention = getattr(self.net.model.config, "_attn_implementation", None)
+        known = self.net.offset is not None and (attention == NAME or "packing" in self.net.takes)
         if not (known and self.net.maskless and self.net.model.device.type == "cpu"):
             return
         tokens, valid, positions = (each.expand(2, -1).clone() for each in self._row(ids))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mdmkit_text.frozen import FrozenLayer
+    from mdmkit_text.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Trunk(nn.Module):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         frozen: Sequence[FrozenLayer] | None = None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor]:
         """Compute hidden states [M, L, D].
 
@@ -112,6 +114,8 @@ class Trunk(nn.Module):
             attention_mask: which keys are read: int64 or bool [M, L], or bool [M, 1, L, K]; None: all.
             position_ids: int64 [M, L]; None: the columns.
             frozen: for each layer the frozen keys and values, among which it puts the new ones.
+            packing: the columns are those of several rows, one behind another. M is then 1, and the mask is that of the
+                rows, with their padding.
         """
         hidden = self.embed_tokens(input_ids)
         if position_ids is None:
@@ -121,7 +125,7 @@ class Trunk(nn.Module):
             attention_mask = None if attention_mask.all() else attention_mask.bool()[:, None, None]
         turns = self._turns(position_ids, hidden.dtype)
         for i, layer in enumerate(self.layers):
-            hidden = layer(hidden, turns, attention_mask, None if frozen is None else frozen[i])
+            hidden = layer(hidden, turns, attention_mask, None if frozen is None else frozen[i], packing)
         return (self.norm(hidden),)
 
     def _turns(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -142,9 +146,14 @@ class Layer(nn.Module):
         self.post_attention_layernorm = Norm(config)
 
     def forward(
-        self, hidden: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None, frozen: FrozenLayer | None
+        self,
+        hidden: Tensor,
+        turns: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        frozen: FrozenLayer | None,
+        packing: Packing | None,
     ) -> Tensor:
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), turns, mask, frozen)
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), turns, mask, frozen, packing)
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
 
 
@@ -162,7 +171,12 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
 
     def forward(
-        self, hidden: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None, frozen: FrozenLayer | None
+        self,
+        hidden: Tensor,
+        turns: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        frozen: FrozenLayer | None,
+        packing: Packing | None,
     ) -> Tensor:
         query, key, value = (
             each(hidden).unflatten(-1, (-1, self.width)).transpose(1, 2)  # [M, H or G, L, E]
@@ -171,13 +185,16 @@ class Attention(nn.Module):
         query, key = _turned(query, *turns), _turned(key, *turns)
         if frozen is not None:
             key, value = frozen.update(key, value)
+        if packing is not None:
+            query, key, value = map(packing.apart, (query, key, value))
         if frozen is not None and frozen.alternatives is not None:
             mixed = frozen.alternatives(frozen.layer, query, key, value, mask, self.scale)
         else:
             mixed = functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=mask, scale=self.scale, enable_gqa=self.grouped
             )
-        return self.o_proj(mixed.transpose(1, 2).flatten(2))
+        mixed = mixed.transpose(1, 2).flatten(2)
+        return self.o_proj(mixed if packing is None else packing.pack(mixed))
 
 
 class FeedForward(nn.Module):
