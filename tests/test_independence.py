@@ -54,8 +54,14 @@ def settings(rng, preset, cache):
     return overrides
 
 
+@functools.cache
+def composed(preset):
+    """A preset as it stands: each of the families asks what it is made of."""
+    return mdmkit.compose(preset, overrides=["score=confidence"] if preset == "pc" else [])
+
+
 def fits(family, preset):
-    sampler = mdmkit.compose(preset, overrides=["score=confidence"] if preset == "pc" else [])
+    sampler = composed(preset)
     compares = sampler.lookahead is not None or sampler.search is not None
     return not (family.ties and compares) and (family.shadows or not SHADOWS.keys() & reads_of(sampler))
 
