@@ -109,12 +109,17 @@ def mixed(number):
     return prompts
 
 
+def furnish(folder):
+    """Put a plugin and 37 prompts into a directory."""
+    (folder / "toys.py").write_text(PLUGIN)
+    (folder / "p.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in mixed(37)))
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A directory with a plugin and 37 prompts, and in it."""
+    """A directory with what `furnish` puts there, and in it."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "toys.py").write_text(PLUGIN)
-    (tmp_path / "p.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in mixed(37)))
+    furnish(tmp_path)
     return tmp_path
 
 
@@ -141,13 +146,30 @@ def join(mdmkit):
     return lambda *options: mdmkit("join", *options)
 
 
+PARTS = [f"part-{number}.jsonl" for number in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Where the outputs of three shards lie, of 16, 16 and 5 rows, with their records; for all tests, who copy them."""
+    folder = tmp_path_factory.mktemp("three")
+    furnish(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for number, name in enumerate(PARTS, 1):
+            patch.setattr(registry, "_default", None)
+            words = [*BASE, "--batch", "2", *CROWDED, "--shard", f"{number}/3", "--output", name]
+            result = CliRunner().invoke(main, words)
+            assert result.exit_code == 0, result.output
+    return folder
+
+
 @pytest.fixture
-def parts(decode):
-    """The outputs of three shards, of 16, 16 and 5 rows."""
-    for number in (1, 2, 3):
-        result = decode("--shard", f"{number}/3", "--output", f"part-{number}.jsonl")
-        assert result.exit_code == 0, result.output
-    return [f"part-{number}.jsonl" for number in (1, 2, 3)]
+def parts(place, three):
+    """The outputs of three shards, and their records, lie here."""
+    for file in three.glob("part-*"):
+        shutil.copy2(file, place / file.name)
+    return list(PARTS)
 
 
 def both(place, name):
