@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import warm
 from click.testing import CliRunner
 
 import mdmkit
@@ -318,11 +318,11 @@ def test_a_module_that_the_plugin_file_loads_in_any_way_is_part_of_its_version(h
 
 def test_a_run_whose_computed_import_has_changed_is_not_continued(helping):
     helping(LOADS[0][0])
-    line = [sys.executable, "-m", "mdmkit", "decode", "--plugin", "helped.py", "--prompt", "2*7=__", "--no-live"]
+    line = ["decode", "--plugin", "helped.py", "--prompt", "2*7=__", "--no-live"]
     line += ["--output", "out.jsonl", "--set", "score=helped", "--set", "select=take_quota", "--device", "cpu"]
 
     def decode(*options):
-        return subprocess.run([*line, *options], capture_output=True, text=True, check=False)
+        return warm.mdmkit(*line, *options)
 
     assert (first := decode()).returncode == 0, first.stderr
     assert (same := decode("--resume")).returncode == 0, same.stderr

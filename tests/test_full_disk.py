@@ -6,38 +6,40 @@ import contextlib
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 
 import pytest
+import warm
 
 # What is on the disk before the run: it is full at the start, in the record, or somewhere among the rows.
 FILLED = (64, 60, 56, 48, 40, 24, 8, 0)
 SMALL, LARGE = "size=64k", "size=4m"
 
 
-def start(folder, *options, limit=None):
-    """Start a decode of the prompts p.jsonl; no file may grow beyond `limit` bytes."""
+LINE = ["decode", "--sampler", "confidence", "--device", "cpu", "--no-live", "--batch", "4", "--prompts", "p.jsonl"]
 
-    def bound():
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    line = ["decode", "--sampler", "confidence", "--device", "cpu", "--no-live", "--batch", "4", "--prompts", "p.jsonl"]
-    command, pipes = [sys.executable, "-m", "mdmkit", *line, *options], {"stdout": subprocess.PIPE, "stderr": -1}
-    return subprocess.Popen(command, cwd=folder, text=True, preexec_fn=bound, **pipes)
+def start(folder, *options):
+    """Start a decode of the prompts p.jsonl."""
+    command, pipes = [sys.executable, "-m", "mdmkit", *LINE, *options], {"stdout": subprocess.PIPE, "stderr": -1}
+    return subprocess.Popen(command, cwd=folder, text=True, **pipes)
 
 
 def ended(process):
     """The exit code of a run, and what it said on standard error."""
-    _, said = process.communicate()
+    return outcome(process.communicate()[1], process.returncode)
+
+
+def outcome(said, code):
     assert "Traceback" not in said, said
-    return process.returncode, " ".join(said.split())
+    return code, " ".join(said.split())
 
 
-def decode(folder, *options, **limit):
-    return ended(start(folder, *options, **limit))
+def decode(folder, *options, limit=None):
+    """Decode the prompts p.jsonl; no file may grow beyond `limit` bytes."""
+    done = warm.mdmkit(*LINE, *options, cwd=folder, limit=limit)
+    return outcome(done.stderr, done.returncode)
 
 
 @pytest.fixture

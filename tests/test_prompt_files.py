@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 
 import pytest
+import warm
 from click.testing import CliRunner
 
 from mdmkit import MdmkitError, read_prompts
@@ -142,8 +142,7 @@ def test_a_txt_file_is_a_text_a_line(tmp_path):
     ],
 )
 def test_prompts_come_through_a_pipe(options, content, asked):
-    command = [sys.executable, "-m", "mdmkit", *LINE, "--json", *options]
-    done = subprocess.run(command, input=content, capture_output=True, text=True, check=False)
+    done = warm.mdmkit(*LINE, "--json", *options, input=content.encode())
     assert done.returncode == 0, done.stderr
     assert [row["prompt"] for row in json.loads(done.stdout)["rows"]] == asked
     assert ("reading prompts from standard input" in done.stderr) == (not options)
@@ -239,9 +238,8 @@ def test_another_encoding_is_named_with_the_line_and_the_way_to_utf_8(tmp_path, 
 
 @pytest.mark.parametrize("content", [b"caf\xe9\n", b" \n"])
 def test_an_option_that_nobody_wrote_is_not_to_blame(content):
-    command = [sys.executable, "-m", "mdmkit", *LINE]
-    done = subprocess.run(command, input=content, capture_output=True, check=False)
-    assert done.returncode == 2 and b"standard input" in done.stderr and b"--prompts" not in done.stderr
+    done = warm.mdmkit(*LINE, input=content)
+    assert done.returncode == 2 and "standard input" in done.stderr and "--prompts" not in done.stderr
 
 
 def test_a_long_value_is_cut_in_an_error(tmp_path):

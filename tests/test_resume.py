@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+import warm
 from click.testing import CliRunner
 from refusing import refused
 
@@ -199,8 +200,7 @@ def kill(place, output, at, *options, **environment):
     """Run the 60 prompts in a process of its own, and kill it when so many rows have been admitted."""
     base = [*BASE, "--observer", "killed", "--output", output]
     added = {"KILL_AT": str(at), "OMP_NUM_THREADS": "1", **environment}
-    command = [sys.executable, "-m", "mdmkit", *base, *options]
-    killed = subprocess.run(command, cwd=place, env=os.environ | added, capture_output=True, text=True, check=False)
+    killed = warm.mdmkit(*base, *options, cwd=place, env=os.environ | added)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     return killed
 
@@ -214,11 +214,8 @@ def test_two_hundred_prompts_killed_in_the_middle_end_in_the_same_file(place, de
     (place / "puzzles.jsonl").write_text("".join(json.dumps(text) + "\n" for text in products))
     given = ["--model", "zoo:puzzles", "--batch", "8", "--prompts", "puzzles.jsonl", "--output"]
     base = ["decode", "--plugin", "toys.py", "--no-live", "--device", "cpu", "--config", "greedy.yaml"]
-    killed = subprocess.run(
-        [sys.executable, "-m", "mdmkit", *base, *given, "out.jsonl", "--observer", "killed"],
-        env=os.environ | {"KILL_AT": "100", "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
+    options = ("out.jsonl", "--observer", "killed")
+    killed = warm.mdmkit(*base, *given, *options, env=os.environ | {"KILL_AT": "100", "OMP_NUM_THREADS": "1"})
     assert killed.returncode == -signal.SIGKILL
     before = (place / "out.jsonl").read_bytes()
     finished = before.count(b"\n")

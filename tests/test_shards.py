@@ -13,6 +13,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+import warm
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -353,12 +354,7 @@ def test_a_killed_shard_is_continued_and_the_whole_is_the_same(place, decode, jo
     for file in place.glob("part-2*"):
         file.unlink()
     words = [*BASE, "--batch", "2", *CROWDED, "--shard", "2/3", "--output", "part-2.jsonl", "--observer", "killed"]
-    killed = subprocess.run(
-        [sys.executable, "-m", "mdmkit", *words],
-        env=os.environ | {"KILL_AT": str(at), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-    )
+    killed = warm.mdmkit(*words, env=os.environ | {"KILL_AT": str(at), "OMP_NUM_THREADS": "1"})
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     left = (place / "part-2.jsonl").read_bytes() if at > 8 else b""
     refused(join(*parts, "--output", "all.jsonl"), "part-2.jsonl", "unfinished" if at > 8 else "no such file")
