@@ -17,13 +17,13 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from warm import FORKED
 
 import mdmkit
 from mdmkit import Outcome, Recipe, Unit, UnitEngine, decode_unit
@@ -49,7 +49,13 @@ class TestHere(EngineContract):
 
 
 class TestProcesses(EngineContract):
+    """The example, whose processes here need not import torch; `test_two_processes…` below starts them as it does."""
+
     component = Processes
+
+    @pytest.fixture(autouse=True)
+    def _soon_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(Processes.__call__.__globals__, "get_context", lambda method: FORKED)
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,7 @@ class Idles(UnitEngine):
     kept: ClassVar[list] = []
 
     def __call__(self, work):
-        pool = ProcessPoolExecutor(1, get_context("spawn"))
+        pool = ProcessPoolExecutor(1, FORKED)
         self.kept.append(pool)
         pool.submit(time.sleep, 0).result()
         for unit in work:
@@ -222,7 +228,7 @@ class Hushes(UnitEngine):
             if SHORT not in {prompt.index for prompt in unit.prompts}:
                 yield work.decode(unit)  # only to save time
                 continue
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            with ProcessPoolExecutor(1, FORKED) as pool:
                 try:
                     outcome = pool.submit(decode_unit, work.recipe, unit).result()
                 except BrokenProcessPool:
@@ -247,7 +253,7 @@ class Stubborn(Hushes):
 
     def of_broken(self, work, unit):
         while True:
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool, contextlib.suppress(BrokenProcessPool):
+            with ProcessPoolExecutor(1, FORKED) as pool, contextlib.suppress(BrokenProcessPool):
                 return pool.submit(decode_unit, work.recipe, unit).result()
 
 
