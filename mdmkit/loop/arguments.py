@@ -31,7 +31,9 @@ class Arguments:
     """Copies of the tensors that a part gets as arguments, by the names under which the part knows them."""
 
     def __init__(self, **arguments: Any):
-        tensors = [found for argument, value in arguments.items() for found in _tensors(value, argument)]
+        tensors: list[tuple[str, Tensor]] = []
+        for argument, value in arguments.items():
+            _gather(value, argument, tensors)
         self._kept = [(name, tensor, tensor.shape, _some(tensor).clone(), _sum(tensor)) for name, tensor in tensors]
         steps = [(name, step) for name, step in arguments.items() if isinstance(step, Step)]
         beliefs = [(f"{name}.belief", step.belief) for name, step in steps]
@@ -66,21 +68,21 @@ class Arguments:
         return [name for name, differs in zip(names, torch.stack(flags).tolist(), strict=True) if differs]
 
 
-def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Step):
-        # Parts share them, and the first that asks computes them: without this it could change them unseen.
-        _ = value.tokens, value.confidence, value.shadows and value.shadow
+def _gather(value: Any, name: str, found: list[tuple[str, Tensor]]) -> None:
+    """Append the tensors of an argument, with their names."""
     if isinstance(value, Tensor):
-        yield name, value
+        found.append((name, value))
+    elif isinstance(value, _WALKED):
+        if isinstance(value, Step):
+            # Parts share them, and the first that asks computes them: without this it could change them unseen.
+            _ = value.tokens, value.confidence, value.shadows and value.shadow
+        for key, item in vars(value).items():
+            _gather(item, name if key.startswith("_") else f"{name}.{key}", found)
     elif isinstance(value, Recall):  # `keep` replaces a tensor, and never changes it
-        for key, kept in value.memory.kept.items():
-            yield f"what step.recall({key!r}) returns", kept.value
+        found += [(f"what step.recall({key!r}) returns", kept.value) for key, kept in value.memory.kept.items()]
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _tensors(item, f"{name}[{key!r}]")
-    elif isinstance(value, _WALKED):
-        for key, item in vars(value).items():
-            yield from _tensors(item, name if key.startswith("_") else f"{name}.{key}")
+            _gather(item, f"{name}[{key!r}]", found)
 
 
 def _made_odd(belief: Belief, new: list[str]) -> Iterator[str]:
@@ -92,8 +94,8 @@ def _made_odd(belief: Belief, new: list[str]) -> Iterator[str]:
 
 
 def _some(tensor: Tensor) -> Tensor:
-    flat = tensor.reshape(-1)
-    return flat if len(flat) <= MOST else flat[:: len(flat) // MOST]
+    many = tensor.numel()
+    return tensor if many <= MOST else tensor.reshape(-1)[:: many // MOST]
 
 
 def _sum(tensor: Tensor) -> Tensor | None:

@@ -31,6 +31,7 @@ def known(kind: str) -> dict[str, Any]:
     return {name: vars(home)[name] for name in vars(home).get("__annotations__", {}) if name in vars(home)}
 
 
+@functools.cache
 def values(kind: str, name: str) -> tuple[Any, ...]:
     """The values that a trait may have, if its annotation lists them; else ()."""
     (hint,) = typing.get_args(typing.get_type_hints(HOMES[kind])[name])  # ClassVar[hint]

@@ -3,6 +3,8 @@ not read hold values that would change its result."""
 
 from __future__ import annotations
 
+import copy
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,8 +77,8 @@ class Moment:
     @property
     def where(self) -> Window:
         """Each row's window."""
-        own = Window.of(self.spans, self.open.device)
-        return Window(own.start, functional.pad(own.member, (0, self.spare)), own.same)
+        own = _window(self.spans, self.spare, self.open.device)
+        return Window(own.start.clone(), own.member.clone(), own.same)
 
     @property
     def busy(self) -> list[int]:
@@ -222,6 +224,13 @@ class Moment:
         return replace(self, memory=memory, among=among)
 
 
+@functools.lru_cache(maxsize=64)
+def _window(spans: tuple[tuple[int, int], ...], spare: int, device: torch.device) -> Window:
+    """Each row's window, for `Moment.where`, who copies it: a stage may write into what it gets."""
+    own = Window.of(spans, device)
+    return Window(own.start, functional.pad(own.member, (0, spare)), own.same)
+
+
 def make_moment(
     seed: int = 0, *, rows: int = 7, temperature: float = 0.0, top_p: float | None = None, vocab: int = 13
 ) -> Moment:
@@ -232,6 +241,12 @@ def make_moment(
     blocks, have the mask's id as an ordinary token. Positions outside the block, and filled ones, have the highest
     scores.
     """
+    # Suites ask for the same few again and again, and a stage may write into what it gets.
+    return copy.deepcopy(_drawn(seed, rows, temperature, top_p, vocab))
+
+
+@functools.lru_cache(maxsize=64)
+def _drawn(seed: int, rows: int, temperature: float, top_p: float | None, vocab: int) -> Moment:
     backbone = ToyBackbone(vocab=vocab, dtype=torch.float64)
     g = torch.Generator().manual_seed(seed)
     length, mask = 22, backbone.mask_id or 0
