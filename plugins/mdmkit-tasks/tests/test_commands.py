@@ -100,6 +100,19 @@ def rows(path: str) -> list[dict]:
 
 
 SMALL = ("--limit", "4", "--seeds", "2", "--output", "out")
+LENGTH = ("eval", "--task", "length", "--plugin", "tasks.py", "--sampler", "confidence")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an evaluation of `length` has left; for all tests, who copy it."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tasks.py").write_text(TASKS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(registry, "_default", None)
+        run(*LENGTH, *SMALL)
+    return folder / "out"
 
 
 def test_eval_writes_rows_tables_and_pictures_that_agree() -> None:
@@ -208,30 +221,28 @@ def test_rows_of_a_model_whose_files_have_changed_are_refused(tmp_path: Path) ->
         *(("row_tokens", 10**9), ("uncertainty", 1e9), ("text", "1*1=0000001")),
     ],
 )
-def test_a_damaged_row_is_named_by_file_line_and_field(key: str, value: object) -> None:
-    given = ("eval", "--task", "length", "--plugin", "tasks.py", "--sampler", "confidence")
-    run(*given, *SMALL)
+def test_a_damaged_row_is_named_by_file_line_and_field(key: str, value: object, finished: Path) -> None:
+    shutil.copytree(finished, "out")
     file = Path("out/rows/length/confidence.jsonl")
     first, second, *rest = file.read_text().splitlines()
     file.write_text("\n".join([first, json.dumps(json.loads(second) | {key: value}), *rest, ""]))
-    said = run(*given, *SMALL, fails=True)
+    said = run(*LENGTH, *SMALL, fails=True)
     named = "row_seed" if (key, value) == ("seed", 7) else key
     assert re.search(rf"line 2 of {file} is not a row of this run: its '{named}' (is|are|hold)", said), said
 
 
-def test_a_row_that_stands_there_twice_is_refused_unless_it_is_a_late_verdict() -> None:
-    given = ("eval", "--task", "length", "--plugin", "tasks.py", "--sampler", "confidence")
-    run(*given, *SMALL)
+def test_a_row_that_stands_there_twice_is_refused_unless_it_is_a_late_verdict(finished: Path) -> None:
+    shutil.copytree(finished, "out")
     file = Path("out/rows/length/confidence.jsonl")
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines, lines[2], ""]))
-    said = run(*given, *SMALL, fails=True)
+    said = run(*LENGTH, *SMALL, fails=True)
     assert f"line 9 of {file} is not a row of this run: seed 0, prompt 2 stand there twice, and the first" in said
     unjudged = json.loads(lines[2]) | {"score": None, "measures": {}}
     file.write_text("\n".join([*lines[:2], json.dumps(unjudged), *lines[3:], lines[2], ""]))
-    run(*given, *SMALL)
+    run(*LENGTH, *SMALL)
     file.write_text("\n".join([*lines[:2], json.dumps(unjudged | {"calls": 99}), *lines[3:], lines[2], ""]))
-    assert "stand there twice, and differ in 'calls'" in run(*given, *SMALL, fails=True)
+    assert "stand there twice, and differ in 'calls'" in run(*LENGTH, *SMALL, fails=True)
 
 
 def test_a_seed_that_no_row_could_hold_is_refused_before_it_is_written() -> None:
