@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import typing
 from dataclasses import dataclass
 from typing import Any
@@ -91,15 +92,20 @@ def read(target: Any) -> Schema | None:
     if path is None:
         return None
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found = _class(path.read_text(encoding="utf-8"), name)
     except (OSError, SyntaxError, ValueError):
         return None
-    found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
     # A subclass may inherit fields that are not in this source. The classes of `mdmkit.stage.protocols` have none.
     inherits = found is not None and any(_name(base) not in FIELDLESS for base in found.bases)
     if found is None or inherits or not any(_is_dataclass(d) for d in found.decorator_list):
         return None
     return Schema(tuple(field for node in found.body if (field := _field(node)) is not None))
+
+
+@functools.lru_cache(maxsize=256)
+def _class(source: str, name: str) -> ast.ClassDef | None:
+    """The definition of a class; kept, since parsing a module is most of what it takes to compose a sampler."""
+    return next((n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == name), None)
 
 
 def of_class(cls: type) -> Schema:
