@@ -3,7 +3,6 @@ not read hold values that would change its result."""
 
 from __future__ import annotations
 
-import copy
 import functools
 from dataclasses import dataclass, replace
 from typing import Any
@@ -241,12 +240,6 @@ def make_moment(
     blocks, have the mask's id as an ordinary token. Positions outside the block, and filled ones, have the highest
     scores.
     """
-    # Suites ask for the same few again and again, and a stage may write into what it gets.
-    return copy.deepcopy(_drawn(seed, rows, temperature, top_p, vocab))
-
-
-@functools.lru_cache(maxsize=64)
-def _drawn(seed: int, rows: int, temperature: float, top_p: float | None, vocab: int) -> Moment:
     backbone = ToyBackbone(vocab=vocab, dtype=torch.float64)
     g = torch.Generator().manual_seed(seed)
     length, mask = 22, backbone.mask_id or 0
