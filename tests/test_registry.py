@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from mdmkit import MdmkitError
@@ -245,7 +247,8 @@ def test_a_file_is_a_plugin_whose_targets_are_objects_or_strings(toy, tmp_path):
     assert registry.find("sampler", "my_preset").target["score"] == "mine"
 
 
-def test_adding_a_file_again_reloads_it(tmp_path):
+def test_adding_a_file_again_reloads_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # Python's default
     file = tmp_path / "my.py"
     file.write_text(MINE)
     registry = Registry([])

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from dataclasses import replace
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from mdmkit.installed.beside import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import ModuleType
+    from types import CodeType, ModuleType
 
     from mdmkit.installed.part import Part
 
@@ -46,13 +47,22 @@ def fingerprint(file: Path, loaded: Iterable[Path] = ()) -> str:
 def run_file(file: Path) -> ModuleType:
     """Execute a plugin file as a module that dataclasses and pickles can find by name."""
     name = f"mdmkit_file_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    if file.suffix != ".py":
         raise MdmkitError("it is not a Python file (its name must end in .py).")
+    loader = _FromSource(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
+    assert spec is not None  # a loader is given
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles the file each time. Python would take what it compiled before for a file of the same second and size."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def own_target(part: Part, module: ModuleType, file: Path) -> Part:
