@@ -47,6 +47,14 @@ def test_all_layers_are_compiled_and_a_note_says_how_long_it_took(compiler: Call
     assert len(made) == backbone.network.model.config.num_hidden_layers
 
 
+def test_compiled_layers_compute_padding_also_after_a_move(compiler: Callable[..., None]) -> None:
+    compiler(lambda forward: forward)
+    with pytest.warns(MdmkitWarning, match="are compiled"):
+        backbone = mdmkit.load(CHECKPOINT, device="cpu", compile=True)
+    assert not backbone.packs
+    assert not backbone.to("cpu").packs
+
+
 def test_layers_are_not_compiled_unless_it_is_asked_for(compiler: Callable[..., None]) -> None:
     compiler(lambda forward: pytest.fail("compiled"))
     for options in ({}, {"compile": False}):

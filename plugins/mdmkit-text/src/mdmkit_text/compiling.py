@@ -61,7 +61,8 @@ def compile_layers(network: Network, ids: Sequence[int]) -> None:
         raise MdmkitError(f"compile=true, and {name} has no list of layers that are alike. Leave compile out.")
     plain, began = _hidden(network, ids), time.perf_counter()
     _leave_stores_alone()
-    network.packs = False  # compiled attention would be compiled again for each packing
+    # Compiled attention would be compiled again for each packing.
+    network.packs, network.compiled = False, True
     for layer in layers:
         layer.compile(dynamic=True)
     try:

@@ -51,6 +51,7 @@ class Network:
         shares_from: with so many keys or more, alternatives of a row read its frozen columns together, see
             `mdmkit_text.alternatives`; None: never.
         packs: True if it computes no padding, see `mdmkit_text.packing`.
+        compiled: True if its layers are compiled; it then computes padding, on every device.
         vocab: V, the number of logits.
         max_length: positions that a row may have; None: no limit is known.
         graphs: records forwards whose shapes come again; None: every forward runs as it is.
@@ -86,7 +87,7 @@ class Network:
         self.vocab, self.offset = 0, None
         self.split, self.padded, self.freezes, self.maskless = False, True, False, False
         self.shares_from: int | None = None
-        self.packs = False
+        self.packs, self.compiled = False, False
         self.last: nn.Module | None = None
         self.graphs: Graphs | None = None
         self.peers: Peers | None = None

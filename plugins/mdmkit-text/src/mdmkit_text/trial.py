@@ -115,7 +115,7 @@ class Trial:
         self.net.packs = False
         attention = getattr(self.net.model.config, "_attn_implementation", None)
         known = self.net.offset is not None and (attention == NAME or "packing" in self.net.takes)
-        if not (known and self.net.maskless and self.net.model.device.type == "cpu"):
+        if self.net.compiled or not (known and self.net.maskless and self.net.model.device.type == "cpu"):
             return
         tokens, valid, positions = (each.expand(2, -1).clone() for each in self._row(ids))
         valid[1, valid.shape[1] // 2 :] = False
