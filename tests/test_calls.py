@@ -121,10 +121,15 @@ def test_two_calls_are_cut_where_the_fewest_columns_are_computed():
 def test_a_model_that_packs_shares_calls_of_up_to_twice_the_columns():
     together, apart = [[0, 1, 2, 3]], [[0, 2], [1, 3]]
     for keep in ((), {1}):
-        assert share_out(widths(300, 900, 300, 900, keep=keep), pads=True, packs=True) == together
-        assert share_out(widths(300, 900, 300, 900, keep=keep), pads=True) == apart
-        assert share_out(widths(200, 900, 200, 700, keep=keep), pads=True, packs=True) == together
-        assert share_out(widths(100, 900, 100, 600, keep=keep), pads=True, packs=True) == apart
+        assert share_out(widths(10, 90, 20, 80, keep=keep), pads=True, packs=True) == together
+        assert share_out(widths(5, 90, 5, 60, keep={1}), pads=True, packs=True) == apart
+    assert share_out(widths(10, 90, 20, 80, keep={1}), pads=True) == apart
+
+
+def test_a_model_that_packs_shares_no_calls_of_rows_so_long_that_attention_to_padding_costs_more():
+    for sizes in ((300, 900), (64, 2048)):
+        assert share_out(widths(*sizes), pads=True, packs=True) == [[0], [1]]
+    assert share_out(widths(280, 300), pads=True, packs=True) == [[0, 1]]  # it adds few columns
 
 
 def test_a_model_that_packs_computes_what_is_needed():

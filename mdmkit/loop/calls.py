@@ -15,8 +15,9 @@ from mdmkit.model.cache import Reach
 FORWARD_TOKENS = 1 << 16
 # A shared forward may compute at most this many times the columns that are needed; otherwise there are two forwards.
 SHARING = 1.25
-# The same for a model that computes padding in its attention only.
-PACKED = 2.0
+# The same for a model that computes padding in its attention only, if this adds at most so many scores (columns times
+# keys): more of them cost more than a second forward. Measured on one core, in a model of 4 layers, d 256.
+PACKED, SCORES = 2.0, 1 << 15
 # Rows that stand at the same column share a forward nevertheless, if fewer columns than this are computed for nothing:
 # so few cost less than a second forward.
 SPARE = 512
@@ -27,9 +28,9 @@ def share_out(reaches: Sequence[Reach], pads: bool, packs: bool = False, branche
 
     Two forwards are cut by width, at the place where the fewest columns are computed.
 
-    A model that `packs` computes padding in attention only, so more of it may be in a forward. One that cannot pad runs
-    once per length. A forward of more than `FORWARD_TOKENS` is split, by width too; with two `branches`, as under
-    guidance, each state is in it twice.
+    A model that `packs` computes padding in attention only, so more of it may be in a forward, unless rows are long.
+    One that cannot pad runs once per length. A forward of more than `FORWARD_TOKENS` is split, by width too; with two
+    `branches`, as under guidance, each state is in it twice.
     """
     everyone = list(range(len(reaches)))
     if not pads:
@@ -54,7 +55,8 @@ def _in_two(reaches: Sequence[Reach], everyone: list[int], packs: bool) -> list[
     sizes = [_width(reach) for reach in reaches]
     spare = len(sizes) * max(sizes) - sum(sizes)
     in_step = len({reach.start for reach in reaches}) == 1 and (not wide or len(wide) == len(everyone))
-    most = (PACKED if packs else SHARING) - 1
+    cheap = packs and spare * max(reach.last for reach in reaches) <= SCORES
+    most = (PACKED if cheap else SHARING) - 1
     if spare <= most * sum(sizes) or (in_step and spare < SPARE):
         return [everyone]
     order = sorted(everyone, key=lambda i: sizes[i])
