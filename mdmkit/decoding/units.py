@@ -23,11 +23,11 @@ def units(
 ) -> Iterator[list[Prompt]]:
     """Divide prompts into units of at most `UNIT` batches of `size`, reading at most `WINDOW` batches ahead.
 
-    In each group of `WINDOW` batches prompts are sorted by `length`, in positions. In a smaller last group the units
-    are alike in size: in a unit of a single batch no row would join. The unit that holds the earliest prompt comes
-    first. Units depend on the prompts and on `size` only. A unit is left out if all its prompts are `done` (by index).
-    If only some are done, the whole unit is decoded again, because the composition of a batch changes the last bits of
-    floats.
+    In each group of `WINDOW` batches prompts are sorted by `length`, in positions. In a smaller last group all units
+    have about the same number of batches: rows join only where there are several. The unit that holds the earliest
+    prompt comes first. Units depend on the prompts and on `size` only. A unit is left out if all its prompts are `done`
+    (by index). If only some are done, the whole unit is decoded again, because the composition of a batch changes the
+    last bits of floats.
     """
     rest = iter(prompts)
     while window := list(itertools.islice(rest, min(WINDOW * size, sys.maxsize))):

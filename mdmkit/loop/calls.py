@@ -28,9 +28,9 @@ def share_out(reaches: Sequence[Reach], pads: bool, packs: bool = False, branche
 
     Two forwards are cut by width, at the place where the fewest columns are computed.
 
-    A model that `packs` computes padding in attention only, so more of it may be in a forward, unless rows are long.
-    One that cannot pad runs once per length. A forward of more than `FORWARD_TOKENS` is split, by width too; with two
-    `branches`, as under guidance, each state is in it twice.
+    A model that `packs` computes no padding except in attention, so a forward may hold more padding, unless rows are
+    long. A model that cannot pad runs once per length. A forward of more than `FORWARD_TOKENS` is split, by width too;
+    with two `branches`, as under guidance, each state is in it twice.
     """
     everyone = list(range(len(reaches)))
     if not pads:

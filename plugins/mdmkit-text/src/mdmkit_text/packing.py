@@ -29,5 +29,5 @@ class Packing:
         return apart.index_copy_(0, self._index, x[0]).unflatten(0, self._shape)
 
     def apart(self, heads: Tensor) -> Tensor:
-        """Put padding in queries, keys or values: [1, H, P, E] becomes [M, H, L, E]. Those of M > 1 rows have it."""
+        """Put padding in queries, keys or values: [1, H, P, E] becomes [M, H, L, E], which would be left as it is."""
         return heads if len(heads) > 1 else self.unpack(heads.transpose(1, 2)).transpose(1, 2)
