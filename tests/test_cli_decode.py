@@ -220,11 +220,11 @@ def test_trace_holds_order_confidence_entropy_and_choices(decode, tmp_path):
 
 def test_ctrl_c_leaves_finished_rows_in_the_file_and_says_how_many(decode, tmp_path):
     out = tmp_path / "out.jsonl"
-    many = [x for p in "abcdef" for x in ("--prompt", p)]
+    many = [x for p in "abcdefgh" for x in ("--prompt", p)]
     # Rows one at a time, three forwards each: the first unit is four rows, twelve forwards.
     result = decode(*many, "--model", "interrupted:0", "--output", out, "--batch", 1, "--set", "plan.length=3")
     assert result.exit_code == 130
-    assert f"Stopped: 4 of 6 rows are finished and in {out}." in result.stderr
+    assert f"Stopped: 4 of 8 rows are finished and in {out}." in result.stderr
     assert [json.loads(line)["index"] for line in out.read_text().splitlines()] == [0, 1, 2, 3]
 
 
