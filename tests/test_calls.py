@@ -160,9 +160,11 @@ class Calls(Observer):
         self.steps.append(len({tick for tick in row.order if tick >= 0}))
 
 
-def test_forty_answers_in_eight_slots_keep_the_slots_full():
+@pytest.mark.parametrize("longest", [0, 12, 39])
+def test_forty_answers_in_eight_slots_keep_the_slots_full(longest):
     calls = Calls()
-    asked = [{"prompt": "abc", "length": length} for length in LENGTHS]
+    prompts = ["abc" * (1 + i * 7 % (longest + 1)) for i in range(len(LENGTHS))]  # how long they are does not matter
+    asked = [{"prompt": prompt, "length": length} for prompt, length in zip(prompts, LENGTHS, strict=True)]
     sampler = Sampler(ByConfidence(), TakeQuota(), plan=Plan(early_stop=False))
     decoded = mdmkit.decode(sampler, ToyBackbone(), asked, batch=8, observers=[calls])
     assert len(calls.steps) == 40

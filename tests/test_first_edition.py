@@ -34,6 +34,8 @@ class Old:
             return step.memory.get("mine", step.confidence)
         if self.use == "masked":
             return step.canvas.masked.float()
+        if self.use == "slice":
+            return rest[-1](lambda belief: belief.entropy, slice(0, 2)).sum(-1)
         if self.use == "with_tokens":
             return step.canvas.with_tokens(step.canvas.tokens)
         return rest[-1].masked.float()
@@ -57,6 +59,7 @@ class Batches(mdmkit.Observer):
         ("masked", "score", r"canvas\.open"),
         ("with_tokens", "commit", r"canvas\.filled\(place, tokens\)"),
         ("look", "lookahead", r"look\.open\("),
+        ("slice", "lookahead", r'look\(reduce, "block", at=columns\)'),
     ],
 )
 def test_what_a_stage_read_has_a_new_name(use, kind, instead):
@@ -72,6 +75,31 @@ def test_a_bare_tensor_from_forward_and_batches_to_hear_of():
         mdmkit.decode(sampler, Bare(), ["ab"])
     with pytest.raises(MdmkitError, match=r"observer Batches has on_batch.*Write on_admit"):
         mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[Batches()])
+
+
+class Starts:
+    def on_start(self, sampler, backbone, canvas):
+        pass
+
+
+class StartsWithMore:
+    def on_start(self, sampler, backbone, more=None):
+        pass
+
+
+def test_an_observer_that_wants_the_canvas_at_the_start():
+    sampler = Sampler(ByConfidence(), TakeQuota(), plan=Plan(length=3))
+    with pytest.raises(MdmkitError, match=r"Starts has on_start\(sampler, backbone, canvas\).*Write on_admit"):
+        mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[Starts()])
+    mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[StartsWithMore(), print_nothing()])
+
+
+def print_nothing():
+    class Any:
+        def on_start(self, *told):
+            pass
+
+    return Any()
 
 
 # -- modules and their names ------------------------------------------------------------------------------------------

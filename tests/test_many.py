@@ -141,8 +141,9 @@ def test_units_of_like_length_save_padding():
     assert decoded.columns["computed"] - needed < (columns - needed) / 4
     assert decoded.calls < steps
     assert sorted(seen.admitted) == list(range(64))
-    # Two units of four batches; in each the longest join first, and eight rows are at work as long as any wait.
-    assert seen.lengths == sorted(seen.lengths[:32], reverse=True) + sorted(seen.lengths[32:], reverse=True)
+    # Two units of four batches; in each those with most to fill join first, and eight are at work as long as any wait.
+    fills = [prompts[index]["length"] for index in seen.admitted]
+    assert fills == sorted(fills[:32], reverse=True) + sorted(fills[32:], reverse=True)
     assert max(map(len, seen.steps)) == 8
     last = {id: max(i for i, ids in enumerate(seen.steps) if id in ids) for id in range(64)}
     first = {id: min(i for i, ids in enumerate(seen.steps) if id in ids) for id in range(64)}

@@ -80,7 +80,7 @@ class UnitDecoder:
         self._admitted = 0
 
     def __call__(self, unit: Unit) -> Outcome:
-        """Decode a unit. Its prompts are admitted longest first, and all of them end.
+        """Decode a unit. Prompts with most to fill are admitted first, and all of them end.
 
         If a part fails for all rows at once, the rows that have ended are kept, and each other row has this error.
 
@@ -105,7 +105,7 @@ class UnitDecoder:
         engine = Engine(self.sampler, self.encodings.backbone, at_once, observers=self.watchers, first=self._admitted)
         self._admitted += len(unit.prompts)
         ready = [self.encodings.of(prompt) for prompt in unit.prompts]
-        ready.sort(key=lambda one: -one.columns)  # stable: at equal length the earlier one first
+        ready.sort(key=lambda one: -int(one.canvas.open.sum()))  # stable: of as many the earlier one first
         ids = [engine.admit(one) for one in ready]
         ended: list[Ended] = []
         try:

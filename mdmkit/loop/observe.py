@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -70,9 +71,11 @@ class Watchers:
                 )
             if odd := [name for name in dir(observer) if name.startswith("on_") and name not in _METHODS + _OLD]:
                 raise MdmkitError(f"observer {type(observer).__name__}: {unknown('method', odd[0], _METHODS)}.")
-            if old := [name for name in _OLD if hasattr(observer, name)]:
+            old = [name for name in _OLD if hasattr(observer, name)]
+            if old or _starts_with_canvas(observer):
+                had = old[0] if old else "on_start(sampler, backbone, canvas)"
                 raise MdmkitError(
-                    f"observer {type(observer).__name__} has {old[0]}, which is of the first edition of mdmkit: rows "
+                    f"observer {type(observer).__name__} has {had}, which is of the first edition of mdmkit: rows "
                     "come and go at any step now. Write on_admit(id, prompt, canvas) for a row that joins, and "
                     "on_leave(id, row) for one that has left. on_start(sampler, backbone) is called once, and step.ids "
                     "says whose rows a step is of."
@@ -123,6 +126,23 @@ class Watchers:
                     f"observer {type(observer).__name__} failed in {name}: {told(error)}. See its own code, or run "
                     "with --debug."
                 ) from error
+
+
+def _starts_with_canvas(observer: Any) -> bool:
+    """True if `on_start` needs three arguments, as in the first edition."""
+    try:
+        signature = inspect.signature(observer.on_start)
+        return _takes(signature, 3) and not _takes(signature, 2)
+    except (AttributeError, TypeError, ValueError):  # it has none, or one that Python cannot look into
+        return False
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _compared(observer: Observer, name: str, what: dict[str, Any]) -> None:

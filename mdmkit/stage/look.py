@@ -146,6 +146,11 @@ class Look:
         return self._again(tokens, open_)
 
     def _columns(self, scope: Scope) -> Window:
+        if isinstance(scope, slice):
+            raise MdmkitError(
+                "look(reduce, slice) is of the first edition of mdmkit: rows are in different blocks now. Write the "
+                'scope "block" or "sequence", or name columns of it: look(reduce, "block", at=columns).'
+            )
         if scope not in self._windows:
             raise MdmkitError(unknown("scope", scope, self._windows))
         return self._windows[scope]

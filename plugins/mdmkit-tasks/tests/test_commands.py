@@ -209,6 +209,17 @@ def test_rows_of_a_model_whose_files_have_changed_are_refused(tmp_path: Path) ->
     assert "confidence.jsonl is of another run: the model's files differ (tokenizer.json)" in said
 
 
+def test_results_of_the_first_edition_are_refused_by_that_name() -> None:
+    given = ("eval", "--task", "length", "--plugin", "tasks.py", "--sampler", "confidence", *SMALL)
+    run(*given)
+    (record,) = Path(SMALL[SMALL.index("--output") + 1]).rglob("*confidence*.run.json")
+    kept = json.loads(record.read_text())
+    del kept["run"]["contents"]  # it recorded none
+    record.write_text(json.dumps(kept))
+    said = run(*given, "--seeds", "3", fails=True)
+    assert "confidence.jsonl is of mdmkit's first edition. Its record does not tell" in said and "--overwrite" in said
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
