@@ -7,7 +7,13 @@ import importlib.util
 import os
 import sys
 from dataclasses import replace
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +55,7 @@ def run_file(file: Path) -> ModuleType:
     name = f"mdmkit_file_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
     if file.suffix != ".py":
         raise MdmkitError("it is not a Python file (its name must end in .py).")
+    _from_source(file.resolve().parent)
     loader = _FromSource(name, str(file))
     spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     assert spec is not None  # a loader is given
@@ -56,6 +63,15 @@ def run_file(file: Path) -> ModuleType:
     sys.modules[name] = module
     loader.exec_module(module)
     return module
+
+
+def _from_source(folder: Path) -> None:
+    """Let modules of the plugin's folder be compiled each time too, if the folder is on Python's path.
+
+    The version of the plugin says what their files hold. Modules inside packages of the folder are loaded as usual.
+    """
+    loaders = (ExtensionFileLoader, EXTENSION_SUFFIXES), (_FromSource, SOURCE_SUFFIXES)
+    sys.path_importer_cache[str(folder)] = FileFinder(str(folder), *loaders)
 
 
 class _FromSource(SourceFileLoader):
