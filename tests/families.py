@@ -41,6 +41,7 @@ class Family:
         ties: whether next states can be worth exactly the same. In a chain, what stands on either side of a written
             word is independent: two orders come to one sum, and rounding chooses between them.
         shadows: whether it forwards shadow columns.
+        attention: whether it offers attention.
     """
 
     make: Callable[[Path], Any]
@@ -50,6 +51,7 @@ class Family:
     stands_for: str | None = None
     ties: bool = False
     shadows: bool = False
+    attention: bool = False
 
 
 def golden(source: str, changes: dict[str, Any] | None = None, **options: Any) -> Callable[[Path], Any]:
@@ -155,21 +157,31 @@ DECODER = {"architectures": [], "model_type": "qwen2", "is_causal": False}
 SHIFTED_BLOCKS = {"architectures": [], "model_type": "Fast_dLLM_Qwen", "bd_size": 8}
 LETTERS, CODES = ("abc", "d", "", "a red cat", "jig"), range(12)
 FAMILIES = {
-    "llada": Family(golden("llada"), FULL, stands_for="text:llada", shadows=True),
-    "llada_moe": Family(golden("lladamoe", mask_id=125), FULL, stands_for="text:llada_moe", shadows=True),
-    "llada2": Family(golden("llada2", mask_id=125, block_length=8), BLOCK, stands_for="text:llada2", shadows=True),
-    "dream": Family(golden("dream"), FULL, stands_for="text:dream"),
-    "sdar": Family(golden("sdar", block_length=8), BLOCK, stands_for="text:sdar", shadows=True),
-    "fast_dllm_v2": Family(golden("dream", SHIFTED_BLOCKS), BLOCK, stands_for="text:fast_dllm_v2"),
-    "a2d": Family(golden("dream", DECODER | {"model_type": "a2d-qwen2"}), FULL, stands_for="text:a2d", shadows=True),
-    "decoder": Family(golden("dream", DECODER), FULL, stands_for="text:decoder", shadows=True),
+    "llada": Family(golden("llada"), FULL, stands_for="text:llada", shadows=True, attention=True),
+    "llada_moe": Family(
+        golden("lladamoe", mask_id=125), FULL, stands_for="text:llada_moe", shadows=True, attention=True
+    ),
+    "llada2": Family(
+        golden("llada2", mask_id=125, block_length=8), BLOCK, stands_for="text:llada2", shadows=True, attention=True
+    ),
+    "dream": Family(golden("dream"), FULL, stands_for="text:dream", attention=True),
+    "sdar": Family(golden("sdar", block_length=8), BLOCK, stands_for="text:sdar", shadows=True, attention=True),
+    "fast_dllm_v2": Family(golden("dream", SHIFTED_BLOCKS), BLOCK, stands_for="text:fast_dllm_v2", attention=True),
+    "a2d": Family(
+        golden("dream", DECODER | {"model_type": "a2d-qwen2"}),
+        FULL,
+        stands_for="text:a2d",
+        shadows=True,
+        attention=True,
+    ),
+    "decoder": Family(golden("dream", DECODER), FULL, stands_for="text:decoder", shadows=True, attention=True),
     "antibody": Family(zoo("antibody"), ids=range(4, 24), stands_for="text:masked_lm", shadows=True),
-    "puzzles": Family(zoo("puzzles"), FULL, ids=range(2, 20), stands_for="zoo", shadows=True),
+    "puzzles": Family(zoo("puzzles"), FULL, ids=range(2, 20), stands_for="zoo", shadows=True, attention=True),
     "bigram": Family(bigram, ids=range(24), stands_for="zoo", ties=True),
     "wrapped": Family(wrapped(masked=True)),
     "wrapped_unpadded": Family(wrapped(masked=False)),
-    "toy": Family(lambda folder: ToyBackbone(dtype=_dtype), ids=range(1, 11), shadows=True),
-    "noise_toy": Family(lambda folder: NoiseToy(dtype=_dtype), ids=range(1, 11)),
+    "toy": Family(lambda folder: ToyBackbone(dtype=_dtype), ids=range(1, 11), shadows=True, attention=True),
+    "noise_toy": Family(lambda folder: NoiseToy(dtype=_dtype), ids=range(1, 11), attention=True),
     "amused": Family(amused, ids=CODES, words=LETTERS, stands_for="amused"),
     "maskgit": Family(maskgit, ids=CODES, words=("cat", "dog", "8"), stands_for="maskgit"),
     "digits": Family(digits, ids=range(128), words=tuple("0123456789"), stands_for="zoo"),

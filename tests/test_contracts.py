@@ -95,6 +95,7 @@ class OneByOne(ToyBackbone):
     """Cannot pad, and says so."""
 
     shadows = False
+    offers: ClassVar = {}
     pads = False
 
     def forward(self, tokens, valid, conditioning, *, positions, cache=None):
@@ -114,6 +115,7 @@ class Addressed(ToyBackbone):
     """Has a conditioning: each prompt's length moves all of its states."""
 
     shadows = False
+    offers: ClassVar = {}
 
     def encode(self, prompts, plan):
         canvas, _ = super().encode(prompts, plan)

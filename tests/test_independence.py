@@ -62,8 +62,9 @@ def composed(preset):
 
 def fits(family, preset):
     sampler = composed(preset)
-    compares = sampler.lookahead is not None or sampler.search is not None
-    return not (family.ties and compares) and (family.shadows or not SHADOWS.keys() & reads_of(sampler))
+    compares, reads = sampler.lookahead is not None or sampler.search is not None, reads_of(sampler)
+    offered = (family.shadows or not SHADOWS.keys() & reads) and (family.attention or "attention" not in reads)
+    return offered and not (family.ties and compares)
 
 
 @functools.cache
@@ -158,10 +159,11 @@ def test_every_family_that_is_installed_takes_part():
     assert {family.stands_for for family in FAMILIES.values()} - {None} == expected
 
 
-def test_the_families_say_whether_they_forward_shadow_columns(folder):
+def test_the_families_say_what_they_offer(folder):
     for name, family in FAMILIES.items():
         backbone = load(name, folder)
         assert family.shadows == (backbone.shadows and backbone.mask_id is not None), name
+        assert family.attention == ("attention" in backbone.offers), name
 
 
 def test_each_preset_is_drawn_with_each_cache():

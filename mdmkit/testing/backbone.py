@@ -16,6 +16,7 @@ from mdmkit.canvas.prompt import Prompt
 from mdmkit.decoding.prompts import read_prompts
 from mdmkit.decoding.run import decode_batches
 from mdmkit.errors import MdmkitError
+from mdmkit.loop.asking import checked
 from mdmkit.loop.sampler import Sampler
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.model.backbone import Output, unwrapped
@@ -67,7 +68,8 @@ class BackboneContract(Contract):
         assert backbone.cache in backbone.caches, f"cache 'auto' is {backbone.cache!r}, which is not among its caches"
         assert not CACHES[backbone.cache].approximate, f"cache 'auto' is {backbone.cache!r}, which is not exact"
         assert backbone.attention in ("full", "block"), f"attention is 'full' or 'block', not {backbone.attention!r}"
-        assert set(backbone.offers.values()) <= {"row", "column"}, "an extra is offered per `row` or per `column`"
+        kinds = {"row", "column", "key"}
+        assert set(backbone.offers.values()) <= kinds, f"the kind of an extra is one of {sorted(kinds)}"
 
     # -- encoding ------------------------------------------------------------------------------------------------------
 
@@ -120,6 +122,19 @@ class BackboneContract(Contract):
             assert isinstance(backbone.render(token), str), f"render({token}) is not a text"
 
     # -- columns that the others do not see ----------------------------------------------------------------------------
+
+    def test_extras_are_returned_with_their_axes(self, backbone: Backbone) -> None:
+        if not backbone.offers:
+            return
+        _, canvas, conditioning = self._encode(backbone)
+        row = canvas.at([0]).narrowed(int(canvas.lengths[0]))
+        given = {} if backbone.feeds_back else {"extras": tuple(backbone.offers)}
+        out = _forward(backbone, row, _of(backbone, conditioning, [0]), **given)
+        checked(backbone, out, row.tokens, {"extras": tuple(backbone.offers)})
+        for name, kind in backbone.offers.items():
+            if kind == "key":
+                last = (out.extra or {})[name].shape[-1]
+                assert last <= row.tokens.shape[1], f"extra {name!r} has {last} keys for a row of fewer columns"
 
     def test_shadows_are_seen_by_nobody_and_say_what_an_open_place_says(self, backbone: Backbone) -> None:
         if not backbone.shadows:
@@ -280,8 +295,7 @@ def _forward(backbone: Backbone, canvas: Canvas, conditioning: Any, **given: Any
     with torch.inference_mode():
         blank = backbone.blank(canvas, draw)
         tokens = canvas.tokens if blank is None else torch.where(canvas.open, blank, canvas.tokens)
-        extras = {"extras": tuple(backbone.offers)} if backbone.offers else {}
-        more = {**extras, "previous": None} if backbone.feeds_back else extras
+        more: dict[str, Any] = {"extras": tuple(backbone.offers), "previous": None} if backbone.feeds_back else {}
         return backbone.forward(tokens, canvas.valid, conditioning, positions=canvas.positions, **more, **given)
 
 

@@ -52,7 +52,7 @@ class Moment:
         open_only: True: the belief is flat at positions that are not open, as in a decode that reads only open ones.
         memory: the memory of the loop; None: the rows have just joined.
         among: int64 [B]; the rows' indices in the memory; None: the memory has these rows only.
-        extra: extras of the model by name: [B, T, …].
+        extra: extras of the model by name: [B, T, …]; of the kind `key`: [B, T, …, T].
     """
 
     backbone: ToyBackbone
@@ -194,13 +194,16 @@ class Moment:
         def right(x: Tensor, value: Any) -> Tensor:
             return functional.pad(x, (*[0] * (2 * (x.dim() - 2)), 0, columns), value=value)
 
+        def wider(name: str, x: Tensor) -> Tensor:
+            return functional.pad(right(x, 0), (0, columns * (self.backbone.offers.get(name) == "key")))
+
         return replace(
             self,
             canvas=self.canvas.padded(self.columns + columns),
             open=right(self.open, False),
             scores=right(self.scores, 1e4),
             logits=right(self.logits, torch.nan),
-            extra=None if self.extra is None else {name: right(x, 0) for name, x in self.extra.items()},
+            extra=None if self.extra is None else {name: wider(name, x) for name, x in self.extra.items()},
         )
 
     def wider(self, columns: int) -> Moment:
@@ -288,6 +291,7 @@ def make_moment(
         patience=torch.zeros(rows, dtype=torch.long),
         draws=Draw(temperature=temperature, top_p=top_p),
         ids=tuple(range(rows)),
+        extra={"attention": _attention(g, valid)},
     )
     moment = on_host.to(backbone.device)
     canvas, runner, each = moment.canvas, moment.runner(), torch.arange(rows, device=backbone.device)
@@ -295,6 +299,12 @@ def make_moment(
     logits = runner.beliefs(hidden.values, hidden.held, states, columns.to(each.device)).logits.float()
     # NaN outside the row: it must not be read. Add the width of a window, as the loop does, so that no window is cut.
     return replace(moment, logits=logits.masked_fill(~canvas.valid[..., None], torch.nan)).padded(9)
+
+
+def _attention(g: torch.Generator, valid: Tensor) -> Tensor:
+    """Random attention [B, T, T] to the columns of the row, few of which get much."""
+    scores = 3 * torch.randn(*valid.shape, valid.shape[1], generator=g)
+    return scores.masked_fill(~valid[:, None], -torch.inf).softmax(-1)
 
 
 def make_step(seed: int = 0, **options: Any) -> Step:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from mdmkit.model.backbone import Backbone, Output
 from mdmkit.testing.device import device_of_tests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mdmkit.model.shadow import Shadow
     from mdmkit.settings.plan import Plan
@@ -45,6 +45,7 @@ class ToyBackbone(Backbone):
 
     samples = ("ab", "a__b")
     shadows = True
+    offers: Mapping[str, Literal["row", "column", "key"]] = {"attention": "key"}
 
     def __init__(
         self,
@@ -119,12 +120,18 @@ class ToyBackbone(Backbone):
         # The bias is finite, so that a row of padding only does not become NaN, and within half precision.
         low = max(-1e9, torch.finfo(x.dtype).min / 2)
         bias = torch.zeros(allowed.shape, dtype=x.dtype, device=x.device).masked_fill(~allowed, low)
+        attention = x.new_zeros(bias.shape)
         for layer in self.layers:
             match = (x @ layer["q"]) @ (x @ layer["k"]).transpose(1, 2) / math.sqrt(x.shape[-1])
-            x = x + (match + bias).softmax(-1) @ (x @ layer["v"])
+            weights = (match + bias).softmax(-1)
+            attention = attention + weights / len(self.layers)
+            x = x + weights @ (x @ layer["v"])
             x = x + (x @ layer["up"]).tanh() @ layer["down"]
             x = x / x.square().mean(-1, keepdim=True).sqrt()
-        return Output(x[:, :length], None if shadow is None else {"shadow": x[:, length:]})
+        extra = {} if shadow is None else {"shadow": x[:, length:]}
+        if "attention" in more.get("extras", ()):
+            extra["attention"] = attention[:, :length, :length]
+        return Output(x[:, :length], extra or None)
 
     def _places(self, positions: Tensor) -> Tensor:
         """Sinusoids of the position, [M, L, D]."""

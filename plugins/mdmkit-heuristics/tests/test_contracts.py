@@ -6,6 +6,7 @@ from mdmkit.testing import CommitContract, ScoreContract, SelectContract
 from mdmkit_heuristics.bounded import BlockRefinement, EntropyBound, Factor, Frechet, LowEntropy
 from mdmkit_heuristics.credit import Credit, CreditThreshold
 from mdmkit_heuristics.cycles import SlowFast
+from mdmkit_heuristics.dawn import Dawn
 from mdmkit_heuristics.edit import Edit
 from mdmkit_heuristics.frontier import IGFD
 from mdmkit_heuristics.local import Dilated, LocalLeap, Spaced
@@ -59,6 +60,8 @@ SELECTS = {
     "saber-four": SaberFill(least=4),
     "wino": WinoFill(),
     "wino-wide": WinoFill(threshold=0.1, least=1, most=3),
+    "dawn": Dawn(),
+    "dawn-easy": Dawn(high=0.5, induced=0.2, low=0.1, edge=0.05, sink=0.2),
 }
 COMMITS = {
     "remdm": ReMDM(),

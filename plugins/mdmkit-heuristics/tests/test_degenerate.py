@@ -8,6 +8,7 @@ import torch
 from mdmkit import Belief
 from mdmkit.testing import make_moment
 from mdmkit_heuristics.bounded import Factor, Frechet
+from mdmkit_heuristics.dawn import Dawn
 from mdmkit_heuristics.mean_field import MeanField
 from mdmkit_heuristics.persistent import Less
 from mdmkit_heuristics.selects import TopK
@@ -20,6 +21,7 @@ SELECTS = {
     "less": Less(),
     "mean_field": MeanField(),
     "wino": WinoFill(),
+    "dawn": Dawn(),
 }
 VOCAB = 4
 

@@ -67,6 +67,7 @@ def mdmkit_select() -> list[Component]:
         Component("p2", f"{PACKAGE}.remask:P2Fill", "the open positions that path planning keeps"),
         Component("saber", f"{PACKAGE}.remask:SaberFill", "positions more confident than the written tokens were"),
         Component("wino", f"{PACKAGE}.wino:WinoFill", "every position above a low threshold, up to a bound"),
+        Component("dawn", f"{PACKAGE}.dawn:Dawn", "sure positions, and less sure ones that depend on none of these"),
     ]
 
 
@@ -166,6 +167,11 @@ def mdmkit_sampler() -> list[Component]:
             "wino",
             f"{PACKAGE}:presets/wino.yaml",
             "many positions at once; what the others do not support is masked again",
+        ),
+        Component(
+            "dawn",
+            f"{PACKAGE}:presets/dawn.yaml",
+            "many positions at once, of which none depend on one another by attention",
         ),
         Component("edit", f"{PACKAGE}:presets/edit.yaml", "block refinement with written tokens edited"),
         Component(

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from mdmkit import View
+    from mdmkit_text.attended import Attended
     from mdmkit_text.packing import Packing
 
 # The name of `attention` among transformers' attention functions.
@@ -60,6 +61,9 @@ def _attention(
 ) -> tuple[Tensor, Tensor | None]:
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    attended: Attended | None = more.pop("attended", None)
+    if attended is not None:
+        attended.add(module.layer_idx, query, key, attention_mask, more.get("scaling"))
     alternatives: Alternatives | None = more.pop("alternatives", None)
     if alternatives is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **more)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from mdmkit_text import compiling, peers, reference, tensor_parallel, wrapped
 from mdmkit_text.about import about
 from mdmkit_text.ahead import reading_ahead
 from mdmkit_text.alternatives import install
+from mdmkit_text.attended import Attended
 from mdmkit_text.building import prepare
 from mdmkit_text.config import end_ids, listed, read_config
 from mdmkit_text.encoder import Encoder
@@ -111,6 +112,11 @@ class TextBackbone(Backbone):
         )
         pads = [] if pad_id is None or pad_id in self.forbidden else [pad_id]
         self.endings = sorted({*self.ends, *pads})
+
+    @property
+    def offers(self) -> dict[str, Literal["row", "column", "key"]]:  # type: ignore[override]
+        whole = self.network.attends and self.network.peers is None  # each process has some of the heads
+        return {"attention": "key"} if whole else {}
 
     @property
     def packs(self) -> bool:  # type: ignore[override]
@@ -301,10 +307,16 @@ class TextBackbone(Backbone):
         **more: Any,
     ) -> Output:
         shadow: Shadow | None = more.get("shadow")
-        hidden = self.network.forward(tokens, valid, positions, cache, shadow, more.get("plain"))
-        length = tokens.shape[1]
-        extra = None if shadow is None else {"shadow": hidden[:, length:]}
-        return Output(self.family.align(hidden[:, :length], positions), extra)
+        asked = "attention" in more.get("extras", ())
+        attended = Attended(self.network.model.config.num_hidden_layers) if asked else None
+        hidden = self.network.forward(tokens, valid, positions, cache, shadow, more.get("plain"), attended)
+        length, extra = tokens.shape[1], {}
+        if shadow is not None:
+            extra["shadow"] = hidden[:, length:]
+        if attended is not None:
+            keys = attended.weights.shape[2] - (0 if shadow is None else shadow.tokens.shape[1])
+            extra["attention"] = self.family.align(attended.weights[:, :length, :keys], positions)
+        return Output(self.family.align(hidden[:, :length], positions), extra or None)
 
     def project(self, hidden: Tensor) -> Tensor:
         return self.network.project(hidden)

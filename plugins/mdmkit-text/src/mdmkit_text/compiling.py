@@ -61,8 +61,8 @@ def compile_layers(network: Network, ids: Sequence[int]) -> None:
         raise MdmkitError(f"compile=true, and {name} has no list of layers that are alike. Leave compile out.")
     plain, began = _hidden(network, ids), time.perf_counter()
     _leave_stores_alone()
-    # Compiled attention would be compiled again for each packing.
-    network.packs, network.compiled = False, True
+    # Compiled attention would be compiled again for each forward that packs, or that returns attention weights.
+    network.packs, network.attends, network.compiled = False, False, True
     for layer in layers:
         layer.compile(dynamic=True)
     try:

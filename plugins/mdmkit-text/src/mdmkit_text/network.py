@@ -24,6 +24,7 @@ from mdmkit_text.trial import Trial
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mdmkit_text.attended import Attended
     from mdmkit_text.graphs import Graphs
     from mdmkit_text.peers import Peers
 
@@ -50,6 +51,7 @@ class Network:
         maskless: True if without a mask every column attends to every key.
         shares_from: with so many keys or more, alternatives of a row read its frozen columns together, see
             `mdmkit_text.alternatives`; None: never.
+        attends: True if `forward` can return attention weights, see `mdmkit_text.attended`.
         packs: True if it computes no padding, see `mdmkit_text.packing`.
         compiled: True if its layers are compiled; it then computes padding, on every device.
         vocab: V, the number of logits.
@@ -87,7 +89,7 @@ class Network:
         self.vocab, self.offset = 0, None
         self.split, self.padded, self.freezes, self.maskless = False, True, False, False
         self.shares_from: int | None = None
-        self.packs, self.compiled = False, False
+        self.packs, self.attends, self.compiled = False, False, False
         self.last: nn.Module | None = None
         self.graphs: Graphs | None = None
         self.peers: Peers | None = None
@@ -103,13 +105,16 @@ class Network:
         view: View | None = None,
         shadow: Shadow | None = None,
         plain: bool | None = None,
+        attended: Attended | None = None,
     ) -> Tensor:
         """Compute hidden states [M, L, D] from tokens and positions int64 [M, L] and valid bool [M, L].
 
         L is a whole row, or with `view` its columns. If `padded` is False, every column must be valid. With E columns
         of `shadow`, the result is [M, L + E, D]; this needs a network that `freezes`. `plain`: True if every column is
-        valid; None: the host does not know.
+        valid; None: the host does not know. `attended` gets the attention weights, if the network `attends`.
         """
+        if attended is not None:
+            return self.compute(tokens, valid, positions, view, shadow, plain, attended)
         return self._everywhere("compute", self.compute, tokens, valid, positions, view, shadow, plain)
 
     def _everywhere(self, name: str, call: Callable[..., Tensor], *arguments: Any) -> Tensor:
@@ -124,19 +129,22 @@ class Network:
         view: View | None,
         shadow: Shadow | None,
         plain: bool | None,
+        attended: Attended | None = None,
     ) -> Tensor:
         """Compute what `forward` returns; this process's part of it, if several share the model."""
-        if self.graphs is not None and self.maskless and shadow is None and repeats(view, plain):
+        recordable = self.graphs is not None and self.maskless and shadow is None and attended is None
+        if self.graphs is not None and recordable and repeats(view, plain):
             return recorded(self, self.graphs, tokens, valid, positions, view, plain)
         if view is None and shadow is None:
-            return self.run(tokens, valid, positions, plain)
-        return self.run_frozen(tokens, valid, positions, view, shadow)
+            return self.run(tokens, valid, positions, plain, attended)
+        return self.run_frozen(tokens, valid, positions, view, shadow, attended)
 
     def to(self, device: str | torch.device, ids: Sequence[int]) -> None:
         """Move the model to a device; `ids` as for the class."""
         self.model.to(device)
         with torch.inference_mode():
             Trial(self).share(ids)
+            Trial(self).attend(ids)
             Trial(self).pack(ids)
 
     def project(self, hidden: Tensor) -> Tensor:
@@ -153,9 +161,16 @@ class Network:
         logits: Tensor = self.head(inputs_embeds=columns).logits if self.last is None else self.last(columns)
         return logits[:, :count].reshape(*hidden.shape[:-1], -1)
 
-    def run(self, tokens: Tensor, valid: Tensor, positions: Tensor, plain: bool | None = None) -> Tensor:
+    def run(
+        self,
+        tokens: Tensor,
+        valid: Tensor,
+        positions: Tensor,
+        plain: bool | None = None,
+        attended: Attended | None = None,
+    ) -> Tensor:
         """Compute hidden states of whole rows; arguments as for `forward`."""
-        given: dict[str, Any] = {}
+        given: dict[str, Any] = {} if attended is None else {"attended": attended}
         if self.block is not None or (self.maskless and not plain):
             # transformers would make the same of `valid`, but asks the device whether one is needed: the host waits.
             given["attention_mask"] = self.mask(attention_mask(valid, positions, self.block))
@@ -164,12 +179,19 @@ class Network:
         return self.call(given, tokens, valid, positions, None if plain else self.packing_of(valid))
 
     def run_frozen(
-        self, tokens: Tensor, valid: Tensor, positions: Tensor, view: View | None, shadow: Shadow | None = None
+        self,
+        tokens: Tensor,
+        valid: Tensor,
+        positions: Tensor,
+        view: View | None,
+        shadow: Shadow | None = None,
+        attended: Attended | None = None,
     ) -> Tensor:
         """Compute hidden states beside frozen columns, or with shadow columns; arguments as for `forward`."""
         readable = view.readable if view is not None and view.reads else None
-        given: dict[str, Any] = {"attention_mask": None}
-        alternatives = self.alternatives_of(view)
+        given: dict[str, Any] = {"attention_mask": None} | ({} if attended is None else {"attended": attended})
+        # Alternatives that share their row's keys never have all scores of a column in one place.
+        alternatives = self.alternatives_of(view) if attended is None else None
         if alternatives is not None:
             readable = None  # a mask of each state's own columns
         if view is None or shadow is not None or not self.unmasked(view, readable is None):

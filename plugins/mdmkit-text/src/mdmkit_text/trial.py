@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mdmkit import MdmkitError, Store, View
 from mdmkit_text.alternatives import FEWEST_KEYS, NAME
+from mdmkit_text.attended import Attended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,6 +84,7 @@ class Trial:
             without = self.net.project(self._whole(tokens, valid, positions))
             self.net.maskless = _distance(without, masked) <= bound and padded() <= bound
         self.share(ids)
+        self.attend(ids)
         self.pack(ids)
 
     def _last_layer(self, hidden: Tensor) -> nn.Module | None:
@@ -110,12 +112,30 @@ class Trial:
         except Exception:  # this class, or this device, does not support it
             self.net.shares_from = None
 
+    def attend(self, ids: Sequence[int]) -> None:
+        """Set the network's `attends`: every column's weights must add up to 1."""
+        self.net.attends = False
+        if self.net.compiled or not self.net.maskless or not self._own("attended"):
+            return
+        tokens, valid, positions = self._row(ids)
+        attended = Attended(self.net.model.config.num_hidden_layers)
+        try:
+            self.net.run(tokens, valid, positions, attended=attended)
+            total = attended.weights.sum(-1)
+            self.net.attends = _distance(total, torch.ones_like(total)) <= 1e-2
+        except Exception:  # this class does not pass the keyword on
+            self.net.attends = False
+
+    def _own(self, keyword: str) -> bool:
+        """True if the model's attention is mdmkit's, which reads the keyword."""
+        attention = getattr(self.net.model.config, "_attn_implementation", None)
+        return attention == NAME or keyword in self.net.takes
+
     def pack(self, ids: Sequence[int]) -> None:
         """Set the network's `packs`: compare rows of different lengths, computed with their padding and without."""
         self.net.packs = False
-        attention = getattr(self.net.model.config, "_attn_implementation", None)
-        known = self.net.offset is not None and (attention == NAME or "packing" in self.net.takes)
-        if self.net.compiled or not (known and self.net.maskless and self.net.model.device.type == "cpu"):
+        known = self.net.offset is not None and self._own("packing") and not self.net.compiled
+        if not (known and self.net.maskless and self.net.model.device.type == "cpu"):
             return
         tokens, valid, positions = (each.expand(2, -1).clone() for each in self._row(ids))
         valid[1, valid.shape[1] // 2 :] = False

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mdmkit_text.attended import Attended
     from mdmkit_text.frozen import FrozenLayer
     from mdmkit_text.packing import Packing
 
@@ -92,7 +93,7 @@ class Trunk(nn.Module):
         # nn.Embedding(…) would draw random weights, for which torch imports its compiler if they are on `meta`.
         rows = torch.empty(config.vocab_size, config.hidden_size)
         self.embed_tokens = nn.Embedding.from_pretrained(rows, freeze=False)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_hidden_layers))
         self.norm = Norm(config)
         # A checkpoint does not hold them. They are numbers even if the weights are built without memory (`meta`).
         steps = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device="cpu")
@@ -106,6 +107,7 @@ class Trunk(nn.Module):
         position_ids: Tensor | None = None,
         frozen: Sequence[FrozenLayer] | None = None,
         packing: Packing | None = None,
+        attended: Attended | None = None,
     ) -> tuple[Tensor]:
         """Compute hidden states [M, L, D].
 
@@ -116,6 +118,7 @@ class Trunk(nn.Module):
             frozen: for each layer the frozen keys and values, among which it puts the new ones.
             packing: the columns are those of several rows, one behind another. M is then 1, and the mask is that of the
                 rows, with their padding.
+            attended: gets the attention weights.
         """
         hidden = self.embed_tokens(input_ids)
         if position_ids is None:
@@ -125,7 +128,8 @@ class Trunk(nn.Module):
             attention_mask = None if attention_mask.all() else attention_mask.bool()[:, None, None]
         turns = self._turns(position_ids, hidden.dtype)
         for i, layer in enumerate(self.layers):
-            hidden = layer(hidden, turns, attention_mask, None if frozen is None else frozen[i], packing)
+            around = Around(attention_mask, None if frozen is None else frozen[i], packing, attended)
+            hidden = layer(hidden, turns, around)
         return (self.norm(hidden),)
 
     def _turns(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -135,33 +139,36 @@ class Trunk(nn.Module):
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
+class Around(NamedTuple):
+    """What a layer's attention reads besides the columns, and who gets its weights; see `PlainDecoder.forward`."""
+
+    mask: Tensor | None
+    frozen: FrozenLayer | None
+    packing: Packing | None
+    attended: Attended | None
+
+
 class Layer(nn.Module):
     """Attention, then the feed-forward network, each added to its input."""
 
-    def __init__(self, config: Settings):
+    def __init__(self, config: Settings, index: int):
         super().__init__()
-        self.self_attn = Attention(config)
+        self.self_attn = Attention(config, index)
         self.mlp = FeedForward(config)
         self.input_layernorm = Norm(config)
         self.post_attention_layernorm = Norm(config)
 
-    def forward(
-        self,
-        hidden: Tensor,
-        turns: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        frozen: FrozenLayer | None,
-        packing: Packing | None,
-    ) -> Tensor:
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), turns, mask, frozen, packing)
+    def forward(self, hidden: Tensor, turns: tuple[Tensor, Tensor], around: Around) -> Tensor:
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), turns, around)
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
 
 
 class Attention(nn.Module):
     """Every column attends to every key that the mask allows. H / G query heads share a head of keys and values."""
 
-    def __init__(self, config: Settings):
+    def __init__(self, config: Settings, index: int):
         super().__init__()
+        self.index = index
         self.width, self.scale = config.head_dim, config.head_dim**-0.5
         self.grouped = config.num_key_value_heads != config.num_attention_heads
         queries, keys = config.num_attention_heads * self.width, config.num_key_value_heads * self.width
@@ -170,28 +177,24 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, keys, bias=False)
         self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
 
-    def forward(
-        self,
-        hidden: Tensor,
-        turns: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        frozen: FrozenLayer | None,
-        packing: Packing | None,
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, turns: tuple[Tensor, Tensor], around: Around) -> Tensor:
         query, key, value = (
             each(hidden).unflatten(-1, (-1, self.width)).transpose(1, 2)  # [M, H or G, L, E]
             for each in (self.q_proj, self.k_proj, self.v_proj)
         )
         query, key = _turned(query, *turns), _turned(key, *turns)
+        frozen, packing = around.frozen, around.packing
         if frozen is not None:
             key, value = frozen.update(key, value)
         if packing is not None:
             query, key, value = map(packing.apart, (query, key, value))
+        if around.attended is not None:
+            around.attended.add(self.index, query, key, around.mask, self.scale)
         if frozen is not None and frozen.alternatives is not None:
-            mixed = frozen.alternatives(frozen.layer, query, key, value, mask, self.scale)
+            mixed = frozen.alternatives(frozen.layer, query, key, value, around.mask, self.scale)
         else:
             mixed = functional.scaled_dot_product_attention(
-                query, key, value, attn_mask=mask, scale=self.scale, enable_gqa=self.grouped
+                query, key, value, attn_mask=around.mask, scale=self.scale, enable_gqa=self.grouped
             )
         mixed = mixed.transpose(1, 2).flatten(2)
         return self.o_proj(mixed if packing is None else packing.pack(mixed))
