@@ -87,19 +87,16 @@ class StartsWithMore:
         pass
 
 
+class StartsWithAny:
+    def on_start(self, *told):
+        pass
+
+
 def test_an_observer_that_wants_the_canvas_at_the_start():
     sampler = Sampler(ByConfidence(), TakeQuota(), plan=Plan(length=3))
     with pytest.raises(MdmkitError, match=r"Starts has on_start\(sampler, backbone, canvas\).*Write on_admit"):
         mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[Starts()])
-    mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[StartsWithMore(), print_nothing()])
-
-
-def print_nothing():
-    class Any:
-        def on_start(self, *told):
-            pass
-
-    return Any()
+    mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[StartsWithMore(), StartsWithAny()])
 
 
 # -- modules and their names ------------------------------------------------------------------------------------------

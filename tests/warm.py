@@ -31,7 +31,7 @@ def mdmkit(
 
     `input` comes through a pipe, and is short enough to wait there; no file may grow beyond `limit` bytes.
     """
-    there, environment = str(cwd or Path.cwd()), dict(env or os.environ)
+    there, environment = str(cwd or Path.cwd()), dict(os.environ if env is None else env)
     given, giving = FORKED.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
         out, said = Path(folder, "out"), Path(folder, "err")

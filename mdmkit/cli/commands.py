@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     )
     from mdmkit.cli.output import RowFile, has_begun, record_of, write_json, write_text, write_whole
     from mdmkit.cli.requests import check_prompts
-    from mdmkit.cli.resuming import Slots, differences, is_record, read_batch, read_slots, write_record
+    from mdmkit.cli.resuming import (
+        Slots,
+        differences,
+        is_record,
+        read_batch,
+        read_slots,
+        require_contents,
+        write_record,
+    )
     from mdmkit.cli.rows import is_cost, is_count, is_number, is_result, read_row
     from mdmkit.cli.run import limit_threads, watching
     from mdmkit.cli.saying import say, styled
@@ -91,6 +99,7 @@ __all__ = [
     "read_verdict",
     "read_yaml",
     "record_of",
+    "require_contents",
     "resolve",
     "say",
     "stop_rule",
@@ -149,6 +158,7 @@ _HOME = {
     "read_verdict": "task:read_verdict",
     "read_yaml": "config.layers:read_yaml",
     "record_of": "cli.output:record_of",
+    "require_contents": "cli.resuming:require_contents",
     "resolve": "config.resolution:resolve",
     "say": "cli.saying:say",
     "stop_rule": "cli.matching:stop_rule",

@@ -184,12 +184,8 @@ def reopen(output: Path, run: dict[str, Any], check: Check, first: int = 0) -> K
             f"--resume: {record} does not record the run of {output}. Start again with --overwrite, or name another "
             "--output."
         ) from error
-    if "contents" in run and "contents" not in theirs:
-        raise MdmkitError(
-            f"--resume: the record of {output} is of mdmkit's first edition. It does not tell what the model's files "
-            "held, so nobody knows whether its rows are of the same run. Start again with --overwrite, or name another "
-            "--output."
-        )
+    if "contents" in run:
+        require_contents(theirs, f"--resume: the record of {output}", "It")
     if different := list(differences(theirs, run)):
         raise MdmkitError(
             f"--resume: {output} is of another run: {'; '.join(different)}. Ask for the same, or start again with "
@@ -277,6 +273,23 @@ def _read(output: Path, check: Check, waiting: dict[int, dict[str, Any]], first:
                 waiting[index] = row
     left = {index: row for index, row in sorted(waiting.items()) if index >= first + rows}
     return Kept(rows, size, left, first=first)
+
+
+def require_contents(run: Any, what: str, record: str) -> None:
+    """Refuse a recorded run of the first edition, which did not record the contents of files.
+
+    Args:
+        what: is of the first edition; it begins the error.
+        record: does not tell what the files held.
+
+    Raises:
+        MdmkitError: it is.
+    """
+    if isinstance(run, Mapping) and "contents" not in run:
+        raise MdmkitError(
+            f"{what} is of mdmkit's first edition. {record} does not tell what the model's files held, so nobody knows "
+            "whether its rows are of the same run. Start again with --overwrite, or name another --output."
+        )
 
 
 def differences(theirs: Any, ours: Any, path: str = "", words: tuple[str, str] = ("then", "now")) -> Iterator[str]:

@@ -218,6 +218,8 @@ def test_results_of_the_first_edition_are_refused_by_that_name() -> None:
     record.write_text(json.dumps(kept))
     said = run(*given, "--seeds", "3", fails=True)
     assert "confidence.jsonl is of mdmkit's first edition. Its record does not tell" in said and "--overwrite" in said
+    record.write_text(json.dumps(kept | {"run": 5}))  # damaged
+    assert "confidence.jsonl is of another run" in run(*given, "--seeds", "3", fails=True)
 
 
 @pytest.mark.parametrize(

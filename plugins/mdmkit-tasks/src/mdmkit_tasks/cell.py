@@ -21,6 +21,7 @@ from mdmkit.cli.commands import (
     read_row,
     read_slots,
     record_of,
+    require_contents,
     write_record,
 )
 from mdmkit_tasks.rereading import check_late
@@ -133,12 +134,7 @@ class Cell:
                 f"{self.path} has no record ({record.name}) of its run. Start again with --overwrite, or "
                 "name another --output."
             ) from None
-        if "contents" not in theirs:
-            raise MdmkitError(
-                f"{self.path} is of mdmkit's first edition. Its record does not tell what the model's files held, so "
-                "nobody knows whether its rows are of the same run. Start again with --overwrite, or name another "
-                "--output."
-            )
+        require_contents(theirs, str(self.path), "Its record")
         if different := list(differences(theirs, self.identity)):
             changed = any(said.startswith("prompts (the same number") for said in different)
             why = (

@@ -132,8 +132,7 @@ class Network:
         attended: Attended | None = None,
     ) -> Tensor:
         """Compute what `forward` returns; this process's part of it, if several share the model."""
-        recordable = self.graphs is not None and self.maskless and shadow is None and attended is None
-        if self.graphs is not None and recordable and repeats(view, plain):
+        if self.graphs is not None and self.maskless and shadow is attended is None and repeats(view, plain):
             return recorded(self, self.graphs, tokens, valid, positions, view, plain)
         if view is None and shadow is None:
             return self.run(tokens, valid, positions, plain, attended)
@@ -143,9 +142,7 @@ class Network:
         """Move the model to a device; `ids` as for the class."""
         self.model.to(device)
         with torch.inference_mode():
-            Trial(self).share(ids)
-            Trial(self).attend(ids)
-            Trial(self).pack(ids)
+            Trial(self).on_device(ids)
 
     def project(self, hidden: Tensor) -> Tensor:
         """Compute logits [..., V] from hidden states [..., D]."""

@@ -83,6 +83,10 @@ class Trial:
             masked, self.net.maskless = self.net.project(self._whole(tokens, valid, positions)), True
             without = self.net.project(self._whole(tokens, valid, positions))
             self.net.maskless = _distance(without, masked) <= bound and padded() <= bound
+        self.on_device(ids)
+
+    def on_device(self, ids: Sequence[int]) -> None:
+        """Set what depends on the model's device, too: `shares_from`, `attends` and `packs`."""
         self.share(ids)
         self.attend(ids)
         self.pack(ids)
