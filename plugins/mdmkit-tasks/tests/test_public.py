@@ -133,6 +133,7 @@ ASSERTED = {"text": "t", "test_list": ["assert f(2) == 4"]}
         (GPQA, CHOICES, {"Question": " "}, "the field 'Question' is empty"),
         (HumanEval, FUNCTION, {"prompt": 3}, "the field 'prompt' is 3, and must be a text"),
         (HumanEval, FUNCTION, {"entry_point": "g"}, 'the prompt does not define the function "g"'),
+        (HumanEval, FUNCTION, {"prompt": "Twice x."}, "the prompt is not the head of a function of Python"),
         (
             HumanEval,
             FUNCTION,
@@ -303,6 +304,20 @@ def test_humaneval(file: Path) -> None:
     assert prompt["prompt"].endswith(f"```python\n{HEAD}```") and "assert" not in prompt["prompt"]
     assert HumanEval(str(file), chat=False).prompts(None, 0)[0]["prompt"] == HEAD
     assert task.judge(prompt, "    return 2 * x") and not task.judge(prompt, "    return x")
+
+
+@bubblewrap
+@pytest.mark.parametrize("head", ["def double(x):\n", "from math import inf\n\ndef double(x: int) -> int:"])
+def test_the_head_of_humaneval_needs_no_docstring(head: str, file: Path) -> None:
+    task = HumanEval(written(file, {"prompt": head, "test": CHECK, "entry_point": "double"}))
+    (prompt,) = task.prompts(None, 0)
+    assert prompt["prompt"].endswith(f"```python\n{head.rstrip()}\n```")
+    for answer, right in (
+        ("    return 2 * x", True),
+        (f"{head.rstrip()}\n    return 2 * x", True),
+        ("    return x", False),
+    ):
+        assert task.judge(prompt, answer) is right
 
 
 @pytest.mark.parametrize("task", [HumanEval, MBPP])

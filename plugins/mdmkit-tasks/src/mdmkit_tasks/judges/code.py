@@ -83,7 +83,7 @@ def passes(
         MdmkitError: the sandbox does not work here.
     """
     asserts = tests if isinstance(tests, str) else "\n".join(tests)
-    return run(program(answer, name, prompt), asserts, name=name, head=prompt, limits=limits, by=by)
+    return run(program(answer, name, prompt), asserts, name=name, head=whole(prompt), limits=limits, by=by)
 
 
 def name_under_test(tests: Sequence[str], setup: Sequence[str] = ()) -> str:
@@ -105,6 +105,11 @@ def head(prompt: str) -> str:
     """The lines before a prompt's last `def`: imports, and helpers that the function may call."""
     heads = list(re.finditer(r"^(?:async )?def ", prompt, re.M))
     return prompt[: heads[-1].start()] if heads else ""
+
+
+def whole(prompt: str) -> str:
+    """A prompt as Python: a function without a docstring gets a body."""
+    return prompt if not prompt or parsed(prompt) is not None else f"{prompt.rstrip()}\n    pass\n"
 
 
 def _defines(name: str) -> re.Pattern[str]:

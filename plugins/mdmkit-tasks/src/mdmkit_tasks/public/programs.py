@@ -63,8 +63,10 @@ class HumanEval(_Programs):
     fields = ("prompt", "test", "entry_point")
 
     def problem(self, row: Mapping[str, Any]) -> str:
-        name, head, tests = row["entry_point"], parsed(row["prompt"]), parsed(row["test"])
-        if head is None or name not in _functions(head):
+        name, head, tests = row["entry_point"], parsed(code.whole(row["prompt"])), parsed(row["test"])
+        if head is None:
+            return "the prompt is not the head of a function of Python"
+        if name not in _functions(head):
             return f"the prompt does not define the function {brief(name)} that is to be completed"
         if tests is None or not check_can_fail(tests, "check"):
             return (
@@ -72,14 +74,15 @@ class HumanEval(_Programs):
                 "(or a `raise` under such a condition, or a method such as assertEqual), and must call this argument, "
                 "since nothing else could fail"
             )
-        return _outside(row["prompt"], row["test"])
+        return _outside(code.whole(row["prompt"]), row["test"])
 
     def prompts(self, count: int | None, seed: int) -> Sequence[Any]:
         out = []
         for row in self.rows(count, seed):
             head = row["prompt"]
             if self.chat is not False:
-                head = f"{COMPLETE}\n\n```python\n{head}```"
+                end = "" if head.endswith("\n") else "\n"
+                head = f"{COMPLETE}\n\n```python\n{head}{end}```"
             out.append(self.ask(head, {key: row[key] for key in self.fields}))
         return out
 
