@@ -156,12 +156,22 @@ def test_a_refusal_names_the_family_that_would_take_it(tmp_path: Path) -> None:
         ("dream", {"head_dim": 4}),
         ("llada", {"block_size": 4}),
         ("lladamoe", {"norm_topk_prob": True}),
-        ("sdar", {"layer_types": ["full_attention", "sliding_attention"]}),
+        *(
+            (name, fields)
+            for name in ("dream", "llada", "lladamoe", "llada2", "sdar")
+            for fields in ({"layer_types": ["full_attention", "sliding_attention"]}, {"use_sliding_window": True})
+        ),
         ("llada", {"n_kv_heads": 4, "multi_query_attention": True}),
     ],
 )
 def test_what_would_change_the_computation_is_refused(name: str, fields: dict[str, Any], tmp_path: Path) -> None:
     refused(changed(name, tmp_path, **fields), f"does not cover: {next(iter(fields))} is ")
+
+
+@pytest.mark.parametrize(("name", "more"), [("dream", " Blocks with logits .*fast_dllm_v2"), ("llada", "$")])
+def test_a_length_of_blocks_that_a_family_cannot_honour_has_a_way_out(name: str, more: str, tmp_path: Path) -> None:
+    folder = changed(name, tmp_path, block_size=32)
+    refused(folder, rf"If block_size only says .* remove it there and give plan\.block\. .* no such models\.{more}")
 
 
 def test_a_field_that_only_the_class_knows_does_not_reach_it(tmp_path: Path) -> None:

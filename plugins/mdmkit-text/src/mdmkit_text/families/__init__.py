@@ -9,6 +9,7 @@ from mdmkit import MdmkitError
 from mdmkit_text.families.a2d import A2D
 from mdmkit_text.families.decoder import BidirectionalDecoder
 from mdmkit_text.families.dream import Dream
+from mdmkit_text.families.family import BLOCK_FIELDS
 from mdmkit_text.families.fast_dllm_v2 import FastDLLMv2
 from mdmkit_text.families.llada import LLaDA
 from mdmkit_text.families.llada2 import LLaDA2
@@ -20,6 +21,8 @@ from mdmkit_text.jsonfile import brief
 from mdmkit_text.quiet import quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mdmkit_text.families.family import Family
 
 # In this order: the first family that claims a checkpoint loads it.
@@ -121,17 +124,29 @@ def claimed_by(config: dict[str, Any]) -> type[Family] | None:
 
 
 def _check_covered(config: dict[str, Any], family: Family) -> None:
-    faults = [
-        f"{field} is {brief(config[field]) if field in config else 'absent'} (covered: "
+    faults = {
+        field: f"{field} is {brief(config[field]) if field in config else 'absent'} (covered: "
         f"{' or '.join(dict.fromkeys(brief(value) for value in values))})"
         for field, values in family.covered(config).items()
         if config.get(field) not in values
-    ]
+    }
     if faults:
         raise MdmkitError(
-            f"its config.json has values that family {family.name} does not cover: {'; '.join(faults)}. "
-            "Its logits would be wrong, so it is refused."
+            f"its config.json has values that family {family.name} does not cover: {'; '.join(faults.values())}. "
+            f"Its logits would be wrong, so it is refused.{_way_out(faults, family)}"
         )
+
+
+def _way_out(faults: Iterable[str], family: Family) -> str:
+    """What the owner of a checkpoint with a length of blocks can do."""
+    field = next((field for field in BLOCK_FIELDS if field in faults), None)
+    if field is None or family.blocks:
+        return ""
+    shifts = " Blocks with logits that predict the next position are family fast_dllm_v2." if family.lead else ""
+    return (
+        f" If {field} only says how many tokens its makers fill at once, remove it there and give plan.block. If "
+        f"attention ends with the block, family {family.name} has no such models.{shifts}"
+    )
 
 
 def _check_quantized(config: dict[str, Any], family: Family) -> None:

@@ -80,9 +80,11 @@ class Family(ABC):
         """
         # A model of any family may be trained further with blocks, or with a token that grows the row.
         read = {"block_size"} if self.honoured is None else self.honoured
-        own = next((config[field] for field in _BLOCKS if field in read and field in config), None)
-        elsewhere = {field: (None,) if own is None else (None, own) for field in _BLOCKS if field not in read}
-        return elsewhere | {"expand_token_id": (None,)}
+        own = next((config[field] for field in BLOCK_FIELDS if field in read and field in config), None)
+        elsewhere = {field: (None,) if own is None else (None, own) for field in BLOCK_FIELDS if field not in read}
+        # A class of transformers reads its own config, and has layers with local attention where that says so.
+        local = {} if self.honoured is None else _full_attention(config)
+        return elsewhere | local | {"expand_token_id": (None,)}
 
     @abstractmethod
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
@@ -111,7 +113,7 @@ class Family(ABC):
 
 
 # The length of attention's blocks, as makers of models name it.
-_BLOCKS = ("block_size", "bd_size", "block_length")
+BLOCK_FIELDS = ("block_size", "bd_size", "block_length")
 FULL_CACHES = frozenset({"none", "prefix", "dual"})
 BLOCK_CACHES = frozenset({"none", "block"})
 # Read from config.json of every family: which family and tokens it has, and the length of its rows.
@@ -137,15 +139,11 @@ def shifted(hidden: Tensor, positions: Tensor) -> Tensor:
     return torch.where((positions == 0)[..., None], hidden, hidden.roll(1, 1))
 
 
-def plain_qwen(config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """The fields of Qwen's configs that change the computation, and their values for full attention in every layer."""
+def _full_attention(config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The fields that give a layer local attention, and their values for full attention in every layer."""
     layers = config.get("layer_types")
-    return {
-        "use_sliding_window": (None, False),
-        "rope_scaling": (None,),
-        "partial_rotary_factor": (None, 1),
-        "layer_types": (None, ["full_attention"] * len(layers) if isinstance(layers, list) else None),
-    }
+    every = ["full_attention"] * len(layers) if isinstance(layers, list) else None
+    return {"use_sliding_window": (None, False), "layer_types": (None, every)}
 
 
 def native_config(config: dict[str, Any], **changes: Any) -> Any:

@@ -69,7 +69,6 @@ class LLaDA2(Family):
             "norm_topk_prob": (None, True),
             "rope_scaling": (None,),
             "rotary_dim": (None, turned),
-            "use_sliding_window": _OFF,
             "moe_shared_expert_intermediate_size": (None, config.get("moe_intermediate_size")),
             "num_nextn_predict_layers": (None, 0),
         }

@@ -15,7 +15,6 @@ from mdmkit_text.families.family import (
     flag,
     head_dim,
     number,
-    plain_qwen,
     rope,
     size,
     sizes,
@@ -48,8 +47,12 @@ class SDAR(Family):
         return size(config, "block_size", default=4)
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-        dense = {"mlp_only_layers": (None, []), "decoder_sparse_step": (None, 1)}
-        return super().covered(config) | plain_qwen(config) | dense
+        return super().covered(config) | {
+            "rope_scaling": (None,),
+            "partial_rotary_factor": (None, 1),
+            "mlp_only_layers": (None, []),
+            "decoder_sparse_step": (None, 1),
+        }
 
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
         from transformers import Qwen3ForCausalLM, Qwen3MoeForCausalLM

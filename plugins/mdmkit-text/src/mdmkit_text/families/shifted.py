@@ -12,7 +12,6 @@ from mdmkit_text.families.family import (
     flag,
     head_dim,
     number,
-    plain_qwen,
     rope,
     shifted,
     size,
@@ -33,7 +32,7 @@ class ShiftedQwen2(Family):
     }
 
     def covered(self, config: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-        return super().covered(config) | plain_qwen(config)
+        return super().covered(config) | {"rope_scaling": (None,), "partial_rotary_factor": (None, 1)}
 
     def native(self, config: dict[str, Any]) -> tuple[Any, Any]:
         from transformers import Qwen2ForCausalLM
