@@ -118,18 +118,10 @@ def test_two_calls_are_cut_where_the_fewest_columns_are_computed():
     assert share_out(many, pads=True) == [[0, 2, 4, 6], [1, 3, 5, 7]]  # one would compute 1,280 columns for nothing
 
 
-def test_a_model_that_packs_shares_calls_of_up_to_twice_the_columns():
-    together, apart = [[0, 1, 2, 3]], [[0, 2], [1, 3]]
-    for keep in ((), {1}):
-        assert share_out(widths(10, 90, 20, 80, keep=keep), pads=True, packs=True) == together
-        assert share_out(widths(5, 90, 5, 60, keep={1}), pads=True, packs=True) == apart
-    assert share_out(widths(10, 90, 20, 80, keep={1}), pads=True) == apart
-
-
-def test_a_model_that_packs_shares_no_calls_of_rows_so_long_that_attention_to_padding_costs_more():
-    for sizes in ((300, 900), (64, 2048)):
-        assert share_out(widths(*sizes), pads=True, packs=True) == [[0], [1]]
-    assert share_out(widths(280, 300), pads=True, packs=True) == [[0, 1]]  # it adds few columns
+def test_the_rows_of_a_model_that_packs_share_one_call():
+    for sizes, keep in (((10, 90, 20, 80), ()), ((5, 2048, 5, 60), {1})):
+        assert share_out(widths(*sizes, keep=keep), pads=True, packs=True) == [[0, 1, 2, 3]]
+    assert share_out(widths(10, 90, 20, 80, keep={1}), pads=True) == [[0, 2], [1, 3]]
 
 
 def test_a_model_that_packs_computes_what_is_needed():

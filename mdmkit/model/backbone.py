@@ -63,8 +63,8 @@ class Backbone(ABC):
         caches: names of the caches that the model supports.
         cache: the cache that `auto` chooses; it must be exact.
         pads: True if rows of different lengths may share a forward. If False, the model runs once per length.
-        packs: True if `forward` computes only the columns that are valid. Then rows of different lengths share more
-            forwards, and padding does not count as computed.
+        packs: True if `forward` computes only the columns that are valid. Then all rows of a step share a forward,
+            whatever their lengths, and padding does not count as computed.
         offers: extras of `forward` that stages may read, by name: `row` for [M, …]; `column` for [M, L, …], which is
             cut to the window; `key` for [M, L, …, K], such as attention: its last axis is the row's columns from 0 on.
         shadows: True if `forward` takes `shadow`, a `Shadow`: extra columns that the row's own columns do not see.

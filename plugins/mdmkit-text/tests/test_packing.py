@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import mdmkit
+from mdmkit_text import packing
 from mdmkit_text.alternatives import FEWEST_KEYS
 from mdmkit_text.backbone import TextBackbone
-from mdmkit_text.packing import Packing
+from mdmkit_text.packing import Packing, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,13 +74,30 @@ def ragged(tokens: int = 13) -> list[dict[str, Any]]:
 
 def test_it_packs_and_unpacks() -> None:
     valid = torch.tensor([[True, True, False], [False, False, False], [True, False, True]])
-    packing, x = Packing(valid), torch.arange(1, 10).view(3, 3)
+    packing, x = Packing(valid, keys=3, width=1), torch.arange(1, 10).view(3, 3)
     assert packing.pack(x).tolist() == [[1, 2, 7, 9]]
     assert packing.unpack(packing.pack(x)).tolist() == [[1, 2, 0], [0, 0, 0], [7, 0, 9]]
     heads = torch.arange(2 * 4 * 3).view(1, 2, 4, 3)
     apart = packing.apart(heads)
     assert apart.shape == (3, 2, 3, 3)
     assert torch.equal(apart[2, :, 2], heads[0, :, 3]) and not apart[1].any()
+
+
+def test_rows_of_equal_length_that_follow_one_another_are_a_run() -> None:
+    lengths = torch.tensor([3, 3, 9, 3, 0, 3])
+    valid = torch.arange(9) < lengths[:, None]
+    found = [Run(slice(0, 2), slice(0, 6), 3), Run(slice(2, 3), slice(6, 15), 9)]
+    found += [Run(slice(3, 4), slice(15, 18), 3), Run(slice(5, 6), slice(18, 21), 3)]
+    assert Packing(valid, keys=9, width=10**6).runs == found
+    # 33 columns of padding, and four more runs.
+    assert Packing(valid, keys=1, width=4 * packing.RUN // 33).runs is None
+    assert Packing(valid, keys=1, width=4 * packing.RUN // 33 + 1).runs is not None
+    assert Packing(valid, keys=9, width=10**6, runs=False).runs is None
+    columns = torch.arange(21)[None, None, :, None]
+    assert [found[0].of(columns).flatten(1).tolist(), found[3].of(columns).flatten().tolist()] == [
+        [[0, 1, 2], [3, 4, 5]],
+        [18, 19, 20],
+    ]
 
 
 @pytest.mark.parametrize(("name", "cache", "preset"), CASES)
@@ -89,18 +107,32 @@ def test_rows_are_those_that_are_computed_with_their_padding(
     preset: str,
     padding: Callable[[Any, bool], None],
     sharing: Callable[[Any], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backbone, plan = golden(name), {"block": 4, "early_stop": False}
     sharing(backbone)
     sampler = mdmkit.compose(preset, plan=plan, cache=cache, **PRESETS[preset])
-    packed = mdmkit.decode(sampler, backbone, ragged())
+    side_by_side, in_runs = 1 << 60, -1
+    decoded = []
+    for price in (side_by_side, in_runs):
+        monkeypatch.setattr(packing, "RUN", price)
+        decoded.append(mdmkit.decode(sampler, backbone, ragged()))
     padding(backbone, True)
     padded = mdmkit.decode(sampler, backbone, ragged())
-    assert packed.columns["computed"] == packed.columns["needed"] == padded.columns["needed"]
     assert padded.columns["computed"] > padded.columns["needed"]
-    for one, other in zip(packed.rows, padded.rows, strict=True):
-        assert (one.tokens, one.order, one.nfe) == (other.tokens, other.order, other.nfe)
-        assert one.uncertainty == pytest.approx(other.uncertainty, abs=2e-4)
+    for packed in decoded:
+        assert packed.columns["computed"] == packed.columns["needed"] == padded.columns["needed"]
+        for one, other in zip(packed.rows, padded.rows, strict=True):
+            assert (one.tokens, one.order, one.nfe) == (other.tokens, other.order, other.nfe)
+            assert one.uncertainty == pytest.approx(other.uncertainty, abs=2e-4)
+
+
+@pytest.mark.parametrize("cache", ["none", "dual"])
+def test_all_rows_of_a_step_share_one_call(cache: str) -> None:
+    # Rows at other columns than their neighbours, and such that enter a block while others fill theirs.
+    sampler = mdmkit.compose("threshold", plan={"block": 4}, cache=cache, select={"threshold": 0.05})
+    alone = [mdmkit.decode(sampler, golden("llada"), [row]).calls for row in ragged()]
+    assert mdmkit.decode(sampler, golden("llada"), ragged()).calls <= max(alone)
 
 
 @pytest.mark.parametrize("name", [*FULL, *BLOCK])

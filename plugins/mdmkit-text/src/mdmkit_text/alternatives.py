@@ -12,6 +12,7 @@ head; g = H / G.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -51,9 +52,13 @@ def attention(
     packing: Packing | None = more.pop("packing", None)
     if packing is None:
         return _attention(module, query, key, value, attention_mask, **more)
-    query, key, value = map(packing.apart, (query, key, value))
-    mixed, _ = _attention(module, query, key, value, attention_mask, **more)
-    return packing.pack(mixed), None
+    alternatives: Alternatives | None = more.pop("alternatives", None)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rows: slice) -> Tensor:
+        own = {} if alternatives is None else {"alternatives": alternatives.of(rows)}
+        return _attention(module, query, key, value, mask, **more, **own)[0]
+
+    return packing.attention(attend, query, key, value, attention_mask), None
 
 
 def _attention(
@@ -87,6 +92,17 @@ class Alternatives:
         left = view.readable.shape[1] - view.live.shape[1]
         # The number of frozen columns, if every row may read all of them and they are to the left of its own.
         self._left = left if view.starts and {*view.starts} == {left} else None
+        self._parts: dict[tuple[int, int], Alternatives] = {}
+
+    def of(self, states: slice) -> Alternatives:
+        """The alternatives of some of the states, which are all of some rows."""
+        view, key = self._view, (states.start, states.stop)
+        if key == (0, len(view.live)):
+            return self
+        if key not in self._parts:
+            cut = {name: getattr(view, name)[states] for name in ("live", "seen", "readable")}
+            self._parts[key] = Alternatives(replace(view, numbers=(view.numbers or ())[states], starts=None, **cut))
+        return self._parts[key]
 
     @cached_property
     def _runs(self) -> list[tuple[int, slice]]:

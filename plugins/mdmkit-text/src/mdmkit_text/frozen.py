@@ -66,6 +66,32 @@ class Places:
         """int64 [M, 1, L, 1]: the column of the store of each new column; the last one if it is not live."""
         return torch.where(self.view.live, self.columns, self.view.width)[:, None, :, None]
 
+    # -- of columns that are packed ----------------------------------------------------------------------------------
+
+    @cached_property
+    def state(self) -> Tensor:
+        """int64 [P]: the state of each column."""
+        assert self.packing is not None
+        return self.packing.rows
+
+    @cached_property
+    def place(self) -> Tensor:
+        """int64 [P]: each column's place in the store."""
+        assert self.packing is not None
+        return self.view.start[self.state] + self.packing.columns
+
+    @cached_property
+    def slots(self) -> Tensor:
+        """int64 [P]: the slot of each column."""
+        return self.view.slots[self.state]
+
+    @cached_property
+    def lasting(self) -> Tensor:
+        """int64 [m]: which of the P columns must be stored."""
+        return self.view.keep[self.state].nonzero()[:, 0]
+
+    # -- of rows side by side ----------------------------------------------------------------------------------------
+
     @cached_property
     def read(self) -> Tensor:
         """int64 [M, 1, L, 1]: each new column's place among the keys; K, one after the last, if it is not a key."""
@@ -84,8 +110,11 @@ class FrozenLayer:
         """Put the new columns among the frozen ones, and store those that must be kept."""
         if not self._view.reads and self._view.keeps is False:
             return key_states, value_states
-        if self._places.packing is not None:
-            key_states, value_states = map(self._places.packing.apart, (key_states, value_states))
+        packing = self._places.packing
+        if packing is not None and packing.runs is not None:
+            return self._in_runs(key_states, value_states)
+        if packing is not None:
+            key_states, value_states = map(packing.apart, (key_states, value_states))
         length = key_states.shape[2] - self._places.extra
         new = key_states[:, :, :length], value_states[:, :, :length]
         stored = self._store(new)
@@ -101,6 +130,25 @@ class FrozenLayer:
             return among
         extra = key_states[:, :, length:], value_states[:, :, length:]
         return torch.cat((among[0], extra[0]), 2), torch.cat((among[1], extra[1]), 2)
+
+    def _in_runs(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for rows one behind another, [1, heads, P, D]; if frozen columns are read, the rows lie apart."""
+        view, places = self._view, self._places
+        stored, out = self._store((key_states, value_states)), []
+        for kept, new in zip(stored, (key_states, value_states), strict=True):
+            columns = new[0].transpose(0, 1)  # [P, heads, D]
+            if view.reads and view.first is not None:  # nobody else reads what is written here
+                kept[places.slots, :, places.place] = columns
+                whole = kept.narrow(0, view.first, len(view.live))[:, :, : places.keys]
+            else:
+                if view.keeps is not False:
+                    kept[places.slots[places.lasting], :, places.place[places.lasting]] = columns[places.lasting]
+                whole = new
+                if view.reads and self.alternatives is None:
+                    whole = kept[:, :, : places.keys].index_select(0, view.slots)
+                    whole[places.state, :, places.place] = columns
+            out.append(new if self.alternatives is not None or not view.reads else whole)
+        return out[0], out[1]
 
     def _store(self, new: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The layer's store. It is made if there is none, and widened if a longer row has joined."""

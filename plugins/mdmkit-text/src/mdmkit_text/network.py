@@ -173,7 +173,8 @@ class Network:
             given["attention_mask"] = self.mask(attention_mask(valid, positions, self.block))
         elif "attention_mask" in self.takes and not self.maskless:
             given["attention_mask"] = valid.long()
-        return self.call(given, tokens, valid, positions, None if plain else self.packing_of(valid))
+        packing = None if plain else self.packing_of(valid, valid.shape[1], runs=attended is None)
+        return self.call(given, tokens, valid, positions, packing)
 
     def run_frozen(
         self,
@@ -196,7 +197,8 @@ class Network:
         extra = 0 if shadow is None else shadow.tokens.shape[1]
         if shadow is not None:
             tokens, valid, positions = shadow.behind(tokens, valid, positions)
-        packing = self.packing_of(valid)
+        keys = (valid if readable is None else readable).shape[1]
+        packing = self.packing_of(valid, keys, runs=attended is None and shadow is None)
         given |= self.cache_of(view, extra, alternatives, packing)
         return self.call(given, tokens, valid, positions, packing)
 
@@ -204,9 +206,14 @@ class Network:
         """What reads the frozen columns of a forward of alternatives; None: layers return them with the new ones."""
         return None if view is None or self.shares_from is None else alternatives_of(view, self.shares_from)
 
-    def packing_of(self, valid: Tensor) -> Packing | None:
-        """What leaves out the padding of several rows; None: there is none, or the model computes it."""
-        return Packing(valid) if self.packs and len(valid) > 1 and not valid.all() else None
+    def packing_of(self, valid: Tensor, keys: int, runs: bool) -> Packing | None:
+        """What leaves out the padding of several rows; None: there is none, or the model computes it.
+
+        `runs`: False if attention needs the rows side by side, since the model's columns are not all that it has.
+        """
+        if not self.packs or len(valid) == 1 or valid.all():
+            return None
+        return Packing(valid, keys, self.model.config.hidden_size, runs)
 
     def cache_of(
         self,

@@ -183,21 +183,29 @@ class Attention(nn.Module):
             for each in (self.q_proj, self.k_proj, self.v_proj)
         )
         query, key = _turned(query, *turns), _turned(key, *turns)
-        frozen, packing = around.frozen, around.packing
-        if frozen is not None:
-            key, value = frozen.update(key, value)
-        if packing is not None:
-            query, key, value = map(packing.apart, (query, key, value))
+        if around.frozen is not None:
+            key, value = around.frozen.update(key, value)
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rows: slice) -> Tensor:
+            return self._attend(query, key, value, around._replace(mask=mask), rows)
+
+        if around.packing is not None:
+            return self.o_proj(around.packing.attention(attend, query, key, value, around.mask))
+        return self.o_proj(attend(query, key, value, around.mask, slice(0, len(query))))
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, around: Around, rows: slice) -> Tensor:
+        """The attention of some rows side by side, [N, L, H · E]."""
         if around.attended is not None:
             around.attended.add(self.index, query, key, around.mask, self.scale)
+        frozen = around.frozen
         if frozen is not None and frozen.alternatives is not None:
-            mixed = frozen.alternatives(frozen.layer, query, key, value, around.mask, self.scale)
+            alternatives = frozen.alternatives.of(rows)
+            mixed = alternatives(frozen.layer, query, key, value, around.mask, self.scale)
         else:
             mixed = functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=around.mask, scale=self.scale, enable_gqa=self.grouped
             )
-        mixed = mixed.transpose(1, 2).flatten(2)
-        return self.o_proj(mixed if packing is None else packing.pack(mixed))
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class FeedForward(nn.Module):
