@@ -34,7 +34,7 @@ def read(state: State) -> Step:
     state.step_now = Step(
         canvas=canvas,
         where=where,
-        belief=_belief(state, now, hidden, open_) if state.packs else say(now),
+        belief=_belief(state, now, hidden, open_) if state.reads_open else say(now),
         open=open_,
         quota=_quota(state.targets, open_, taken, state.sampler.plan.tokens_per_step or 0),
         active=active,

@@ -86,7 +86,7 @@ class Runner:
 
     @property
     def packs(self) -> bool:
-        """True if all rows share a forward: its columns are all that the model computes, and no padding is."""
+        """True if all rows share a forward. With shadow columns or extras, attention has the rows side by side."""
         return self.backbone.packs and self.shadow is None and not self.extras
 
     @property

@@ -105,14 +105,14 @@ class State:
         self._epoch, self._key = 0, (-1, ())
 
     @cached_property
-    def packs_looks(self) -> bool:
+    def looks_at_open(self) -> bool:
         """True if no part reads the belief of a next state at filled positions: it is computed at open ones only."""
         return reads_open_only(self.sampler)
 
     @cached_property
-    def packs(self) -> bool:
+    def reads_open(self) -> bool:
         """The same for the step's own belief, which observers and commits that rewrite read too."""
-        return self.packs_looks and not self.rewrites and not self.watchers.read_written
+        return self.looks_at_open and not self.rewrites and not self.watchers.read_written
 
     @property
     def trace(self) -> Trace:

@@ -46,7 +46,7 @@ def _view(
         return _again(state, step, tokens, open_, flat, n)
 
     beliefs, shape, reach = state.runner.beliefs, (step.rows, n), _reach(state, where.device)
-    most = (_open_now(state), most_open) if state.packs_looks else None
+    most = (_open_now(state), most_open) if state.looks_at_open else None
     return Look(beliefs, now, (hidden, states), where, shape, step.where, reach, again, most)
 
 
