@@ -153,9 +153,10 @@ def test_the_last_block_ends_with_the_row():
 
 
 def test_the_plans_blocks_hold_the_others():
-    sampler = Sampler(Confidence(), AdaBlock(delimiters=(3,), size=4, threshold=0.0), plan=Plan(length=20, block=10))
+    """The last one in a block of the plan is shorter, and the next block of the plan begins with a new one."""
+    sampler = Sampler(Confidence(), AdaBlock(delimiters=(3,), size=4, threshold=0.0), plan=Plan(length=18, block=9))
     order = mdmkit.decode(sampler, Scripted({1: (3, 0.9)}), [""]).rows[0].order
-    assert [order.count(step) for step in range(order[-1] + 1)] == [2, 4, 4, 4, 4, 2]
+    assert [order.count(step) for step in range(order[-1] + 1)] == [2, 4, 3, 4, 4, 1]
 
 
 def test_ids_that_the_model_does_not_have_are_refused():

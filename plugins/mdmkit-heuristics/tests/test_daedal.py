@@ -59,7 +59,7 @@ def literal(prompt, length, room, fill, grow):
 
 
 RULES = {
-    "usual": (DaedalFill(0.6, 6), DaedalGrow(end=3, enough=0.4, full=0.9, low=0.5, more=3, span=4, tail=2)),
+    "usual": (DaedalFill(0.6, 6), DaedalGrow(end=4, enough=0.4, full=0.5, low=0.5, more=3, span=4, tail=2)),
     "no tail": (DaedalFill(0.5, 5), DaedalGrow(end=8, enough=0.4, full=0.6, low=0.45, more=4, span=3, tail=0)),
     "inserts often": (DaedalFill(0.9, 32), DaedalGrow(end=4, enough=0.0, full=1.0, low=0.5, more=2, span=8, tail=3)),
     "long at once": (DaedalFill(0.4, 4), DaedalGrow(end=3, enough=1.0, full=0.0, low=0.9, more=5, span=32, tail=9)),
@@ -126,6 +126,11 @@ def test_an_end_token_of_another_model_is_refused(ends, words):
     toy.ends = ends
     with pytest.raises(MdmkitError, match=words):
         mdmkit.decode(mdmkit.compose("daedal"), toy, ["ab"])
+
+
+def test_a_token_that_the_model_may_not_write_is_refused():
+    with pytest.raises(MdmkitError, match="commit daedal: end=0 is not the token with which this model ends an answer"):
+        mdmkit.decode(mdmkit.compose("daedal", commit={"end": 0}), TOY, ["ab"])
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ class DaedalGrow:
                 "grow before they are in the row. Use a model that can be padded."
             )
         ends = [*backbone.ends]
-        if self.end >= backbone.vocab or (ends and self.end not in ends):
+        if self.end >= backbone.vocab or self.end in backbone.forbidden or (ends and self.end not in ends):
             known = f"its end tokens are {', '.join(map(str, ends))}" if ends else "it names no end token of its own"
             raise MdmkitError(
                 f"commit daedal: end={self.end} is not the token with which this model ends an answer: {known}. "
@@ -123,22 +123,20 @@ class DaedalGrow:
                 "plan.block=null, or plan.room=0."
             )
         left, certain = self._left(step), self._certainty(step)
-        phase = step.recall("daedal.phase", fill=0)  # 0: the row grows; 1: it is filled
-        first = (phase == 0) & step.active
-        early = first & (certain < self.enough) & (left > 0)
-        ended = first & ~early & (left > 0) & (self.tail > 0)
-        step.keep("daedal.phase", torch.where(early, 0, 1).where(step.active, phase))
+        growing = step.active & ~step.recall("daedal.filling", fill=False)
+        early = growing & (certain < self.enough) & (left > 0)
+        closing = growing & ~early & (left > 0) & (self.tail > 0)
+        step.keep("daedal.filling", ~early)
 
-        writes = ~(early | ended)
+        writes = ~(early | closing)
         place = place & writes[:, None]
-        canvas = step.written(place, tokens)
-        lacks = writes & (left > 0) & (certain < self.full)
-        at, doubted = self._doubted(step, place)
-        lacks = lacks & doubted
-        by = torch.where(early, self.more, torch.where(ended, self.tail, torch.where(lacks, self.more - 1, 0)))
-        by = by.minimum(left)
-        behind = torch.where(lacks, at, step.canvas.lengths - 1)
-        return self._closed(_inserted(canvas, behind, by), step, ended)
+        at, doubted = self._most_doubted(step, place)
+        inserts = writes & doubted & (certain < self.full)
+        by = torch.where(early, self.more, torch.where(closing, self.tail, torch.where(inserts, self.more - 1, 0)))
+        behind = torch.where(inserts, at, step.canvas.lengths - 1)
+        canvas = _inserted(step.written(place, tokens), behind, by.minimum(left))
+        added = canvas.valid & ~step.canvas.valid & closing[:, None]
+        return canvas.filled(added, torch.full_like(canvas.tokens, self.end))
 
     def _left(self, step: Step) -> Tensor:
         """int64 [B]: positions by which each row may still grow."""
@@ -156,17 +154,12 @@ class DaedalGrow:
         last = ends & (ends.flip(1).cumsum(1).flip(1) <= self.span)
         return torch.where(last, step.belief.confidence, 0).sum(1) / self.span
 
-    def _doubted(self, step: Step, place: Tensor) -> tuple[Tensor, Tensor]:
+    def _most_doubted(self, step: Step, place: Tensor) -> tuple[Tensor, Tensor]:
         """The column of each row's most doubtful position, int64 [B], and whether it has one, bool [B]."""
         stop = step.recall("daedal.stop", fill=LONGEST_ROW)
         among = step.open & ~place & (step.position < stop[:, None]) & (step.confidence < self.low)
         at = step.confidence.masked_fill(~among, math.inf).argmin(1, keepdim=True)
         return step.position.gather(1, at)[:, 0], among.any(1)
-
-    def _closed(self, canvas: Canvas, step: Step, ended: Tensor) -> Canvas:
-        """Write the end token at the positions that were added to rows, bool [B]."""
-        added = canvas.valid & ~step.canvas.valid & ended[:, None]
-        return canvas.filled(added, torch.full_like(canvas.tokens, self.end))
 
 
 def _inserted(canvas: Canvas, behind: Tensor, by: Tensor) -> Canvas:
