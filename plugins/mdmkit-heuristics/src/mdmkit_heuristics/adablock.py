@@ -36,7 +36,7 @@ class AdaBlock:
     Args:
         delimiters: ids of the tokens that end a line or a sentence. 198 is the line break in the tokenizers of LLaDA,
             Dream and Qwen.
-        sure: probability that a delimiter needs to end a block. The paper takes 0.3 for LLaDA, 0.5 for Dream.
+        sure: probability that a delimiter needs to end a block. Its authors take 0.3 for LLaDA, 0.5 for Dream.
         size: positions of a block without such a delimiter.
         window: share of L, from 0 to 1.
         threshold: probability.

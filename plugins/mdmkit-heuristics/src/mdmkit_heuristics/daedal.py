@@ -61,7 +61,8 @@ class DaedalGrow:
     2. Then one step writes nothing either, and adds `tail` filled positions, which hold the end token.
     3. From then on every step writes the action. If E < `full`, the most doubtful position of the block becomes `more`
        open positions, and all tokens behind it move to the right. This is the position with the least probable token
-       among those that stay open and whose token has less than `low`; if there is none, nothing is inserted.
+       among those that stay open and whose token has less than `low`; if there is none, nothing is inserted. The
+       block is that of select `daedal`; with another select it is the whole row.
 
     A row grows by at most plan.room positions in all; the last addition is shorter if needed. Rows with given tokens
     between or behind open positions do not grow, because these must stay where they are.
