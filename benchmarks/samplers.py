@@ -90,7 +90,8 @@ def presets() -> list[tuple[str, bool]]:
         except MdmkitError:
             continue
         about = sampler.config.get("about", {})
-        if "@" in part.name or about.get("modality") == "image" or sampler.config["score"].get("table"):
+        of_tokenizer = sampler.config["score"].get("table") or part.name in ("adablock", "daedal")
+        if "@" in part.name or about.get("modality") == "image" or of_tokenizer:
             continue
         if sampler.plan.schedule != "linear" or sampler.plan.steps is not None:
             found.append((part.name, False))
@@ -124,7 +125,8 @@ products temperature 1. ± is the standard error over prompts. *Rows* are row-fo
 *calls* the forwards of the whole batch, one after the other; H̃ is in nats. "K = –" marks presets that decide themselves
 how many tokens a step fills. All settings are the presets' own. None was tuned for these puzzles, and a threshold that
 is good for a large model may not be good for this one. These presets are left out: presets for one task of a paper
-(`name@task`), presets for images, and `pc`, whose table belongs to another model. `edit` replaces written tokens; it
+(`name@task`), presets for images, `pc`, whose table belongs to another model, and `adablock` and `daedal`, whose token
+ids do. `edit` replaces written tokens; it
 needs a model that was trained to correct them, and this one was not. If few positions are open, LookUM draws the same
 set twice, so its rows are fewer than those of Info-Gain.
 

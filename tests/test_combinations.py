@@ -29,7 +29,8 @@ def table(tmp_path_factory):
 def node(kind, name, table):
     part = registry.default().find(kind, name)
     takes = {field.name for field in read(part.target).fields} if kind == "score" else set()
-    return {"name": name, **({"table": table} if "table" in takes else {})}
+    own = {("select", "adablock"): {"delimiters": [3, 4]}, ("commit", "daedal"): {"end": 1}}  # ids of the toy
+    return {"name": name, **({"table": table} if "table" in takes else own.get((kind, name), {}))}
 
 
 def test_the_parts_are_there():
@@ -47,7 +48,8 @@ def compose_and_decode(select, commit, pairs, table):
     """Decode with every pair of a score and a lookahead; searches in turn, so that each meets every other part."""
     backbone, done, refused = ToyBackbone(), 0, []
     for n, (score, lookahead) in pairs:
-        nodes = {"score": node("score", score, table), "select": select, "lookahead": lookahead, "commit": commit}
+        given = {"score": score, "select": select, "commit": commit}
+        nodes = {kind: node(kind, name, table) for kind, name in given.items()} | {"lookahead": lookahead}
         plan, search = {"length": 6, "block": 3}, SEARCHES[n % len(SEARCHES)]
         try:
             sampler = mdmkit.compose(**nodes, search=search, plan=plan, draw={"temperature": 0.7})

@@ -64,7 +64,12 @@ class Unsynced:
 def test_stages_do_not_wait_and_tokens_equal_the_cpu(name, temperature):
     # Without what some presets say of one model alone: the toy has no cache and no end token.
     draw = {"temperature": temperature, "end_penalty": 0.0}
-    sampler = mdmkit.compose(name, draw=draw, plan={"block": 4}, cache="none")
+    own = {
+        "adablock": {"select": {"delimiters": [3, 4]}},
+        "daedal": {"commit": {"end": 1}, "plan": {"room": 5}},
+    }
+    given = {"draw": draw, "plan": {"block": 4}, "cache": "none"} | own.get(name, {})
+    sampler = mdmkit.compose(name, **given)
     parts = {part: getattr(sampler, part) for part in ("score", "select", "lookahead", "commit")}
     watched = replace(sampler, **{part: Unsynced(stage) for part, stage in parts.items() if stage is not None})
     on_gpu = mdmkit.decode(watched, ToyBackbone(dtype=torch.float64, device=DEVICE), PROMPTS)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import FAMILIES, load
+from families import BLOCK, FAMILIES, load
 
 import mdmkit
 from mdmkit import Engine, read_prompts
@@ -54,6 +54,18 @@ def settings(rng, preset, cache):
     return overrides
 
 
+def of_tokens(rng, preset, family, backbone):
+    """Settings of presets that name token ids, such that blocks end at delimiters, and rows grow."""
+    if preset == "adablock":
+        ids = rng.sample(family.ids, min(len(family.ids), 12))
+        return [f"select.delimiters={ids}", "select.sure=0", "select.size=3", "select.window=0.5"]
+    if preset == "daedal":
+        end = [*backbone.ends, family.ids[0]][0]
+        small = ["select.size=5", "commit.low=0.9", "commit.more=3", "commit.span=2", "commit.tail=2"]
+        return ["plan.block=null", f"plan.room={rng.choice([3, 9])}", f"commit.end={end}", *small]
+    return []
+
+
 @functools.cache
 def composed(preset):
     """A preset as it stands: each of the families asks what it is made of."""
@@ -64,7 +76,9 @@ def fits(family, preset):
     sampler = composed(preset)
     compares, reads = sampler.lookahead is not None or sampler.search is not None, reads_of(sampler)
     offered = (family.shadows or not SHADOWS.keys() & reads) and (family.attention or "attention" not in reads)
-    return offered and not (family.ties and compares)
+    # Rows grow in texts only, under full attention, and if the model can be told of padding.
+    grows = preset != "daedal" or not (family.words or family.caches == BLOCK or family == FAMILIES["wrapped_unpadded"])
+    return offered and grows and not (family.ties and compares)
 
 
 @functools.cache
@@ -132,6 +146,7 @@ def case(number, folder, dtype=torch.float64):
     name, preset, cache = combinations()[number]
     family, backbone = FAMILIES[name], load(name, folder, dtype)
     overrides = settings(rng, preset, cache)
+    overrides += of_tokens(rng, preset, family, backbone)
     if preset == "pc":
         overrides.append(f"score.table={table(backbone, family.ids, Path(folder) / f'{name}.json')}")
     if family.words:

@@ -52,8 +52,13 @@ def composed(tmp_path_factory):
     def compose(name):
         # The toy keeps nothing between forwards. A cache changes neither the number of forwards nor what is drawn.
         overrides = ["cache=none"]
-        if name == "pc":  # its table is of a real tokenizer's ids
-            overrides.append(f"score.table={table}")
+        # What is of a real tokenizer's ids; and a room that is quickly filled.
+        own = {
+            "pc": [f"score.table={table}"],
+            "adablock": ["select.delimiters=[3,4]"],
+            "daedal": ["commit.end=1", "plan.room=6"],
+        }
+        overrides += own.get(name, [])
         given = {"config": CONFIGS[name]} if name in CONFIGS else {"preset": name}
         return mdmkit.compose(**given, overrides=overrides)
 

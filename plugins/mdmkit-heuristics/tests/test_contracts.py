@@ -3,9 +3,11 @@
 import pytest
 
 from mdmkit.testing import CommitContract, ScoreContract, SelectContract
+from mdmkit_heuristics.adablock import AdaBlock
 from mdmkit_heuristics.bounded import BlockRefinement, EntropyBound, Factor, Frechet, LowEntropy
 from mdmkit_heuristics.credit import Credit, CreditThreshold
 from mdmkit_heuristics.cycles import SlowFast
+from mdmkit_heuristics.daedal import DaedalFill, DaedalGrow
 from mdmkit_heuristics.dawn import Dawn
 from mdmkit_heuristics.edit import Edit
 from mdmkit_heuristics.frontier import IGFD
@@ -62,6 +64,10 @@ SELECTS = {
     "wino-wide": WinoFill(threshold=0.1, least=1, most=3),
     "dawn": Dawn(),
     "dawn-easy": Dawn(high=0.5, induced=0.2, low=0.1, edge=0.05, sink=0.2),
+    "adablock": AdaBlock(delimiters=(3, 4)),
+    "adablock-easy": AdaBlock(delimiters=(1, 2, 3, 4, 5), sure=0.0, size=2, window=0.5, threshold=0.3),
+    "daedal": DaedalFill(),
+    "daedal-easy": DaedalFill(threshold=0.2, size=3),
 }
 COMMITS = {
     "remdm": ReMDM(),
@@ -75,6 +81,7 @@ COMMITS = {
     "wino": WinoVerify(),
     "wino-strict": WinoVerify(threshold=1.0),
     "edit-low": Edit(threshold=0.1, lingers=3),
+    "daedal": DaedalGrow(end=1),
 }
 
 

@@ -7,7 +7,9 @@ import torch
 
 from mdmkit import Belief
 from mdmkit.testing import make_moment
+from mdmkit_heuristics.adablock import AdaBlock
 from mdmkit_heuristics.bounded import Factor, Frechet
+from mdmkit_heuristics.daedal import DaedalFill
 from mdmkit_heuristics.dawn import Dawn
 from mdmkit_heuristics.mean_field import MeanField
 from mdmkit_heuristics.persistent import Less
@@ -22,6 +24,8 @@ SELECTS = {
     "mean_field": MeanField(),
     "wino": WinoFill(),
     "dawn": Dawn(),
+    "adablock": AdaBlock(),
+    "daedal": DaedalFill(),
 }
 VOCAB = 4
 

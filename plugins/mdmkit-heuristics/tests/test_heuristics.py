@@ -100,8 +100,13 @@ def test_threshold_zero_fills_everything_in_one_step():
 @pytest.mark.parametrize("name", [component.name for component in mdmkit_sampler()])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_every_preset_fills_masks_anywhere(name, temperature, toy_table):
-    table = {"score": {"table": toy_table}} if name == "pc" else {}
-    sampler = mdmkit.compose(name, draw={"temperature": temperature}, plan={"block": 3, "steps": 4}, **table)
+    own = {
+        "pc": {"score": {"table": toy_table}},
+        "adablock": {"select": {"delimiters": [3, 4]}},
+        "daedal": {"commit": {"end": 1}, "plan": {"room": 5}},
+    }
+    given = {"plan": {"block": 3, "steps": 4}, "draw": {"temperature": temperature}} | own.get(name, {})
+    sampler = mdmkit.compose(name, **given)
     decoded = mdmkit.decode(sampler, ToyBackbone(), ["a__b___c_", "___", {"prompt": "ab", "length": 7}])
     assert all(ToyBackbone().mask_id not in row.tokens for row in decoded.rows)
     assert isinstance(sampler.draw, Draw)

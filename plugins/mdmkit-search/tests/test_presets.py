@@ -62,10 +62,15 @@ def test_a_search_goes_with_every_sampler_that_is_installed(registry):
     # `beam` without its search lacks what chooses, and the table of `pc` is of another vocabulary.
     names = [name for name in names if name not in ("beam", "pc")]
     assert len(names) >= 14
+    own = {
+        "adablock": {"select": {"delimiters": [3, 4]}},
+        "daedal": {"commit": {"end": 1}, "plan": {"room": 5}},
+    }
     for name in names:
         # The toy has no end token that a penalty could mean.
         draw = {"temperature": 0.7, "end_penalty": 0.0}
-        sampler = mdmkit.compose(name, search=search, registry=registry, draw=draw, cache="none")
+        given = {"search": search, "draw": draw, "cache": "none"} | own.get(name, {})
+        sampler = mdmkit.compose(name, registry=registry, **given)
         together = mdmkit.decode(sampler, ToyBackbone(), prompts).rows
         alone = [mdmkit.decode(sampler, ToyBackbone(), [prompt]).rows[0] for prompt in prompts]
         assert [(r.tokens, r.nfe) for r in together] == [(r.tokens, r.nfe) for r in alone], name

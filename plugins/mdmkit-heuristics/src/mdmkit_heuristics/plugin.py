@@ -68,6 +68,8 @@ def mdmkit_select() -> list[Component]:
         Component("saber", f"{PACKAGE}.remask:SaberFill", "positions more confident than the written tokens were"),
         Component("wino", f"{PACKAGE}.wino:WinoFill", "every position above a low threshold, up to a bound"),
         Component("dawn", f"{PACKAGE}.dawn:Dawn", "sure positions, and less sure ones that depend on none of these"),
+        Component("adablock", f"{PACKAGE}.adablock:AdaBlock", "sure positions of blocks that end at a delimiter"),
+        Component("daedal", f"{PACKAGE}.daedal:DaedalFill", "sure positions of a row that commit daedal lets grow"),
     ]
 
 
@@ -79,6 +81,7 @@ def mdmkit_commit() -> list[Component]:
         Component("saber", f"{PACKAGE}.remask:SaberBacktrack", "mask what lost most probability"),
         Component("wino", f"{PACKAGE}.wino:WinoVerify", "mask what its shadow finds improbable"),
         Component("edit", f"{PACKAGE}.edit:Edit", "replace written tokens by more probable ones"),
+        Component("daedal", f"{PACKAGE}.daedal:DaedalGrow", "let a row grow to its end, and where it is in doubt"),
     ]
 
 
@@ -172,6 +175,16 @@ def mdmkit_sampler() -> list[Component]:
             "dawn",
             f"{PACKAGE}:presets/dawn.yaml",
             "many positions at once, of which none depend on one another by attention",
+        ),
+        Component(
+            "adablock",
+            f"{PACKAGE}:presets/adablock.yaml",
+            "all positions at or above 0.9 at once, in blocks that end with a line",
+        ),
+        Component(
+            "daedal",
+            f"{PACKAGE}:presets/daedal.yaml",
+            "all positions above 0.9 at once, in a row that grows as far as the answer needs",
         ),
         Component("edit", f"{PACKAGE}:presets/edit.yaml", "block refinement with written tokens edited"),
         Component(
