@@ -456,6 +456,15 @@ def test_room_that_no_commit_uses_is_refused():
         mdmkit.decode(Sampler(ByConfidence(), TakeQuota(), plan=Plan(length=4, room=3)), ToyBackbone(), ["ab"])
 
 
+def test_a_row_cannot_grow_in_a_model_that_reads_every_place():
+    class Unpadded(ToyBackbone):
+        pads = False
+
+    sampler = Sampler(ByConfidence(), TakeQuota(), commit=Shorten(), plan=Plan(length=4, room=3))
+    with pytest.raises(MdmkitError, match=r"plan\.room=3 lets a row grow, and this model takes no attention mask"):
+        mdmkit.decode(sampler, Unpadded(), ["ab"])
+
+
 # -- steps that an alternative stands for -----------------------------------------------------------------------------
 
 

@@ -132,3 +132,8 @@ def check_parts(sampler: Sampler, backbone: Backbone) -> None:
             f"plan.room={sampler.plan.room} lets a row grow, and {named(sampler, 'commit')} never brings a place into "
             "a row. Leave plan.room out, or use a commit whose trait `grows` is true."
         )
+    if sampler.plan.room and not backbone.pads:
+        raise MdmkitError(
+            f"plan.room={sampler.plan.room} lets a row grow, and this model takes no attention mask, and so would read "
+            "the places before they are in the row. Leave plan.room out, or use a model that can be padded."
+        )

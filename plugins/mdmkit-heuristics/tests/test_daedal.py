@@ -106,17 +106,6 @@ def test_a_model_with_attention_by_blocks_is_refused():
         mdmkit.decode(sampler, Blocks(), ["ab"])
 
 
-def test_a_model_that_cannot_be_padded_is_refused():
-    """A row's columns stand in its forward before it has grown to them."""
-
-    class Bare(ToyBackbone):
-        pads = False
-
-    sampler = Sampler(Confidence(), DaedalFill(), commit=DaedalGrow(end=1), plan=Plan(length=8, room=4))
-    with pytest.raises(MdmkitError, match="commit daedal: this model takes no attention mask"):
-        mdmkit.decode(sampler, Bare(), ["ab"])
-
-
 @pytest.mark.parametrize(
     ("ends", "words"),
     [((), r"it names no end token of its own\. Set it: --set commit\.end=ID"), ((1, 5), r"are 1, 5\. .*commit\.end=1")],

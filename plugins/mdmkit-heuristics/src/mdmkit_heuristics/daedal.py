@@ -101,11 +101,6 @@ class DaedalGrow:
                 "commit daedal: this model has attention by blocks, and sees no end of the row beyond the block it is "
                 "in. Use a model with full attention, such as LLaDA."
             )
-        if not backbone.pads:
-            raise MdmkitError(
-                "commit daedal: this model takes no attention mask, and so would read the positions to which a row may "
-                "grow before they are in the row. Use a model that can be padded."
-            )
         ends = [*backbone.ends]
         if self.end >= backbone.vocab or self.end in backbone.forbidden or (ends and self.end not in ends):
             known = f"its end tokens are {', '.join(map(str, ends))}" if ends else "it names no end token of its own"
