@@ -31,7 +31,7 @@ TEMPERATURE = {"sudoku4": 0.0, "countdown": 0.0, "one_way": 1.0}
 COUNTS = (1, 2, 4)
 # Selects that fill as many positions as a rule of their own allows, whatever the plan says.
 FREE = {"threshold", "factor", "entropy_bound", "low_entropy", "klass", "local_leap", "slow_fast", "dilated", "credit"}
-FREE |= {"block_refinement", "saber", "lopa", "frechet", "less", "mean_field", "wino"}
+FREE |= {"block_refinement", "saber", "lopa", "frechet", "less", "mean_field", "wino", "dawn"}
 # The rivals at equal rows: what is turned up until a row costs what Info-Gain's costs.
 RIVALS = {"best_of_n": "search.particles", "esmc": "search.particles", "lookum": "select.paths"}
 
