@@ -48,6 +48,18 @@ def test_a_field_that_nothing_reads_is_a_note(tmp_path: Path) -> None:
     assert "init_std" in found["config: without effect"][1]
 
 
+@pytest.mark.parametrize(("value", "count"), [(float("nan"), 4), (float("inf"), 1), (-1e30, 0)])
+def test_weights_that_are_no_numbers_are_found(value: float, count: int) -> None:
+    backbone = TextBackbone.load(str(GOLDEN / "llada"), mask_id=125)
+    layers = [name for name, _ in backbone.network.model.named_parameters() if name.endswith("weight")][-count - 1 : -1]
+    for name in layers if count else layers[-1:]:
+        backbone.network.model.get_parameter(name).data.view(-1)[-1] = value
+    verdict, said = lines(backbone)["numbers"]
+    assert verdict == ("FAIL" if count else "ok")
+    assert [name in said for name in layers[:3]] == [count > 0] * len(layers[:3])
+    assert ("and 1 more" in said) == (count == 4)
+
+
 def test_an_end_token_that_does_not_exist_is_a_note(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, "llada", eos_token_id=[5, -1])
     (folder / "generation_config.json").write_text('{"eos_token_id": 4000}')
