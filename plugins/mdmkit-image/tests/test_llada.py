@@ -20,6 +20,7 @@ from mdmkit import MdmkitError, Plan
 from mdmkit.cli.contents import contents
 from mdmkit.testing import BackboneContract
 from mdmkit_image.trunk import Trunk
+from mdmkit_image.trunk_config import read_trunk_config
 
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 
@@ -141,7 +142,14 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         ({"input_emb_norm": True}, "input_emb_norm=True"),
         ({"block_group_size": 2}, "block_group_size=2, and LLaDA has 1"),
         ({"rope_scaling": {"type": "yarn", "factor": 2}}, "says rope_scaling="),
-        ({"rope_parameters": {"rope_theta": 5.0}}, "says rope_parameters="),
+        (
+            {"rope_parameters": {"rope_theta": 5.0}, "rope_theta": 6.0},
+            r"its rope_theta is 6\.0",
+        ),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2}}, "says rope_parameters=.*unscaled"),
+        ({"rope_parameters": [5.0]}, "says rope_parameters=.*unscaled"),
+        ({"block_size": 4}, "says block_size=4, and LLaDA must not have it"),
+        ({"quantization_config": {"bits": 4}}, "says quantization_config="),
         ({"rope_theta": 0}, "must give rope_theta as a number above 0, and gives 0"),
         ({"rope_theta": "x"}, "rope_theta as a number above 0, and gives 'x'"),
         ({"d_model": "16"}, "must give d_model as a whole number of at least 1, and gives '16'"),
@@ -166,6 +174,18 @@ def test_a_config_that_the_trunk_does_not_compute_is_refused_by_field(
     (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
     with pytest.raises(MdmkitError, match=told):
         mdmkit.load(f"mmada:{folder}", device="cpu", vq=str(GOLDEN / "magvitv2"), width=64, height=32)
+
+
+def test_rope_settings_may_stand_where_transformers_5_writes_them(tmp_path: Path) -> None:
+    configs = []
+    for name in ("then", "now"):
+        folder = tiny.write_llada(tmp_path / name, 8192)
+        config = json.loads((folder / "config.json").read_text()) | {"rope_theta": 500.0}
+        if name == "now":
+            config["rope_parameters"] = {"rope_type": "default", "rope_theta": config.pop("rope_theta")}
+        (folder / "config.json").write_text(json.dumps(config))
+        configs.append(read_trunk_config(folder))
+    assert configs[0] == configs[1]
 
 
 def test_the_mask_of_a_config_may_have_the_id_0(tmp_path: Path) -> None:

@@ -29,8 +29,11 @@ COVERED = {
     "alibi": False,
     "clip_qkv": None,
     "rope_scaling": None,
-    "rope_parameters": None,
     "partial_rotary_factor": 1,
+    "block_size": None,
+    "bd_size": None,
+    "block_length": None,
+    "quantization_config": None,
 }
 SIZES = ("d_model", "n_layers", "n_heads", "max_sequence_length")
 # Sizes that may be absent, because they follow from others.
@@ -50,6 +53,7 @@ def read_trunk_config(folder: Path) -> dict[str, Any]:
         raise MdmkitError(f"{folder}: config.json cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):
         raise MdmkitError(f"{folder}: config.json is {shown(config)}, and must be an object.")
+    _read_rope(folder, config)
     for field, value in COVERED.items():
         given = config.get(field)
         if given is not None and given != value:
@@ -75,6 +79,26 @@ def read_trunk_config(folder: Path) -> dict[str, Any]:
             f"{folder}: config.json says n_layers={config['n_layers']}, and the weights have {have} layers."
         )
     return config
+
+
+def _read_rope(folder: Path, config: dict[str, Any]) -> None:
+    """Put what transformers 5 writes into `rope_parameters` where transformers 4 has it.
+
+    Raises:
+        MdmkitError: it scales positions, or gives another base than the top of config.json.
+    """
+    given = config.pop("rope_parameters", None)
+    if given is None:
+        return
+    plain = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1}
+    known = isinstance(given, dict) and all(name == "rope_theta" or plain.get(name) == given[name] for name in given)
+    base = given.get("rope_theta") if known else None
+    top = config.get("rope_theta")
+    if not known or (base is not None and top is not None and base != top):
+        wanted = f"its rope_theta is {shown(top)}" if known else "LLaDA turns positions unscaled"
+        raise MdmkitError(f"{folder}: config.json says rope_parameters={shown(given)}, and {wanted}.")
+    if base is not None:
+        config["rope_theta"] = base
 
 
 def _check(folder: Path, config: dict[str, Any], field: str, wanted: str, fits: bool) -> None:
