@@ -36,6 +36,8 @@ class Old:
             return step.canvas.masked.float()
         if self.use == "slice":
             return rest[-1](lambda belief: belief.entropy, slice(0, 2)).sum(-1)
+        if self.use == "now":
+            return rest[-1].now(lambda belief: belief.entropy, slice(0, 2)).sum(-1)
         if self.use == "with_tokens":
             return step.canvas.with_tokens(step.canvas.tokens)
         return rest[-1].masked.float()
@@ -60,6 +62,7 @@ class Batches(mdmkit.Observer):
         ("with_tokens", "commit", r"canvas\.filled\(place, tokens\)"),
         ("look", "lookahead", r"look\.open\("),
         ("slice", "lookahead", r'look\(reduce, "block", at=columns\)'),
+        ("now", "lookahead", r'look\(reduce, "block", at=columns\)'),
     ],
 )
 def test_what_a_stage_read_has_a_new_name(use, kind, instead):

@@ -106,8 +106,8 @@ class Look:
 
     def now(self, reduce: Callable[[Belief], Tensor], scope: Scope = "block") -> Tensor:
         """Reduce the current state's belief in the same way: [B, S]."""
-        most = None if self._most is None else self._most[0][scope]
-        return self._reduced(reduce, *self._now, self._columns(scope), None, most)
+        where = self._columns(scope)
+        return self._reduced(reduce, *self._now, where, None, None if self._most is None else self._most[0][scope])
 
     def open(self, scope: Scope = "block") -> Tensor:
         """bool [B, S]: positions that are open in the current state."""
@@ -151,8 +151,8 @@ class Look:
                 "look(reduce, slice) is of the first edition of mdmkit: rows are in different blocks now. Write the "
                 'scope "block" or "sequence", or name columns of it: look(reduce, "block", at=columns).'
             )
-        if scope not in self._windows:
-            raise MdmkitError(unknown("scope", scope, self._windows))
+        if not isinstance(scope, str) or scope not in self._windows:
+            raise MdmkitError(unknown("scope", str(scope), self._windows))
         return self._windows[scope]
 
     def __getattr__(self, name: str) -> Any:

@@ -195,7 +195,9 @@ class Moment:
             return functional.pad(x, (*[0] * (2 * (x.dim() - 2)), 0, columns), value=value)
 
         def wider(name: str, x: Tensor) -> Tensor:
-            return functional.pad(right(x, 0), (0, columns * (self.backbone.offers.get(name) == "key")))
+            fill = torch.nan if x.is_floating_point() else 0
+            keys = columns if self.backbone.offers.get(name) == "key" else 0
+            return functional.pad(right(x, fill), (0, keys), value=fill)
 
         return replace(
             self,

@@ -70,7 +70,7 @@ class Dawn:
         """bool [B, W, T]: whether each position of the window depends on each column of its row."""
         assert step.extra is not None  # `reads`
         weights, member = step.extra["attention"], step.member
-        received = (weights * member[..., None]).sum(1) / member.sum(1, keepdim=True).clamp_min(1)
+        received = torch.where(member[..., None], weights, 0).sum(1) / member.sum(1, keepdim=True).clamp_min(1)
         itself = step.position[..., None] == torch.arange(weights.shape[2], device=weights.device)
         return (weights >= self.edge) & (received <= self.sink)[:, None] & ~itself
 

@@ -67,7 +67,11 @@ def mdmkit_select() -> list[Component]:
         Component("p2", f"{PACKAGE}.remask:P2Fill", "the open positions that path planning keeps"),
         Component("saber", f"{PACKAGE}.remask:SaberFill", "positions more confident than the written tokens were"),
         Component("wino", f"{PACKAGE}.wino:WinoFill", "every position above a low threshold, up to a bound"),
-        Component("dawn", f"{PACKAGE}.dawn:Dawn", "sure positions, and less sure ones that depend on none of these"),
+        Component(
+            "dawn",
+            f"{PACKAGE}.dawn:Dawn",
+            "sure positions, and less sure ones that attention allows",
+        ),
         Component("adablock", f"{PACKAGE}.adablock:AdaBlock", "sure positions of blocks that end at a delimiter"),
         Component("daedal", f"{PACKAGE}.daedal:DaedalFill", "sure positions of a row that commit daedal lets grow"),
     ]
