@@ -127,6 +127,11 @@ def check_parts(sampler: Sampler, backbone: Backbone) -> None:
             f"guidance.scale={sampler.guidance.scale} masks the prompt, and backbone {type(backbone).__name__!r} has "
             "no mask. Set guidance.scale to 1."
         )
+    _check_room(sampler, backbone)
+
+
+def _check_room(sampler: Sampler, backbone: Backbone) -> None:
+    """Refuse room for growth that the commit does not use, or that the model would read before it is used."""
     if sampler.plan.room and not trait("commit", sampler.commit, "grows"):
         raise MdmkitError(
             f"plan.room={sampler.plan.room} lets a row grow, and {named(sampler, 'commit')} never brings a place into "

@@ -106,8 +106,8 @@ class Packing:
             mask: bool [M, 1, L, K], with K = L if the keys are the columns' own; None: every query attends to all keys.
         """
         if self.runs is None:
-            side_by_side = (self.apart(each) for each in (query, key, value))
-            return self.pack(attend(*side_by_side, mask, slice(0, self._shape[0])))
+            query, key, value = map(self.apart, (query, key, value))
+            return self.pack(attend(query, key, value, mask, slice(0, self._shape[0])))
         parts = []
         for run, (allowed, keys) in zip(self.runs, self._allowed(mask, len(key) == 1), strict=True):
             mixed = attend(run.of(query), run.of(key)[:, :, :keys], run.of(value)[:, :, :keys], allowed, run.rows)
