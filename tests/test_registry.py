@@ -286,3 +286,8 @@ def test_a_file_that_cannot_be_used_is_an_error_at_once(tmp_path, source, said):
     if source is not None:
         file.write_text(source)
     assert said in error(Registry([]).add_file, file)
+
+
+def test_a_file_of_another_kind_is_not_read(tmp_path):
+    (tmp_path / "my.safetensors").write_text(MINE)
+    assert "its name must end in .py" in error(Registry([]).add_file, tmp_path / "my.safetensors")
