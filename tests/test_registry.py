@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 
 import pytest
@@ -263,21 +261,6 @@ def test_adding_a_file_again_reloads_it(tmp_path, monkeypatch):
     assert first.version != second.version
 
 
-def test_a_module_beside_a_file_is_compiled_each_time_too(tmp_path):
-    """Archives, and some copies, give files the same time; and a changed sign leaves the size."""
-    (tmp_path / "my.py").write_text(MINE + "\nimport sign\n")
-    sign, told = tmp_path / "sign.py", []
-    command = "import sys; from mdmkit.installed.registry import Registry; Registry([]).add_file('my.py'); import sign"
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])
-    for text in ("SIGN = +1\n", "SIGN = -1\n"):
-        sign.write_text(text)
-        os.utime(sign, (10**9, 10**9))
-        run = [sys.executable, "-c", f"{command}; print(sign.SIGN)"]
-        told.append(subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True))
-    assert [one.stdout for one in told] == ["1\n", "-1\n"], told[0].stderr
-
-
 def test_two_files_of_one_name_are_told_apart(tmp_path):
     registry = Registry([])
     for folder in ("a", "b"):
@@ -303,3 +286,8 @@ def test_a_file_that_cannot_be_used_is_an_error_at_once(tmp_path, source, said):
     if source is not None:
         file.write_text(source)
     assert said in error(Registry([]).add_file, file)
+
+
+def test_a_file_of_another_kind_is_not_read(tmp_path):
+    (tmp_path / "my.safetensors").write_text(MINE)
+    assert "its name must end in .py" in error(Registry([]).add_file, tmp_path / "my.safetensors")

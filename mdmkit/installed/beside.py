@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ def beside(file: Path) -> list[Path]:
 def _imported(path: Path, folder: Path) -> Iterator[Path]:
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, RecursionError):  # its import fails too, and says why
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # its import fails too, and says why
         return
     package = path.relative_to(folder).parent.parts
     for node in ast.walk(tree):
@@ -54,6 +55,10 @@ def _files(name: str, folder: Path) -> Iterator[Path]:
     names = name.split(".")
     if names[0] in ("", "mdmkit"):  # no module; one whose version is on record
         return
-    for end in range(1, len(names) + 1):
-        place = folder.joinpath(*names[:end])
-        yield from (path for path in (place.with_name(f"{place.name}.py"), place / "__init__.py") if path.is_file())
+    place = folder
+    for each in names:
+        place /= each
+        found = place.with_name(f"{place.name}.py"), place / "__init__.py"
+        yield from (path for path in found if os.path.isfile(path))  # False for what cannot be a file's name
+        if not os.path.isdir(place):
+            return

@@ -38,17 +38,17 @@ def loaded_by(module: ModuleType, before: Collection[str], known: Collection[str
 def _file_of(name: str, known: Collection[str]) -> Path | None:
     """The file of a loaded module; None if it has none, or belongs to Python, an installed package or a known one."""
     file = getattr(sys.modules[name], "__dict__", {}).get("__file__")
-    return None if name.partition(".")[0] in known else _own(file)
+    return None if name.partition(".")[0] in known else own(file)
 
 
-def _own(file: Any) -> Path | None:
+def own(file: Any) -> Path | None:
     """The path of a file, or of the archive that it is in; None if it is none, or belongs to an installed package."""
     if not isinstance(file, str) or "\0" in file:
         return None
     path = os.path.abspath(file)
-    if path.startswith(_installed()) or os.path.realpath(path).startswith(_installed()):
+    if path.startswith(installed()) or os.path.realpath(path).startswith(installed()):
         return None
-    whole = next((each for each in (Path(path), *Path(path).parents) if each.exists()), None)
+    whole = next((each for each in (Path(path), *Path(path).parents) if os.path.exists(each)), None)
     return whole if whole is not None and whole.is_file() else None
 
 
@@ -62,7 +62,7 @@ def _run_apart(module: ModuleType) -> Iterator[Path]:
     while waiting:
         for value in [*waiting.pop().__dict__.values()]:
             for file in _files_of(value):
-                if (path := _own(file)) is not None and str(path) != here:
+                if (path := own(file)) is not None and str(path) != here:
                     yield path
             if isinstance(value, ModuleType) and id(value) not in seen and not _is_loaded(value):
                 seen.add(id(value))
@@ -96,7 +96,7 @@ def _named_in(module: Any) -> Iterator[str]:
 
 
 @cache
-def _installed() -> tuple[str, ...]:
+def installed() -> tuple[str, ...]:
     """The folders of Python's own modules and of installed packages."""
     import site
     import sysconfig

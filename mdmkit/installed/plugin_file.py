@@ -7,22 +7,17 @@ import importlib.util
 import os
 import sys
 from dataclasses import replace
-from importlib.machinery import (
-    EXTENSION_SUFFIXES,
-    SOURCE_SUFFIXES,
-    ExtensionFileLoader,
-    FileFinder,
-    SourceFileLoader,
-)
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdmkit.errors import MdmkitError
+from mdmkit.installed.anew import from_source
 from mdmkit.installed.beside import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import CodeType, ModuleType
+    from types import ModuleType
 
     from mdmkit.installed.part import Part
 
@@ -53,9 +48,6 @@ def fingerprint(file: Path, loaded: Iterable[Path] = ()) -> str:
 def run_file(file: Path) -> ModuleType:
     """Execute a plugin file as a module that dataclasses and pickles can find by name."""
     name = f"mdmkit_file_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
-    if file.suffix != ".py":
-        raise MdmkitError("it is not a Python file (its name must end in .py).")
-    _from_source(file.resolve().parent)
     loader = _FromSource(name, str(file))
     spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     assert spec is not None  # a loader is given
@@ -65,20 +57,10 @@ def run_file(file: Path) -> ModuleType:
     return module
 
 
-def _from_source(folder: Path) -> None:
-    """Let modules of the plugin's folder be compiled each time too, if the folder is on Python's path.
-
-    The version of the plugin says what their files hold. Modules inside packages of the folder are loaded as usual.
-    """
-    loaders = (ExtensionFileLoader, EXTENSION_SUFFIXES), (_FromSource, SOURCE_SUFFIXES)
-    sys.path_importer_cache[str(folder)] = FileFinder(str(folder), *loaders)
-
-
 class _FromSource(SourceFileLoader):
-    """Compiles the file each time. Python would take what it compiled before for a file of the same second and size."""
+    """Compiles the file each time, also in a folder of installed packages."""
 
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
+    get_code = from_source
 
 
 def own_target(part: Part, module: ModuleType, file: Path) -> Part:

@@ -18,6 +18,7 @@ import pluggy
 
 from mdmkit.errors import FAILURES, MdmkitError, unknown
 from mdmkit.installed import builtin, hookspecs
+from mdmkit.installed.anew import anew
 from mdmkit.installed.hookspecs import Component
 from mdmkit.installed.loaded import loaded_by
 from mdmkit.installed.part import Broken, Part
@@ -112,6 +113,8 @@ class Registry:
     def add_file(self, path: str | Path) -> None:
         """Add the plugin in a single Python file, listed as distribution `file:NAME.py`. Adding it again reloads it.
 
+        If a module that a plugin file loaded was edited since, all such modules are loaded anew.
+
         Raises:
             MdmkitError: the file cannot be read or imported, or registers nothing.
         """
@@ -134,10 +137,13 @@ class Registry:
             *(getattr(p, "__name__", "").partition(".")[0] for p in self._manager.get_plugins()),
         }
         try:
-            before = {*sys.modules}
-            module = run_file(file)
-            parts = self._register(module, distribution, "")  # its hooks may load modules, too
-            version = fingerprint(file, loaded_by(module, before, known | {module.__name__}))
+            if file.suffix != ".py":
+                raise MdmkitError("it is not a Python file (its name must end in .py).")
+            with anew(file, known):
+                before = {*sys.modules}
+                module = run_file(file)
+                parts = self._register(module, distribution, "")  # its hooks may load modules, too
+                version = fingerprint(file, loaded_by(module, before, known | {module.__name__}))
             own = (own_target(replace(part, version=version), module, file) for part in parts)
             self._index([*self._parts, *own])
         except FAILURES as error:

@@ -1,0 +1,141 @@
+"""What the version of a plugin file names is what runs: its modules are compiled and loaded as their source is now."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import py_compile
+import subprocess
+import sys
+
+import pytest
+
+from mdmkit.installed.plugin_file import fingerprint
+from mdmkit.installed.registry import Registry
+
+PARTS = """
+from mdmkit import Component, hookimpl
+
+@hookimpl
+def mdmkit_score():
+    return [Component("mine", object)]
+"""
+# Ways to import a module SIGN of a file: beside the plugin file, in a package, in folders below and above, by its path.
+WAYS = (
+    PARTS
+    + """
+import importlib.util, os, sys
+import sign
+from pkg.inner import SIGN as inner
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "lib"))
+import below, above
+spec = importlib.util.spec_from_file_location("alone", os.path.join(os.path.dirname(__file__), "alone.py"))
+alone = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(alone)
+
+def signs():
+    import late
+    from pkg import later
+    return sign.SIGN, inner, below.SIGN, above.SIGN, alone.SIGN, late.SIGN, later.SIGN
+"""
+)
+FILES = ("sign", "pkg/inner", "lib/below", "../above", "alone", "late", "pkg/later")
+TELL = """
+from mdmkit.installed.registry import Registry
+registry = Registry([])
+registry.add_file("my.py")
+print(*registry._manager.get_plugin("file:my.py").signs())
+"""
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_every_source_file_that_a_version_names_is_compiled_each_time(tmp_path, linked):
+    """Archives, and some copies, give files the same time; and a changed sign leaves the size."""
+    place, seen = tmp_path / "real", tmp_path / "link"
+    seen.symlink_to(place)
+    for folder in ("pkg", "lib"):
+        (place / folder).mkdir(parents=True)
+    (place / "my.py").write_text(WAYS)
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    ours = [str(seen if linked else place), str(tmp_path)]
+    env["PYTHONPATH"] = os.pathsep.join([*ours, *(path for path in sys.path if path)])
+    for text in ("+1", "-1"):
+        for name in FILES:
+            (place / f"{name}.py").write_text(f"SIGN = {text}\n")
+            os.utime(place / f"{name}.py", (10**9, 10**9))
+        ran = subprocess.run([sys.executable, "-c", TELL], cwd=place, env=env, capture_output=True, text=True)
+        assert [int(sign) for sign in ran.stdout.split()] == [int(text)] * len(FILES), ran.stderr
+        # Python's own imports compile nothing anew: what they find is what they compiled.
+        names = "import sign, below, above, alone, late, pkg.inner, pkg.later"
+        subprocess.run([sys.executable, "-c", names], cwd=place / "lib", env=env, check=True)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder on Python's path, whose modules are forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = {*sys.modules}
+    yield tmp_path
+    for name in {*sys.modules} - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def added(registry, file):
+    registry.add_file(file)
+    return registry._manager.get_plugin(f"file:{file.name}"), registry.find("score", "mine").version
+
+
+def test_adding_a_file_again_loads_modules_anew_that_were_edited(place):
+    """Also one that holds a value of the edited one, one of a folder without __init__.py, and one imported later."""
+    (place / "my_space").mkdir()
+    values = {"my_value.py": "VALUE = 1\n", "my_user.py": "from my_value import VALUE\n", "my_late.py": "VALUE = 1\n"}
+    values |= {"my_space/deep.py": "VALUE = 1\n", "my_other.py": ""}
+    for name, text in values.items():
+        (place / name).write_text(text)
+    later = "\ndef values():\n    import my_late\n    return my_value.VALUE, VALUE, deep.VALUE, my_late.VALUE\n"
+    file, other = place / "my.py", place / "other.py"
+    file.write_text(PARTS + "import my_value\nfrom my_user import VALUE\nfrom my_space import deep\n" + later)
+    other.write_text(PARTS.replace("mine", "other"))
+    registry = Registry([])
+    plugin, version = added(registry, file)
+    assert plugin.values() == (1, 1, 1, 1)
+    registry.add_file(other)
+    again, same = added(registry, file)
+    assert again.my_value is plugin.my_value and same == version  # nothing was edited
+    for name, text in values.items():
+        (place / name).write_text(text.replace("= 1", "= 200"))
+    again, other = added(registry, file)
+    assert again.values() == (200, 200, 200, 200) and other != version
+    assert plugin.my_value.VALUE == 1 and other == fingerprint(file)
+
+
+def test_a_module_that_has_no_source_is_loaded_as_in_plain_python(place):
+    (place / "my_bare.py").write_text("VALUE = 3\n")
+    py_compile.compile(str(place / "my_bare.py"), str(place / "my_bare.pyc"))
+    (place / "my_bare.py").unlink()
+    importlib.invalidate_caches()
+    (place / "my.py").write_text(PARTS + "from my_bare import VALUE\n")
+    plugin, version = added(Registry([]), place / "my.py")
+    assert plugin.VALUE == 3 and " my_bare.pyc " in version
+
+
+@pytest.mark.parametrize(
+    "line",
+    {
+        "a long target": f"text = '{'x' * 300}:chain'",
+        "a target of many parts": f"text = '{'a.' * 50000}a:chain'",
+        "a long module": f"def later():\n    import {'y' * 300}",
+        "a long name of a file": "space = {}\nexec(compile('def f(): 0', 'x' * 300, 'exec'), space)\nf = space['f']",
+    }.items(),
+    ids=lambda line: line[0],
+)
+def test_a_plugin_file_may_hold_any_text(place, line):
+    (place / "my.py").write_text(f"{PARTS}\n{line[1]}\n")
+    added(Registry([]), place / "my.py")
+
+
+def test_a_module_that_cannot_be_compiled_does_not_matter_until_it_is_imported(place):
+    (place / "my_deep.py").write_text("-" * 10**5 + "1")
+    (place / "my.py").write_text(PARTS + "\ndef later():\n    import my_deep\n")
+    assert " my_deep.py " in added(Registry([]), place / "my.py")[1]
