@@ -47,5 +47,5 @@ def damaged(record: dict[str, Any]) -> dict[str, tuple[str, str]]:
         documents["contents"] = (record | {"run": run | {"contents": None}}, "the 'contents' of its run are None")
         for key in ("model", "files"):
             changed = run | {"contents": run["contents"] | {key: 3}}
-            documents[key] = (record | {"run": changed}, f"the {key!r} of its contents are 3")
+            documents[key] = (record | {"run": changed}, f"the {key!r} of its contents is 3")
     return {name: (json.dumps(document), said) for name, (document, said) in documents.items()}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mdmkit.cli.output import has_begun, record_of
 from mdmkit.cli.recorded import read_record, require_contents
@@ -185,10 +185,15 @@ def _wanted(part: Part, due: int) -> str:
 
 
 def _shard(given: Any) -> tuple[Shard, int]:
-    number, of, batch = (given.get(key) if isinstance(given, dict) else None for key in ("number", "of", "batch"))
-    if not (all(map(is_whole, (number, of, batch))) and 1 <= number <= of and batch >= 1):
-        raise ValueError(f"the 'shard' of its run is {shown(given, 60)}")
-    return Shard(number, of), batch
+    if isinstance(given, dict):
+        number, of, batch = (given.get(key) for key in ("number", "of", "batch"))
+        if _is_from_1(number) and _is_from_1(of) and _is_from_1(batch) and number <= of:
+            return Shard(number, of), batch
+    raise ValueError(f"the 'shard' of its run is {shown(given, 60)}")
+
+
+def _is_from_1(value: Any) -> TypeGuard[int]:
+    return is_whole(value) and value >= 1
 
 
 def _state(path: Path) -> tuple[Any, ...]:

@@ -153,4 +153,4 @@ def _check_run(run: Any) -> None:
         raise ValueError(f"the 'contents' of its run are {shown(contents, 60)}")
     for key in ("model", "files"):
         if not isinstance(contents.get(key), dict):
-            raise ValueError(f"the {key!r} of its contents are {shown(contents.get(key), 60)}")
+            raise ValueError(f"the {key!r} of its contents is {shown(contents.get(key), 60)}")
