@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import mdmkit
 from mdmkit import MdmkitError
 from mdmkit.cli import main
-from mdmkit.cli.resuming import read_batch
+from mdmkit.cli.recorded import read_batch
 from mdmkit.decoding.batch import ON_CPU, ON_GPU, chosen_batch
 from mdmkit.decoding.run import decode_batches
 from mdmkit.installed import registry

@@ -13,6 +13,7 @@ import sys
 import pytest
 import warm
 from click.testing import CliRunner
+from damaging import damaged, without_keys
 from refusing import refused
 
 from mdmkit.cli import main
@@ -452,6 +453,25 @@ def test_a_file_of_another_kind_is_refused(decode, place):
     (place / "out.jsonl").write_text(damaged)
     refused(decode("--output", "out.jsonl", "--resume"), "line 2 of out.jsonl is not a row of this run: it is not JSON")
     assert (place / "out.jsonl").read_text() == damaged
+
+
+def test_a_damaged_record_is_refused_before_the_model_is_loaded_and_the_advice_works(decode, place, whole, monkeypatch):
+    file = place / "whole.jsonl.run.json"
+    record = json.loads(file.read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr("mdmkit.model.loading.load", lambda *args, **options: pytest.fail("the model is loaded"))
+        for text, said in (without_keys(record) | damaged(record)).values():
+            file.write_text(text)
+            result = decode("--output", "whole.jsonl", "--resume")
+            refused(result, f"whole.jsonl.run.json does not record the run of whole.jsonl: {said}", "with --overwrite,")
+            assert "continues from there" not in result.stderr
+            assert file.read_text() == text and (place / "whole.jsonl").read_bytes() == whole
+    for text in ("[" * 100_000, ""):
+        file.write_text(text)
+        assert decode("--output", "whole.jsonl", "--overwrite").exit_code == 0
+        assert (place / "whole.jsonl").read_bytes() == whole and json.loads(file.read_text()) == record
+    (place / "out.jsonl.run.json").write_text("[" * 100_000)
+    refused(decode("--output", "out.jsonl"), "the run is recorded in out.jsonl.run.json, and that file exists")
 
 
 MASK = ToyBackbone().mask_id

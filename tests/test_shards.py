@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import warm
 from click.testing import CliRunner
+from damaging import damaged, without_keys
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from refusing import refused
@@ -510,10 +511,18 @@ def test_a_file_that_is_no_part_is_named(place, decode, join, parts):
         changed = record | {"run": record["run"] | {"shard": wrong}}
         (place / "part-2.jsonl.run.json").write_text(json.dumps(changed))
         refused(join(*parts, *output), "part-2.jsonl.run.json does not record the run of a shard")
-    for text in ("", "[]", "null", '{"run": 5}', json.dumps({"run": record["run"] | {"contents": 5}}), "[" * 100000):
+    for text, said in (without_keys(record) | damaged(record)).values():
         (place / "part-2.jsonl.run.json").write_text(text)
-        refused(join(*parts, *output), "part-2.jsonl.run.json does not record the run of a shard")
+        refused(join(*parts, *output), f"part-2.jsonl.run.json does not record the run of a shard: {said}")
     assert not list(place.glob("all*"))
+
+
+def test_a_part_of_the_first_edition_is_named_as_such(place, join, parts):
+    record = json.loads((place / "part-2.jsonl.run.json").read_text())
+    del record["run"]["contents"]  # it recorded none
+    (place / "part-2.jsonl.run.json").write_text(json.dumps(record))
+    said = "part-2.jsonl is of mdmkit's first edition. Its record does not tell"
+    refused(join(*parts, "--output", "all.jsonl"), said, "Decode the run again: `mdmkit decode --shard`")
 
 
 def test_the_output_is_no_part_and_replaces_a_file_only_with_overwrite(place, decode, join, parts):

@@ -29,16 +29,9 @@ if TYPE_CHECKING:
         plugin_option,
     )
     from mdmkit.cli.output import RowFile, has_begun, record_of, write_json, write_text, write_whole
+    from mdmkit.cli.recorded import is_record, read_record, require_contents
     from mdmkit.cli.requests import check_prompts
-    from mdmkit.cli.resuming import (
-        Slots,
-        differences,
-        is_record,
-        read_batch,
-        read_slots,
-        require_contents,
-        write_record,
-    )
+    from mdmkit.cli.resuming import Slots, differences, write_record
     from mdmkit.cli.rows import is_cost, is_count, is_number, is_result, read_row
     from mdmkit.cli.run import limit_threads, watching
     from mdmkit.cli.saying import say, styled
@@ -93,9 +86,8 @@ __all__ = [
     "opened",
     "pairs",
     "plugin_option",
-    "read_batch",
+    "read_record",
     "read_row",
-    "read_slots",
     "read_verdict",
     "read_yaml",
     "record_of",
@@ -141,7 +133,7 @@ _HOME = {
     "is_cost": "cli.rows:is_cost",
     "is_count": "cli.rows:is_count",
     "is_number": "cli.rows:is_number",
-    "is_record": "cli.resuming:is_record",
+    "is_record": "cli.recorded:is_record",
     "is_remote": "decoding.engine:is_remote",
     "is_result": "cli.rows:is_result",
     "limit_threads": "cli.run:limit_threads",
@@ -152,13 +144,12 @@ _HOME = {
     "opened": "decoding.engine:opened",
     "pairs": "cli.options:pairs",
     "plugin_option": "cli.options:plugin_option",
-    "read_batch": "cli.resuming:read_batch",
+    "read_record": "cli.recorded:read_record",
     "read_row": "cli.rows:read_row",
-    "read_slots": "cli.resuming:read_slots",
     "read_verdict": "task:read_verdict",
     "read_yaml": "config.layers:read_yaml",
     "record_of": "cli.output:record_of",
-    "require_contents": "cli.resuming:require_contents",
+    "require_contents": "cli.recorded:require_contents",
     "resolve": "config.resolution:resolve",
     "say": "cli.saying:say",
     "stop_rule": "cli.matching:stop_rule",

@@ -15,11 +15,11 @@ from mdmkit.cli.inputs import given_inputs
 from mdmkit.cli.locking import held
 from mdmkit.cli.matching import Expected, stop_rule
 from mdmkit.cli.options import batch_option, chat_option, composing, engine_option, loading, names_sampler
-from mdmkit.cli.output import check_targets
+from mdmkit.cli.output import check_targets, record_of
 from mdmkit.cli.record import Record, open_record
 from mdmkit.cli.requests import check_own, check_prompts, gather
 from mdmkit.cli.results import Results, Traces
-from mdmkit.cli.resuming import check_resume, identity
+from mdmkit.cli.resuming import check_resume, identity, record_to_resume
 from mdmkit.cli.run import limit_threads, run
 from mdmkit.cli.saying import say
 from mdmkit.cli.sharding import check_joinable, check_shard, say_share, shard_option
@@ -72,8 +72,16 @@ DEFAULT_BATCH = 16
 @chat_option
 @click.option("--suffix", metavar="TEXT", help="Text after the appended masks: fill in the middle.")
 @click.option("--image", metavar="FILE", help="An image to redraw, for every prompt; - is standard input.")
-@click.option("--mask", metavar="FILE", help="White where --image is to be redrawn; without it, everything is redrawn.")
-@click.option("--strength", type=float, help="Share of the cells that are redrawn, above 0 to 1.")
+@click.option(
+    "--mask",
+    metavar="FILE",
+    help="White where --image is to be redrawn; without it, a share of all cells is: see --strength.",
+)
+@click.option(
+    "--strength",
+    type=float,
+    help="Share of the cells that are redrawn, above 0 to 1 (default: 1 under a --mask, 0.6 without one).",
+)
 @click.option("--output", type=Target(streams=True), help="Write one JSON row per line to this file, as rows finish.")
 @click.option(
     "--resume", is_flag=True, help="Continue an --output that an earlier run of this command left unfinished."
@@ -220,6 +228,8 @@ def _check_files(
             click.get_current_context().with_resource(held(option, path))
     # Again, now that nobody else writes: a run may have ended since the first check.
     check_targets(targets, sources, overwrite, "--output" if resume else None)
+    if resume and output is not None and record_of(output).exists():
+        record_to_resume(output)  # a damaged one is refused before the model is loaded
 
 
 def _hold_others(places: Places, output: Path | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdmkit.cli.output import check_suffix, check_targets, record_of, write_whole
-from mdmkit.cli.resuming import read_run
+from mdmkit.cli.recorded import read_run
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mdmkit.cli.output import has_begun, record_of
-from mdmkit.cli.resuming import differences, read_slots
+from mdmkit.cli.recorded import read_record, require_contents
+from mdmkit.cli.resuming import differences
 from mdmkit.cli.rows import read_row
 from mdmkit.decoding.shards import Shard
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, shown
 from mdmkit.settings.numbers import is_whole
 
 # An error names at most this many parts.
@@ -73,24 +73,26 @@ def read_part(path: Path) -> Part:
         raise MdmkitError(f"{path}: its run was stopped before its first rows. Run its command again with --resume.")
     state = _state(path)
     try:
-        document = json.loads(record.read_text(encoding="utf-8"))
-        run, slots = dict(document["run"]), read_slots(document)
-        _check_run(run)
+        before = read_record(record)
+        run = dict(before.run)
         given = run.pop("shard", None)
         shard, batch = (None, 0) if given is None else _shard(given)
     except FileNotFoundError:
         raise MdmkitError(
             f"{path}: {record.name}, the record of its run, is not beside it. Move each record together with its file."
         ) from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except ValueError as error:
         raise MdmkitError(
-            f"{path}: {record.name} does not record the run of a shard. Run its command again with --overwrite."
+            f"{path}: {record.name} does not record the run of a shard: {error}. Run its command again with "
+            "--overwrite."
         ) from error
+    way_on = "Decode the run again: `mdmkit decode --shard` writes the parts that can be joined."
+    require_contents(run, str(path), "Its record", way_on)
     if shard is None:
         raise MdmkitError(
             f"{path}: its rows are of a whole run, not of a shard. Name outputs of `mdmkit decode --shard`."
         )
-    return Part(path, run, shard, batch, slots, state)
+    return Part(path, run, shard, batch, before.slots, state)
 
 
 def in_order(parts: Iterable[Part]) -> list[Part]:
@@ -182,21 +184,16 @@ def _wanted(part: Part, due: int) -> str:
     return f"here shard {part.shard} has rows {due} to {part.indices.stop - 1}"
 
 
-def _check_run(run: Mapping[str, Any]) -> None:
-    """Check the values that are read here, and by `differences`."""
-    if not is_whole(run["prompts"]["number"]):
-        raise ValueError("no number of prompts")
-    contents = run["contents"]
-    if not all(isinstance(each, dict) for each in (contents, contents["model"], contents["files"])):
-        raise ValueError("no contents")
-    contents["backbone"], run["prompts"]["sha256"]
-
-
 def _shard(given: Any) -> tuple[Shard, int]:
-    number, of, batch = (given[key] for key in ("number", "of", "batch"))
-    if not (all(map(is_whole, (number, of, batch))) and 1 <= number <= of and batch >= 1):
-        raise ValueError("no shard")
-    return Shard(number, of), batch
+    if isinstance(given, dict):
+        number, of, batch = (given.get(key) for key in ("number", "of", "batch"))
+        if _is_from_1(number) and _is_from_1(of) and _is_from_1(batch) and number <= of:
+            return Shard(number, of), batch
+    raise ValueError(f"the 'shard' of its run is {shown(given, 60)}")
+
+
+def _is_from_1(value: Any) -> TypeGuard[int]:
+    return is_whole(value) and value >= 1
 
 
 def _state(path: Path) -> tuple[Any, ...]:

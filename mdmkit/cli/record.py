@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit.cli.output import RowFile, can_resume, has_begun, record_of
-from mdmkit.cli.resuming import Check, Kept, Slots, is_record, read_run, reopen, rows_of, without, write_record
+from mdmkit.cli.recorded import is_record, read_run
+from mdmkit.cli.resuming import Check, Kept, Slots, reopen, rows_of, without, write_record
 from mdmkit.cli.saying import say
 from mdmkit.errors import MdmkitError
 

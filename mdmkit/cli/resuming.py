@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from mdmkit.cli.contents import changed
 from mdmkit.cli.output import can_resume, has_begun, record_of, write_json
+from mdmkit.cli.recorded import Recorded, read_record, require_contents
+from mdmkit.cli.recorded import is_record as is_record  # its path in the first edition
 from mdmkit.cli.rows import read_row
 from mdmkit.errors import MdmkitError, shown
-from mdmkit.settings.numbers import is_whole
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
@@ -165,46 +166,51 @@ def reopen(output: Path, run: dict[str, Any], check: Check, first: int = 0) -> K
     Raises:
         MdmkitError: the file belongs to another run, and the error says what differs; or it is not an output.
     """
-    record = record_of(output)
     if not has_begun(output):
         return Kept(first=first)
-    try:
-        before = json.loads(record.read_text(encoding="utf-8"))
-        theirs = before["run"]
-        rows, _ = [*before["waiting"]], theirs["prompts"]["number"]
-        slots = read_slots(before)
-        batch = read_batch(before)
-    except OSError as error:
-        raise MdmkitError(
-            f"--resume: {record}, which records the run of {output}, cannot be read ({error.strerror or error}). "
-            "Start again with --overwrite, or name another --output."
-        ) from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise MdmkitError(
-            f"--resume: {record} does not record the run of {output}. Start again with --overwrite, or name another "
-            "--output."
-        ) from error
+    before = record_to_resume(output)
     if "contents" in run:
-        require_contents(theirs, f"--resume: the record of {output}", "It")
-    if different := list(differences(theirs, run)):
+        require_contents(before.run, f"--resume: the record of {output}", "It")
+    if different := list(differences(before.run, run)):
         raise MdmkitError(
             f"--resume: {output} is of another run: {'; '.join(different)}. Ask for the same, or start again with "
             "--overwrite, or name another --output."
         )
     try:
-        waiting = {check(row)["index"]: row for row in rows}
+        waiting = {check(row)["index"]: row for row in before.waiting}
     except ValueError as error:
         raise MdmkitError(
-            f"--resume: {record} does not record the run of {output}: of a row that waits there, {error}. Start again "
-            "with --overwrite, or name another --output."
+            f"--resume: {record_of(output)} does not record the run of {output}: of a row that waits there, {error}. "
+            "Start again with --overwrite, or name another --output."
         ) from None
     kept = Kept(waiting=waiting, first=first)
     if output.exists():
         kept = _read(output, check, waiting, first)
-    kept = replace(kept, slots=slots, batch=batch)
-    if kept.waiting or rows:  # those that wait no longer, because a kill came after they were written, are taken out
-        write_record(output, run, kept.waiting.values(), slots, batch)
+    kept = replace(kept, slots=before.slots, batch=before.batch)
+    if kept.waiting or before.waiting:  # a kill may leave rows that wait no longer: they are taken out
+        write_record(output, run, kept.waiting.values(), kept.slots, kept.batch)
     return kept
+
+
+def record_to_resume(output: Path) -> Recorded:
+    """Read the record of an output that is to be continued.
+
+    Raises:
+        MdmkitError: it cannot be read, is no record, or is damaged; the error says what is wrong.
+    """
+    record = record_of(output)
+    try:
+        return read_record(record)
+    except OSError as error:
+        raise MdmkitError(
+            f"--resume: {record}, which records the run of {output}, cannot be read ({error.strerror or error}). "
+            "Start again with --overwrite, or name another --output."
+        ) from None
+    except ValueError as error:
+        raise MdmkitError(
+            f"--resume: {record} does not record the run of {output}: {error}. Start again with --overwrite, or name "
+            "another --output."
+        ) from error
 
 
 def without(output: Path, run: dict[str, Any], kept: Kept, lost: Sequence[int]) -> Kept:
@@ -224,23 +230,6 @@ def without(output: Path, run: dict[str, Any], kept: Kept, lost: Sequence[int]) 
     kept = replace(kept, rows=rows, size=size, waiting=left)
     write_record(output, run, left.values(), kept.slots, kept.batch)  # before the rows are cut off the output
     return kept
-
-
-def read_slots(record: dict[str, Any]) -> dict[int, int]:
-    """The slots of units in a record."""
-    return {int(first): int(number) for first, number in record.get("slots", {}).items()}
-
-
-def read_batch(record: dict[str, Any]) -> int | None:
-    """The number of rows that the run of a record began with; None: it is not recorded.
-
-    Raises:
-        ValueError: it is no whole number from 1.
-    """
-    batch = record.get("batch")
-    if batch is None or (is_whole(batch) and batch >= 1):
-        return batch
-    raise ValueError(f"its 'batch' is {shown(batch, 60)}, which is no whole number from 1")
 
 
 def rows_of(output: Path, number: int) -> Iterator[dict[str, Any]]:
@@ -275,23 +264,6 @@ def _read(output: Path, check: Check, waiting: dict[int, dict[str, Any]], first:
     return Kept(rows, size, left, first=first)
 
 
-def require_contents(run: Any, what: str, record: str) -> None:
-    """Refuse a recorded run of the first edition, which did not record the contents of files.
-
-    Args:
-        what: is of the first edition; it begins the error.
-        record: does not tell what the files held.
-
-    Raises:
-        MdmkitError: it is.
-    """
-    if isinstance(run, Mapping) and "contents" not in run:
-        raise MdmkitError(
-            f"{what} is of mdmkit's first edition. {record} does not tell what the model's files held, so nobody knows "
-            "whether its rows are of the same run. Start again with --overwrite, or name another --output."
-        )
-
-
 def differences(theirs: Any, ours: Any, path: str = "", words: tuple[str, str] = ("then", "now")) -> Iterator[str]:
     """Describe the differences between two runs, by dotted name; `words` name the two."""
     if path == "contents":
@@ -320,23 +292,3 @@ def _other_prompts(theirs: Mapping[str, Any], ours: Mapping[str, Any], words: tu
 def _said(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"
-
-
-def read_run(record: Path) -> dict[str, Any] | None:
-    """The run that a record describes; None if the file is no record."""
-    try:
-        document = json.loads(record.read_text(encoding="utf-8"))
-        number = document["run"]["prompts"]["number"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return document["run"] if isinstance(number, int) else None
-
-
-def is_record(path: Path) -> bool:
-    """True if a file is such a record. Then it may be replaced together with its output."""
-    if not path.exists():
-        return True
-    try:
-        return {"run", "waiting"} == set(json.loads(path.read_text(encoding="utf-8"))) - {"slots", "batch"}
-    except (OSError, ValueError, TypeError):
-        return False

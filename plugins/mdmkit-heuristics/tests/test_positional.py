@@ -201,6 +201,8 @@ TABLE = {
     [
         "[]",
         "{",
+        pytest.param("[" * 100_000, id="deep"),
+        json.dumps(TABLE | {"counts": [[0, math.inf]]}),
         json.dumps(TABLE | {"format": "x"}),
         json.dumps({key: value for key, value in TABLE.items() if key != "vocab"}),
         *(json.dumps(TABLE | {"counts": counts}) for counts in ([], [[3, 1]], [[0, 0]], [[0]], "no")),

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from damaging import damaged, without_keys
 
 pytest.importorskip("diffusers")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -18,6 +19,7 @@ import tiny
 from PIL import Image
 
 import mdmkit
+from mdmkit import MdmkitError
 from mdmkit.cli import main
 
 DATA = [
@@ -137,6 +139,22 @@ def test_images_of_other_weights_or_of_another_run_at_work_are_refused(draw: Any
     finally:
         index.write_text(before)
     assert done.exit_code == 2 and "the model's files differ (model_index.json)" in " ".join(done.output.split())
+
+
+def test_a_damaged_record_is_refused_by_what_is_wrong(draw: Any) -> None:
+    from mdmkit_image.geneval import Folders, Metadata
+
+    assert draw("--samples", "1").exit_code == 0
+    file = Path("out/geneval.run.json")
+    record = json.loads(file.read_text())
+    folders = Folders(Path("out"), Metadata.read(Path("m.jsonl")), 1)
+    for text, said in (without_keys(record) | damaged(record)).values():
+        file.write_text(text)
+        with pytest.raises(MdmkitError) as refused:
+            folders.open(record["run"])
+        told = f"out/geneval.run.json is not a record of a run: {said}"
+        assert told in str(refused.value) and str(refused.value).endswith("Name another directory.")
+    assert "is not a record of a run" in " ".join(draw("--samples", "1").stderr.split())
 
 
 def test_a_directory_of_something_else_is_refused(draw: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("diffusers")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -17,6 +18,7 @@ from PIL import Image
 
 import mdmkit
 from mdmkit import MdmkitError
+from mdmkit.cli import main
 
 SIDE = 8
 
@@ -102,6 +104,14 @@ def test_a_share_of_the_image_is_redrawn_by_the_rows_seed(model: Any, image: Ima
     some = opened(3, mask=half, strength=0.5)
     assert len(some) == 4
     assert max(some) < 8
+
+
+def test_the_help_of_decode_tells_the_share_that_is_redrawn_without_a_mask() -> None:
+    from mdmkit_image.given import VARIATION
+
+    said = " ".join(CliRunner().invoke(main, ["decode", "--help"], terminal_width=300).output.split())
+    assert "--mask FILE White where --image is to be redrawn; without it, a share of all cells is: see" in said
+    assert f"(default: 1 under a --mask, {VARIATION} without one)" in said
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny
 
 from mdmkit_image.amused import Amused
+from mdmkit_image.layout import index_of
 from mdmkit_image.maskgit import MaskGit
 
 STEPS = {"steps": 5, "schedule": "cosine"}
@@ -252,6 +253,12 @@ def test_a_directory_that_lacks_something(folders: dict[str, Path], tmp_path: Pa
     shutil.move(folder / remove, tmp_path / "aside")
     with pytest.raises(MdmkitError, match=f"lacks {told}"):
         mdmkit.load(f"amused:{folder}", device="cpu")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000], ids=["empty", "cut", "list", "deep"])
+def test_an_index_that_is_no_object_is_that_of_no_model(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model_index.json").write_text(text)
+    assert index_of(str(tmp_path)) is None
 
 
 def test_a_part_that_is_broken(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -99,4 +99,5 @@ def test_a_batch_that_is_no_number_is_no_record(widths: list[int], monkeypatch: 
     record.write_text(json.dumps(json.loads(record.read_text()) | {"batch": "many"}))
     monkeypatch.setattr(registry, "_default", None)
     result = CliRunner().invoke(main, [*WORDS, "--batch", "auto", "--output", "out"])
-    assert result.exit_code == 2 and "has no record" in result.output, result.output
+    assert result.exit_code == 2, result.output
+    assert "does not record its run: its 'batch' is 'many'" in " ".join(result.output.split())

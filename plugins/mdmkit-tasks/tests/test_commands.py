@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from damaging import damaged, without_keys
 
 from mdmkit.cli import main
 from mdmkit.installed import registry
@@ -218,8 +219,42 @@ def test_results_of_the_first_edition_are_refused_by_that_name() -> None:
     record.write_text(json.dumps(kept))
     said = run(*given, "--seeds", "3", fails=True)
     assert "confidence.jsonl is of mdmkit's first edition. Its record does not tell" in said and "--overwrite" in said
-    record.write_text(json.dumps(kept | {"run": 5}))  # damaged
-    assert "confidence.jsonl is of another run" in run(*given, "--seeds", "3", fails=True)
+
+
+def test_of_a_damaged_record_the_error_says_what_is_wrong_and_its_advice_works(finished: Path) -> None:
+    shutil.copytree(finished, "out")
+    file = Path("out/rows/length/confidence.jsonl.run.json")
+    record, before = json.loads(file.read_text()), rows("out/rows/length/confidence.jsonl")
+    for text, why in damaged(record).values():
+        file.write_text(text)
+        said = run(*LENGTH, *SMALL, fails=True)
+        assert f"confidence.jsonl.run.json does not record its run: {why}" in said
+        assert "Start again with --overwrite, or name another --output." in said
+    run(*LENGTH, *SMALL, "--overwrite")
+    for text, why in without_keys(record).values():
+        file.write_text(text)
+        said = run(*LENGTH, *SMALL, fails=True)
+        assert f"confidence.jsonl.run.json does not record its run: {why}" in said
+        assert "Move confidence.jsonl.run.json away and start again with --overwrite, or name" in said
+        # It may be the user's own.
+        said = run(*LENGTH, *SMALL, "--overwrite", fails=True)
+        assert "confidence.jsonl.run.json is not a record of a run, so --overwrite does not replace it. Move it" in said
+        assert file.read_text() == text
+    file.rename("mine")
+    assert "has no record (confidence.jsonl.run.json) of its run. Start again" in run(*LENGTH, *SMALL, fails=True)
+    run(*LENGTH, *SMALL, "--overwrite")
+    after = rows("out/rows/length/confidence.jsonl")
+    assert [row["tokens"] for row in after] == [row["tokens"] for row in before]
+    assert json.loads(file.read_text()) == record
+
+
+def test_compare_refuses_a_damaged_record_too(finished: Path) -> None:
+    shutil.copytree(finished, "out")
+    file = Path("out/rows/length/confidence.jsonl.run.json")
+    file.write_text("[" * 100_000)
+    words = ("compare", "--tasks", "length", "--plugin", "tasks.py", "--samplers", "confidence", *SMALL)
+    assert "does not record its run: it is not JSON. Move" in run(*words, fails=True)
+    assert "so --overwrite does not replace it" in run(*words, "--overwrite", fails=True)
 
 
 @pytest.mark.parametrize(

@@ -112,13 +112,13 @@ def read(path: str) -> Table:
             f"corpus table {path!r} cannot be read ({error.strerror or error}). Give the path of a file that `mdmkit "
             f"corpus build` wrote, or the name of a table of this package: {names}."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MdmkitError(f"corpus table {path!r} is not JSON: {error}.") from error
     try:
         pairs = tuple((int(token), int(number)) for token, number in data.pop("counts"))
         table = Table(**data, counts=pairs)
         bad = table.format != FORMAT or not pairs or any(not 0 <= t < table.vocab or n < 1 for t, n in pairs)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         bad = True
     if bad:
         raise MdmkitError(

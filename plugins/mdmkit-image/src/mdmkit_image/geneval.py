@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import MdmkitError, row_seed
-from mdmkit.cli.commands import differences, record_of, write_record, write_text, write_whole
+from mdmkit.cli.commands import differences, read_record, record_of, write_record, write_text, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ class Folders:
                     f"--output {self.path}: it is not empty, and holds no run that could be continued. Name another "
                     "directory."
                 )
-            if not fresh and (different := list(differences(json.loads(record.read_text("utf-8"))["run"], run))):
+            if not fresh and (different := list(differences(read_record(record).run, run))):
                 raise MdmkitError(
                     f"--output {self.path} is of another run: {'; '.join(different)}. Ask for the same, or name "
                     "another directory."
@@ -124,8 +124,10 @@ class Folders:
                 self.sample(number, 0).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MdmkitError(f"--output {self.path}: {error.strerror or error}. Name another directory.") from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise MdmkitError(f"--output: {record} is not a record of a run. Name another directory.") from error
+        except ValueError as error:
+            raise MdmkitError(
+                f"--output: {record} is not a record of a run: {error}. Name another directory."
+            ) from error
         for number, line in enumerate(self.metadata.lines):
             write_text("--output", self.sample(number, 0).parents[1] / "metadata.jsonl", line + "\n")
 

@@ -36,7 +36,7 @@ def index_of(ref: str) -> dict[str, Any] | None:
     """Read a local directory's model_index.json, its keys; None if there is no readable one."""
     try:
         found = json.loads((Path(os.path.expanduser(ref)) / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -17,9 +17,8 @@ from mdmkit.cli.commands import (
     is_number,
     is_record,
     is_result,
-    read_batch,
+    read_record,
     read_row,
-    read_slots,
     record_of,
     require_contents,
     write_record,
@@ -82,7 +81,10 @@ class Cell:
             self._compare()
             size = self._read() if path.exists() else 0
         elif not is_record(record_of(path)):
-            raise MdmkitError(f"{record_of(path)} is not a record of a run: name another --output.")
+            raise MdmkitError(
+                f"{record_of(path)} is not a record of a run, so --overwrite does not replace it. Move it away, or "
+                "name another --output."
+            )
         self._size, self._file = size, None if size == 0 else RowFile(path, (len(self.rows), size))
 
     def add(self, rows: list[dict[str, Any]]) -> None:
@@ -121,21 +123,16 @@ class Cell:
             self._record()
 
     def _compare(self) -> None:
-        record = record_of(self.path)
         try:
-            before = json.loads(record.read_text(encoding="utf-8"))
-            theirs = before["run"]
-            self.slots = Slots(read_slots(before), self._note)
-            self.began = read_batch(before) or self.batch
-            if self.auto:
-                self.batch = self.began
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            raise MdmkitError(
-                f"{self.path} has no record ({record.name}) of its run. Start again with --overwrite, or "
-                "name another --output."
-            ) from None
-        require_contents(theirs, str(self.path), "Its record")
-        if different := list(differences(theirs, self.identity)):
+            before = read_record(record_of(self.path))
+        except (OSError, ValueError) as error:
+            raise self._without_record(error) from None
+        require_contents(before.run, str(self.path), "Its record")
+        self.slots = Slots(before.slots, self._note)
+        self.began = before.batch or self.batch
+        if self.auto:
+            self.batch = self.began
+        if different := list(differences(before.run, self.identity)):
             changed = any(said.startswith("prompts (the same number") for said in different)
             why = (
                 f" If you asked for the same, the data of task {self.task!r} changed, or it draws its prompts without "
@@ -144,6 +141,17 @@ class Cell:
                 f"{self.path} is of another run: {'; '.join(different)}.{why + 'the seed.' if changed else ''} Ask for "
                 "the same, or start again with --overwrite, or name another --output."
             )
+
+    def _without_record(self, error: OSError | ValueError) -> MdmkitError:
+        record = record_of(self.path)
+        if isinstance(error, FileNotFoundError):
+            said = f"{self.path} has no record ({record.name}) of its run. Start"
+        else:
+            why = getattr(error, "strerror", None) or error
+            # Without the keys of a record it may be a file of the user's own, which --overwrite does not replace.
+            start = "Start" if is_record(record) else f"Move {record.name} away and start"
+            said = f"{self.path}: {record.name} does not record its run: {why}. {start}"
+        return MdmkitError(f"{said} again with --overwrite, or name another --output.")
 
     def _read(self) -> int:
         """Read the rows; return the number of bytes of complete lines."""
