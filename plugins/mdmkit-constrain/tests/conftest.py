@@ -67,6 +67,23 @@ class Small(ToyBackbone):
         return [1, 2, 3, 4, 5]
 
 
+PIECES = (None, b"a", b"b", b"\xc3", b"\xa9", b"\xc3\xbc", b"\xf0\x9f", b"\x98\x80", b"1a", b"\xbf ", None)
+
+
+class Pieces(Small):
+    """A model whose tokens hold bytes, some of them parts of characters."""
+
+    def __init__(self):
+        ToyBackbone.__init__(self, vocab=12, dtype=torch.float64)
+        self.independent, self.model_block = False, None
+
+    def texts(self):
+        return [*PIECES, None]
+
+    def text(self, ids, infill=False):
+        return b"".join(PIECES[i] for i in ids).decode()
+
+
 def completions(model, pattern, tokens, open_, logits, infill=False):
     """Every answer, a tuple of tokens, that keeps the pattern: its log weight, the sum of logits [L, V] where open.
 
@@ -139,7 +156,7 @@ def brute():
     class Names:
         pass
 
-    for each in (Small, completions, marginals, random_pattern, states_of, canvas_of, never_of):
+    for each in (Small, Pieces, completions, marginals, random_pattern, states_of, canvas_of, never_of):
         setattr(Names, each.__name__, staticmethod(each))
     Names.END = END
     return Names

@@ -1,10 +1,5 @@
 """The contract of a constraint, for a rule that ties every position of a row to all others."""
 
-import re
-
-import pytest
-import torch
-
 from mdmkit.testing import ConstraintContract, ToyBackbone
 from mdmkit_constrain.regex import Regex
 

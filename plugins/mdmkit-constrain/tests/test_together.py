@@ -5,13 +5,11 @@ import random
 from dataclasses import dataclass
 
 import pytest
-import torch
 
 from mdmkit import Draw, Plan, Prompt, Sampler, Score, decode
 from mdmkit.testing import TakeQuota
 from mdmkit_constrain.language import Language
 from mdmkit_constrain.regex import Regex
-
 
 # Patterns under which a draw that looks at one position at a time goes wrong.
 PATTERNS = ("a{5}|b.*|(ab)*c", "(ab|ba|c){2}a?b*", "[ab]*c[ab]*", "aaaa|[bc]{3,5}", "(a|b)*(c|aa)")
@@ -41,7 +39,9 @@ def test_of_several_tokens_at_temperature_0_each_is_that_of_the_best_answer(brut
             continue
         tried += 1
         for mode in ("exact", "mask"):
-            sampler = Sampler(AnyOrder(), TakeQuota(), constraint=Regex(pattern, mode), plan=Plan(length=length, steps=1))
+            sampler = Sampler(
+                AnyOrder(), TakeQuota(), constraint=Regex(pattern, mode), plan=Plan(length=length, steps=1)
+            )
             (row,) = decode(sampler, model, [Prompt(ids=())]).rows
             assert answers[tuple(row.trace["tokens"])] == pytest.approx(max(answers.values()), abs=1e-9), pattern
 

@@ -27,7 +27,7 @@ def why_none(tables: Tables, what: str, canvas: Canvas, start: int, stop: int) -
     if bool((state & final).any()):
         return None
     if bool(open_.all()):
-        return f"{_said(tables, what, stop - start, final)} Change plan.length, the prompt's own length, or the rule."
+        return _said(tables, what, stop - start, final)
     return (
         f"no tokens in the {int(open_.sum())} open positions make a text that keeps {what}, together with the text "
         "between them. Change the number of masks, the text between them, or the rule."
@@ -60,16 +60,22 @@ def _said_of_text(what: str, column: int) -> str:
 
 
 def _said(tables: Tables, what: str, length: int, final: Tensor) -> str:
-    fit = lengths(tables, final, 4 * length + 64)
-    many = f"{length} token{'' if length == 1 else 's'}"
+    most, many = 4 * length + 64, f"{length} token{'' if length == 1 else 's'}"
+    fit = lengths(tables, final, most)
     if not fit:
-        return f"no text of this model's tokens keeps {what}."
+        return (
+            f"no text of the tokens that may be chosen, up to {most} of them, keeps {what}. Change the rule, or take "
+            "tokens off draw.suppress."
+        )
     near = sorted(sorted(fit, key=lambda n: (abs(n - length), n))[:NAMED])
     named = ", ".join(map(str, near))
     ends = bool((final & tables.of_end).any())
     if ends:
-        return f"{many} are too few to keep {what}: the shortest text that does takes {fit[0]}."
+        return (
+            f"{many} are too few to keep {what}: the shortest text that does takes {fit[0]}. Set plan.length, or the "
+            "prompt's own length, to this or more, or change the rule."
+        )
     return (
         f"no text of {many} keeps {what}, and this row takes no end token, so the text must fill it. Lengths that fit "
-        f"near it: {named}."
+        f"near it: {named}. Change plan.length, the prompt's own length, or the rule."
     )

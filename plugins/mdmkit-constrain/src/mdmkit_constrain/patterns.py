@@ -52,7 +52,7 @@ def of_pattern(pattern: str) -> Automaton:
             raise MdmkitError(
                 f"pattern {pattern!r} cannot be read for sure: as an automaton it is not the same as in Python's re, "
                 f"for example for the text {text!r}. Write it in another way, without lookarounds, possessive "
-                "repeats, and classes such as []a]."
+                "repeats, flags such as (?i), and classes such as []a]."
             )
     return automaton
 

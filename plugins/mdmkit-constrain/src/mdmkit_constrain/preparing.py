@@ -55,6 +55,6 @@ def prepared(
     tables = tables_of(automaton, tuple(texts), forbidden, tuple(backbone.ends), tuple(backbone.endings))
     if not bool(tables.final.any()):
         raise MdmkitError(
-            f"no text of this model's tokens keeps {what}. Change the rule, or take tokens off draw.suppress."
+            f"no text of this model's tokens keeps {what}. Change the rule, or use a model whose tokens can write it."
         )
     return Language(tables.to(never.device), what, mode)
