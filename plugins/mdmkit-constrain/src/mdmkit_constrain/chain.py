@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdmkit_constrain.tables import Tables
+from mdmkit_constrain.tables import Arrows, Tables
 
 # Numbers that one step of a sum may hold at a time: rows × arrows.
 CHUNK = 1 << 22
@@ -64,38 +64,42 @@ def backward(tables: Tables, weights: Tensor, member: Tensor, final: Tensor, bes
     """Weights of all endings: float64 [m, L + 1, Q], by the state in which they begin; `final` bool [m, Q]."""
     out = [torch.zeros_like(final, dtype=torch.float64).masked_fill(~final, -torch.inf)]
     for t in reversed(range(weights.shape[1])):
-        ways = out[-1].index_select(1, tables.target) + weights[:, t].index_select(1, tables.by)
-        out.append(torch.where(member[:, t, None], _gathered(ways, tables.source, tables.states, best), out[-1]))
+        before = _gathered(tables.back, out[-1], weights[:, t], best)
+        out.append(torch.where(member[:, t, None], before, out[-1]))
     return torch.stack(out[::-1], 1)
 
 
 def advance(tables: Tables, state: Tensor, weights: Tensor, best: bool) -> Tensor:
     """One position further: states [m, Q] and weights [m, K] -> [m, Q]."""
-    ways = state.index_select(1, tables.source) + weights.index_select(1, tables.by)
-    return _gathered(ways, tables.target, tables.states, best)
+    return _gathered(tables.ahead, state, weights, best)
 
 
 def between(tables: Tables, before: Tensor, after: Tensor, best: bool) -> Tensor:
     """Weights of everything around one position, by the class that stands there: [m, Q] and [m, Q] -> [m, K]."""
-    size = max(1, CHUNK // max(1, len(tables.source)))
+    size = max(1, CHUNK // max(1, len(tables.around.index)))
     parts = zip(before.split(size), after.split(size), strict=True)
-    return torch.cat([_around(tables, x, y, best) for x, y in parts])
+    return torch.cat([_gathered(tables.around, x, y, best) for x, y in parts])
 
 
-def _around(tables: Tables, before: Tensor, after: Tensor, best: bool) -> Tensor:
-    ways = before.index_select(1, tables.source) + after.index_select(1, tables.target)
-    return _gathered(ways, tables.by, tables.classes, best)
+def _gathered(arrows: Arrows, first: Tensor, second: Tensor, best: bool) -> Tensor:
+    """Sum, or take the largest of, the arrows of each index: weights of both other ends, [m, …], -> [m, size].
 
-
-def _gathered(ways: Tensor, index: Tensor, size: int, best: bool) -> Tensor:
-    """Sum, or take the largest of, the ways [m, A] with one index: [m, size]."""
-    top = ways.new_full((len(ways), size), -torch.inf)
-    top = top.scatter_reduce(1, index.expand(len(ways), -1), ways, "amax")
+    The rows stand side by side in memory, and the arrows of an index one behind another. So the sums are always made in
+    the same order, and cost little.
+    """
+    ways = first.T.contiguous().index_select(0, arrows.first)
+    ways = ways.add_(second.T.contiguous().index_select(0, arrows.second))
+    top = _segments(ways, "max", arrows, -torch.inf)
     if best:
-        return top
+        return top.T
     level = top.masked_fill(top == -torch.inf, 0.0)
-    total = torch.zeros_like(top).index_add(1, index, (ways - level.index_select(1, index)).exp())
-    return total.log() + level
+    total = _segments(ways.sub_(level.index_select(0, arrows.index)).exp_(), "sum", arrows, 0.0)
+    return total.log_().add_(level).T
+
+
+def _segments(ways: Tensor, what: str, arrows: Arrows, initial: float) -> Tensor:
+    # `unsafe`: the offsets are right, and to check them would wait for the device.
+    return torch.segment_reduce(ways, what, offsets=arrows.offsets, axis=0, initial=initial, unsafe=True)
 
 
 def per_token(tables: Tables, values: Tensor) -> Tensor:

@@ -21,13 +21,15 @@ class Language(Constraint):
     """Answers that an automaton accepts.
 
     Args:
-        tables: the automaton over the model's tokens.
+        tables: the automaton over the model's tokens, on the model's device.
+        on_host: the same on the host.
         what: what the rule is called in errors, such as `pattern 'a+'`.
         mode: `exact`: each open position's belief becomes its distribution under belief × rule. `mask`: tokens after
             which no answer is possible are forbidden, and the belief stays otherwise.
     """
 
     tables: Tables
+    on_host: Tables
     what: str
     mode: Mode = "exact"
 
@@ -37,7 +39,7 @@ class Language(Constraint):
 
     def refuse(self, canvas: Canvas, answer: Window) -> str | None:
         start, stop = int(answer.start[0]), int(answer.start[0]) + answer.width
-        return why_none(self.tables, self.what, canvas, start, stop)
+        return why_none(self.on_host, self.what, canvas, start, stop)
 
     # -- beliefs -------------------------------------------------------------------------------------------------------
 

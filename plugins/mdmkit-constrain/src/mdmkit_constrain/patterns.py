@@ -44,8 +44,9 @@ def of_pattern(pattern: str) -> Automaton:
             f"pattern {pattern!r} cannot be made an automaton ({said}). A pattern matches the whole answer, so leave "
             "out ^ and $; lookarounds, references to groups, \\b and possessive repeats are not possible."
         ) from None
-    automaton = _in_bytes(machine)
-    for text in _tried(machine, pattern):
+    live = {state for state in machine.states if machine.islive(state)}
+    automaton = _in_bytes(machine, live)
+    for text in _tried(machine, live, pattern):
         if any(_SURROGATES[0] <= ord(c) <= _SURROGATES[1] for c in text):
             continue
         if automaton.accepts(text) != bool(judge.fullmatch(text)):
@@ -57,19 +58,18 @@ def of_pattern(pattern: str) -> Automaton:
     return automaton
 
 
-def _in_bytes(machine: FSM) -> Automaton:
-    """Turn an automaton over characters into one over bytes, without states from which no text can end."""
-    live = [state for state in sorted(machine.states) if machine.islive(state)]
-    live.sort(key=lambda state: state != machine.initial)
-    number = {state: i for i, state in enumerate(live)}
+def _in_bytes(machine: FSM, live: set[int]) -> Automaton:
+    """Turn an automaton over characters into one over bytes, with the live states: those from which a text can end."""
+    ordered = sorted(live, key=lambda state: (state != machine.initial, state))
+    number = {state: i for i, state in enumerate(ordered)}
     if machine.initial not in number:
         return made([{}], ())
     characters = _characters(machine)
     builder = _Bytes(len(live))
-    for state in live:
+    for state in ordered:
         after = {key: number.get(to) for key, to in machine.map.get(state, {}).items()}
         builder.add(number[state], _pieces((low, high, after.get(key)) for low, high, key in characters))
-    return made(builder.moves, [number[state] for state in live if state in machine.finals])
+    return made(builder.moves, [number[state] for state in ordered if state in machine.finals])
 
 
 def _characters(machine: FSM) -> list[tuple[int, int, Any]]:
@@ -143,7 +143,7 @@ def _cut(pieces: Pieces, low: int, high: int) -> Pieces:
     return tuple((max(a, low), min(b, high), state) for a, b, state in pieces if a <= high and b >= low)
 
 
-def _tried(machine: FSM, pattern: str) -> Iterator[str]:
+def _tried(machine: FSM, live: set[int], pattern: str) -> Iterator[str]:
     """Yield texts to try: random ones of the pattern's characters; some that the automaton accepts; these, changed."""
     rng = random.Random(0)
     named = sorted(c for c in machine.alphabet if c is not anything_else)
@@ -151,18 +151,18 @@ def _tried(machine: FSM, pattern: str) -> Iterator[str]:
     yield ""
     for _ in range(_TRIED):
         yield "".join(rng.choices(few, k=rng.randint(1, 6)))
-        text = _walk(machine, rng)
+        text = _walk(machine, live, rng)
         yield text
         place = rng.randint(0, len(text))
         yield text[:place] + rng.choice(few) * rng.randint(0, 1) + text[place + rng.randint(0, 1) :]
 
 
-def _walk(machine: FSM, rng: random.Random) -> str:
+def _walk(machine: FSM, live: set[int], rng: random.Random) -> str:
     """A text of at most 40 characters that the automaton accepts, or the beginning of one."""
     state, text = machine.initial, ""
     by_key = machine.alphabet.by_transition
     while len(text) < 40 and not (state in machine.finals and rng.random() < 0.4):
-        row = [(key, after) for key, after in machine.map.get(state, {}).items() if machine.islive(after)]
+        row = [(key, after) for key, after in machine.map.get(state, {}).items() if after in live]
         if not row:
             break
         key, state = rng.choice(row)

@@ -57,4 +57,4 @@ def prepared(
         raise MdmkitError(
             f"no text of this model's tokens keeps {what}. Change the rule, or use a model whose tokens can write it."
         )
-    return Language(tables.to(never.device), what, mode)
+    return Language(tables.to(never.device), tables, what, mode)

@@ -17,6 +17,31 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
+class Arrows:
+    """All A arrows of an automaton, in the order of one of their three ends: from a state, by a class, to a state.
+
+    Attributes:
+        first, second: int64 [A]; the other two ends.
+        index: int64 [A]; the end by which they are ordered.
+        offsets: where the arrows of each value of `index` begin, int64 [size + 1].
+    """
+
+    first: Tensor
+    second: Tensor
+    index: Tensor
+    offsets: Tensor
+
+    @classmethod
+    def of(cls, first: Array, second: Array, index: Array, size: int) -> Arrows:
+        order = np.argsort(index, kind="stable")
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(index, minlength=size))))
+        return cls(*(_tensor(x[order]) for x in (first, second, index)), _tensor(offsets))
+
+    def to(self, device: torch.device) -> Arrows:
+        return Arrows(*(x.to(device) for x in (self.first, self.second, self.index, self.offsets)))
+
+
+@dataclass(frozen=True, eq=False)
 class Tables:
     """An automaton over tokens, with Q states and K classes of tokens. State 0 is the first one.
 
@@ -28,7 +53,9 @@ class Tables:
         count: float64 [K]; how many tokens of each class may be chosen.
         members: the tokens that may be chosen, class by class.
         bounds: K + 1; class k has `members[bounds[k] : bounds[k + 1]]`.
-        source, by, target: int64 [A]; the arrows: from a state, by a class, to a state.
+        ahead: the arrows as (source, class), ordered by their target.
+        back: the arrows as (target, class), ordered by their source.
+        around: the arrows as (source, target), ordered by their class.
         final: bool [Q]; a row may end in these states.
         of_end: bool [Q]; the state after an end token, if the model has any; a row that holds its masks itself has no
             such token.
@@ -40,14 +67,14 @@ class Tables:
     count: Tensor
     members: Tensor
     bounds: tuple[int, ...]
-    source: Tensor
-    by: Tensor
-    target: Tensor
+    ahead: Arrows
+    back: Arrows
+    around: Arrows
     final: Tensor
     of_end: Tensor
 
     def to(self, device: torch.device) -> Tables:
-        tensors = {name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor)}
+        tensors = {name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor | Arrows)}
         return Tables(**{**vars(self), **tensors})
 
 
@@ -133,24 +160,26 @@ def _trimmed(class_of: Array, maps: Array, final: Array, dead: int, usable: Arra
     count = np.bincount(class_of[members], minlength=len(names))
     ends = np.zeros(maps.shape[1], dtype=bool)
     ends[tail] = True
-
-    def tensor(x: Array) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(x))
-
+    states, classes = int(live.sum()), len(names)
+    source, by, target = state[source], number[by], state[target]
     with torch.inference_mode(False):
         return Tables(
-            states=int(live.sum()),
-            classes=len(names),
-            class_of=tensor(class_of),
-            count=tensor(count.astype(np.float64)),
-            members=tensor(members),
+            states=states,
+            classes=classes,
+            class_of=_tensor(class_of),
+            count=_tensor(count.astype(np.float64)),
+            members=_tensor(members),
             bounds=(0, *np.cumsum(count).tolist()),
-            source=tensor(state[source]),
-            by=tensor(number[by]),
-            target=tensor(state[target]),
-            final=tensor(final[live]),
-            of_end=tensor(ends[live]),
+            ahead=Arrows.of(source, by, target, states),
+            back=Arrows.of(target, by, source, states),
+            around=Arrows.of(source, target, by, classes),
+            final=_tensor(final[live]),
+            of_end=_tensor(ends[live]),
         )
+
+
+def _tensor(x: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x))
 
 
 def _reached(first: Array, source: Array, target: Array) -> Array:

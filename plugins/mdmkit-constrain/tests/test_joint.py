@@ -96,7 +96,7 @@ def test_a_draw_of_each_token_by_itself_is_found_out(brute, monkeypatch):
     settle = Language.settle
 
     def wrong(self, step, actions):
-        return settle(Language(self.tables, self.what, "mask"), step, actions)
+        return settle(Language(self.tables, self.on_host, self.what, "mask"), step, actions)
 
     monkeypatch.setattr(Language, "settle", wrong)
     assert _differs(_p_values(brute, "exact", 4))
