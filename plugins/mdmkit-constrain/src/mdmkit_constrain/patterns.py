@@ -58,7 +58,7 @@ def of_pattern(pattern: str) -> Automaton:
     return automaton
 
 
-def _in_bytes(machine: FSM, live: set[int]) -> Automaton:
+def _in_bytes(machine: FSM, live: set[Any]) -> Automaton:
     """Turn an automaton over characters into one over bytes, with the live states: those from which a text can end."""
     ordered = sorted(live, key=lambda state: (state != machine.initial, state))
     number = {state: i for i, state in enumerate(ordered)}
@@ -143,7 +143,7 @@ def _cut(pieces: Pieces, low: int, high: int) -> Pieces:
     return tuple((max(a, low), min(b, high), state) for a, b, state in pieces if a <= high and b >= low)
 
 
-def _tried(machine: FSM, live: set[int], pattern: str) -> Iterator[str]:
+def _tried(machine: FSM, live: set[Any], pattern: str) -> Iterator[str]:
     """Yield texts to try: random ones of the pattern's characters; some that the automaton accepts; these, changed."""
     rng = random.Random(0)
     named = sorted(c for c in machine.alphabet if c is not anything_else)
@@ -157,7 +157,7 @@ def _tried(machine: FSM, live: set[int], pattern: str) -> Iterator[str]:
         yield text[:place] + rng.choice(few) * rng.randint(0, 1) + text[place + rng.randint(0, 1) :]
 
 
-def _walk(machine: FSM, live: set[int], rng: random.Random) -> str:
+def _walk(machine: FSM, live: set[Any], rng: random.Random) -> str:
     """A text of at most 40 characters that the automaton accepts, or the beginning of one."""
     state, text = machine.initial, ""
     by_key = machine.alphabet.by_transition

@@ -35,10 +35,10 @@ class Arrows:
     def of(cls, first: Array, second: Array, index: Array, size: int) -> Arrows:
         order = np.argsort(index, kind="stable")
         offsets = np.concatenate(([0], np.cumsum(np.bincount(index, minlength=size))))
-        return cls(*(_tensor(x[order]) for x in (first, second, index)), _tensor(offsets))
+        return cls(_tensor(first[order]), _tensor(second[order]), _tensor(index[order]), _tensor(offsets))
 
     def to(self, device: torch.device) -> Arrows:
-        return Arrows(*(x.to(device) for x in (self.first, self.second, self.index, self.offsets)))
+        return Arrows(**{name: x.to(device) for name, x in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)

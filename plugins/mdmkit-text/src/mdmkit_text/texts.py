@@ -20,18 +20,22 @@ def texts_of(tokenizer: Any, vocab: int) -> tuple[list[Piece], bool]:
     """Return what each of V tokens adds, and True if a space at the start of a text is left out.
 
     Special tokens add nothing. The list is empty if the text of a token depends on the tokens beside it, or if the
-    decoder of the tokenizer is of another kind than those that are read here: ByteLevel, Fuse, Metaspace, and the
-    sequences of SentencePiece's models.
+    decoder of the tokenizer is of another kind than those that are read here: ByteLevel, Fuse, Metaspace (if no token
+    holds its mark behind the first character), and the sequences of SentencePiece's models.
     """
     core = getattr(tokenizer, "backend_tokenizer", None)
     if core is None or core.decoder is None or getattr(tokenizer, "clean_up_tokenization_spaces", False):
         return [], False
-    read = _reader(json.loads(core.decoder.__getstate__()))
+    decoder = json.loads(core.decoder.__getstate__())
+    names = {i: name for name, i in core.get_vocab(with_added_tokens=True).items()}
+    read = _reader(decoder)
     if read is None:
         return [], False
     piece, drops_space = read
+    # Metaspace leaves out all marks of the first token, and not only one space.
+    if decoder["type"] == "Metaspace" and drops_space and any(decoder["replacement"] in n[1:] for n in names.values()):
+        return [], False
     special = {i for i, token in core.get_added_tokens_decoder().items() if token.special}
-    names = {i: name for name, i in core.get_vocab(with_added_tokens=True).items()}
     return [piece(names[i]) if i in names and i not in special else None for i in range(vocab)], drops_space
 
 
