@@ -8,6 +8,9 @@ maxima replace sums.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,18 +21,37 @@ from mdmkit_constrain.tables import Arrows, Tables
 CHUNK = 1 << 22
 
 
-def class_weights(tables: Tables, logits: Tensor, best: bool) -> Tensor:
-    """The logarithm of the sum, or the largest, of the weights of each class: logits [..., V] -> float64 [..., K]."""
-    ordered = logits.index_select(-1, tables.members)
-    out = logits.new_full((*logits.shape[:-1], tables.classes), -torch.inf, dtype=torch.float64)
-    for k, (start, stop) in enumerate(zip(tables.bounds, tables.bounds[1:], strict=False)):
-        if stop - start == 1:
-            out[..., k] = ordered[..., start]
-        elif stop > start:
-            part = ordered[..., start:stop]
-            part = part if part.dtype == torch.float64 else part.float()
-            out[..., k] = part.amax(-1) if best else part.logsumexp(-1)
+def class_weights(tables: Tables, logits: Tensor) -> Tensor:
+    """The logarithm of the sum of the weights of each class: logits [..., V] -> float64 [..., K]."""
+    ordered, out = _ordered(tables, logits)
+    for k, start, stop in _several(tables):
+        part = ordered[..., start:stop]
+        out[..., k] = (part if part.dtype == torch.float64 else part.float()).logsumexp(-1)
     return out
+
+
+def class_best(tables: Tables, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest logit of each class, and its token: logits [..., V] -> float64 and int64 [..., K]."""
+    ordered, out = _ordered(tables, logits)
+    token = tables.members[tables.firsts].expand_as(out).contiguous()
+    for k, start, stop in _several(tables):
+        out[..., k], index = ordered[..., start:stop].max(-1)
+        token[..., k] = tables.members[start:stop][index]
+    return out, token
+
+
+def _ordered(tables: Tables, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits of the tokens, class by class; and those of the classes that have one token only, float64 [..., K]."""
+    ordered = logits.index_select(-1, tables.members)
+    single = ordered.index_select(-1, tables.firsts).double()
+    return ordered, single.masked_fill(tables.count == 0, -torch.inf)
+
+
+def _several(tables: Tables) -> Iterator[tuple[int, int, int]]:
+    """Each class with two or more tokens, and where they are among the members."""
+    for k, (start, stop) in enumerate(pairwise(tables.bounds)):
+        if stop - start > 1:
+            yield k, start, stop
 
 
 def flat_weights(tables: Tables, best: bool) -> Tensor:
@@ -100,6 +122,11 @@ def _gathered(arrows: Arrows, first: Tensor, second: Tensor, best: bool) -> Tens
 def _segments(ways: Tensor, what: str, arrows: Arrows, initial: float) -> Tensor:
     # `unsafe`: the offsets are right, and to check them would wait for the device.
     return torch.segment_reduce(ways, what, offsets=arrows.offsets, axis=0, initial=initial, unsafe=True)
+
+
+def of_tokens(tables: Tables, values: Tensor, tokens: Tensor) -> Tensor:
+    """Values of the classes [m, K] of one token each, int64 [m]: [m]; −inf for a token that leads nowhere."""
+    return functional.pad(values, (0, 1), value=-torch.inf).gather(1, tables.class_of[tokens][:, None])[:, 0]
 
 
 def per_token(tables: Tables, values: Tensor) -> Tensor:

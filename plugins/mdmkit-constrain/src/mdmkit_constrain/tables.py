@@ -53,6 +53,7 @@ class Tables:
         count: float64 [K]; how many tokens of each class may be chosen.
         members: the tokens that may be chosen, class by class.
         bounds: K + 1; class k has `members[bounds[k] : bounds[k + 1]]`.
+        firsts: int64 [K]; `bounds` without the last one, but within `members`.
         ahead: the arrows as (source, class), ordered by their target.
         back: the arrows as (target, class), ordered by their source.
         around: the arrows as (source, target), ordered by their class.
@@ -67,6 +68,7 @@ class Tables:
     count: Tensor
     members: Tensor
     bounds: tuple[int, ...]
+    firsts: Tensor
     ahead: Arrows
     back: Arrows
     around: Arrows
@@ -158,6 +160,7 @@ def _trimmed(class_of: Array, maps: Array, final: Array, dead: int, usable: Arra
     chosen = np.flatnonzero(usable & (class_of < len(names)))
     members = chosen[np.argsort(class_of[chosen], kind="stable")]
     count = np.bincount(class_of[members], minlength=len(names))
+    bounds = np.concatenate(([0], np.cumsum(count)))
     ends = np.zeros(maps.shape[1], dtype=bool)
     ends[tail] = True
     states, classes = int(live.sum()), len(names)
@@ -169,7 +172,8 @@ def _trimmed(class_of: Array, maps: Array, final: Array, dead: int, usable: Arra
             class_of=_tensor(class_of),
             count=_tensor(count.astype(np.float64)),
             members=_tensor(members),
-            bounds=(0, *np.cumsum(count).tolist()),
+            bounds=tuple(bounds.tolist()),
+            firsts=_tensor(np.minimum(bounds[:-1], max(0, len(members) - 1))),
             ahead=Arrows.of(source, by, target, states),
             back=Arrows.of(target, by, source, states),
             around=Arrows.of(source, target, by, classes),
