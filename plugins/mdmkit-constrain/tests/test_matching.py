@@ -39,7 +39,7 @@ def _impossible(brute, model, pattern, prompt, length):
 
 def test_every_text_matches(brute):
     rng, decoded, together = random.Random(0), 0, 0
-    for number in range(80):
+    for number in range(70):
         pattern, given = brute.random_pattern(rng), _settings(rng)
         model = brute.Small(seed=number, ends=number % 2 == 0, independent=number % 5 == 0)
         given["constraint"]["pattern"] = pattern
@@ -57,7 +57,7 @@ def test_every_text_matches(brute):
             assert re.fullmatch(pattern, text, re.ASCII), (pattern, text, given)
             decoded += 1
             together += row.nfe < canvas.open.sum()
-    assert decoded > 150 and together > 30
+    assert decoded > 130 and together > 30
 
 
 def test_patterns_over_characters_of_several_tokens(brute):
