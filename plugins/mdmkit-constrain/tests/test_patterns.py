@@ -48,7 +48,7 @@ def test_texts_and_one_more_space_before_them():
     assert [text for text in ("yes", "no", " ", "né", "ye", "", "yesno", "n") if tree.accepts(text)] == [
         *("yes", "no", " ", "né")
     ]
-    spaced = tree.with_space()
+    spaced = tree.with_space
     assert [text for text in ("yes", " yes", "  yes", " ", "  ", " né") if spaced.accepts(text)] == [
         *("yes", " yes", "  ", " né")
     ]

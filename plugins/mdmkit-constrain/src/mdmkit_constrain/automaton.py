@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class Automaton:
             state = int(self.moves[state, byte])
         return bool(self.final[state])
 
+    @cached_property
     def with_space(self) -> Automaton:
         """The same texts, also with one more space before each: for models that leave out a space at the start."""
         moves, final = self.moves + 1, np.insert(self.final, 0, self.final[0])

@@ -46,4 +46,4 @@ class Choices(Constraint):
 @functools.lru_cache(maxsize=64)
 def _tree(texts: tuple[str, ...], spaced: bool) -> Automaton:
     tree = of_texts(texts)
-    return tree.with_space() if spaced else tree
+    return tree.with_space if spaced else tree

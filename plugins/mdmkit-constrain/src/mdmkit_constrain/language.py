@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -51,10 +51,11 @@ class Language(Constraint):
             raise MdmkitError("these states do not say where their answers are: take them from a decode.")
         tables, support = self.tables, self.mode == "mask"
         ways = Ways(tables, answer, window, states.tokens, states.open, infill, best=support, support=support)
-        before, after = ways.sums(ways.weights(chain.class_weights(tables, logits)))
+        known = chain.class_weights(tables, logits)
+        before, after = ways.sums(ways.weights(known))
         place, inside = ways.places()
         around = chain.between(tables, at(before, place).flatten(0, 1), at(after, place + 1).flatten(0, 1), support)
-        around = around.unflatten(0, place.shape)
+        around = around.unflatten(0, place.shape).masked_fill(known == -torch.inf, -torch.inf)
         top = around.amax(-1, keepdim=True)
         around = around - top.masked_fill(top == -torch.inf, 0.0)
         shaped = logits + chain.per_token(tables, around.to(logits.dtype))
@@ -65,4 +66,4 @@ class Language(Constraint):
     def settle(self, step: Step, actions: Actions) -> Actions:
         support = self.mode == "mask" and not step.draws.greedy
         tokens = Joint(self.tables, step, actions, support).tokens()
-        return Actions(actions.place, tokens, actions.live, actions.steps)
+        return replace(actions, tokens=tokens)

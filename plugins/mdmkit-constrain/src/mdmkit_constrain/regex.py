@@ -34,5 +34,5 @@ class Regex(Constraint):
 
     def prepare(self, backbone: Backbone, never: Tensor) -> Constraint:
         texts, automaton = texts_of(backbone), of_pattern(self.pattern)
-        automaton = automaton.with_space() if backbone.drops_space else automaton
+        automaton = automaton.with_space if backbone.drops_space else automaton
         return prepared(automaton, texts, backbone, never, f"pattern {self.pattern!r}", self.mode)
