@@ -124,6 +124,10 @@ class Ends(Stop):
         return step.open.any(1)
 
 
+class FillsAtOnce(Ends):
+    fill = "best"
+
+
 class Rewrites(Commit):
     rewrites = True
 
@@ -145,3 +149,10 @@ def test_parts_that_it_does_not_see_are_refused(parts, said):
     part = replace(_ready(), made=())
     object.__setattr__(part, "whole", False)
     Sampler(ByConfidence(), TakeQuota(), constraint=part, **parts)
+
+
+def test_a_rule_that_fills_at_once_is_refused_beside_what_may_settle_once_it_is_ready():
+    part = replace(_ready(), made=())
+    object.__setattr__(part, "whole", False)
+    with pytest.raises(MdmkitError, match="constraint 'Ready' has to settle tokens"):
+        Sampler(ByConfidence(), TakeQuota(), constraint=part, stop=FillsAtOnce())

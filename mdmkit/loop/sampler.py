@@ -64,8 +64,7 @@ class Sampler:
             )
 
         self._check_whole()
-        settles = getattr(type(self.constraint), "settle", Constraint.settle) is not Constraint.settle
-        if settles and trait("stop", self.stop, "fill") == "best":
+        if _settles(self.constraint) and trait("stop", self.stop, "fill") == "best":
             raise MdmkitError(
                 f"stop {self.name_of('stop')!r} fills what is open all at once, and constraint "
                 f"{self.name_of('constraint')!r} has to settle tokens that are filled together. Leave out one of them, "
@@ -104,3 +103,9 @@ class Sampler:
                 "mdmkit.loop.whole.fill_canvas(sampler, backbone, canvas, conditioning) for a canvas."
             )
         raise AttributeError(f"a Sampler has no attribute {name!r}")
+
+
+def _settles(constraint: Constraint | None) -> bool:
+    """True if a constraint may settle tokens that are filled together; what `prepare` returns may do so, too."""
+    own, cls = vars(Constraint), type(constraint)
+    return any(getattr(cls, method, own[method]) is not own[method] for method in ("settle", "prepare"))
