@@ -30,6 +30,7 @@ test: lint
 QUICK := $(addprefix tests/test_,$(addsuffix .py,plan registry plugin_files layout window golden part_checks ops \
 	sampler engine front promises ending seams search guided config compose infills contents trace_page recording \
 	wrapping contract_task contract_preset cli_decode cli_listing doors)) \
+	plugins/mdmkit-constrain/tests/test_rows.py \
 	plugins/mdmkit-heuristics/tests/test_selects.py plugins/mdmkit-image/tests/test_scores.py \
 	plugins/mdmkit-info-gain/tests/test_info_gain.py plugins/mdmkit-ray/tests/test_shift.py \
 	plugins/mdmkit-search/tests/test_beam.py \
@@ -46,7 +47,7 @@ test-slow: $(STAMP)
 # What runs on a device that is not the CPU: see tests/on_device.py.
 ON_DEVICE := tests/test_cuda.py tests/test_contracts.py $(wildcard tests/test_golden*.py) \
 	plugins/mdmkit-heuristics plugins/mdmkit-info-gain plugins/mdmkit-search \
-	$(addprefix plugins/mdmkit-text/tests/test_,contract.py families.py)
+	plugins/mdmkit-constrain/tests/test_contract.py $(addprefix plugins/mdmkit-text/tests/test_,contract.py families.py)
 # The part of it that CI runs, in under a minute.
 SOME_ON_DEVICE := $(addprefix tests/test_,cuda.py golden.py golden_dream.py) plugins/mdmkit-text/tests/test_contract.py
 ON_DEVICE_TESTS = PYTHONPATH=tests $(QUIET) $(BIN)/python -m pytest -p on_device $(WORKERS) $(ON_DEVICE)

@@ -144,7 +144,7 @@ def our_parts() -> list[tuple[str, str]]:
         "mdmkit.installed.builtin",
         *(
             f"mdmkit_{name}.plugin"
-            for name in ("heuristics", "image", "info_gain", "ray", "search", "tasks", "text", "zoo")
+            for name in ("constrain", "heuristics", "image", "info_gain", "ray", "search", "tasks", "text", "zoo")
         ),
     ]
     found = []

@@ -82,6 +82,18 @@ class Canvas:
         """bool [B, T]: the positions that are shown: the generated tokens, or for an infill the whole row."""
         return torch.where(self.infill[:, None], self.valid, self.editable) & ~self.surplus
 
+    @property
+    def answers(self) -> list[tuple[int, int]]:
+        """The columns [start, stop) of each row's answer: from the first to the last one that decoding may fill.
+
+        Positions that only complete the model's last block are no part of it. The canvas should be on the host.
+        """
+        spans = []
+        for row in (self.editable & ~self.surplus).tolist():
+            places = [column for column, is_own in enumerate(row) if is_own]
+            spans.append((places[0], places[-1] + 1) if places else (0, 0))
+        return spans
+
     def filled(self, place: Tensor, tokens: Tensor) -> Canvas:
         """Write tokens int64 [B, T] where `place`, bool [B, T], is True; these positions are no longer open."""
         return self.changed(tokens=torch.where(place, tokens, self.tokens), open=self.open & ~place)

@@ -88,6 +88,6 @@ class Window:
         else:
             torch.where(place, w, inside, out=inside)
 
-    def at(self, rows: Tensor) -> Window:
+    def at(self, rows: Tensor | slice) -> Window:
         """The windows of rows int64 [M], in this order."""
         return Window(self.start[rows], self.member[rows], self.same)

@@ -28,10 +28,13 @@ class Beliefs:
 
     Attributes:
         branches: forwards that each state takes: 2 under guidance, with and without its prompt.
+        whole: True if the constraint gets the logits of all columns of a state in one call.
     """
 
-    def __init__(self, backbone: Backbone, draws: Draw, guidance: Guidance, shape: Shape | None = None):
-        self.backbone, self.shape = backbone, shape
+    def __init__(
+        self, backbone: Backbone, draws: Draw, guidance: Guidance, shape: Shape | None = None, whole: bool = False
+    ):
+        self.backbone, self.shape, self.whole = backbone, shape, whole
         self.scale, self.ramp = guidance.scale, guidance.ramp
         self.branches = 1 if self.scale == 1.0 else 2
         self.policy = Policy(backbone, draws)
@@ -63,7 +66,8 @@ class Beliefs:
         logits = self._logits(hidden, None if held is None else held[:, None])
         if self.shape is not None:
             # A constraint only forbids: what the policy forbids stays forbidden, such as the mask.
-            logits = self.shape(logits, states, columns).masked_fill(self.policy.never, -torch.inf)
+            shaped = self.shape(logits, states, columns).masked_fill(self.policy.never, -torch.inf)
+            return Belief(shaped, unconstrained=logits)
         return Belief(logits)
 
     def at_places(self, hidden: Tensor, held: Tensor | None, places: Tensor, keep: bool = False) -> Tensor:

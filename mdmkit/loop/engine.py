@@ -136,13 +136,15 @@ class Engine:
             The row's id. Ids count from `first`.
 
         Raises:
-            MdmkitError: it cannot be encoded, it would never fit into `columns`, or `timeout` is no number above 0.
+            MdmkitError: it cannot be encoded, it would never fit into `columns`, the sampler's constraint leaves it no
+                text, or `timeout` is no number above 0.
         """
         timeout = own(timeout)
         if timeout is not None and not ((is_whole(timeout) or isinstance(timeout, float)) and timeout > 0):
             raise MdmkitError(f"timeout={timeout!r}: it is a number of seconds above 0, or None for no limit.")
         encoded = prompt if isinstance(prompt, Encoded) else self.encode(prompt)
         self._room.check(encoded)
+        self.state.check(encoded.canvas, f"prompt {encoded.prompt.index}")
         deadline = None if timeout is None else time.monotonic() + timeout
         id_, self._next = self._next, self._next + 1
         self._waiting.append(Waiting(id_, encoded, deadline))

@@ -97,7 +97,7 @@ def _fill_best(state: State, rows: list[int]) -> list[int]:
     spans = [(0, place.length) for place in places]
     where = Window.of(spans, device)
     reaches = [Reach(0, place.length, 0, None, place.length) for place in places]
-    states = States(canvas.tokens, canvas.open, index)
+    states = States(canvas.tokens, canvas.open, index, where)
     asked = Asked(states, index.tolist(), reaches, spans, state.tick[index])
     hidden = state.runner.forward(asked, state.canvas, p, state.previous)
     belief = state.runner.beliefs(hidden.window(where), hidden.held, states, where.columns)

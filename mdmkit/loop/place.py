@@ -28,6 +28,7 @@ class Place:
         slot: its index in the store of frozen columns, from admission to its end.
         blocks: its blocks.
         length: its columns, including those that it may grow to (`plan.room`).
+        answer: the columns [start, stop) from the first to the last one that decoding may fill (`Canvas.answers`).
         block: the block that it is in.
         steps: steps made in the block.
         ticks: steps made.
@@ -44,6 +45,7 @@ class Place:
     blocks: Blocks
     length: int
     block: Block
+    answer: tuple[int, int]
     steps: int = 0
     ticks: int = 0
     todo: int = 0

@@ -41,9 +41,9 @@ def propose(state: State, step: Step) -> Proposal:
     with Guarded(sampler, "select", tick, step=step, scores=scores):
         actions = guard.proposed(sampler, sampler.select(step, scores), step)
     code = checks.of_proposal(step, scores, actions)
-    if sampler.constraint is not None:
+    if state.constraint is not None:
         with Guarded(sampler, "constraint", tick, step=step, actions=actions):
-            actions = guard.proposed(sampler, sampler.constraint.settle(step, actions), step)
+            actions = guard.proposed(sampler, state.constraint.settle(step, actions), step)
         code = code | checks.of_settled(step, actions)
     prune = getattr(sampler.search, "prune", None)
     if prune is not None:

@@ -16,6 +16,10 @@ from mdmkit.stage.traits import trait
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
+
+    from mdmkit.stage.protocols import Constraint
+
 # Extras that every model has: `written`, the belief at filled positions too.
 WRITTEN = "written"
 ALWAYS = (WRITTEN,)
@@ -102,6 +106,16 @@ def note_without_effect(sampler: Sampler, backbone: Backbone) -> None:
             MdmkitWarning,
             stacklevel=3,
         )
+
+
+def prepared(sampler: Sampler, backbone: Backbone, never: Tensor) -> Constraint | None:
+    """Return the sampler's constraint with what it needs of the model, or None if the sampler has none.
+
+    Raises:
+        MdmkitError: the constraint cannot work with the model.
+    """
+    prepare = getattr(sampler.constraint, "prepare", None)
+    return sampler.constraint if prepare is None else prepare(backbone, never)
 
 
 def check_parts(sampler: Sampler, backbone: Backbone) -> None:

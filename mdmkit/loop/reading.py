@@ -28,7 +28,7 @@ def read(state: State) -> Step:
     tick, taken, patience, done = (x if every else x[index] for x in state.cursor)
     open_, active = _open(state, canvas, patience, done)
     hidden = state.hidden_of_step = _known(state)
-    states, now = States(canvas.tokens, canvas.open, index), hidden.window(where)
+    states, now = States(canvas.tokens, canvas.open, index, where), hidden.window(where)
     say = partial(state.runner.beliefs, held=hidden.held, states=states, columns=where.columns)
     # The old step is freed only now: the allocator then reuses its memory for the new logits, page by page.
     state.step_now = Step(
@@ -47,6 +47,7 @@ def read(state: State) -> Step:
         extra=hidden.extras(where, canvas.tokens.shape[1]),
         shadows=None if hidden.shadow is None else partial(say, hidden.shadow[:, : where.width]),
         patience=patience if state.lingers else None,
+        answer=None if state.constraint is None else state.answers.at(index),
     )
     return state.step_now
 

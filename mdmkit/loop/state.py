@@ -15,14 +15,15 @@ from mdmkit.canvas.blocks import cut
 from mdmkit.canvas.canvas import Canvas, joined
 from mdmkit.canvas.trace import Trace, stacked
 from mdmkit.canvas.window import Window
+from mdmkit.errors import MdmkitError
 from mdmkit.loop.beliefs import Beliefs
-from mdmkit.loop.guard import Guarded, floats
+from mdmkit.loop.guard import Guarded, floats, named
 from mdmkit.loop.ledger import Ledger
 from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
 from mdmkit.loop.place import Place, free_slots
 from mdmkit.loop.previous import Previous
-from mdmkit.loop.readiness import check_parts, extras_of, make_cache, reads_open_only
+from mdmkit.loop.readiness import check_parts, extras_of, make_cache, prepared, reads_open_only
 from mdmkit.loop.reuse import Reuse
 from mdmkit.loop.runner import Runner
 from mdmkit.stage.look import States
@@ -45,6 +46,7 @@ class State:
     Attributes:
         canvas: [R·P, T].
         places: R; what the host knows about each row.
+        constraint: the sampler's, with what it needs of the model; None: it has none.
         tick, taken, patience, done: int64 [R·P]; steps made; steps of the plan used in the block; steps that a full
             block may still take; why the row has ended (`RUNNING`, `BY_END`, `BY_RULE`).
         recorded: [R·P]; the trace without the last steps, which are in the `ledger`; see `trace`.
@@ -87,9 +89,7 @@ class State:
         self.watchers = watchers or Watchers(())
         self.particles = 1 if sampler.search is None else trait("search", sampler.search, "particles")
         self.cache = make_cache(sampler, backbone)
-        shape = None if sampler.constraint is None else self._shape
-        beliefs = Beliefs(backbone, sampler.draw, sampler.guidance, shape)
-        self.runner = Runner(beliefs, self.cache, slots * self.particles, *extras_of(sampler))
+        self.runner = Runner(self._beliefs(), self.cache, slots * self.particles, *extras_of(sampler))
         self.reuse = Reuse.of(kept, self.runner, self.particles, sampler.plan.room)
         self.rewrites = trait("commit", sampler.commit, "rewrites")
         self.lingers = trait("commit", sampler.commit, "lingers")
@@ -103,6 +103,16 @@ class State:
         self.places, self.left, self.rows_of_step = [], [], []
         self.step_now: Step | None = None
         self._epoch, self._key = 0, (-1, ())
+        self._answers: tuple[int, Window] | None = None
+
+    def _beliefs(self) -> Beliefs:
+        """Make what makes beliefs, and the constraint that changes them."""
+        sampler = self.sampler
+        shape = None if sampler.constraint is None else self._shape
+        whole = trait("constraint", sampler.constraint, "whole")
+        beliefs = Beliefs(self.backbone, sampler.draw, sampler.guidance, shape, whole)
+        self.constraint = prepared(sampler, self.backbone, beliefs.policy.never)
+        return beliefs
 
     @cached_property
     def looks_at_open(self) -> bool:
@@ -173,14 +183,12 @@ class State:
     def _placed(self, canvas: Canvas, ids: Sequence[int]) -> list[Place]:
         """Give each row of a canvas its blocks and a slot; it begins in its first block with an open position."""
         plan, room, new = self.sampler.plan, self.sampler.plan.room, []
-        rows = zip(
-            ids, canvas.open.tolist(), canvas.lengths.tolist(), free_slots(self.places, self.slots), strict=False
-        )
-        for id_, row, length, slot in rows:
+        own = canvas.open.tolist(), canvas.lengths.tolist(), canvas.answers
+        for id_, row, length, answer, slot in zip(ids, *own, free_slots(self.places, self.slots), strict=False):
             blocks = cut(row, length, plan, canvas.block, length + room if room else None)
             if not blocks.blocks:
                 raise ValueError(f"row {id_} has nothing to fill")
-            new.append(Place(id_, slot, blocks, length + room, blocks.at(row.index(True))))
+            new.append(Place(id_, slot, blocks, length + room, blocks.at(row.index(True)), answer))
         return new
 
     def _append(self, wide: Canvas, columns: int, first: bool) -> None:
@@ -232,10 +240,32 @@ class State:
 
     def _shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
         """Let the constraint change logits [m, S, V]."""
-        constraint = self.sampler.constraint
-        assert constraint is not None
+        assert self.constraint is not None
+        states = replace(states, answer=self.answers.at(states.rows), infill=self.canvas.infill[states.rows])
         with Guarded(self.sampler, "constraint", self.latest, states=states, columns=columns):
-            return floats(constraint.shape(logits, states, columns), logits.shape)
+            return floats(self.constraint.shape(logits, states, columns), logits.shape)
+
+    @property
+    def answers(self) -> Window:
+        """The answers of all rows at work, one for each particle."""
+        if self._answers is None or self._answers[0] != self._epoch:
+            spans = [place.answer for place in self.places for _ in range(self.particles)]
+            self._answers = self._epoch, Window.of(spans, self.backbone.device)
+        return self._answers[1]
+
+    def check(self, canvas: Canvas, name: str) -> None:
+        """Refuse a row, a canvas [1, T], for which the constraint leaves no text.
+
+        Raises:
+            MdmkitError: there is none, or the constraint fails.
+        """
+        refuse = getattr(self.constraint, "refuse", None)
+        if refuse is None or not bool(canvas.open.any()):
+            return
+        with Guarded(self.sampler, "constraint", 0):
+            why = refuse(canvas.to("cpu"), Window.of(canvas.answers, torch.device("cpu")))
+        if why is not None:
+            raise MdmkitError(f"{name}: {named(self.sampler, 'constraint')}: {why}")
 
     @property
     def cursor(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -24,19 +24,19 @@ def fill_canvas(
 ) -> tuple[Canvas, Trace]:
     """Fill every open position of a canvas; return the filled canvas and the trace, on the host.
 
-    This runs the loop on a canvas; for prompts use `mdmkit.decode`. The ids that observers get are the indices of the
-    rows, from 0. `on_leave` gets no `Row`.
+    For prompts use `mdmkit.decode`. Ids that observers get are indices of rows, from 0; `on_leave` gets no `Row`.
 
     Raises:
-        MdmkitError: the model lacks what the sampler needs, or a part breaks a promise.
+        MdmkitError: the model lacks what the sampler needs, a part breaks a promise, or no text keeps the constraint.
     """
     watchers = Watchers(observers)
     watchers.start(sampler, backbone)
     every, columns = range(len(canvas.tokens)), canvas.tokens.shape[1]
     open_rows = [row for row, some in enumerate(canvas.open.any(1).tolist()) if some]
     state = State(sampler, backbone, max(1, len(open_rows)), watchers)
-    for row in open_rows:
-        watchers.admit(row, Prompt(index=row), canvas.at([row]))
+    for row, own in ((row, canvas.at([row])) for row in open_rows):
+        state.check(own, f"row {row}")
+        watchers.admit(row, Prompt(index=row), own)
     if open_rows:
         state.join(canvas.at(open_rows), _conditioned(backbone, conditioning, open_rows, len(every)), open_rows)
     fill(state)

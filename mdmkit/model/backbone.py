@@ -71,6 +71,7 @@ class Backbone(ABC):
         asks_plain: True if `forward` takes `plain`, a bool: True if every column of the call is valid.
         feeds_back: True if `forward` takes `previous`: the extras of the state that each state was made from.
         lead: how many columns to the left of a window its logits need: 1 for a model with shifted logits.
+        drops_space: True if `decode` leaves out a space at the start of a generated text. See `texts`.
         ends: ids that end a generated row. If a row ends early, its open positions are filled with the first of them.
         endings: `ends` and padding: the ids that `draw.end_penalty` makes less likely.
         length: how many masks are appended to a prompt without masks, if neither prompt nor plan sets a length; None:
@@ -103,6 +104,7 @@ class Backbone(ABC):
     shadows: bool = False
     asks_plain: bool = False
     feeds_back: bool = False
+    drops_space: bool = False
     ends: Sequence[int] = ()
     endings: Sequence[int] = ()
     length: int | None = None
@@ -198,6 +200,15 @@ class Backbone(ABC):
     def render(self, token: int) -> str:
         """Return one token as a person reads it, for the live view and traces."""
         return str(token)
+
+    def texts(self) -> Sequence[bytes | None]:
+        """Return what each token adds to a text, as UTF-8 bytes [V]; None for a token without text, such as the mask.
+
+        What the tokens of a generated text add, one behind another, is the text that `decode` returns, but for a space
+        at its start if the model `drops_space`. A token may hold a part of a character. The default, an empty sequence,
+        means that the texts are not known, as of a model whose rows are images.
+        """
+        return ()
 
     def new_store(self) -> Store:
         """Return an empty store of frozen columns, for the rows of one run."""

@@ -25,10 +25,17 @@ class Belief:
         logits: [..., V], after the logit policy; a forbidden id is −inf. With `slot` they are packed, [m, V].
         slot: int64 [...]; the index into the packed logits of each position, −1 where none was read.
         places: int64 [m]; the positions of the packed logits, as indices into `slot` as one row; None: not known.
+        unconstrained: [..., V]; the logits before the sampler's constraint; None if it has none.
     """
 
-    def __init__(self, logits: Tensor, slot: Tensor | None = None, places: Tensor | None = None):
-        self.packed, self.slot, self._places = logits, slot, places
+    def __init__(
+        self,
+        logits: Tensor,
+        slot: Tensor | None = None,
+        places: Tensor | None = None,
+        unconstrained: Tensor | None = None,
+    ):
+        self.packed, self.slot, self._places, self.unconstrained = logits, slot, places, unconstrained
         self._read: ops.Stats | None = None
 
     @classmethod
@@ -50,7 +57,9 @@ class Belief:
     def at(self, rows: Tensor) -> Belief:
         """The belief of rows int64 [B'] of [B, ...], in this order."""
         if self.slot is None:
-            return Belief(self.packed[rows])
+            return Belief(
+                self.packed[rows], unconstrained=None if self.unconstrained is None else self.unconstrained[rows]
+            )
         other = Belief(self.packed, self.slot[rows])
         other._read = self._read
         return other

@@ -19,7 +19,7 @@ from mdmkit.stage.traits import HOMES, LEAST, NEED_REWRITES, known, values
 # What the loop calls; kinds that are not listed are called themselves.
 NEEDED = {"search": ("move", "best"), "constraint": ("shape", "settle")}
 # Methods that a part may leave out.
-OPTIONAL = {"search": ("prune", "fits")}
+OPTIONAL = {"search": ("prune", "fits"), "constraint": ("prepare", "refuse", "fits")}
 # Base classes of these packages hold constants and methods of their own.
 _LIBRARIES = {"abc", "builtins", "torch", "typing"}
 # How similar a name must be to count as a misspelt one (difflib's ratio). A part may well have methods, and above all
@@ -89,6 +89,8 @@ def _check_methods(kind: str, part: Any, name: str) -> None:
                     f"{name} has the method {method!r}, which the loop does not call. Did you mean {near!r}? If it is "
                     "a method of the part's own, begin its name with an underscore."
                 )
+    if kind == "constraint" and _defines(kind, part, "prepare"):
+        return  # what it returns has a `shape`
     for method in needed:
         # The default of `settle` changes nothing; the other methods of the base classes are to be written.
         if not _defines(kind, part, method) and not (method == "settle" and isinstance(part, Constraint)):

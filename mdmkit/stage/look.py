@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -37,14 +37,23 @@ class States:
         tokens: int64 [M, T].
         open: bool [M, T].
         rows: int64 [M]; the index of each state's row in the loop.
+        window: the columns whose logits are read, of each state; None unless a constraint is asked.
+        answer: of each state's row, the columns from the first to the last one that decoding may fill, without those
+            that only complete the model's last block; None unless a constraint is asked.
+        infill: bool [M]; True if the row's prompt held its masks itself; None unless a constraint is asked.
     """
 
     tokens: Tensor
     open: Tensor
     rows: Tensor
+    window: Window | None = None
+    answer: Window | None = None
+    infill: Tensor | None = None
 
     def at(self, states: Tensor | slice) -> States:
-        return States(self.tokens[states], self.open[states], self.rows[states])
+        window, answer = (None if x is None else x.at(states) for x in (self.window, self.answer))
+        infill = None if self.infill is None else self.infill[states]
+        return States(self.tokens[states], self.open[states], self.rows[states], window, answer, infill)
 
 
 class Believes(Protocol):
@@ -52,6 +61,9 @@ class Believes(Protocol):
 
     @property
     def vocab(self) -> int: ...
+
+    @property
+    def whole(self) -> bool: ...
 
     def __call__(self, hidden: Tensor, held: Tensor | None, states: States, columns: Tensor) -> Belief: ...
 
@@ -173,6 +185,8 @@ class Look:
 
         `most`: at most this many positions are open in all of them; None: filled positions are read too.
         """
+        if at is not None and self._beliefs.whole:  # the constraint needs the logits of all columns
+            return self._reduced(reduce, hidden, states, where, None, most).gather(1, at)
         values, columns = hidden.window(where), where.columns.clamp_max(states.tokens.shape[1] - 1)
         open_ = None if most is None else where(states.open) & where.member
         if at is not None:
@@ -184,11 +198,13 @@ class Look:
         if open_ is not None and most is not None:
             return self._reduced_open(reduce, values, hidden, open_, min(most, open_.numel()), size)
         width, out = values.shape[1], []
+        states = replace(states, window=where)
         # A chunk holds whole states, so that a constraint gets all columns of a state; part of a state, if it is large.
         for start in range(0, len(values), max(1, size // width)):
             some = slice(start, start + max(1, size // width))
             held, of = None if hidden.held is None else hidden.held[some], states.at(some)
-            parts = zip(values[some].split(size, 1), columns[some].split(size, 1), strict=True)
+            most_columns = width if self._beliefs.whole else size
+            parts = zip(values[some].split(most_columns, 1), columns[some].split(most_columns, 1), strict=True)
             out.append(torch.cat([reduce(self._beliefs(part, held, of, place)) for part, place in parts], 1))
         return torch.cat(out)
 

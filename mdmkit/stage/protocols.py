@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mdmkit.canvas.canvas import Canvas
+    from mdmkit.canvas.window import Window
+    from mdmkit.model.backbone import Backbone
     from mdmkit.stage.actions import Actions
     from mdmkit.stage.look import Look, States
     from mdmkit.stage.step import Step
@@ -83,9 +85,33 @@ class Stop:
 
 
 class Constraint:
-    """Forbid texts that break a rule."""
+    """Forbid texts that break a rule.
+
+    It has a `shape`, or a `prepare` that returns a constraint with one.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ()
+    whole: ClassVar[bool] = False
+    """True if the rule is about a whole answer. `shape` then gets all columns of a state in one call. Parts that fill,
+    change or leave out positions behind the constraint's back are refused: stop rules, commits that rewrite, growth."""
+
+    def prepare(self, backbone: Backbone, never: Tensor) -> Constraint:
+        """Return the constraint with what it needs of the model, such as a table of its tokens' texts.
+
+        It is called before the first step; the loop then asks what it returned, by default the constraint itself.
+        `never` bool [V]: tokens that the model or the user forbids.
+
+        Raises:
+            MdmkitError: the constraint cannot work with this model.
+        """
+        return self
+
+    def refuse(self, canvas: Canvas, answer: Window) -> str | None:
+        """Say why a row, a canvas [1, T] on the host, has no text that keeps the rule; None: it has one.
+
+        It is asked when a prompt is admitted, before the model sees the row.
+        """
+        return None
 
     def shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
         """Change logits [m, S, V] of m states at columns int64 [m, S]; −inf forbids. For current and next states."""

@@ -50,6 +50,8 @@ class Step:
         extra: extras of the model by name: [B, W, …], or [B, …] for one value per row.
         patience: int64 [B]; steps that a full block may still take, under a commit that lingers.
         shadows: computes `shadow`.
+        answer: of each row, the columns from the first to the last one that decoding may fill, without those that only
+            complete the model's last block; None unless the sampler has a constraint.
     """
 
     canvas: Canvas
@@ -67,6 +69,7 @@ class Step:
     extra: dict[str, Tensor] | None = None
     patience: Tensor | None = None
     shadows: Callable[[], Belief] | None = None
+    answer: Window | None = None
 
     # -- the rows and their windows --------------------------------------------------------------------------------
 
@@ -251,7 +254,10 @@ class Step:
         extra = None if self.extra is None else {name: x[rows] for name, x in self.extra.items()}
         shadows = None if self.shadows is None else lambda: self.shadow.at(rows)
         belief, where = self.belief.at(rows), self.where.at(rows)
-        return replace(self, canvas=canvas, where=where, belief=belief, extra=extra, shadows=shadows, **own)
+        answer = None if self.answer is None else self.answer.at(rows)
+        return replace(
+            self, canvas=canvas, where=where, belief=belief, extra=extra, shadows=shadows, answer=answer, **own
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name in _GONE:

@@ -121,6 +121,27 @@ class BackboneContract(Contract):
         for token in {0, backbone.vocab - 1, *_never(backbone)}:
             assert isinstance(backbone.render(token), str), f"render({token}) is not a text"
 
+    def test_texts_of_tokens_join_to_the_text_of_a_row(self, backbone: Backbone) -> None:
+        texts = backbone.texts()
+        if not texts:
+            return
+        assert len(texts) == backbone.vocab, f"texts are [V]: {len(texts)} of {backbone.vocab}"
+        _, canvas, _ = self._encode(backbone)
+        canvas = canvas.to("cpu")
+        usable = [i for i, text in enumerate(texts) if text and _is_text(text) and i not in backbone.ends]
+        free = torch.tensor([i for i in usable if i not in _never(backbone)])
+        assert len(free), "no token that may be chosen has a text"
+        picks = torch.randint(len(free), canvas.tokens.shape, generator=torch.Generator().manual_seed(0))
+        filled = canvas.filled(canvas.open, free[picks])
+        for row, text in enumerate(backbone.decode(filled)):
+            if canvas.infill[row]:
+                continue
+            tokens = filled.tokens[row][filled.shown[row]].tolist()
+            joined_ = b"".join(texts[token] or b"" for token in tokens).decode()
+            assert text == (joined_.removeprefix(" ") if backbone.drops_space else joined_), (
+                f"texts() of the tokens of row {row} make {joined_!r}, and decode() makes {text!r} of them"
+            )
+
     # -- columns that the others do not see ----------------------------------------------------------------------------
 
     def test_extras_are_returned_with_their_axes(self, backbone: Backbone) -> None:
@@ -265,6 +286,15 @@ class BackboneContract(Contract):
                 exact[cache] = [tokens for tokens, _, _ in alone]
         for cache, tokens in exact.items():
             assert tokens == exact["none"], f"cache={cache} is exact, and writes other tokens than no cache"
+
+
+def _is_text(piece: bytes) -> bool:
+    """True for whole characters: parts of one have a text only together."""
+    try:
+        piece.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _never(backbone: Backbone) -> set[int]:

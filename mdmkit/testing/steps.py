@@ -110,6 +110,7 @@ class Moment:
             extra=None if self.extra is None else {name: where(x) for name, x in self.extra.items()},
             patience=self.patience if bool((self.patience > 0).any()) else None,
             shadows=lambda: Belief(0.7 * where(self.logits)),
+            answer=Window.of(self.canvas.answers, self.open.device),
         )
 
     def _belief(self, where: Window, open_: Tensor) -> Belief:

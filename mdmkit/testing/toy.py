@@ -148,5 +148,8 @@ class ToyBackbone(Backbone):
         rows = zip(canvas.tokens.tolist(), shown.tolist(), strict=True)
         return ["".join(self.render(t) for t, keep in zip(row, keeps, strict=True) if keep) for row, keeps in rows]
 
+    def texts(self) -> list[bytes | None]:
+        return [self.render(i).encode() for i in range(self.vocab)]
+
     def render(self, token: int) -> str:
         return "·" if token == PAD else "_" if token == self.mask_id else chr(ord("a") + token - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -42,6 +43,7 @@ from mdmkit_text.manifest import Manifest, read_manifest
 from mdmkit_text.network import Network
 from mdmkit_text.placement import placement
 from mdmkit_text.quiet import quiet
+from mdmkit_text.texts import texts_of
 from mdmkit_text.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -333,6 +335,17 @@ class TextBackbone(Backbone):
                 ids = ids[: ends[0]] if ends else ids
             texts.append(self.tokens.decode(ids))
         return texts
+
+    @property
+    def drops_space(self) -> bool:  # type: ignore[override]
+        return self._texts[1]
+
+    def texts(self) -> Sequence[bytes | None]:
+        return self._texts[0]
+
+    @cached_property
+    def _texts(self) -> tuple[list[bytes | None], bool]:
+        return texts_of(self.tokens.tokenizer, self.vocab)
 
     def render(self, token: int) -> str:
         return self.tokens.render(token)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from mdmkit import Backbone, Canvas, MdmkitError, Output, Prompt, lay_out, unknown
 from mdmkit_zoo.bigram.chain import Chain
 from mdmkit_zoo.bigram.smoothing import witten_bell
-from mdmkit_zoo.bigram.text import MASK, join, split
+from mdmkit_zoo.bigram.text import MASK, PUNCTUATION, join, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,7 @@ class Bigram(Backbone):
     """
 
     mask_id: int
+    drops_space = True
 
     def __init__(
         self,
@@ -135,6 +136,10 @@ class Bigram(Backbone):
     def decode(self, canvas: Canvas) -> list[str]:
         shown = canvas.shown
         return [self.text(row[keep].tolist()) for row, keep in zip(canvas.tokens, shown, strict=True)]
+
+    def texts(self) -> list[bytes | None]:
+        spaced = (word if word in PUNCTUATION else f" {word}" for word in self.words)
+        return [*(word.encode() for word in spaced), None]
 
     def render(self, token: int) -> str:
         return MASK if token == self.mask_id else self.words[token]

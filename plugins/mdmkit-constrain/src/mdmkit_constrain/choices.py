@@ -1,0 +1,49 @@
+"""Answers that are one of several texts."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from mdmkit import Constraint, MdmkitError, shown
+from mdmkit_constrain.automaton import Automaton, of_texts
+from mdmkit_constrain.preparing import prepared, texts_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdmkit import Backbone
+
+
+@dataclass(frozen=True)
+class Choices(Constraint):
+    """The whole answer is one of these texts.
+
+    Args:
+        of: the texts.
+        mode: `exact`: beliefs become those under belief × rule; `mask`: only the support changes.
+    """
+
+    of: tuple[str, ...] = ("yes", "no")
+    mode: Literal["exact", "mask"] = "exact"
+
+    whole: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not any(self.of):
+            raise MdmkitError(
+                "constraint.of names no text: give at least one, as in constraint={name: choices, of: [a, b]}."
+            )
+
+    def prepare(self, backbone: Backbone, never: Tensor) -> Constraint:
+        texts = texts_of(backbone)
+        return prepared(
+            _tree(self.of, backbone.drops_space), texts, backbone, never, f"choices {shown(list(self.of))}", self.mode
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _tree(texts: tuple[str, ...], spaced: bool) -> Automaton:
+    tree = of_texts(texts)
+    return tree.with_space if spaced else tree

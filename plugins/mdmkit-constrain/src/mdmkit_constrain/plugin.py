@@ -1,0 +1,14 @@
+"""The parts of this distribution."""
+
+from __future__ import annotations
+
+from mdmkit import Component, hookimpl
+
+
+@hookimpl
+def mdmkit_constraint() -> list[Component]:
+    return [
+        Component("regex", "mdmkit_constrain.regex:Regex", "the answer matches a regular expression"),
+        Component("choices", "mdmkit_constrain.choices:Choices", "the answer is one of several texts"),
+        Component("tokens", "mdmkit_constrain.tokens:Tokens", "the answer consists of some tokens only"),
+    ]

@@ -1,0 +1,195 @@
+"""From an automaton over bytes to one over the tokens of a model: classes of tokens that act alike, and arrows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mdmkit_constrain.automaton import Automaton
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Arrows:
+    """All A arrows of an automaton, in the order of one of their three ends: from a state, by a class, to a state.
+
+    Attributes:
+        first, second: int64 [A]; the other two ends.
+        index: int64 [A]; the end by which they are ordered.
+        offsets: where the arrows of each value of `index` begin, int64 [size + 1].
+    """
+
+    first: Tensor
+    second: Tensor
+    index: Tensor
+    offsets: Tensor
+
+    @classmethod
+    def of(cls, first: Array, second: Array, index: Array, size: int) -> Arrows:
+        order = np.argsort(index, kind="stable")
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(index, minlength=size))))
+        return cls(_tensor(first[order]), _tensor(second[order]), _tensor(index[order]), _tensor(offsets))
+
+    def to(self, device: torch.device) -> Arrows:
+        return Arrows(**{name: x.to(device) for name, x in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """An automaton over tokens, with Q states and K classes of tokens. State 0 is the first one.
+
+    Tokens of one class lead from every state to the same state. Class K holds all tokens that lead nowhere.
+
+    Attributes:
+        states, classes: Q and K.
+        class_of: int64 [V], from 0 to K.
+        count: float64 [K]; how many tokens of each class may be chosen.
+        members: the tokens that may be chosen, class by class.
+        bounds: K + 1; class k has `members[bounds[k] : bounds[k + 1]]`.
+        firsts: int64 [K]; `bounds` without the last one, but within `members`.
+        ahead: the arrows as (source, class), ordered by their target.
+        back: the arrows as (target, class), ordered by their source.
+        around: the arrows as (source, target), ordered by their class.
+        final: bool [Q]; a row may end in these states.
+        of_end: bool [Q]; the state after an end token, if the model has any; a row that holds its masks itself has no
+            such token.
+    """
+
+    states: int
+    classes: int
+    class_of: Tensor
+    count: Tensor
+    members: Tensor
+    bounds: tuple[int, ...]
+    firsts: Tensor
+    ahead: Arrows
+    back: Arrows
+    around: Arrows
+    final: Tensor
+    of_end: Tensor
+
+    def to(self, device: torch.device) -> Tables:
+        tensors = {name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor | Arrows)}
+        return Tables(**{**vars(self), **tensors})
+
+
+@functools.lru_cache(maxsize=16)
+def tables_of(
+    automaton: Automaton,
+    texts: tuple[bytes | None, ...],
+    never: tuple[int, ...],
+    ends: tuple[int, ...],
+    endings: tuple[int, ...],
+) -> Tables:
+    """Make the tables for a model.
+
+    Args:
+        texts: what each token adds to a text; None: nothing.
+        never: tokens that may not be chosen.
+        ends: tokens that end a text.
+        endings: tokens that may stand after an end token.
+    """
+    ended = set(ends) | set(endings)
+    own = [None if i in ended else text for i, text in enumerate(texts)]
+    class_of, maps = _classes(automaton, own)
+    closing, tail = sorted(set(ends) - set(never)), len(automaton.moves)
+    # One more state, after the end token: it is reached from the final states, and never left.
+    maps = np.column_stack((maps, np.full(len(maps), automaton.dead, dtype=np.int32)))
+    final = np.append(automaton.final, bool(closing))
+    for tokens, first in ((set(ends), True), (ended - set(ends), False)):
+        move = np.full((1, tail + 1), automaton.dead, dtype=np.int32)
+        move[0, tail] = tail
+        if first:
+            move[0, :tail][automaton.final] = tail
+        class_of[sorted(tokens)] = len(maps)
+        maps = np.vstack((maps, move))
+    usable = np.ones(len(texts), dtype=bool)
+    usable[list(never)] = False
+    return _trimmed(class_of, maps, final, automaton.dead, usable, tail)
+
+
+def _classes(automaton: Automaton, texts: Sequence[bytes | None]) -> tuple[Array, Array]:
+    """The class of each token, int64 [V], −1 for one without text; and where each class leads: int32 [K, N].
+
+    The tokens are walked in the order of their texts, so that what one has in common with the one before is not
+    followed again.
+    """
+    moves = automaton.moves
+    found: dict[bytes, int] = {}
+    maps: list[Array] = []
+    class_of = np.full(len(texts), -1, dtype=np.int64)
+    stack, before = [np.arange(len(moves), dtype=np.int32)], b""
+    for text, token in sorted((text, i) for i, text in enumerate(texts) if text):
+        common = 0
+        while common < min(len(before), len(text)) and before[common] == text[common]:
+            common += 1
+        del stack[common + 1 :]
+        for byte in text[common:]:
+            stack.append(moves[stack[-1], byte])
+        before, key = text, stack[-1].tobytes()
+        if key not in found:
+            found[key] = len(maps)
+            maps.append(stack[-1])
+        class_of[token] = found[key]
+    return class_of, np.array(maps, dtype=np.int32).reshape(len(maps), len(moves))
+
+
+def _trimmed(class_of: Array, maps: Array, final: Array, dead: int, usable: Array, tail: int) -> Tables:
+    """Keep the states on a way from the first one to a final one, and the classes with an arrow between them.
+
+    Text between gaps may hold tokens that may not be chosen, so they have classes too.
+    """
+    by, source = np.nonzero(maps != dead)
+    target = maps[by, source]
+    ahead = _reached(np.arange(maps.shape[1]) == 0, source, target)
+    live = ahead & _reached(final & ahead, target, source)
+    live[0] = True
+    kept = live[source] & live[target]
+    by, source, target = by[kept], source[kept], target[kept]
+    state, names = np.cumsum(live) - 1, np.unique(by)
+    number = np.full(len(maps) + 1, len(names))
+    number[names] = np.arange(len(names))
+    class_of = number[class_of]  # −1 is the last entry, which is that of no class
+    chosen = np.flatnonzero(usable & (class_of < len(names)))
+    members = chosen[np.argsort(class_of[chosen], kind="stable")]
+    count = np.bincount(class_of[members], minlength=len(names))
+    bounds = np.concatenate(([0], np.cumsum(count)))
+    ends = np.zeros(maps.shape[1], dtype=bool)
+    ends[tail] = True
+    states, classes = int(live.sum()), len(names)
+    source, by, target = state[source], number[by], state[target]
+    with torch.inference_mode(False):
+        return Tables(
+            states=states,
+            classes=classes,
+            class_of=_tensor(class_of),
+            count=_tensor(count.astype(np.float64)),
+            members=_tensor(members),
+            bounds=tuple(bounds.tolist()),
+            firsts=_tensor(np.minimum(bounds[:-1], max(0, len(members) - 1))),
+            ahead=Arrows.of(source, by, target, states),
+            back=Arrows.of(target, by, source, states),
+            around=Arrows.of(source, target, by, classes),
+            final=_tensor(final[live]),
+            of_end=_tensor(ends[live]),
+        )
+
+
+def _tensor(x: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def _reached(first: Array, source: Array, target: Array) -> Array:
+    """The states, bool [N], that the arrows reach from the first ones, these included."""
+    reached, before = first.copy(), -1
+    while reached.sum() != before:
+        before = reached.sum()
+        reached[target[reached[source]]] = True
+    return reached

@@ -1,0 +1,98 @@
+"""What a rule makes of beliefs, beside every answer of small rows."""
+
+import random
+
+import pytest
+import torch
+
+from mdmkit_constrain.choices import Choices
+from mdmkit_constrain.regex import Regex
+
+PATTERNS = ("(ab|ba|c){1,3}a?b*", "a*b", "(a|b)*c(a|b)*", "[^c]*", "(aa|bb|cc)*.?", "(ab)*|c+")
+# Rows of ids: 6 is a gap; the text between gaps stands among them.
+ROWS = ((6, 6, 6, 6), (6, 6, 2, 6), (1, 6, 6, 5), (6, 3, 6, 6, 6), (4, 6, 1, 6, 2, 6))
+
+
+def _cases(brute, ends, count, seed=0):
+    """Small rows of a model, the answers that brute force finds, and the constraint of each."""
+    rng, model, found = random.Random(seed), brute.Small(ends=ends), 0
+    torch.manual_seed(seed)
+    never = brute.never_of(model)
+    while found < count:
+        pattern = rng.choice([*PATTERNS, brute.random_pattern(rng)])
+        if rng.random() < 0.5:
+            canvas = brute.canvas_of(model, [()], length=rng.randint(1, 5))
+        else:
+            row = rng.choice(ROWS)
+            canvas = brute.canvas_of(model, [row])
+        ((start, stop),) = canvas.answers
+        logits = 2 * torch.randn(1, stop - start, model.vocab, dtype=torch.float64)
+        logits[..., never] = -torch.inf
+        tokens, open_ = canvas.tokens[0, start:stop].tolist(), canvas.open[0, start:stop].tolist()
+        answers = brute.completions(model, pattern, tokens, open_, logits[0], bool(canvas.infill[0]))
+        if answers:
+            found += 1
+            yield model, pattern, canvas, logits, answers, open_
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_each_open_position_gets_its_distribution_under_belief_and_rule(brute, ends):
+    for model, pattern, canvas, logits, answers, open_ in _cases(brute, ends, 60):
+        asked = Regex(pattern).prepare(model, brute.never_of(model))
+        states = brute.states_of(canvas)
+        shaped = asked.shape(logits, states, states.window.columns)[0]
+        wanted = brute.marginals(answers, len(open_))
+        for t, is_open in enumerate(open_):
+            if is_open:
+                torch.testing.assert_close(shaped[t].softmax(-1), wanted[t], rtol=1e-9, atol=1e-12, msg=pattern)
+            else:
+                assert torch.equal(shaped[t], logits[0, t]), "a filled position keeps its belief"
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_mask_allows_the_tokens_with_a_completion_and_no_others(brute, ends):
+    for model, pattern, canvas, logits, answers, open_ in _cases(brute, ends, 60, seed=1):
+        asked = Regex(pattern, mode="mask").prepare(model, brute.never_of(model))
+        states = brute.states_of(canvas)
+        shaped = asked.shape(logits, states, states.window.columns)[0]
+        possible = brute.marginals(dict.fromkeys(answers, 0.0), len(open_)) > 0
+        for t, is_open in enumerate(open_):
+            if is_open:
+                assert torch.equal(shaped[t], logits[0, t].masked_fill(~possible[t], -torch.inf)), pattern
+
+
+def test_positions_outside_of_the_window_count_as_uniform(brute):
+    rng = random.Random(2)
+    for model, pattern, canvas, logits, _, open_ in _cases(brute, True, 40, seed=2):
+        ((start, stop),) = canvas.answers
+        first = rng.randrange(start, stop)
+        last = rng.randint(first + 1, stop)
+        asked = Regex(pattern).prepare(model, brute.never_of(model))
+        states = brute.states_of(canvas, [(first, last)])
+        known = logits[:, first - start : last - start]
+        shaped = asked.shape(known, states, states.window.columns)[0]
+        flat = torch.zeros_like(logits[0])
+        flat[first - start : last - start] = known[0]
+        tokens = canvas.tokens[0, start:stop].tolist()
+        answers = brute.completions(model, pattern, tokens, open_, flat, bool(canvas.infill[0]))
+        wanted = brute.marginals(answers, len(open_))
+        for t in range(first - start, last - start):
+            if open_[t]:
+                got = shaped[t - (first - start)].softmax(-1)
+                torch.testing.assert_close(got, wanted[t], rtol=1e-9, atol=1e-12, msg=pattern)
+
+
+def test_a_probability_beyond_floating_point_is_not_lost(brute):
+    """All that the rule allows has a weight of e^−100000 beside what it forbids."""
+    model = brute.Small()
+    canvas = brute.canvas_of(model, [()], length=3)
+    asked = Choices(("abc", "bac")).prepare(model, brute.never_of(model))
+    logits = torch.full((1, 3, 8), -1e5, dtype=torch.float64)
+    logits[..., brute.never_of(model)] = -torch.inf
+    logits[0, 1] = 0.0
+    logits[0, 0, 5] = 0.0
+    logits[0, 0, 2] += 1.0  # `bac` is e times as probable as `abc`
+    states = brute.states_of(canvas)
+    first = asked.shape(logits, states, states.window.columns)[0, 0].softmax(-1)
+    torch.testing.assert_close(first[2], torch.tensor(1 / (1 + torch.e**-1), dtype=torch.float64))
+    torch.testing.assert_close(first[1] + first[2], torch.tensor(1.0, dtype=torch.float64))

@@ -1,0 +1,54 @@
+"""Automata beside Python's `re`, on random texts."""
+
+import random
+import re
+
+import pytest
+
+from mdmkit_constrain.automaton import of_texts
+from mdmkit_constrain.patterns import of_pattern
+
+# One of each number of bytes in UTF-8, and some that end alike.
+LETTERS = "abc1 _é\n一乀😀😁ß"
+PATTERNS = (
+    *("(a*b)?", "(ab|ba|c){1,3}a?b*", "[^a]*", ".*", r"(.|\n)*", r"\w+|\d", r"\W*", "[é-ü]{1,2}", "(?i)aB|c"),
+    *("[一-丁]+", r"[^\d\s]+", "😀|[^一]{2}", "a{0}b{,2}", "()|a", "[a-c1]+?é", r"\.|\x61|[\d_]+", "[^😀]", r"\S+"),
+    "(?:a|b)(?P<n>c)?",
+)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_accepts_what_re_matches(pattern):
+    rng, automaton, judge = random.Random(0), of_pattern(pattern), re.compile(pattern, re.ASCII)
+    texts = ["", *("".join(rng.choices(LETTERS, k=rng.randint(1, 5))) for _ in range(600))]
+    assert [text for text in texts if automaton.accepts(text) != bool(judge.fullmatch(text))] == []
+
+
+def test_random_patterns_accept_what_re_matches(brute):
+    rng = random.Random(1)
+    for _ in range(80):
+        pattern = brute.random_pattern(rng, "abcé", 4)
+        automaton, judge = of_pattern(pattern), re.compile(pattern, re.ASCII)
+        for _ in range(80):
+            text = "".join(rng.choices("abcé", k=rng.randint(0, 8)))
+            assert automaton.accepts(text) == bool(judge.fullmatch(text)), (pattern, text)
+
+
+def test_no_bytes_but_those_of_a_text_are_accepted():
+    automaton = of_pattern(".")
+    for wrong in (b"\xc3", b"\xa9", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xff"):
+        state = 0
+        for byte in wrong:
+            state = int(automaton.moves[state, byte])
+        assert not automaton.final[state], wrong
+
+
+def test_texts_and_one_more_space_before_them():
+    tree = of_texts(["yes", "no", " ", "né"])
+    assert [text for text in ("yes", "no", " ", "né", "ye", "", "yesno", "n") if tree.accepts(text)] == [
+        *("yes", "no", " ", "né")
+    ]
+    spaced = tree.with_space
+    assert [text for text in ("yes", " yes", "  yes", " ", "  ", " né") if spaced.accepts(text)] == [
+        *("yes", " yes", "  ", " né")
+    ]
