@@ -124,6 +124,15 @@ def test_the_rows_of_a_model_that_packs_share_one_call():
     assert share_out(widths(10, 90, 20, 80, keep={1}), pads=True) == [[0, 2], [1, 3]]
 
 
+def test_rows_side_by_side_share_calls_of_up_to_twice_the_columns_unless_they_are_long():
+    packs = {"pads": True, "packs": True, "side_by_side": True}
+    assert share_out(widths(10, 90, 20, 80, keep={1}), **packs) == [[0, 1, 2, 3]]
+    assert share_out(widths(5, 90, 5, 60, keep={1}), **packs) == [[0, 2], [1, 3]]
+    for sizes in ((300, 900), (64, 2048)):
+        assert share_out(widths(*sizes), **packs) == [[0], [1]]
+    assert share_out(widths(280, 300), **packs) == [[0, 1]]  # it adds few columns
+
+
 def test_a_model_that_packs_computes_what_is_needed():
     class Packs(ToyBackbone):
         packs = True

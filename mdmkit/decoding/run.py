@@ -154,9 +154,9 @@ def decode_batches(
 ) -> Generator[tuple[list[Row], int], None, None]:
     """Decode unit by unit; yield each unit's rows, in any order, and its number of model calls.
 
-    A unit is four batches of prompts of like length, or five if the fifth is the last one. Those with most to fill are
-    admitted first into `batch` slots, and all end before the next unit begins. So prompts and batch size alone decide
-    which rows are decoded together, and the same prompts give the same bytes.
+    A unit is at most four batches of prompts of like length. Those with most to fill are admitted first into `batch`
+    slots, and all end before the next unit begins. So prompts and batch size alone decide which rows are decoded
+    together, and the same prompts give the same bytes.
 
     Args:
         batch: the number of slots; `"auto"`: see `decode`; None: all prompts at once.

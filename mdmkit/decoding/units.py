@@ -12,8 +12,7 @@ from mdmkit.canvas.prompt import Prompt
 # Prompts are reordered within this many batches. If it is larger, units are less ragged, but more rows must wait for an
 # earlier one.
 WINDOW = 8
-# Batches of a unit. In a unit rows join when others leave, so slots are empty only at its end: a fifth batch that would
-# be the last one is in the same unit.
+# The most batches of a unit. In a unit rows join when others leave, so slots are empty only at its end.
 UNIT = 4
 
 T = TypeVar("T")
@@ -22,7 +21,7 @@ T = TypeVar("T")
 def units(
     prompts: Iterable[Prompt], size: int, length: Callable[[Prompt], int], done: Container[int] = ()
 ) -> Iterator[list[Prompt]]:
-    """Divide prompts into units of about `UNIT` batches of `size`, reading at most `WINDOW` batches ahead.
+    """Divide prompts into units of at most `UNIT` batches of `size`, reading at most `WINDOW` batches ahead.
 
     In each group of `WINDOW` batches prompts are sorted by `length`, in positions. In a smaller last group all units
     have about the same number of batches: rows join only where there are several. The unit that holds the earliest
@@ -37,7 +36,7 @@ def units(
         if 1 < size < len(window):
             window.sort(key=length)
         batches = _ceil(len(window), size)
-        together = _ceil(batches, max(1, _ceil(batches - 1, UNIT))) * size
+        together = _ceil(batches, _ceil(batches, UNIT)) * size
         found = [window[start : start + together] for start in range(0, len(window), together)]
         for unit in found:
             unit.sort(key=lambda prompt: prompt.index)

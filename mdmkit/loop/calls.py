@@ -15,25 +15,31 @@ from mdmkit.model.cache import Reach
 FORWARD_TOKENS = 1 << 16
 # A shared forward may compute at most this many times the columns that are needed; otherwise there are two forwards.
 SHARING = 1.25
+# The same for a model that computes padding in its attention only, if this adds at most so many scores (columns times
+# keys): more of them cost more than a second forward. Measured on one core, in a model of 4 layers, d 256.
+PACKED, SCORES = 2.0, 1 << 15
 # Rows that stand at the same column share a forward nevertheless, if fewer columns than this are computed for nothing:
 # so few cost less than a second forward.
 SPARE = 512
 
 
-def share_out(reaches: Sequence[Reach], pads: bool, packs: bool = False, branches: int = 1) -> list[list[int]]:
+def share_out(
+    reaches: Sequence[Reach], pads: bool, packs: bool = False, side_by_side: bool = False, branches: int = 1
+) -> list[list[int]]:
     """Divide states into forwards: one; or two, if one would compute many columns only to fill up its rows.
 
     Two forwards are cut by width, at the place where the fewest columns are computed.
 
-    A model that `packs` computes no padding, so all states share one forward. A model that cannot pad runs once per
-    length. A forward of more than `FORWARD_TOKENS` is split, by width too; with two `branches`, as under guidance, each
-    state is in it twice.
+    A model that `packs` computes no padding, so all states share one forward. If its attention needs them
+    `side_by_side`, this computes padding, so a forward may hold more of it, unless rows are long. A model that cannot
+    pad runs once per length. A forward of more than `FORWARD_TOKENS` is split, by width too; with two `branches`, as
+    under guidance, each state is in it twice.
     """
     everyone = list(range(len(reaches)))
     if not pads:
         groups = [[i for i in everyone if reaches[i].stop == size] for size in sorted({r.stop for r in reaches})]
     else:
-        groups = [everyone] if packs else _in_two(reaches, everyone)
+        groups = [everyone] if packs and not side_by_side else _in_two(reaches, everyone, packs)
     out = []
     for group in groups:
         size = max(1, FORWARD_TOKENS // (branches * max(1, *(_width(reaches[i]) for i in group))))
@@ -47,12 +53,14 @@ def _width(reach: Reach) -> int:
     return reach.stop - reach.start
 
 
-def _in_two(reaches: Sequence[Reach], everyone: list[int]) -> list[list[int]]:
+def _in_two(reaches: Sequence[Reach], everyone: list[int], packs: bool) -> list[list[int]]:
     wide = [i for i in everyone if reaches[i].keep]
     sizes = [_width(reach) for reach in reaches]
     spare = len(sizes) * max(sizes) - sum(sizes)
     in_step = len({reach.start for reach in reaches}) == 1 and (not wide or len(wide) == len(everyone))
-    if spare <= (SHARING - 1) * sum(sizes) or (in_step and spare < SPARE):
+    cheap = packs and spare * max(reach.last for reach in reaches) <= SCORES
+    most = (PACKED if cheap else SHARING) - 1
+    if spare <= most * sum(sizes) or (in_step and spare < SPARE):
         return [everyone]
     order = sorted(everyone, key=lambda i: sizes[i])
     cut = min(range(1, len(order)), key=lambda n: n * sizes[order[n - 1]] + (len(order) - n) * sizes[order[-1]])

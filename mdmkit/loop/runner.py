@@ -85,11 +85,6 @@ class Runner:
         self._shown: tuple[Any, tuple[Tensor, Tensor, int | None]] | None = None
 
     @property
-    def packs(self) -> bool:
-        """True if all rows share a forward. With shadow columns or extras, attention has the rows side by side."""
-        return self.backbone.packs and self.shadow is None and not self.extras
-
-    @property
     def conditioned(self) -> bool:
         """True if rows depend on more than their tokens."""
         return self._given is not None
@@ -159,7 +154,8 @@ class Runner:
             before: what a model with `feeds_back` said of all rows; None for other models.
         """
         tokens = self._as_seen(asked, canvas)
-        groups = share_out(asked.reaches, self.backbone.pads, self.packs, self.branches)
+        side_by_side = self.shadow is not None or bool(self.extras)
+        groups = share_out(asked.reaches, self.backbone.pads, self.backbone.packs, side_by_side, self.branches)
         parts = [self._run(tokens, group, asked, canvas, times, before) for group in groups]
         out, (start, stop, same) = gathered(parts, groups), self._bounds(asked.shown, tokens.device)
         return Hidden(
