@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mdmkit import Constraint, MdmkitError, shown
-from mdmkit_constrain.automaton import Automaton, of_texts
-from mdmkit_constrain.preparing import prepared, texts_of
+from mdmkit_constrain.automaton import of_texts
+from mdmkit_constrain.preparing import for_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,13 +37,8 @@ class Choices(Constraint):
             )
 
     def prepare(self, backbone: Backbone, never: Tensor) -> Constraint:
-        texts = texts_of(backbone)
-        return prepared(
-            _tree(self.of, backbone.drops_space), texts, backbone, never, f"choices {shown(list(self.of))}", self.mode
-        )
+        return for_model(_tree(self.of), backbone, never, f"choices {shown(list(self.of))}", self.mode)
 
 
-@functools.lru_cache(maxsize=64)
-def _tree(texts: tuple[str, ...], spaced: bool) -> Automaton:
-    tree = of_texts(texts)
-    return tree.with_space if spaced else tree
+# Kept, since the tables of a model are kept by the automaton.
+_tree = functools.lru_cache(maxsize=64)(of_texts)

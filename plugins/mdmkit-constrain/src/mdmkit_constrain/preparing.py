@@ -33,6 +33,12 @@ def texts_of(backbone: Backbone) -> tuple[bytes | None, ...]:
     return texts
 
 
+def for_model(automaton: Automaton, backbone: Backbone, never: Tensor, what: str, mode: Mode) -> Language:
+    """Return a rule about texts for a model; arguments and errors as for `prepared`, and for `texts_of`."""
+    spaced = automaton.with_space if backbone.drops_space else automaton
+    return prepared(spaced, texts_of(backbone), backbone, never, what, mode)
+
+
 def prepared(
     automaton: Automaton,
     texts: Sequence[bytes | None],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mdmkit import Constraint
 from mdmkit_constrain.patterns import of_pattern
-from mdmkit_constrain.preparing import prepared, texts_of
+from mdmkit_constrain.preparing import for_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +33,4 @@ class Regex(Constraint):
         of_pattern(self.pattern)
 
     def prepare(self, backbone: Backbone, never: Tensor) -> Constraint:
-        texts, automaton = texts_of(backbone), of_pattern(self.pattern)
-        automaton = automaton.with_space if backbone.drops_space else automaton
-        return prepared(automaton, texts, backbone, never, f"pattern {self.pattern!r}", self.mode)
+        return for_model(of_pattern(self.pattern), backbone, never, f"pattern {self.pattern!r}", self.mode)

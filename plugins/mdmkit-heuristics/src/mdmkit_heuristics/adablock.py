@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import Actions, MdmkitError, ops
+from mdmkit_heuristics.block import written_as
+from mdmkit_heuristics.shares import check_shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,9 +56,7 @@ class AdaBlock:
                 f"select adablock: delimiters={list(self.delimiters)}: they are token ids, at least one. For blocks of "
                 "one length, use select threshold and plan.block."
             )
-        for name in ("sure", "window", "threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise MdmkitError(f"select adablock: {name}={getattr(self, name)}: it must be from 0 to 1.")
+        check_shares("select adablock", self, "sure", "window", "threshold")
         if self.size < 1:
             raise MdmkitError(f"select adablock: size={self.size}: a block has at least 1 position.")
 
@@ -94,15 +94,8 @@ class AdaBlock:
         whole = step.canvas.editable.sum(1, keepdim=True)
         # Rounded down, but 0.29 · 100 is 29.
         reach = torch.floor(whole.double() * self.window + 1e-9).long()
-        among = step.open & (step.position < begin + reach) & self._delimiter(step)
+        among = step.open & (step.position < begin + reach) & written_as(step, self.delimiters)
         value = step.confidence.masked_fill(~among, -math.inf)
         at = value.argmax(1, keepdim=True)  # the first of equal ones
         found = value.gather(1, at) >= self.sure
         return torch.where(found, step.position.gather(1, at) + 1, begin + self.size)[:, 0]
-
-    def _delimiter(self, step: Step) -> Tensor:
-        """bool [B, W]: the token that would be written is a delimiter."""
-        found = torch.zeros_like(step.open)
-        for token in self.delimiters:
-            found = found | (step.tokens == token)
-        return found

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
     from mdmkit import Step
@@ -25,6 +28,14 @@ def length(step: Step) -> Tensor:
 def editable(step: Step) -> Tensor:
     """bool [B, W]: the positions of the row's block that decoding fills, open or filled."""
     return step.member & step.window(step.canvas.editable)
+
+
+def written_as(step: Step, ids: Iterable[int]) -> Tensor:
+    """bool [B, W]: the token that would be written at the position is one of these."""
+    found = torch.zeros_like(step.open)
+    for token in ids:
+        found = found | (step.tokens == token)
+    return found
 
 
 def near(marked: Tensor, radius: int) -> Tensor:

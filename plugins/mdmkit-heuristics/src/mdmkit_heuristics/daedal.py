@@ -10,6 +10,7 @@ import torch
 
 from mdmkit import LONGEST_ROW, Actions, MdmkitError, ops
 from mdmkit_heuristics.block import offset
+from mdmkit_heuristics.shares import check_shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +35,7 @@ class DaedalFill:
     size: int = 32
 
     def __post_init__(self) -> None:
-        _check_probabilities("select", self, "threshold")
+        check_shares("select daedal", self, "threshold")
         if self.size < 1:
             raise MdmkitError(f"select daedal: size={self.size}: a block has at least 1 position.")
 
@@ -89,7 +90,7 @@ class DaedalGrow:
     tail: int = 16
 
     def __post_init__(self) -> None:
-        _check_probabilities("commit", self, "enough", "full", "low")
+        check_shares("commit daedal", self, "enough", "full", "low")
         for name, least in (("end", 0), ("more", 2), ("span", 1), ("tail", 0)):
             if getattr(self, name) < least:
                 raise MdmkitError(f"commit daedal: {name}={getattr(self, name)}: it must be at least {least}.")
@@ -169,9 +170,3 @@ def _inserted(canvas: Canvas, behind: Tensor, by: Tensor) -> Canvas:
     wide = canvas.grown(added)
     tokens, open_ = (x.gather(1, source) for x in (wide.tokens, wide.open))
     return wide.changed(tokens=tokens, open=open_).reopened(new)
-
-
-def _check_probabilities(kind: str, part: DaedalFill | DaedalGrow, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(part, name) <= 1:
-            raise MdmkitError(f"{kind} daedal: {name}={getattr(part, name)}: it must be from 0 to 1.")

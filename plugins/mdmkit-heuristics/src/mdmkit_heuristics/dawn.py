@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from mdmkit import Actions, MdmkitError, ops
+from mdmkit import Actions, ops
+from mdmkit_heuristics.shares import check_shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,9 +47,7 @@ class Dawn:
     sink: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("high", "induced", "low", "edge", "sink"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise MdmkitError(f"select dawn: {name}={getattr(self, name)}: it must be from 0 to 1.")
+        check_shares("select dawn", self, "high", "induced", "low", "edge", "sink")
 
     def __call__(self, step: Step, scores: Tensor) -> Actions:
         sure, depends = step.confidence, self._dependences(step)

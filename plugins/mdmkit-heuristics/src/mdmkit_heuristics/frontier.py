@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from mdmkit import MdmkitError, ops
-from mdmkit_heuristics.block import near
+from mdmkit_heuristics.block import near, written_as
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,10 +68,7 @@ class IGFD:
         need = total / number.clamp_min(1 / (2 * around))
         score = self.alpha * sure + self.beta * sure * need
         if self.dull:
-            dull = torch.zeros_like(step.open)
-            for token in self.dull:
-                dull = dull | (step.tokens == token)
-            score = score - self.gamma * dull
+            score = score - self.gamma * written_as(step, self.dull)
         return score + AHEAD * self._frontier(step, score)
 
     def _frontier(self, step: Step, score: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 
 from mdmkit import MdmkitError
 from mdmkit_heuristics.frequency import check, log_frequency, on_device
+from mdmkit_heuristics.shares import check_shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,8 +91,7 @@ class LinearPosition:
     clip: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 1:
-            raise MdmkitError(f"score linear_position: weight={self.weight}: it must be from 0 to 1.")
+        check_shares("score linear_position", self, "weight")
         _check_clip("linear_position", self.clip)
         if self.table is not None:
             log_frequency(self.table)

@@ -10,6 +10,7 @@ import torch
 from mdmkit import Actions, MdmkitError, ops
 from mdmkit_heuristics.block import editable
 from mdmkit_heuristics.remask import remasked
+from mdmkit_heuristics.shares import check_shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,9 +38,7 @@ class WinoFill:
     most: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise MdmkitError(f"select wino: {name}={getattr(self, name)}: it must be from 0 to 1.")
+        check_shares("select wino", self, "threshold", "share")
         if not 1 <= self.least <= self.most:
             raise MdmkitError(f"select wino: least={self.least}, most={self.most}: 1 ≤ least ≤ most is needed.")
 

@@ -38,7 +38,7 @@ from mdmkit_text.families.plain import Plain
 from mdmkit_text.foreign import config_of, name_of
 from mdmkit_text.graphs import CudaRecorder, Graphs
 from mdmkit_text.headers import read_shapes
-from mdmkit_text.inspection import inspect_config
+from mdmkit_text.inspection import inspect_config, inspect_numbers
 from mdmkit_text.manifest import Manifest, read_manifest
 from mdmkit_text.network import Network
 from mdmkit_text.placement import placement
@@ -365,24 +365,10 @@ class TextBackbone(Backbone):
             Finding(
                 "weights", "ok", f"{self._tensors} tensors, all named and sized as family {self.family.name} needs"
             ),
-            _numbers(self.network.model),
+            inspect_numbers(self.network.model),
             Finding("tokens", "ok", f"mask {self.mask_id}, ends {self.ends}, {self.vocab} logits"),
             Finding("attention", "ok", f"{native}, {'every position' if block is None else f'blocks of {block}'}"),
         ]
-
-
-def _numbers(model: Any) -> Finding:
-    """Look for weights that are not numbers: an attention kernel may pass over them, so logits need not show them."""
-    odd = []
-    for name, weight in model.named_parameters():
-        if weight.is_floating_point() and weight.numel() and not weight.is_meta:
-            least, most = weight.detach().aminmax()
-            if not bool(least.isfinite() & most.isfinite()):
-                odd.append(name)
-    if not odd:
-        return Finding("numbers", "ok", "every weight is a finite number")
-    more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
-    return Finding("numbers", "FAIL", f"weights that are infinite or no numbers (NaN): {', '.join(odd[:3])}{more}")
 
 
 def _dtype(name: str, device: torch.device) -> Any:

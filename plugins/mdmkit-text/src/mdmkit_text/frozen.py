@@ -147,7 +147,7 @@ class FrozenLayer:
                 if view.reads and self.alternatives is None:
                     whole = kept[:, :, : places.keys].index_select(0, view.slots)
                     whole[places.state, :, places.place] = columns
-            out.append(new if self.alternatives is not None or not view.reads else whole)
+            out.append(whole)
         return out[0], out[1]
 
     def _store(self, new: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""What mdmkit reads in a checkpoint's config.json, what it may ignore, and what it does not know."""
+"""What mdmkit reads in a checkpoint's config.json, what it may ignore, and what it does not know; odd weights."""
 
 from __future__ import annotations
 
@@ -60,6 +60,20 @@ def inspect_config(config: dict[str, Any], family: Family, settings: Any, ends: 
         what = f"eos_token_id {', '.join(map(str, outside))}: outside the vocabulary of {settings.vocab_size} ids"
         lines.append(Finding("config: ends", "note", f"{what}, so it never ends an answer"))
     return [line for line in lines if line.detail]
+
+
+def inspect_numbers(model: Any) -> Finding:
+    """Look for weights that are not numbers: an attention kernel may pass over them, so logits need not show them."""
+    odd = []
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and weight.numel() and not weight.is_meta:
+            least, most = weight.detach().aminmax()
+            if not bool(least.isfinite() & most.isfinite()):
+                odd.append(name)
+    if not odd:
+        return Finding("numbers", "ok", "every weight is a finite number")
+    more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+    return Finding("numbers", "FAIL", f"weights that are infinite or no numbers (NaN): {', '.join(odd[:3])}{more}")
 
 
 def _read_by_class(settings: Any) -> set[str]:
