@@ -125,6 +125,15 @@ class Engine:
         """Return how many of the engine's `columns` a row takes while it is at work."""
         return self._room.of(prompt)
 
+    def check(self, prompt: Encoded) -> None:
+        """Refuse a prompt that `admit` would refuse.
+
+        Raises:
+            MdmkitError: it would never fit into `columns`, or the sampler's constraint leaves it no text.
+        """
+        self._room.check(prompt)
+        self.state.check(prompt.canvas, f"prompt {prompt.prompt.index}")
+
     def admit(self, prompt: Prompt | Encoded, timeout: float | None = None) -> int:
         """Queue one prompt; its row joins as soon as a slot is free.
 
@@ -143,8 +152,7 @@ class Engine:
         if timeout is not None and not ((is_whole(timeout) or isinstance(timeout, float)) and timeout > 0):
             raise MdmkitError(f"timeout={timeout!r}: it is a number of seconds above 0, or None for no limit.")
         encoded = prompt if isinstance(prompt, Encoded) else self.encode(prompt)
-        self._room.check(encoded)
-        self.state.check(encoded.canvas, f"prompt {encoded.prompt.index}")
+        self.check(encoded)
         deadline = None if timeout is None else time.monotonic() + timeout
         id_, self._next = self._next, self._next + 1
         self._waiting.append(Waiting(id_, encoded, deadline))

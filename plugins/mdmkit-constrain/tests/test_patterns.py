@@ -5,8 +5,11 @@ import re
 
 import pytest
 
+from mdmkit import MdmkitError
+from mdmkit_constrain import apart
+from mdmkit_constrain.apart import of_pattern
 from mdmkit_constrain.automaton import of_texts
-from mdmkit_constrain.patterns import of_pattern
+from mdmkit_constrain.patterns import made_of
 
 # One of each number of bytes in UTF-8, and some that end alike.
 LETTERS = "abc1 _é\n一乀😀😁ß"
@@ -52,3 +55,24 @@ def test_texts_and_one_more_space_before_them():
     assert [text for text in ("yes", " yes", "  yes", " ", "  ", " né") if spaced.accepts(text)] == [
         *("yes", " yes", "  ", " né")
     ]
+
+
+def test_a_pattern_whose_automaton_explodes_is_refused_in_time():
+    maker = apart.Maker(seconds=2)
+    with pytest.raises(MdmkitError, match=r"'\(a\|b\)\*a\(a\|b\)\{20\}' needs more than 2 seconds"):
+        maker.make("(a|b)*a(a|b){20}")
+    automaton = maker.make("a{2,30}")
+    assert automaton.accepts("aa") and not automaton.accepts("a")
+    with pytest.raises(MdmkitError, match="is no regular expression"):
+        maker.make("(a{20}")
+    assert maker.make("b{20}").accepts("b" * 20)
+
+
+@pytest.mark.parametrize("pattern", ["a{2,30}", "(ab|[é-ü]){1,2}c{2}", r"\{\"a\": [0-9]{1,3}\}", "x" * 50])
+def test_an_automaton_from_the_other_process_is_the_same(pattern):
+    here, there = made_of(pattern), apart.of_pattern(pattern)
+    assert (
+        (here.moves == there.moves).all()
+        and (here.final == there.final).all()
+        and there.moves.dtype == here.moves.dtype
+    )

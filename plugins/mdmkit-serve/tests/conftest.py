@@ -149,7 +149,7 @@ def serving(backbone: Any, preset: str = "confidence", length: int = 8, own: Any
         scheduler.join(10)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Any:
     return serving
 

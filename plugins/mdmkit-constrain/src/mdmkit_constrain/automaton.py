@@ -41,6 +41,25 @@ class Automaton:
         return Automaton(np.vstack((first[None], moves)), final)
 
 
+def ordered(automaton: Automaton) -> Automaton:
+    """The same automaton, its states in the order in which their first texts come.
+
+    A library that keeps its states in sets numbers them anew in each process, and sums in another order end in other
+    last digits.
+    """
+    dead = automaton.dead
+    order, seen = [0], {0, dead}
+    for state in order:
+        after, first = np.unique(automaton.moves[state], return_index=True)
+        new = [s for s in after[np.argsort(first)].tolist() if s not in seen]
+        seen.update(new)
+        order += new
+    order.append(dead)
+    number = np.zeros(len(automaton.moves), dtype=np.int32)
+    number[order] = np.arange(len(order))
+    return Automaton(number[automaton.moves[order]], automaton.final[order])
+
+
 def of_texts(texts: Iterable[str]) -> Automaton:
     """Make the automaton that accepts these texts only: a tree of their bytes."""
     moves: list[dict[int, int]] = [{}]

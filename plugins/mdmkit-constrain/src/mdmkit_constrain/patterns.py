@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 import re
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import interegular
 from interegular.fsm import FSM, anything_else
 
 from mdmkit import MdmkitError
-from mdmkit_constrain.automaton import Automaton, made
+from mdmkit_constrain.automaton import Automaton, made, ordered
 
 # First and last character of each number of bytes in UTF-8, and the bits before its code in the first byte.
 _FORMS = ((0x0, 0x7F, 1, 0x00), (0x80, 0x7FF, 2, 0xC0), (0x800, 0xFFFF, 3, 0xE0), (0x10000, 0x10FFFF, 4, 0xF0))
@@ -25,9 +24,8 @@ _TRIED = 300
 Pieces = tuple[tuple[int, int, int], ...]
 
 
-@functools.lru_cache(maxsize=64)
-def of_pattern(pattern: str) -> Automaton:
-    """Make the automaton of the texts that `re.fullmatch(pattern, text, re.ASCII)` matches.
+def made_of(pattern: str) -> Automaton:
+    """Make the automaton of the texts that `re.fullmatch(pattern, text, re.ASCII)` matches, whatever it takes.
 
     Raises:
         MdmkitError: it is no pattern, or not one of a regular language that the library reads as Python does.
@@ -45,7 +43,7 @@ def of_pattern(pattern: str) -> Automaton:
             "out ^ and $; lookarounds, references to groups, \\b and possessive repeats are not possible."
         ) from None
     live = {state for state in machine.states if machine.islive(state)}
-    automaton = _in_bytes(machine, live)
+    automaton = ordered(_in_bytes(machine, live))
     for text in _tried(machine, live, pattern):
         if any(_SURROGATES[0] <= ord(c) <= _SURROGATES[1] for c in text):
             continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mdmkit import Constraint
-from mdmkit_constrain.patterns import of_pattern
+from mdmkit_constrain.apart import of_pattern
 from mdmkit_constrain.preparing import for_model
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mdmkit import MdmkitError, read_prompts
 from mdmkit_serve.fields import CHAT, COMPLETION, ROWS, check
-from mdmkit_serve.refusal import not_served, wrong
+from mdmkit_serve.refusal import Refusal, not_served, wrong
+from mdmkit_serve.rules import about, rule_of
 
 if TYPE_CHECKING:
     from mdmkit import Prompt
@@ -70,7 +71,7 @@ def read_request(body: Any, chat: bool, model: str, samplers: Samplers) -> Asked
         chat=chat,
         model=model,
         prompts=prompts,
-        chosen=samplers.choose(own.get("sampler"), own.get("set"), given.get("temperature"), given.get("top_p")),
+        chosen=_sampler(given, own, samplers),
         seed=seed,
         n=n,
         stop=_stops(given.get("stop")),
@@ -84,6 +85,18 @@ def read_request(body: Any, chat: bool, model: str, samplers: Samplers) -> Asked
     )
     _check_together(asked, given)
     return asked
+
+
+def _sampler(given: Mapping[str, Any], own: Mapping[str, Any], samplers: Samplers) -> Chosen:
+    settings = own.get("sampler"), own.get("set"), given.get("temperature"), given.get("top_p")
+    if (asked := rule_of(given)) is None:
+        return samplers.choose(*settings)
+    field, rule = asked
+    samplers.choose(*settings)  # what is wrong without the rule is not the rule's fault
+    try:
+        return samplers.choose(*settings, rule)
+    except Refusal as refusal:
+        raise about(refusal, field) from refusal
 
 
 def _of_completion(given: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:

@@ -148,7 +148,11 @@ class Crew:
             for passed in islice(self.waiting, place):
                 passed.passed += 1
             del self.waiting[place]
-            self._of(job).admit(job)
+            try:
+                self._of(job).admit(job)
+            except Exception as error:  # it was checked when it was encoded, so this is not the request's fault
+                self.fail(job, Failed(f"the row cannot begin: {_short(error)}", 500))
+                continue
             rows, columns = rows + 1, columns + job.takes
             self.metrics.waited.observe(time.monotonic() - job.arrived)
 

@@ -25,6 +25,7 @@ NAMES |= {"object": "an object", "array": "a list", "null": "null"}
 
 TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+SCHEMA = {"anyOf": [{"type": "object"}, {"type": "string"}]}
 STOPS, ROWS = 16, 128
 EXTENSION = {
     "sampler": {"type": "string", "description": "A sampler for this request; null: the server's."},
@@ -66,6 +67,33 @@ COMMON: dict[str, Schema] = {
         "type": "object",
         "properties": {"include_usage": {"type": "boolean"}},
         "additionalProperties": False,
+    },
+    "guided_regex": {"type": "string", "description": "A regular expression that each answer matches as a whole."},
+    "guided_choice": {**TEXTS, "description": "Each answer is one of these texts."},
+    "guided_json": {**SCHEMA, "description": "A JSON schema that each answer fits, as an object or as its text."},
+    "structured_outputs": {
+        "type": "object",
+        "properties": {"regex": {"type": "string"}, "choice": TEXTS, "json": SCHEMA},
+        "additionalProperties": False,
+        "description": "The same as guided_regex, guided_choice or guided_json.",
+    },
+    "response_format": {
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "description": "text, json_object or json_schema."},
+            "json_schema": {
+                "type": "object",
+                "properties": {
+                    **{name: {"type": "string"} for name in ("name", "description")},
+                    "schema": {"type": "object"},
+                    "strict": {"type": "boolean", "description": "Read, and without effect: a schema always holds."},
+                },
+                "additionalProperties": False,
+            },
+        },
+        "required": ["type"],
+        "additionalProperties": False,
+        "description": "json_object: an object; json_schema: JSON that fits json_schema.schema.",
     },
     "user": {"type": "string", "maxLength": 200, "description": "A name that is written into the access log."},
     "mdmkit": {"type": "object", "properties": EXTENSION, "additionalProperties": False},
@@ -121,12 +149,10 @@ class Absent:
     nothing: tuple[Any, ...] = ()
 
 
-_GUIDED = Absent("a sampler's constraint part does this, and no constraint part is installed. Leave it out")
 _TOOLS = Absent("this server calls no tools. Leave it out", ([], "none", "auto"))
 ABSENT: dict[str, Absent] = {
     **dict.fromkeys(("tools", "tool_choice", "functions", "function_call", "parallel_tool_calls"), _TOOLS),
-    **dict.fromkeys(("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"), _GUIDED),
-    "response_format": Absent(_GUIDED.instead, ({"type": "text"},)),
+    "guided_grammar": Absent("no part reads grammars. Write guided_regex or guided_json"),
     "logit_bias": Absent(
         'write "mdmkit": {"set": {"draw.penalty": {"ID": amount}}}, which is subtracted from a token\'s logit', ({},)
     ),

@@ -50,9 +50,11 @@ class Running:
         """Encode a job's prompt, and tell the job.
 
         Raises:
-            MdmkitError: it cannot be encoded, or the request and the encoded prompt do not go together.
+            MdmkitError: it cannot be encoded, its rule leaves it no text, or the request and the encoded prompt do not
+                go together.
         """
         job.encoded = self.engine.encode(job.prompt)
+        self.engine.check(job.encoded)
         canvas = job.encoded.canvas
         if bool(canvas.infill.any()) and job.stop:
             raise MdmkitError(

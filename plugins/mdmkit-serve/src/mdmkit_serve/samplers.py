@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -50,6 +51,7 @@ class Samplers:
         self.preset, self.layer, self.overrides = preset, config_layer(config)[1], overrides
         self.length = length
         self._known: OrderedDict[str, Chosen] = OrderedDict()
+        self._lock = threading.Lock()  # a rule may take seconds, so requests with one are read in threads of their own
         self.own = self.choose()
 
     def choose(
@@ -58,8 +60,12 @@ class Samplers:
         changes: Mapping[str, Any] | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
+        rule: dict[str, Any] | None = None,
     ) -> Chosen:
         """Return the sampler of a request; equal requests get the same one.
+
+        Args:
+            rule: the constraint's configuration; None: that of the sampler.
 
         Raises:
             Refusal: it cannot be composed, or a change is not a request's to make.
@@ -68,17 +74,24 @@ class Samplers:
         nodes = _nodes({**(changes or {}), **{key: value for key, value in drawn.items() if value is not None}})
         if top_p == 1:
             nodes.setdefault("draw", {})["top_p"] = None
-        known = json.dumps([name, nodes], sort_keys=True)
-        if known not in self._known:
+        if rule is not None:
+            if "constraint" in nodes:
+                raise wrong("mdmkit.set has a constraint, and the request asks for another rule: give one.", "mdmkit")
+            nodes["constraint"] = rule
+        known = json.dumps([name, _sorted(nodes)])
+        with self._lock:
+            found = self._known.pop(known, None)
+        if found is None:
             try:
                 sampler = self._compose(name, nodes)
             except MdmkitError as error:
                 raise wrong(str(error).replace("compose: ", ""), "mdmkit", "invalid_sampler") from error
-            self._known[known] = Chosen(sampler, _key(sampler))
-            if len(self._known) > COMPOSED:
+            found = Chosen(sampler, _key(sampler))
+        with self._lock:
+            self._known[known] = found
+            while len(self._known) > COMPOSED:
                 self._known.popitem(last=False)
-        self._known.move_to_end(known)
-        return self._known[known]
+        return found
 
     def _compose(self, name: str | None, nodes: dict[str, Any]) -> Sampler:
         own = self.preset or self.layer.get("sampler")
@@ -146,4 +159,10 @@ def _key(sampler: Sampler) -> str:
     """What two samplers have in common if their rows may share a batch: all but names and the seed."""
     left_out = ("about", "parts", "sampler", "seed")
     config = {key: value for key, value in sampler.config.items() if key not in left_out}
-    return json.dumps(config, sort_keys=True, default=str)
+    return json.dumps(_sorted(config), default=str)
+
+
+def _sorted(nodes: Mapping[str, Any]) -> list[Any]:
+    """The nodes in one order; a constraint's own order stays, since that of a JSON schema's properties matters."""
+    rest = {key: value for key, value in nodes.items() if key != "constraint"}
+    return [json.dumps(rest, sort_keys=True, default=str), nodes.get("constraint")]

@@ -69,7 +69,9 @@ class Service:
         """An error of mdmkit as a client may read it: in the words of a request, without paths of this machine."""
         for path in self.backbone.loaded_from:
             message = message.replace(str(path), self.name)
-        return message.replace("plan.length, or the prompt's own length", "max_tokens")
+        for length in ("plan.length, or the prompt's own length", "plan.length, the prompt's own length"):
+            message = message.replace(length, "max_tokens")
+        return message
 
     def patience(self) -> int:
         """Seconds after which there should be room in the queue: 1 to 60."""

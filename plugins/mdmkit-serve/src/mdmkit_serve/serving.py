@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from mdmkit_serve import rules
 from mdmkit_serve.answers import Form
 from mdmkit_serve.asked import Asked, read_request
 from mdmkit_serve.bodies import read_body
@@ -203,6 +206,9 @@ def _line(value: dict[str, Any]) -> bytes:
 async def answer(service: Service, request: Request, chat: bool) -> Response:
     """Read one request and answer it."""
     body = await read_body(request, service.max_body)
-    asked = read_request(body, chat, service.name, service.samplers)
+    # A rule may take seconds to be made ready, and the event loop must not wait for it.
+    slow = isinstance(body, dict) and any(body.get(field) is not None for field in rules.FIELDS)
+    read = functools.partial(read_request, body, chat, service.name, service.samplers)
+    asked = await run_in_threadpool(read) if slow else read()
     request.state.user, request.state.sampler = asked.user, asked.chosen.name
     return await Exchange(service, asked).answer(request)

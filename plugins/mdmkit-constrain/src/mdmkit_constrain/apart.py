@@ -1,0 +1,140 @@
+"""Make automata in a process of their own, so that one that grows without end takes neither time nor memory for ever.
+
+Run as a program, it reads patterns from its input, one JSON text in each line, and writes each automaton.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+from mdmkit import MdmkitError, shown
+from mdmkit_constrain.automaton import Automaton
+from mdmkit_constrain.patterns import made_of
+
+# The most time and memory that one pattern may take.
+SECONDS, BYTES = 20.0, 4 << 30
+# Patterns up to this length, without large or several counts, grow to some thousand states at most.
+SHORT = 40
+_COUNTS = re.compile(r"\{[0-9]*,?[0-9]{2}|\{.*\{")
+
+
+@functools.lru_cache(maxsize=64)
+def of_pattern(pattern: str) -> Automaton:
+    """Make the automaton of the texts that `re.fullmatch(pattern, text, re.ASCII)` matches.
+
+    Raises:
+        MdmkitError: it is no pattern, not one of a regular language that the library reads as Python does, or its
+            automaton grows too large.
+    """
+    return made_of(pattern) if len(pattern) <= SHORT and not _COUNTS.search(pattern) else _maker.make(pattern)
+
+
+class Maker:
+    """A process that makes automata, one at a time. It begins with the first one, and ends with this process.
+
+    Args:
+        seconds: the most that one pattern may take.
+    """
+
+    def __init__(self, seconds: float = SECONDS):
+        self.seconds = seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def make(self, pattern: str) -> Automaton:
+        """Make an automaton; errors as for `of_pattern`."""
+        with self._lock:
+            process = self._begun()
+            late = threading.Event()
+            with _ends(process, self.seconds, late):
+                answer = _asked(process, pattern)
+            if answer is None:
+                process.wait()
+        if isinstance(answer, Automaton):
+            return answer
+        raise MdmkitError(answer or self._why(pattern, process, late.is_set()))
+
+    def _why(self, pattern: str, process: subprocess.Popen[bytes], late: bool) -> str:
+        """Why the process has ended."""
+        if not late:
+            return f"the process that makes automata ended with code {process.wait()}, at pattern {shown(pattern)}."
+        return (
+            f"pattern {shown(pattern)} needs more than {self.seconds:g} seconds to become an automaton. Put fewer "
+            "choices before a count: [ab]{20} takes no time, and (a|b)*a(a|b){20} doubles the automaton twenty times."
+        )
+
+    def _begun(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            command = [sys.executable, "-c", "from mdmkit_constrain.apart import main; main()"]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return self._process
+
+
+@contextlib.contextmanager
+def _ends(process: subprocess.Popen[bytes], seconds: float, late: threading.Event) -> Iterator[None]:
+    """End the process after some seconds, or if its answer is not read."""
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        timer.cancel()
+
+
+_maker = Maker()
+
+
+def _asked(process: subprocess.Popen[bytes], pattern: str) -> Automaton | str | None:
+    """The automaton, what is wrong with the pattern, or None if the process has ended."""
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(pattern).encode() + b"\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return None
+    line = process.stdout.readline()
+    if not line:
+        return None
+    said = json.loads(line)
+    if isinstance(said, str):
+        return said
+    moves, final = process.stdout.read(1024 * said), process.stdout.read(said)
+    if len(final) < said:
+        return None
+    return Automaton(np.frombuffer(moves, np.int32).reshape(said, 256).copy(), np.frombuffer(final, bool).copy())
+
+
+def main() -> None:
+    """Answer each pattern: what is wrong with it, a JSON text; or its number of states N, and then its tables."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    out = sys.stdout.buffer
+    for line in sys.stdin.buffer:
+        try:
+            automaton = made_of(json.loads(line))
+        except MdmkitError as error:
+            out.write(json.dumps(str(error)).encode() + b"\n")
+        else:
+            out.write(b"%d\n" % len(automaton.moves))
+            out.write(automaton.moves.astype(np.int32).tobytes() + automaton.final.tobytes())
+        out.flush()

@@ -1,0 +1,62 @@
+"""The rule that the answers of a request must keep, in the words of OpenAI's API and of vLLM's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mdmkit_serve.refusal import Refusal, wrong
+
+FIELDS = ("response_format", "guided_regex", "guided_choice", "guided_json", "structured_outputs")
+FORMATS = ("text", "json_object", "json_schema")
+
+
+def rule_of(given: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Return the field that asks for a rule, and the rule as a configuration of a constraint part; None: none does.
+
+    Raises:
+        Refusal: more than one field does, or it does not say what the rule is.
+    """
+    rules = {name: rule for name in FIELDS if name in given and (rule := _read(name, given[name])) is not None}
+    if len(rules) > 1:
+        first, second = list(rules)[:2]
+        raise wrong(f"{first} and {second} both ask for a rule: give one.", second)
+    return next(iter(rules.items()), None)
+
+
+def _read(name: str, value: Any) -> dict[str, Any] | None:
+    if name == "response_format":
+        return _of_format(value)
+    if name == "structured_outputs":
+        kinds = {kind: each for kind, each in value.items() if each is not None}
+        if len(kinds) != 1:
+            raise wrong("structured_outputs has one of: choice, json, regex.", name)
+        kind, value = next(iter(kinds.items()))
+        name = f"guided_{kind}"
+    if name == "guided_regex":
+        return {"name": "regex", "pattern": value}
+    if name == "guided_choice":
+        return {"name": "choices", "of": value}
+    return {"name": "json_schema", "schema": value}
+
+
+def _of_format(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    kind = value["type"]
+    if kind not in FORMATS:
+        raise wrong(f"response_format.type is {kind!r}, and must be one of: {', '.join(FORMATS)}.", "response_format")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return {"name": "json_schema", "schema": {"type": "object"}}
+    schema = (value.get("json_schema") or {}).get("schema")
+    if schema is None:
+        raise wrong("response_format.json_schema has no 'schema'.", "response_format")
+    return {"name": "json_schema", "schema": schema}
+
+
+def about(refusal: Refusal, field: str) -> Refusal:
+    """A refused sampler, as that of the field that asked for its rule."""
+    if refusal.code != "invalid_sampler":
+        return refusal
+    said = str(refusal).replace("constraint.schema", field).replace("constraint.of", field)
+    return Refusal(refusal.status, said, field, refusal.code, refusal.headers)
