@@ -127,3 +127,10 @@ def test_only_the_tokens_that_are_allowed(brute):
     sampler = compose("confidence", constraint={"name": "tokens", "allowed": ["ab", 5]}, draw={"temperature": 1.0})
     rows = decode(sampler, brute.Small(), [Prompt(ids=(1, 2), seed=i, index=i) for i in range(6)]).rows
     assert {token for row in rows for token in row.tokens} == {3, 5}
+
+
+def test_a_rule_that_is_too_large_for_the_model_is_refused(brute, monkeypatch):
+    monkeypatch.setattr("mdmkit_constrain.tables.ARROWS", 8)
+    sampler = compose("confidence", constraint={"name": "regex", "pattern": "[ab]{3}c{3}"}, plan={"length": 6})
+    with pytest.raises(MdmkitError, match="this rule is too large"):
+        decode(sampler, brute.Small(), [Prompt(ids=(1,))])

@@ -11,9 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdmkit import MdmkitError
 from mdmkit_constrain.automaton import Automaton
 
 Array = np.ndarray[Any, Any]
+# The most that a rule may have: entries of the map of all classes and states, and arrows. A step sums over the arrows
+# at every position.
+ENTRIES, ARROWS = 1 << 27, 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +99,9 @@ def tables_of(
         never: tokens that may not be chosen.
         ends: tokens that end a text.
         endings: tokens that may stand after an end token.
+
+    Raises:
+        MdmkitError: they would be too large.
     """
     ended = set(ends) | set(endings)
     own = [None if i in ended else text for i, text in enumerate(texts)]
@@ -137,6 +144,7 @@ def _classes(automaton: Automaton, texts: Sequence[bytes | None]) -> tuple[Array
         if key not in found:
             found[key] = len(maps)
             maps.append(stack[-1])
+            _check(len(maps) * len(moves), ENTRIES)
         class_of[token] = found[key]
     return class_of, np.array(maps, dtype=np.int32).reshape(len(maps), len(moves))
 
@@ -152,6 +160,7 @@ def _trimmed(class_of: Array, maps: Array, final: Array, dead: int, usable: Arra
     live = ahead & _reached(final & ahead, target, source)
     live[0] = True
     kept = live[source] & live[target]
+    _check(int(kept.sum()), ARROWS)
     by, source, target = by[kept], source[kept], target[kept]
     state, names = np.cumsum(live) - 1, np.unique(by)
     number = np.full(len(maps) + 1, len(names))
@@ -179,6 +188,14 @@ def _trimmed(class_of: Array, maps: Array, final: Array, dead: int, usable: Arra
             around=Arrows.of(source, target, by, classes),
             final=_tensor(final[live]),
             of_end=_tensor(ends[live]),
+        )
+
+
+def _check(size: int, most: int) -> None:
+    if size > most:
+        raise MdmkitError(
+            "this rule is too large: its automaton has too many states for the tokens of this model. Write it with "
+            "smaller counts and fewer choices."
         )
 
 
