@@ -130,7 +130,7 @@ def test_only_the_tokens_that_are_allowed(brute):
 
 
 def test_a_rule_that_is_too_large_for_the_model_is_refused(brute, monkeypatch):
-    monkeypatch.setattr("mdmkit_constrain.tables.ARROWS", 8)
+    monkeypatch.setattr("mdmkit_constrain.tables.ARROWS", 4)
     sampler = compose("confidence", constraint={"name": "regex", "pattern": "[ab]{3}c{3}"}, plan={"length": 6})
     with pytest.raises(MdmkitError, match="this rule is too large"):
         decode(sampler, brute.Small(), [Prompt(ids=(1,))])
