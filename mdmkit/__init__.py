@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mdmkit.canvas.row import Row
     from mdmkit.canvas.trace import Trace
     from mdmkit.canvas.window import Window
-    from mdmkit.config.compose import compose
+    from mdmkit.config.compose import compose, make_part
     from mdmkit.decoding.engine import UnitEngine
     from mdmkit.decoding.prompts import PromptLike, read_prompts
     from mdmkit.decoding.recipe import Recipe, decode_unit
@@ -123,6 +123,7 @@ __all__ = [
     "hookimpl",
     "lay_out",
     "load",
+    "make_part",
     "read_prompts",
     "row_seed",
     "shown",
@@ -193,6 +194,7 @@ _HOME = {
     "hookimpl": "installed.hookspecs",
     "lay_out": "canvas.layout",
     "load": "model.loading",
+    "make_part": "config.compose",
     "read_prompts": "decoding.prompts",
     "row_seed": "noise",
     "stream": "decoding.run",

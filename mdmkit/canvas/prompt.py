@@ -25,6 +25,7 @@ class Prompt:
         suffix: text after the appended masks.
         chat_options: variables of the chat template, such as `{"enable_thinking": False}`.
         inputs: other inputs of the model, by name, such as `{"image": "in.png", "mask": "mask.png"}`.
+        rule: what a constraint that is `per_prompt` asks of the answer, such as `{"name": "choices", "of": ["a", "b"]}`
     """
 
     text: str | None = None
@@ -39,6 +40,7 @@ class Prompt:
     suffix: str | None = None
     chat_options: Mapping[str, Any] | None = None
     inputs: Mapping[str, Any] | None = None
+    rule: Mapping[str, Any] | None = None
 
     def read(self) -> Prompt:
         """Return the prompt without the options that a backbone has put into the ids: `lay_out` refuses all others."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdmkit.config.resolution import STAGES, resolve
 from mdmkit.config.schema import build, parameters
-from mdmkit.errors import MdmkitError
+from mdmkit.errors import MdmkitError, shown, unknown
 from mdmkit.installed.part import Part
 from mdmkit.installed.registry import Registry, default
 from mdmkit.loop.sampler import Sampler
@@ -81,6 +81,22 @@ def compose(
         name=resolved.get("sampler", "custom"),
         config=resolved,
     )
+
+
+def make_part(kind: str, node: str | Mapping[str, Any], registry: Registry | None = None) -> Any:
+    """Make one part from its configuration: its name, or a mapping with `name` and its parameters.
+
+    Raises:
+        MdmkitError: an unknown kind, name or parameter, or a bad value.
+    """
+    if kind not in HOMES:
+        raise MdmkitError(unknown("kind of part", str(kind), HOMES))
+    values = {"name": node} if isinstance(node, str) else dict(node)
+    name = values.pop("name", None)
+    if not isinstance(name, str):
+        raise MdmkitError(f"{kind} is {shown(node)}: write its name, or a mapping with 'name' and its parameters.")
+    registry = registry or default()
+    return instantiate(registry.find(kind, name), values, registry)
 
 
 def _cache(node: Any) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from mdmkit.settings.plan import LONGEST_ROW
 PromptLike = str | Sequence[int] | Mapping[str, Any] | Prompt
 # A mapping has exactly one of these keys.
 SOURCES = ("prompt", "prompt_ids", "messages")
-KEYS = (*SOURCES, "seed", "length", "infill", "chat", "system", "suffix", "chat_options", "inputs")
+KEYS = (*SOURCES, "seed", "length", "infill", "chat", "system", "suffix", "chat_options", "inputs", "rule")
 KINDS = {"prompt": str, "seed": int, "length": int, "infill": bool, "chat": bool, "system": str, "suffix": str}
-KINDS |= {"chat_options": dict, "inputs": dict}
+KINDS |= {"chat_options": dict, "inputs": dict, "rule": dict}
 # Options for texts, and options of the chat template.
 OF_TEXTS, OF_CHAT = ("chat", "system", "suffix", "chat_options"), ("system", "chat_options")
 
@@ -85,6 +85,7 @@ def _from_mapping(given: Mapping[str, Any], index: int, own: int) -> Prompt:
         suffix=given.get("suffix"),
         chat_options=given.get("chat_options"),
         inputs=given.get("inputs"),
+        rule=given.get("rule"),
     )
 
 
@@ -145,7 +146,7 @@ def _told(prompt: Prompt) -> dict[str, Any]:
         told["prompt_ids"] = prompt.ids
     else:
         told["prompt"] = prompt.text
-    own = {key: getattr(prompt, key) for key in ("length", "infill", *OF_TEXTS, "inputs")}
+    own = {key: getattr(prompt, key) for key in ("length", "infill", *OF_TEXTS, "inputs", "rule")}
     return told | {key: value for key, value in own.items() if value is not None}
 
 

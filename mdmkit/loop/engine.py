@@ -129,10 +129,11 @@ class Engine:
         """Refuse a prompt that `admit` would refuse.
 
         Raises:
-            MdmkitError: it would never fit into `columns`, or the sampler's constraint leaves it no text.
+            MdmkitError: it would never fit into `columns`, or the sampler's constraint leaves it no text, or does not
+                read its rule.
         """
         self._room.check(prompt)
-        self.state.check(prompt.canvas, f"prompt {prompt.prompt.index}")
+        self.state.check(prompt.canvas, f"prompt {prompt.prompt.index}", prompt.prompt.rule)
 
     def admit(self, prompt: Prompt | Encoded, timeout: float | None = None) -> int:
         """Queue one prompt; its row joins as soon as a slot is free.
@@ -268,7 +269,8 @@ class Engine:
         if not joining:
             return
         try:
-            self.state.join(*together(self.backbone, joining), [one.id for one in joining])
+            rules = [one.encoded.prompt.rule for one in joining]
+            self.state.join(*together(self.backbone, joining), [one.id for one in joining], rules)
         except MdmkitError as error:  # of the model that joins their conditioning
             self._end_without_place(error)
 

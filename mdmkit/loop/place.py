@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mdmkit.canvas.blocks import Block, Blocks
 from mdmkit.model.cache import Cache, Reach
@@ -37,6 +37,7 @@ class Place:
         believed: True if it has a belief. A row takes no step without one.
         afresh: True if its next forward computes all columns: it has joined, it has entered a block, or its frozen
             columns are due for a refresh.
+        rule: the prompt's own, for the sampler's constraint.
         ending: True if the step at work is its last one and needs no forward of it. Another row may have its slot.
     """
 
@@ -52,6 +53,7 @@ class Place:
     final: int = 0
     believed: bool = False
     afresh: bool = True
+    rule: Mapping[str, Any] | None = None
     ending: bool = False
 
     def __post_init__(self) -> None:

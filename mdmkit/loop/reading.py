@@ -48,6 +48,7 @@ def read(state: State) -> Step:
         shadows=None if hidden.shadow is None else partial(say, hidden.shadow[:, : where.width]),
         patience=patience if state.lingers else None,
         answer=None if state.constraint is None else state.answers.at(index),
+        rules=state.rules_of(state.rows_of_step),
     )
     return state.step_now
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -146,14 +146,18 @@ class State:
         """The number of rows that may join."""
         return self.slots - sum(not place.ending for place in self.places)
 
-    def join(self, canvas: Canvas, conditioning: Any, ids: Sequence[int]) -> None:
-        """Add rows, [n, T]. They take their first step when they have a belief.
+    def join(
+        self, canvas: Canvas, conditioning: Any, ids: Sequence[int], rules: Sequence[Mapping[str, Any] | None] = ()
+    ) -> None:
+        """Add rows, [n, T], with their prompts' rules. They take their first step when they have a belief.
 
         Raises:
             MdmkitError: the plan's block does not fit the model's blocks.
         """
         assert len(ids) <= self.free, "more rows than free slots"
         new = self._placed(canvas, ids)
+        for place, rule in zip(new, rules, strict=False):
+            place.rule = rule
         self.runner.join(conditioning, [place.slot for place in new], self.particles)
         self.reuse.begin(new, canvas)
         wide = expand(replace(canvas, room=self.sampler.plan.room).to(self.backbone.device), self.particles)
@@ -241,9 +245,16 @@ class State:
     def _shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
         """Let the constraint change logits [m, S, V]."""
         assert self.constraint is not None
-        states = replace(states, answer=self.answers.at(states.rows), infill=self.canvas.infill[states.rows])
+        answer, infill = self.answers.at(states.rows), self.canvas.infill[states.rows]
+        states = replace(states, answer=answer, infill=infill, rules=self.rules_of(range(len(self.places))))
         with Guarded(self.sampler, "constraint", self.latest, states=states, columns=columns):
             return floats(self.constraint.shape(logits, states, columns), logits.shape)
+
+    def rules_of(self, rows: Iterable[int]) -> list[Mapping[str, Any] | None] | None:
+        """The rules of rows at work, one for each particle, for a constraint that reads them."""
+        if not trait("constraint", self.constraint, "per_prompt"):
+            return None
+        return [self.places[row].rule for row in rows for _ in range(self.particles)]
 
     @property
     def answers(self) -> Window:
@@ -253,17 +264,25 @@ class State:
             self._answers = self._epoch, Window.of(spans, self.backbone.device)
         return self._answers[1]
 
-    def check(self, canvas: Canvas, name: str) -> None:
-        """Refuse a row, a canvas [1, T], for which the constraint leaves no text.
+    def check(self, canvas: Canvas, name: str, rule: Mapping[str, Any] | None = None) -> None:
+        """Refuse a row, a canvas [1, T], for which the constraint leaves no text, or does not read its rule.
 
         Raises:
             MdmkitError: there is none, or the constraint fails.
         """
+        if rule is not None and not trait("constraint", self.constraint, "per_prompt"):
+            own = (
+                "has none" if self.constraint is None else f"has {named(self.sampler, 'constraint')}, which reads none"
+            )
+            raise MdmkitError(
+                f"{name} has a rule of its own, and the sampler {own}: set constraint=by_prompt (of mdmkit-constrain), "
+                "or take the key 'rule' out."
+            )
         refuse = getattr(self.constraint, "refuse", None)
         if refuse is None or not bool(canvas.open.any()):
             return
         with Guarded(self.sampler, "constraint", 0):
-            why = refuse(canvas.to("cpu"), Window.of(canvas.answers, torch.device("cpu")))
+            why = refuse(canvas.to("cpu"), Window.of(canvas.answers, torch.device("cpu")), rule)
         if why is not None:
             raise MdmkitError(f"{name}: {named(self.sampler, 'constraint')}: {why}")
 

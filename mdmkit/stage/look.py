@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -41,6 +41,8 @@ class States:
         answer: of each state's row, the columns from the first to the last one that decoding may fill, without those
             that only complete the model's last block; None unless a constraint is asked.
         infill: bool [M]; True if the row's prompt held its masks itself; None unless a constraint is asked.
+        rules: the prompt's own rule, or None, of each row in the loop, which `rows` counts; None unless a constraint is
+            asked that is `per_prompt`.
     """
 
     tokens: Tensor
@@ -49,11 +51,12 @@ class States:
     window: Window | None = None
     answer: Window | None = None
     infill: Tensor | None = None
+    rules: Sequence[Mapping[str, Any] | None] | None = None
 
     def at(self, states: Tensor | slice) -> States:
         window, answer = (None if x is None else x.at(states) for x in (self.window, self.answer))
         infill = None if self.infill is None else self.infill[states]
-        return States(self.tokens[states], self.open[states], self.rows[states], window, answer, infill)
+        return States(self.tokens[states], self.open[states], self.rows[states], window, answer, infill, self.rules)
 
 
 class Believes(Protocol):

@@ -9,9 +9,11 @@ cannot work with the model.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from mdmkit.canvas.canvas import Canvas
@@ -95,6 +97,10 @@ class Constraint:
     """True if the rule is about a whole answer. `shape` then gets all columns of a state in one call. Parts that fill,
     change or leave out positions behind the constraint's back are refused: stop rules, commits that rewrite, growth."""
 
+    per_prompt: ClassVar[bool] = False
+    """True if it reads the rule of each prompt (`Prompt.rule`) in `states.rules` and `step.rules`. Beside a constraint
+    that does not, a prompt with a rule is refused."""
+
     def prepare(self, backbone: Backbone, never: Tensor) -> Constraint:
         """Return the constraint with what it needs of the model, such as a table of its tokens' texts.
 
@@ -106,10 +112,10 @@ class Constraint:
         """
         return self
 
-    def refuse(self, canvas: Canvas, answer: Window) -> str | None:
+    def refuse(self, canvas: Canvas, answer: Window, rule: Mapping[str, Any] | None) -> str | None:
         """Say why a row, a canvas [1, T] on the host, has no text that keeps the rule; None: it has one.
 
-        It is asked when a prompt is admitted, before the model sees the row.
+        It is asked when a prompt is admitted, before the model sees the row. `rule`: the prompt's own, or None.
         """
         return None
 

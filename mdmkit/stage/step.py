@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -52,6 +52,7 @@ class Step:
         shadows: computes `shadow`.
         answer: of each row, the columns from the first to the last one that decoding may fill, without those that only
             complete the model's last block; None unless the sampler has a constraint.
+        rules: of each row, the prompt's own rule, or None; None unless the sampler's constraint is `per_prompt`.
     """
 
     canvas: Canvas
@@ -70,6 +71,7 @@ class Step:
     patience: Tensor | None = None
     shadows: Callable[[], Belief] | None = None
     answer: Window | None = None
+    rules: Sequence[Mapping[str, Any] | None] | None = None
 
     # -- the rows and their windows --------------------------------------------------------------------------------
 
@@ -247,17 +249,16 @@ class Step:
 
     def at(self, rows: Tensor) -> Step:
         """The step of rows int64 [B], in this order; the random streams are not reordered."""
-        own = {name: getattr(self, name)[rows] for name in ("open", "quota", "active", "tick", "taken")}
+        own: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("open", "quota", "active", "tick", "taken")}
         if self.patience is not None:
             own["patience"] = self.patience[rows]
         canvas = replace(self.canvas.at(rows), seed=self.canvas.seed)
         extra = None if self.extra is None else {name: x[rows] for name, x in self.extra.items()}
         shadows = None if self.shadows is None else lambda: self.shadow.at(rows)
         belief, where = self.belief.at(rows), self.where.at(rows)
-        answer = None if self.answer is None else self.answer.at(rows)
-        return replace(
-            self, canvas=canvas, where=where, belief=belief, extra=extra, shadows=shadows, answer=answer, **own
-        )
+        own["answer"] = None if self.answer is None else self.answer.at(rows)
+        own["rules"] = None if self.rules is None else [self.rules[row] for row in rows.tolist()]
+        return replace(self, canvas=canvas, where=where, belief=belief, extra=extra, shadows=shadows, **own)
 
     def __getattr__(self, name: str) -> Any:
         if name in _GONE:

@@ -38,7 +38,7 @@ RIGHT = {"model": "m", "prompt": "x"}
         ("user", "x" * 201, "user has 201 characters: it is a text of at most 200 characters"),
         ("mdmkit", {"sampel": 1}, "mdmkit: unknown key 'sampel'. Did you mean 'sampler'? Accepted: chat_options"),
         ("mdmkit", {"draft": "yes"}, "mdmkit.draft is 'yes', and must be true or false"),
-        ("max_token", 5, "unknown field 'max_token'. Did you mean 'max_tokens'? Accepted: echo, logprobs"),
+        ("max_token", 5, "unknown field 'max_token'. Did you mean 'max_tokens'? Accepted: echo, guided_choice"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_accepted(field: str, value: Any, said: str) -> None:
@@ -59,7 +59,7 @@ def test_a_field_that_is_not_here_is_refused_by_name(field: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("tools", []), ("logit_bias", {}), ("presence_penalty", 0), ("best_of", 1), ("response_format", {"type": "text"})],
+    [("tools", []), ("logit_bias", {}), ("presence_penalty", 0), ("best_of", 1)],
 )
 def test_a_value_that_asks_for_nothing_is_accepted(field: str, value: Any) -> None:
     assert check(RIGHT | {field: value}, COMPLETION) == RIGHT

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class Language(Constraint):
 
     # -- before the model sees a row -----------------------------------------------------------------------------------
 
-    def refuse(self, canvas: Canvas, answer: Window) -> str | None:
+    def refuse(self, canvas: Canvas, answer: Window, rule: Mapping[str, Any] | None) -> str | None:
         start, stop = int(answer.start[0]), int(answer.start[0]) + answer.width
         return why_none(self.on_host, self.what, canvas, start, stop)
 

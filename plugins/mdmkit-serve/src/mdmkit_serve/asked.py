@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mdmkit import MdmkitError, read_prompts
 from mdmkit_serve.fields import CHAT, COMPLETION, ROWS, check
 from mdmkit_serve.refusal import Refusal, not_served, wrong
-from mdmkit_serve.rules import about, rule_of
+from mdmkit_serve.rules import rule_of
 
 if TYPE_CHECKING:
     from mdmkit import Prompt
@@ -58,6 +58,9 @@ def read_request(body: Any, chat: bool, model: str, samplers: Samplers) -> Asked
     own = {name: value for name, value in own.items() if value is not None}
     seed = given.get("seed", secrets.randbits(48))
     rows, echo = _of_chat(given, own) if chat else _of_completion(given, own)
+    field, rule = rule_of(given) or (None, None)
+    if rule is not None:
+        rows = [{**row, "rule": rule} for row in rows]
     n = given.get("n", 1)
     if len(rows) * n > ROWS:
         raise wrong(f"{len(rows)} prompts times n={n} are more than {ROWS} choices, the most of one request.", "n")
@@ -71,7 +74,7 @@ def read_request(body: Any, chat: bool, model: str, samplers: Samplers) -> Asked
         chat=chat,
         model=model,
         prompts=prompts,
-        chosen=_sampler(given, own, samplers),
+        chosen=_sampler(given, own, samplers, field),
         seed=seed,
         n=n,
         stop=_stops(given.get("stop")),
@@ -87,16 +90,16 @@ def read_request(body: Any, chat: bool, model: str, samplers: Samplers) -> Asked
     return asked
 
 
-def _sampler(given: Mapping[str, Any], own: Mapping[str, Any], samplers: Samplers) -> Chosen:
+def _sampler(given: Mapping[str, Any], own: Mapping[str, Any], samplers: Samplers, field: str | None) -> Chosen:
+    """The sampler; `field` asks for a rule."""
     settings = own.get("sampler"), own.get("set"), given.get("temperature"), given.get("top_p")
-    if (asked := rule_of(given)) is None:
-        return samplers.choose(*settings)
-    field, rule = asked
-    samplers.choose(*settings)  # what is wrong without the rule is not the rule's fault
+    chosen = samplers.choose(*settings)
+    if field is None:
+        return chosen
     try:
-        return samplers.choose(*settings, rule)
-    except Refusal as refusal:
-        raise about(refusal, field) from refusal
+        return samplers.choose(*settings, ruled=True)
+    except Refusal as refusal:  # without the rule the sampler is right
+        raise wrong(str(refusal), refusal.param if refusal.code is None else field, refusal.code) from refusal
 
 
 def _of_completion(given: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mdmkit_serve.refusal import Refusal, wrong
+from mdmkit import MdmkitError, make_part
+from mdmkit_serve.refusal import wrong
 
 FIELDS = ("response_format", "guided_regex", "guided_choice", "guided_json", "structured_outputs")
 FORMATS = ("text", "json_object", "json_schema")
@@ -15,13 +16,21 @@ def rule_of(given: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """Return the field that asks for a rule, and the rule as a configuration of a constraint part; None: none does.
 
     Raises:
-        Refusal: more than one field does, or it does not say what the rule is.
+        Refusal: more than one field does, it does not say what the rule is, or no part can keep it.
     """
     rules = {name: rule for name in FIELDS if name in given and (rule := _read(name, given[name])) is not None}
     if len(rules) > 1:
         first, second = list(rules)[:2]
         raise wrong(f"{first} and {second} both ask for a rule: give one.", second)
-    return next(iter(rules.items()), None)
+    for name, rule in rules.items():
+        try:
+            # The part is made here, in a thread of its own, and what it takes long to make is kept for the engine.
+            make_part("constraint", rule)
+        except MdmkitError as error:
+            said = str(error).replace("constraint.schema", name).replace("constraint.of", name)
+            raise wrong(said, name, "invalid_rule") from error
+        return name, rule
+    return None
 
 
 def _read(name: str, value: Any) -> dict[str, Any] | None:
@@ -52,11 +61,3 @@ def _of_format(value: Mapping[str, Any]) -> dict[str, Any] | None:
     if schema is None:
         raise wrong("response_format.json_schema has no 'schema'.", "response_format")
     return {"name": "json_schema", "schema": schema}
-
-
-def about(refusal: Refusal, field: str) -> Refusal:
-    """A refused sampler, as that of the field that asked for its rule."""
-    if refusal.code != "invalid_sampler":
-        return refusal
-    said = str(refusal).replace("constraint.schema", field).replace("constraint.of", field)
-    return Refusal(refusal.status, said, field, refusal.code, refusal.headers)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 KEPT = ("plan", "draw", "guidance", "cache")
 # Keys that a request has a field for.
 FIELDS = {"plan.length": "max_tokens", "seed": "seed", "sampler": "sampler"}
+# The constraint that reads the rule of each prompt.
+BY_PROMPT = "by_prompt"
 COMPOSED = 256  # samplers that are kept, because composing one takes some milliseconds
 # The most states that a row's step may look at: alternatives times particles. More would only fill the memory.
 STATES = 64
@@ -51,7 +53,7 @@ class Samplers:
         self.preset, self.layer, self.overrides = preset, config_layer(config)[1], overrides
         self.length = length
         self._known: OrderedDict[str, Chosen] = OrderedDict()
-        self._lock = threading.Lock()  # a rule may take seconds, so requests with one are read in threads of their own
+        self._lock = threading.Lock()  # requests with a rule are read in threads of their own
         self.own = self.choose()
 
     def choose(
@@ -60,12 +62,12 @@ class Samplers:
         changes: Mapping[str, Any] | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
-        rule: dict[str, Any] | None = None,
+        ruled: bool = False,
     ) -> Chosen:
         """Return the sampler of a request; equal requests get the same one.
 
         Args:
-            rule: the constraint's configuration; None: that of the sampler.
+            ruled: True if each prompt has a rule of its own, in place of the sampler's constraint.
 
         Raises:
             Refusal: it cannot be composed, or a change is not a request's to make.
@@ -74,24 +76,26 @@ class Samplers:
         nodes = _nodes({**(changes or {}), **{key: value for key, value in drawn.items() if value is not None}})
         if top_p == 1:
             nodes.setdefault("draw", {})["top_p"] = None
-        if rule is not None:
+        if ruled:
             if "constraint" in nodes:
-                raise wrong("mdmkit.set has a constraint, and the request asks for another rule: give one.", "mdmkit")
-            nodes["constraint"] = rule
-        known = json.dumps([name, _sorted(nodes)])
+                raise wrong("mdmkit.set has a constraint, and the request asks for a rule: give one.", "mdmkit")
+            nodes["constraint"] = BY_PROMPT
+        known = json.dumps([name, nodes], sort_keys=True)
         with self._lock:
-            found = self._known.pop(known, None)
-        if found is None:
+            return self._kept(known, name, nodes)
+
+    def _kept(self, known: str, name: str | None, nodes: dict[str, Any]) -> Chosen:
+        """The sampler of a name and its settings; it is composed if it is new."""
+        if known not in self._known:
             try:
                 sampler = self._compose(name, nodes)
             except MdmkitError as error:
                 raise wrong(str(error).replace("compose: ", ""), "mdmkit", "invalid_sampler") from error
-            found = Chosen(sampler, _key(sampler))
-        with self._lock:
-            self._known[known] = found
-            while len(self._known) > COMPOSED:
+            self._known[known] = Chosen(sampler, _key(sampler))
+            if len(self._known) > COMPOSED:
                 self._known.popitem(last=False)
-        return found
+        self._known.move_to_end(known)
+        return self._known[known]
 
     def _compose(self, name: str | None, nodes: dict[str, Any]) -> Sampler:
         own = self.preset or self.layer.get("sampler")
@@ -159,10 +163,4 @@ def _key(sampler: Sampler) -> str:
     """What two samplers have in common if their rows may share a batch: all but names and the seed."""
     left_out = ("about", "parts", "sampler", "seed")
     config = {key: value for key, value in sampler.config.items() if key not in left_out}
-    return json.dumps(_sorted(config), default=str)
-
-
-def _sorted(nodes: Mapping[str, Any]) -> list[Any]:
-    """The nodes in one order; a constraint's own order stays, since that of a JSON schema's properties matters."""
-    rest = {key: value for key, value in nodes.items() if key != "constraint"}
-    return [json.dumps(rest, sort_keys=True, default=str), nodes.get("constraint")]
+    return json.dumps(config, sort_keys=True, default=str)
