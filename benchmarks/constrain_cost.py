@@ -21,8 +21,8 @@ import torch
 from mdmkit import Actions, Canvas, Draw, Plan, States, Step, Window
 from mdmkit.stage.belief import Belief
 from mdmkit.stage.memory import Memory, Recall
+from mdmkit_constrain.apart import of_pattern
 from mdmkit_constrain.language import Language
-from mdmkit_constrain.patterns import of_pattern
 from mdmkit_constrain.tables import tables_of
 
 FIELDS = ",".join(rf'"f{i}": ("[a-z ]{{0,10}}"|[0-9]{{1,4}}|true|false)' for i in range(20))

@@ -1,12 +1,15 @@
 """What a rule makes of beliefs, beside every answer of small rows."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
+from mdmkit import Window
 from mdmkit_constrain.choices import Choices
 from mdmkit_constrain.regex import Regex
+from mdmkit_constrain.ways import Ways
 
 PATTERNS = ("(ab|ba|c){1,3}a?b*", "a*b", "(a|b)*c(a|b)*", "[^c]*", "(aa|bb|cc)*.?", "(ab)*|c+")
 # Rows of ids: 6 is a gap; the text between gaps stands among them.
@@ -96,3 +99,50 @@ def test_a_probability_beyond_floating_point_is_not_lost(brute):
     first = asked.shape(logits, states, states.window.columns)[0, 0].softmax(-1)
     torch.testing.assert_close(first[2], torch.tensor(1 / (1 + torch.e**-1), dtype=torch.float64))
     torch.testing.assert_close(first[1] + first[2], torch.tensor(1.0, dtype=torch.float64))
+
+
+def _ways(language, states, best):
+    return Ways(
+        language.tables, states.answer, states.window, states.tokens, states.open, states.infill, best, support=best
+    )
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_sums_over_the_window_are_those_over_the_whole_answer(brute, best):
+    """Rows of different lengths, with and without text before the window."""
+    rng, model, compared = random.Random(3), brute.Small(ends=True), 0
+    torch.manual_seed(3)
+    for _ in range(40):
+        language = Regex(rng.choice(["(ab|ba)*a?b*", "a*b", ".*", "(aa|bb)*.?", "b(a|b)*"])).prepare(
+            model, brute.never_of(model)
+        )
+        rows = [(), (1, 2), (6, 6, 6, 6), (3,)]
+        canvas = brute.canvas_of(model, rows, length=5)
+        first = rng.randint(0, 3)
+        window = [(max(start - 1, start + first - 1), min(stop, start + first + 2)) for start, stop in canvas.answers]
+        tokens, open_ = canvas.tokens.clone(), canvas.open.clone()
+        for row, (low, _) in enumerate(window):  # the text of earlier blocks
+            for column in range(low):
+                if open_[row, column]:
+                    tokens[row, column], open_[row, column] = rng.choice((1, 2, 3)), False
+        states = brute.states_of(canvas.changed(tokens=tokens, open=open_), window)
+        states = replace(states, answer=Window.of(canvas.answers, torch.device("cpu")))
+        ways = _ways(language, states, best)
+        known = torch.randn(len(rows), ways.window.width, language.tables.classes, dtype=torch.float64)
+        known = torch.zeros_like(known) if best else known
+        left, (_, inside) = ways._left(), ways.places()
+        assert left is not None
+        short, whole = ways._in_windows(known, left), ways._in_answers(known)
+        for name in ("weights", "before", "after"):
+            torch.testing.assert_close(
+                getattr(short, name)[inside], getattr(whole, name)[inside], rtol=1e-12, atol=1e-12
+            )
+        compared += int(left > 0)
+    assert compared > 10
+
+
+def test_a_row_with_text_behind_its_window_is_summed_over_the_whole_answer(brute):
+    model = brute.Small()
+    language = Regex("(ab|ba|c)*").prepare(model, brute.never_of(model))
+    states = brute.states_of(brute.canvas_of(model, [(6, 6, 1, 6)]), [(0, 2)])
+    assert _ways(language, states, False)._left() is None

@@ -107,13 +107,17 @@ class Several(Constraint):
     def _of(self, key: str) -> Any:
         """The rule of a key, ready for the model; None: there is none."""
         if key not in self._ready:
-            rule = json.loads(key)
-            own = None if rule is None else _made(rule)
-            self._ready[key] = own.prepare(self._backbone, self._never) if hasattr(own, "prepare") else own
+            self._ready[key] = self._prepared(json.loads(key))
             if len(self._ready) > READY:
                 self._ready.popitem(last=False)
         self._ready.move_to_end(key)
         return self._ready[key]
+
+    def _prepared(self, rule: Rule) -> Any:
+        if rule is None:
+            return None
+        own = _made(rule)
+        return own.prepare(self._backbone, self._never) if hasattr(own, "prepare") else own
 
 
 def _made(rule: Mapping[str, Any]) -> Any:

@@ -67,26 +67,25 @@ def one_class(tables: Tables, chosen: Tensor) -> Tensor:
     return torch.zeros_like(hit, dtype=torch.float64).masked_fill(~hit, -torch.inf)
 
 
-def forward(tables: Tables, weights: Tensor, member: Tensor, best: bool) -> Tensor:
+def forward(tables: Tables, weights: Tensor, member: Tensor, first: Tensor, best: bool) -> Tensor:
     """Weights of all beginnings: float64 [m, L + 1, Q], by the state in which they end before each position.
 
     Args:
         weights: [m, L, K].
         member: bool [m, L]; at other positions nothing happens.
+        first: [m, Q]; the weights before the first position.
     """
-    start = weights.new_full((len(weights), tables.states), -torch.inf)
-    start[:, 0] = 0.0
-    out = [start]
+    out = [first]
     for t in range(weights.shape[1]):
         out.append(torch.where(member[:, t, None], advance(tables, out[-1], weights[:, t], best), out[-1]))
     return torch.stack(out, 1)
 
 
-def backward(tables: Tables, weights: Tensor, member: Tensor, final: Tensor, best: bool) -> Tensor:
-    """Weights of all endings: float64 [m, L + 1, Q], by the state in which they begin; `final` bool [m, Q]."""
-    out = [torch.zeros_like(final, dtype=torch.float64).masked_fill(~final, -torch.inf)]
+def backward(tables: Tables, weights: Tensor, member: Tensor, last: Tensor, best: bool) -> Tensor:
+    """Weights of all endings: float64 [m, L + 1, Q], by the state in which they begin; `last` [m, Q]."""
+    out = [last]
     for t in reversed(range(weights.shape[1])):
-        before = _gathered(tables.back, out[-1], weights[:, t], best)
+        before = withdraw(tables, out[-1], weights[:, t], best)
         out.append(torch.where(member[:, t, None], before, out[-1]))
     return torch.stack(out[::-1], 1)
 
@@ -94,6 +93,11 @@ def backward(tables: Tables, weights: Tensor, member: Tensor, final: Tensor, bes
 def advance(tables: Tables, state: Tensor, weights: Tensor, best: bool) -> Tensor:
     """One position further: states [m, Q] and weights [m, K] -> [m, Q]."""
     return _gathered(tables.ahead, state, weights, best)
+
+
+def withdraw(tables: Tables, state: Tensor, weights: Tensor, best: bool) -> Tensor:
+    """One position back: endings by state [m, Q] and weights [m, K] -> [m, Q]."""
+    return _gathered(tables.back, state, weights, best)
 
 
 def between(tables: Tables, before: Tensor, after: Tensor, best: bool) -> Tensor:

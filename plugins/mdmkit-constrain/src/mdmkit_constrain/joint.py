@@ -8,7 +8,7 @@ from torch import Tensor
 from mdmkit import Actions, MdmkitError, Step, ops
 from mdmkit_constrain import chain
 from mdmkit_constrain.tables import Tables
-from mdmkit_constrain.ways import Ways, at
+from mdmkit_constrain.ways import Ways
 
 
 class Joint:
@@ -40,12 +40,10 @@ class Joint:
         known = chain.class_weights(tables, self.logits) if self.best is None else self.best[0]
         own = canvas.tokens, canvas.open, canvas.infill
         ways = Ways(tables, step.answer, step.where, *own, best=self.maxima, support=support)
-        weights = ways.weights(known)
-        before, after = ways.sums(weights)
-        place, self.inside = ways.places()
-        self.here, self.after = at(weights, place), at(after, place + 1)
+        sums = ways.sums(known)
+        self.here, self.after, self.inside = sums.weights, sums.after, ways.places()[1]
         self.n = actions.place.shape[1]
-        self.state = at(before, place[:, :1])[:, 0].repeat_interleave(self.n, 0)
+        self.state = sums.before[:, 0].repeat_interleave(self.n, 0)
         self.filled = (actions.place & actions.live[..., None] & step.open[:, None]).flatten(0, 1)
         several = self.filled.sum(1, keepdim=True) > 1
         self.keeps = self.filled & (self.filled.cumsum(1) == 1) & ~(several & greedy)

@@ -14,7 +14,7 @@ from mdmkit_constrain import chain
 from mdmkit_constrain.fitting import why_none
 from mdmkit_constrain.joint import Joint
 from mdmkit_constrain.tables import Tables
-from mdmkit_constrain.ways import Ways, at
+from mdmkit_constrain.ways import Ways
 
 Mode = Literal["exact", "mask"]
 
@@ -53,10 +53,9 @@ class Language(Constraint):
         tables, support = self.tables, self.mode == "mask"
         ways = Ways(tables, answer, window, states.tokens, states.open, infill, best=support, support=support)
         known = chain.class_weights(tables, logits)
-        before, after = ways.sums(ways.weights(known))
-        place, inside = ways.places()
-        around = chain.between(tables, at(before, place).flatten(0, 1), at(after, place + 1).flatten(0, 1), support)
-        around = around.unflatten(0, place.shape).masked_fill(known == -torch.inf, -torch.inf)
+        sums, (_, inside) = ways.sums(known), ways.places()
+        around = chain.between(tables, sums.before.flatten(0, 1), sums.after.flatten(0, 1), support)
+        around = around.unflatten(0, inside.shape).masked_fill(known == -torch.inf, -torch.inf)
         top = around.amax(-1, keepdim=True)
         around = around - top.masked_fill(top == -torch.inf, 0.0)
         shaped = logits + chain.per_token(tables, around.to(logits.dtype))

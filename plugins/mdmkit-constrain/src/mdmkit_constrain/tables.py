@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ Array = np.ndarray[Any, Any]
 # The most that a rule may have: entries of the map of all classes and states, and arrows. A step sums over the arrows
 # at every position.
 ENTRIES, ARROWS = 1 << 27, 1 << 22
+# The most entries of a table of all states and classes.
+DENSE = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,7 @@ class Tables:
         final: bool [Q]; a row may end in these states.
         of_end: bool [Q]; the state after an end token, if the model has any; a row that holds its masks itself has no
             such token.
+        kept: what is computed once, and is the same for every row.
     """
 
     states: int
@@ -78,10 +82,24 @@ class Tables:
     around: Arrows
     final: Tensor
     of_end: Tensor
+    kept: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def dense(self) -> bool:
+        """True if there is room for `dense_next`."""
+        return (self.states + 1) * (self.classes + 1) <= DENSE
+
+    @cached_property
+    def dense_next(self) -> Tensor:
+        """int64 [Q + 1, K + 1]: the state after each state and class; Q: there is none."""
+        table = torch.full((self.states + 1, self.classes + 1), self.states, device=self.class_of.device)
+        table[self.ahead.first, self.ahead.second] = self.ahead.index
+        return table
 
     def to(self, device: torch.device) -> Tables:
-        tensors = {name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor | Arrows)}
-        return Tables(**{**vars(self), **tensors})
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        tensors = {name: x.to(device) for name, x in own.items() if isinstance(x, Tensor | Arrows)}
+        return replace(self, kept={}, **tensors)
 
 
 @functools.lru_cache(maxsize=16)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mdmkit import Window
 from mdmkit_constrain import chain
+from mdmkit_constrain.rest import endings_of_open, state_after
 from mdmkit_constrain.tables import Tables
 
 
@@ -33,29 +34,95 @@ class Ways:
     def places(self) -> tuple[Tensor, Tensor]:
         """The place in the answer of each column of the window, int64 [m, S]; and if it is one: bool [m, S]."""
         place = self.window.columns - self.answer.start[:, None]
-        return place, self.window.member & (place >= 0) & (place < self.answer.member.sum(1)[:, None])
+        return place, self.window.member & (place >= 0) & (place < self._sizes[:, None])
 
-    def weights(self, known: Tensor) -> Tensor:
-        """Weights of the classes at every position of the answers: [m, L, K], from `known` [m, S, K] in the windows.
+    def sums(self, known: Tensor) -> Sums:
+        """The sums at the columns of the window, from the weights of the classes there, `known` [m, S, K]."""
+        if self.support:
+            known = torch.zeros_like(known).masked_fill(known == -torch.inf, -torch.inf)
+        left = self._left()
+        return self._in_answers(known) if left is None else self._in_windows(known, left)
+
+    @property
+    def _sizes(self) -> Tensor:
+        """The positions of each answer, int64 [m]."""
+        return self.answer.member.sum(1)
+
+    @property
+    def _final(self) -> Tensor:
+        """bool [m, Q]: a row may end in these states."""
+        return self.tables.final & ~(self.infill[:, None] & self.tables.of_end)
+
+    # -- most rows: text to the left of the window, and nothing but open positions to the right of it ------------------
+
+    def _left(self) -> int | None:
+        """The most tokens to the left of a window; None: there are other rows, or no room for a table.
+
+        If no answer has an open position to the left of its window, or text to the right of it, the sums go over the
+        windows only. A device is asked once.
+        """
+        if not self.tables.dense:
+            return None
+        columns = self.answer.columns
+        own, open_ = self.answer.member, self.answer(self.open)
+        low = self.window.start[:, None]
+        high = low + self.window.member.sum(1, keepdim=True)
+        odd = own & torch.where(columns < low, open_, (columns >= high) & ~open_)
+        others, most = torch.stack((odd.any().long(), (own & (columns < low)).sum(1).max())).tolist()
+        return None if others else most
+
+    def _in_windows(self, known: Tensor, most: int) -> Sums:
+        place, inside = self.places()
+        written = self.tables.class_of[self.window(self.tokens)]
+        weights = torch.where(self.window(self.open)[..., None], known, chain.one_class(self.tables, written))
+        left = place[:, 0].clamp_min(0).minimum(self._sizes)
+        first = state_after(self.tables, self.answer(self.tokens)[:, :most], left)
+        right = (self._sizes - (place[:, 0] + self.window.member.sum(1)).clamp_min(0)).clamp_min(0)
+        last = endings_of_open(self.tables, self.infill, right, self.answer.width, self.best)
+        before = chain.forward(self.tables, weights[:, :-1], inside[:, :-1], first, self.best)
+        after = chain.backward(self.tables, weights[:, 1:], inside[:, 1:], last, self.best)
+        return Sums(weights, before, after)
+
+    # -- all others: the whole answers ---------------------------------------------------------------------------------
+
+    def _in_answers(self, known: Tensor) -> Sums:
+        weights, member = self._weights(known), self.answer.member
+        first = known.new_full((len(known), self.tables.states), -torch.inf)
+        first[:, 0] = 0.0
+        last = torch.zeros_like(self._final, dtype=known.dtype).masked_fill(~self._final, -torch.inf)
+        before = chain.forward(self.tables, weights, member, first, self.best)
+        after = chain.backward(self.tables, weights, member, last, self.best)
+        place, _ = self.places()
+        return Sums(_at(weights, place), _at(before, place), _at(after, place + 1))
+
+    def _weights(self, known: Tensor) -> Tensor:
+        """Weights of the classes at every position of the answers: [m, L, K].
 
         At open positions outside of its window nothing is known.
         """
-        if self.support:
-            known = torch.zeros_like(known).masked_fill(known == -torch.inf, -torch.inf)
         column = self.answer.columns - self.window.start[:, None]
         within = column.clamp(0, known.shape[1] - 1)
         seen = (column == within) & self.window.member.gather(1, within)
-        open_ = torch.where(seen[..., None], at(known, column), chain.flat_weights(self.tables, self.best))
+        open_ = torch.where(seen[..., None], _at(known, column), chain.flat_weights(self.tables, self.best))
         fixed = chain.one_class(self.tables, self.tables.class_of[self.answer(self.tokens)])
         return torch.where(self.answer(self.open)[..., None], open_, fixed)
 
-    def sums(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of all beginnings and of all endings, both [m, L + 1, Q]."""
-        member, final = self.answer.member, self.tables.final & ~(self.infill[:, None] & self.tables.of_end)
-        before = chain.forward(self.tables, weights, member, self.best)
-        return before, chain.backward(self.tables, weights, member, final, self.best)
+
+@dataclass(frozen=True)
+class Sums:
+    """What is known at the S columns of the windows of m states.
+
+    Attributes:
+        weights: [m, S, K]; the weights of the classes.
+        before: [m, S, Q]; the weights of all that can stand to the left of a column.
+        after: [m, S, Q]; the same to the right of it.
+    """
+
+    weights: Tensor
+    before: Tensor
+    after: Tensor
 
 
-def at(values: Tensor, place: Tensor) -> Tensor:
+def _at(values: Tensor, place: Tensor) -> Tensor:
     """Values [m, L, …] at the places int64 [m, S] of each row; places beyond the ends are those at the ends."""
     return values.gather(1, place.clamp(0, values.shape[1] - 1)[..., None].expand(-1, -1, values.shape[-1]))
