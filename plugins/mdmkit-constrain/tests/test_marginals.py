@@ -119,7 +119,7 @@ def test_sums_over_the_window_are_those_over_the_whole_answer(brute, best):
         rows = [(), (1, 2), (6, 6, 6, 6), (3,)]
         canvas = brute.canvas_of(model, rows, length=5)
         first = rng.randint(0, 3)
-        window = [(max(start - 1, start + first - 1), min(stop, start + first + 2)) for start, stop in canvas.answers]
+        window = [(max(0, start + first - 1), min(stop, start + first + 2)) for start, stop in canvas.answers]
         tokens, open_ = canvas.tokens.clone(), canvas.open.clone()
         for row, (low, _) in enumerate(window):  # the text of earlier blocks
             for column in range(low):
