@@ -272,11 +272,11 @@ class State:
         """
         if rule is not None and not trait("constraint", self.constraint, "per_prompt"):
             own = (
-                "has none" if self.constraint is None else f"has {named(self.sampler, 'constraint')}, which reads none"
+                "no constraint" if self.constraint is None else f"{named(self.sampler, 'constraint')}, which reads none"
             )
             raise MdmkitError(
-                f"{name} has a rule of its own, and the sampler {own}: set constraint=by_prompt (of mdmkit-constrain), "
-                "or take the key 'rule' out."
+                f"{name} has a rule of its own, and the sampler has {own}: set constraint=by_prompt (of "
+                "mdmkit-constrain), or take the key 'rule' out."
             )
         refuse = getattr(self.constraint, "refuse", None)
         if refuse is None or not bool(canvas.open.any()):

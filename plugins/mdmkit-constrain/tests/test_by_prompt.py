@@ -101,7 +101,9 @@ def test_a_rule_that_cannot_be_kept_is_refused_with_its_prompt(brute, rule, said
 
 def test_a_rule_that_the_sampler_does_not_read_is_refused(brute):
     asked = [{"prompt_ids": [1], "rule": RULES[1]}]
-    with pytest.raises(MdmkitError, match=r"prompt 0 has a rule of its own, and the sampler has none: set constraint="):
+    with pytest.raises(
+        MdmkitError, match=r"prompt 0 has a rule of its own, and the sampler has no constraint: set constraint="
+    ):
         decode(compose("confidence"), brute.Small(), asked)
     fixed = compose("confidence", constraint={"name": "regex", "pattern": "a*"})
     with pytest.raises(MdmkitError, match=r"the sampler has constraint Regex .*, which reads none"):
