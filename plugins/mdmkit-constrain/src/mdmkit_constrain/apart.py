@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -49,6 +51,7 @@ class Maker:
         self.seconds = seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
 
     def make(self, pattern: str) -> Automaton:
         """Make an automaton; errors as for `of_pattern`."""
@@ -73,9 +76,13 @@ class Maker:
         )
 
     def _begun(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+        # A process that has been forked must not read the answers to another's questions.
+        if self._process is None or self._process.poll() is not None or self._owner != os.getpid():
             command = [sys.executable, "-c", "from mdmkit_constrain.apart import main; main()"]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+            self._owner = os.getpid()
         return self._process
 
 
@@ -128,8 +135,11 @@ def main() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    alarm = getattr(signal, "alarm", lambda seconds: None)
     out = sys.stdout.buffer
     for line in sys.stdin.buffer:
+        alarm(2 * int(SECONDS))  # ends this process if the one that asks is gone
         try:
             automaton = made_of(json.loads(line))
         except MdmkitError as error:
@@ -138,3 +148,4 @@ def main() -> None:
             out.write(b"%d\n" % len(automaton.moves))
             out.write(automaton.moves.astype(np.int32).tobytes() + automaton.final.tobytes())
         out.flush()
+        alarm(0)

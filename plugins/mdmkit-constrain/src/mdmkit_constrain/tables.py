@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -97,9 +97,9 @@ class Tables:
         return table
 
     def to(self, device: torch.device) -> Tables:
-        own = {each.name: getattr(self, each.name) for each in fields(self)}
-        tensors = {name: x.to(device) for name, x in own.items() if isinstance(x, Tensor | Arrows)}
-        return replace(self, kept={}, **tensors)
+        own: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        own |= {name: x.to(device) for name, x in own.items() if isinstance(x, Tensor | Arrows)}
+        return Tables(**{**own, "kept": {}})
 
 
 @functools.lru_cache(maxsize=16)
