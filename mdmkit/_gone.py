@@ -30,6 +30,7 @@ GONE: dict[str, dict[str, str]] = {
         "check": "write mdmkit.cli.requests.check_prompts",
     },
     "cli.results": {"open_rows": "write mdmkit.cli.record.open_record"},
+    "cli.resuming": {"is_record": "write from mdmkit.cli.commands import is_record"},
     "ending": {
         "": "write mdmkit.stage.stop.ended for finished. The loop itself fills what a finished row leaves open, so "
         "close is no longer needed",

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdmkit._gone import names_gone
 from mdmkit.cli.contents import changed
 from mdmkit.cli.output import can_resume, has_begun, record_of, write_json
 from mdmkit.cli.recorded import Recorded, read_record, require_contents
-from mdmkit.cli.recorded import is_record as is_record  # its path in the first edition
 from mdmkit.cli.rows import read_row
 from mdmkit.errors import MdmkitError, shown
 
@@ -292,3 +292,6 @@ def _other_prompts(theirs: Mapping[str, Any], ours: Mapping[str, Any], words: tu
 def _said(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"
+
+
+__getattr__ = names_gone("cli.resuming")

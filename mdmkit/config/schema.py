@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdmkit.config.values import describe, fit, hint_of, plain
-from mdmkit.errors import MdmkitError, shown, told, unknown
+from mdmkit.errors import FAILURES, MdmkitError, shown, told, unknown
 from mdmkit.installed.target import source_file
 
 if typing.TYPE_CHECKING:
@@ -135,7 +135,9 @@ def build(cls: type, given: Mapping[str, Any], label: str, key: str) -> Any:
         return cls(**values)
     except (TypeError, ValueError) as error:
         raise MdmkitError(f"{label}: {' '.join(str(error).split())}") from error
-    except SystemExit as error:
+    except MdmkitError:
+        raise
+    except FAILURES as error:
         raise MdmkitError(f"{label} cannot be made: {told(error)}.") from error
 
 

@@ -106,8 +106,13 @@ class UnitDecoder:
         self._admitted += len(unit.prompts)
         ready = [self.encodings.of(prompt) for prompt in unit.prompts]
         ready.sort(key=lambda one: -int(one.canvas.open.sum()))  # stable: of as many the earlier one first
-        ids = [engine.admit(one) for one in ready]
+        ids: list[int] = []
         ended: list[Ended] = []
+        for one in ready:
+            try:
+                ids.append(engine.admit(one))
+            except MdmkitError as error:  # of this prompt; the others are decoded
+                ended.append(Ended(-1, error=error))
         try:
             while engine.busy:
                 ended += engine.step()

@@ -92,6 +92,30 @@ def wrote_into(who: str, what: str) -> str:
     )
 
 
+class Preparing:
+    """Turn an exception in a part's code before the first step into one that names the part, its plugin and the method.
+
+    with Preparing(sampler, "score", "fits"):
+        sampler.score.fits(backbone)
+    """
+
+    def __init__(self, sampler: Sampler, kind: str, method: str):
+        self.sampler, self.kind, self.method = sampler, kind, method
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        who = named(self.sampler, self.kind)
+        if isinstance(error, Wrong):
+            raise PartError(f"{who} returned {error}") from None
+        if not isinstance(error, FAILURES) or isinstance(error, MdmkitError | torch.OutOfMemoryError):
+            return
+        raise PartError(
+            f"{who} failed in {self.method}: {told(error)}. See the part's own code, or run with --debug."
+        ) from error
+
+
 @contextmanager
 def watched_throughout() -> Iterator[None]:
     """Compare the arguments of parts in every step, not only in the first two: for a check of a part."""

@@ -70,7 +70,7 @@ class Watchers:
                     f"{observer.__name__}()."
                 )
             if odd := [name for name in dir(observer) if name.startswith("on_") and name not in _METHODS + _OLD]:
-                raise MdmkitError(f"observer {type(observer).__name__}: {unknown('method', odd[0], _METHODS)}.")
+                raise MdmkitError(f"observer {type(observer).__name__}: {unknown('method', odd[0], _METHODS)}")
             old = [name for name in _OLD if hasattr(observer, name)]
             if old or _starts_with_canvas(observer):
                 had = old[0] if old else "on_start(sampler, backbone, canvas)"

@@ -6,11 +6,12 @@ import warnings
 from typing import TYPE_CHECKING
 
 from mdmkit.errors import MdmkitError, MdmkitWarning, unknown
-from mdmkit.loop.guard import named
+from mdmkit.loop.guard import Preparing, Wrong, got, named
 from mdmkit.loop.sampler import Sampler
 from mdmkit.model.backbone import Backbone, require_cache
 from mdmkit.model.cache import AUTO, CACHES, Cache
 from mdmkit.model.shadow import SHADOWS
+from mdmkit.stage.checking import NEEDED
 from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
@@ -115,7 +116,16 @@ def prepared(sampler: Sampler, backbone: Backbone, never: Tensor) -> Constraint 
         MdmkitError: the constraint cannot work with the model.
     """
     prepare = getattr(sampler.constraint, "prepare", None)
-    return sampler.constraint if prepare is None else prepare(backbone, never)
+    if prepare is None:
+        return sampler.constraint
+    with Preparing(sampler, "constraint", "prepare"):
+        ready = prepare(backbone, never)
+        if not all(callable(getattr(ready, method, None)) for method in NEEDED["constraint"]):
+            raise Wrong(f"{got(ready)} from prepare; it must return a constraint, with the methods shape and settle.")
+        for name in ("whole", "per_prompt"):
+            if trait("constraint", ready, name) != trait("constraint", sampler.constraint, name):
+                raise Wrong(f"a constraint from prepare whose trait `{name}` is not its own. Give both the same.")
+    return ready
 
 
 def check_parts(sampler: Sampler, backbone: Backbone) -> None:
@@ -127,7 +137,8 @@ def check_parts(sampler: Sampler, backbone: Backbone) -> None:
     """
     for kind, part in sampler.stages().items():
         if callable(fits := getattr(part, "fits", None)):
-            fits(backbone)
+            with Preparing(sampler, kind, "fits"):
+                fits(backbone)
         _check_reads(sampler, kind, trait(kind, part, "reads"), backbone)
     _check_offers(backbone)
     both = [name for name in reads_of(sampler) if name in SHADOWS]

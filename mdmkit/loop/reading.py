@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -47,10 +47,16 @@ def read(state: State) -> Step:
         extra=hidden.extras(where, canvas.tokens.shape[1]),
         shadows=None if hidden.shadow is None else partial(say, hidden.shadow[:, : where.width]),
         patience=patience if state.lingers else None,
-        answer=None if state.constraint is None else state.answers.at(index),
-        rules=state.rules_of(state.rows_of_step),
+        **_for_constraint(state, index),
     )
     return state.step_now
+
+
+def _for_constraint(state: State, index: Tensor) -> dict[str, Any]:
+    """What the step says to a constraint only."""
+    if state.constraint is None:
+        return {}
+    return {"answer": state.answers.at(index), "rules": state.rules_of(state.rows_of_step)}
 
 
 def _belief(state: State, values: Tensor, hidden: Hidden, open_: Tensor) -> Belief:

@@ -71,7 +71,8 @@ class Runner:
     ):
         self.backbone, self.beliefs, self.branches = beliefs.backbone, beliefs, beliefs.branches
         self.cache, self.slots, self.extras, self.shadow = cache, slots, tuple(extras), shadow
-        self.store = self.backbone.new_store()
+        with Asking(self.backbone, "new_store"):
+            self.store = self.backbone.new_store()
         self.stored: Tensor | None = None
         self.slot_of: list[int] = []
         self.calls = 0
@@ -309,7 +310,9 @@ class Runner:
                 needed, computed = needed + stop - start, computed + shadow.tokens.shape[1]
             self.rows[row] += self.branches
             self.row_tokens[row] += self.branches * needed
-            self.columns[row] += self.branches * (needed if self.backbone.packs else computed)
+            # One row alone is not packed, so its shadow columns are filled up to the widest block.
+            packed = self.backbone.packs and len(group) > 1
+            self.columns[row] += self.branches * (needed if packed else computed)
 
     def _both(
         self,

@@ -17,7 +17,7 @@ from mdmkit.canvas.trace import Trace, stacked
 from mdmkit.canvas.window import Window
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.beliefs import Beliefs
-from mdmkit.loop.guard import Guarded, floats, named
+from mdmkit.loop.guard import Guarded, Wrong, floats, got, named
 from mdmkit.loop.ledger import Ledger
 from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
@@ -283,6 +283,8 @@ class State:
             return
         with Guarded(self.sampler, "constraint", 0):
             why = refuse(canvas.to("cpu"), Window.of(canvas.answers, torch.device("cpu")), rule)
+            if not isinstance(why, str | None):
+                raise Wrong(f"{got(why)} from refuse; it must return a text, or None.")
         if why is not None:
             raise MdmkitError(f"{name}: {named(self.sampler, 'constraint')}: {why}")
 
