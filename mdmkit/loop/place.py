@@ -37,6 +37,7 @@ class Place:
         believed: True if it has a belief. A row takes no step without one.
         afresh: True if its next forward computes all columns: it has joined, it has entered a block, or its frozen
             columns are due for a refresh.
+        solid: True if its answer held nothing but masks when it was admitted.
         rule: the prompt's own, for the sampler's constraint.
         ending: True if the step at work is its last one and needs no forward of it. Another row may have its slot.
     """
@@ -47,6 +48,7 @@ class Place:
     length: int
     block: Block
     answer: tuple[int, int]
+    solid: bool = True
     steps: int = 0
     ticks: int = 0
     todo: int = 0

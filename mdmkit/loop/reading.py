@@ -56,7 +56,8 @@ def _for_constraint(state: State, index: Tensor) -> dict[str, Any]:
     """What the step says to a constraint only."""
     if state.constraint is None:
         return {}
-    return {"answer": state.answers.at(index), "rules": state.rules_of(state.rows_of_step)}
+    rows = state.rows_of_step
+    return {"answer": state.answers.at(index), "behind": state.behind(rows), "rules": state.rules_of(rows)}
 
 
 def _belief(state: State, values: Tensor, hidden: Hidden, open_: Tensor) -> Belief:

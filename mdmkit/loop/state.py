@@ -192,7 +192,8 @@ class State:
             blocks = cut(row, length, plan, canvas.block, length + room if room else None)
             if not blocks.blocks:
                 raise ValueError(f"row {id_} has nothing to fill")
-            new.append(Place(id_, slot, blocks, length + room, blocks.at(row.index(True)), answer))
+            solid = all(row[answer[0] : answer[1]])
+            new.append(Place(id_, slot, blocks, length + room, blocks.at(row.index(True)), answer, solid))
         return new
 
     def _append(self, wide: Canvas, columns: int, first: bool) -> None:
@@ -246,7 +247,9 @@ class State:
         """Let the constraint change logits [m, S, V]."""
         assert self.constraint is not None
         answer, infill = self.answers.at(states.rows), self.canvas.infill[states.rows]
-        states = replace(states, answer=answer, infill=infill, rules=self.rules_of(range(len(self.places))))
+        every = range(len(self.places))
+        more = {"rules": self.rules_of(every), "behind": self.behind(every)}
+        states = replace(states, answer=answer, infill=infill, **more)
         with Guarded(self.sampler, "constraint", self.latest, states=states, columns=columns):
             return floats(self.constraint.shape(logits, states, columns), logits.shape)
 
@@ -255,6 +258,13 @@ class State:
         if not trait("constraint", self.constraint, "per_prompt"):
             return None
         return [self.places[row].rule for row in rows for _ in range(self.particles)]
+
+    def behind(self, rows: Iterable[int]) -> int | None:
+        """How many columns of an answer stand at most before its row's block; None: some answer held text."""
+        places = [self.places[row] for row in rows]
+        if not all(place.solid for place in places):
+            return None
+        return max((0, *(place.block.low - place.answer[0] for place in places)))
 
     @property
     def answers(self) -> Window:

@@ -41,6 +41,7 @@ class States:
         answer: of each state's row, the columns from the first to the last one that decoding may fill, without those
             that only complete the model's last block; None unless a constraint is asked.
         infill: bool [M]; True if the row's prompt held its masks itself; None unless a constraint is asked.
+        behind: as `Step.behind`.
         rules: the prompt's own rule, or None, of each row in the loop, which `rows` counts; None unless a constraint is
             asked that is `per_prompt`.
     """
@@ -52,11 +53,13 @@ class States:
     answer: Window | None = None
     infill: Tensor | None = None
     rules: Sequence[Mapping[str, Any] | None] | None = None
+    behind: int | None = None
 
     def at(self, states: Tensor | slice) -> States:
         window, answer = (None if x is None else x.at(states) for x in (self.window, self.answer))
         infill = None if self.infill is None else self.infill[states]
-        return States(self.tokens[states], self.open[states], self.rows[states], window, answer, infill, self.rules)
+        own = self.tokens[states], self.open[states], self.rows[states]
+        return States(*own, window, answer, infill, self.rules, self.behind)
 
 
 class Believes(Protocol):

@@ -52,6 +52,9 @@ class Step:
         shadows: computes `shadow`.
         answer: of each row, the columns from the first to the last one that decoding may fill, without those that only
             complete the model's last block; None unless the sampler has a constraint.
+        behind: how many columns of an answer stand at most before its row's block, if no answer held text between its
+            masks: all of these columns are filled, and those after the block are open. None: some answer held text, or
+            the sampler has no constraint.
         rules: of each row, the prompt's own rule, or None; None unless the sampler's constraint is `per_prompt`.
     """
 
@@ -71,6 +74,7 @@ class Step:
     patience: Tensor | None = None
     shadows: Callable[[], Belief] | None = None
     answer: Window | None = None
+    behind: int | None = None
     rules: Sequence[Mapping[str, Any] | None] | None = None
 
     # -- the rows and their windows --------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mdmkit import Window
+from mdmkit import Prompt, Window, compose, decode
 from mdmkit_constrain.choices import Choices
 from mdmkit_constrain.regex import Regex
 from mdmkit_constrain.ways import Ways
@@ -101,9 +101,9 @@ def test_a_probability_beyond_floating_point_is_not_lost(brute):
     torch.testing.assert_close(first[1] + first[2], torch.tensor(1.0, dtype=torch.float64))
 
 
-def _ways(language, states, best):
+def _ways(language, states, best, behind):
     return Ways(
-        language.tables, states.answer, states.window, states.tokens, states.open, states.infill, best, support=best
+        language.tables, states.answer, states.window, states.tokens, states.open, states.infill, best, best, behind
     )
 
 
@@ -127,11 +127,11 @@ def test_sums_over_the_window_are_those_over_the_whole_answer(brute, best):
                     tokens[row, column], open_[row, column] = rng.choice((1, 2, 3)), False
         states = brute.states_of(canvas.changed(tokens=tokens, open=open_), window)
         states = replace(states, answer=Window.of(canvas.answers, torch.device("cpu")))
-        ways = _ways(language, states, best)
+        left = max(0, max(low - start for (low, _), (start, _) in zip(window, canvas.answers, strict=True)))
+        ways = _ways(language, states, best, left)
         known = torch.randn(len(rows), ways.window.width, language.tables.classes, dtype=torch.float64)
         known = torch.zeros_like(known) if best else known
-        left, (_, inside) = ways._left(), ways.places()
-        assert left is not None
+        _, inside = ways.places()
         short, whole = ways._in_windows(known, left), ways._in_answers(known)
         for name in ("weights", "before", "after"):
             torch.testing.assert_close(
@@ -141,8 +141,13 @@ def test_sums_over_the_window_are_those_over_the_whole_answer(brute, best):
     assert compared > 10
 
 
-def test_a_row_with_text_behind_its_window_is_summed_over_the_whole_answer(brute):
-    model = brute.Small()
-    language = Regex("(ab|ba|c)*").prepare(model, brute.never_of(model))
-    states = brute.states_of(brute.canvas_of(model, [(6, 6, 1, 6)]), [(0, 2)])
-    assert _ways(language, states, False)._left() is None
+def test_the_loop_says_which_rows_are_summed_over_the_window_only(brute, monkeypatch):
+    """Rows of masks only, also in a batch and under a search; never one that held text between its masks."""
+    seen, sums = [], Ways.sums
+    monkeypatch.setattr(Ways, "sums", lambda self, known: seen.append(self.behind) or sums(self, known))
+    sampler = compose("info_gain", constraint={"name": "regex", "pattern": ".*"}, plan={"length": 6, "block": 2})
+    decode(sampler, brute.Small(), [Prompt(ids=(1, 2)), Prompt(ids=(), seed=1, index=1)])
+    assert {0, 2, 4} <= set(seen) and None not in seen
+    seen.clear()
+    decode(sampler, brute.Small(), [Prompt(ids=(6, 1, 6)), Prompt(ids=(1,), seed=1, index=1)])
+    assert None in seen

@@ -64,7 +64,7 @@ class Several(Constraint):
             return rule.shape(logits[index], states.at(index), columns[index])
 
         out = logits
-        for part, index in self._shared(states.rules, states.rows, shaped):
+        for part, index in self._shared(states.rules, states.rows, shaped, logits.device):
             out = part if index is None else out.index_copy(0, index, part)
         return out
 
@@ -77,28 +77,33 @@ class Several(Constraint):
             return rule.settle(some, actions.at(index))
 
         out = actions
-        rows = torch.arange(step.rows, device=step.open.device)
-        for part, index in self._shared(step.rules, rows, settled):
+        for part, index in self._shared(step.rules, None, settled, step.open.device):
             out = part if index is None else _put(out, part, index)
         return out
 
     def _shared(
-        self, rules: Sequence[Rule] | None, rows: Tensor, ask: Callable[[Any, Tensor | None], Any]
+        self,
+        rules: Sequence[Rule] | None,
+        rows: Tensor | None,
+        ask: Callable[[Any, Tensor | None], Any],
+        device: torch.device,
     ) -> list[tuple[Any, Tensor | None]]:
-        """Ask each rule about its rows, and return what it says with their places; None: about all of them.
+        """Ask each rule about its states, and return what it says with their places; None: about all of them.
 
-        If there are several rules, this waits for the device: the host must know which rows have which.
+        Args:
+            rules: of each row.
+            rows: int64 [m]; the row of each state; None: they are the rows, in order. If there are several rules, the
+                host waits for these numbers.
         """
         if rules is None:
             raise MdmkitError("this does not say which rule each row has: take it from a decode.")
         keys = [self._key(rule) for rule in rules]
-        number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        if len(number) == 1:
+        if len(set(keys)) == 1:
             own = self._of(keys[0])
             return [] if own is None else [(ask(own, None), None)]
-        of_row = torch.tensor([number[key] for key in keys], device=rows.device)[rows]
-        places = [(key, (of_row == i).nonzero()[:, 0]) for key, i in number.items()]
-        asked = [(self._of(key), place) for key, place in places if len(place)]
+        of_state = keys if rows is None else [keys[row] for row in rows.tolist()]
+        places = {key: [i for i, own in enumerate(of_state) if own == key] for key in dict.fromkeys(of_state)}
+        asked = [(self._of(key), torch.tensor(place, device=device)) for key, place in places.items()]
         return [(ask(own, place), place) for own, place in asked if own is not None]
 
     def _key(self, rule: Rule) -> str:

@@ -39,7 +39,7 @@ class Joint:
         self.best = chain.class_best(tables, self.logits) if greedy else None
         known = chain.class_weights(tables, self.logits) if self.best is None else self.best[0]
         own = canvas.tokens, canvas.open, canvas.infill
-        ways = Ways(tables, step.answer, step.where, *own, best=self.maxima, support=support)
+        ways = Ways(tables, step.answer, step.where, *own, best=self.maxima, support=support, behind=step.behind)
         sums = ways.sums(known)
         self.here, self.after, self.inside = sums.weights, sums.after, ways.places()[1]
         self.n = actions.place.shape[1]

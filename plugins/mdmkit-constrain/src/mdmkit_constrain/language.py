@@ -51,7 +51,8 @@ class Language(Constraint):
         if answer is None or window is None or infill is None:
             raise MdmkitError("these states do not say where their answers are: take them from a decode.")
         tables, support = self.tables, self.mode == "mask"
-        ways = Ways(tables, answer, window, states.tokens, states.open, infill, best=support, support=support)
+        rows = states.tokens, states.open, infill
+        ways = Ways(tables, answer, window, *rows, best=support, support=support, behind=states.behind)
         known = chain.class_weights(tables, logits)
         sums, (_, inside) = ways.sums(known), ways.places()
         around = chain.between(tables, sums.before.flatten(0, 1), sums.after.flatten(0, 1), support)

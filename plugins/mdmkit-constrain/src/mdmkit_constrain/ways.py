@@ -18,6 +18,8 @@ class Ways:
     """The answers of m states, L positions each, and the windows of S columns whose logits are known.
 
     Attributes:
+        behind: how many positions of an answer are at most to the left of its window, if no answer held text between
+            its masks; None: some did.
         best: True: maxima replace sums.
         support: True: every weight is 0 or −inf, so it only matters which ways exist.
     """
@@ -30,6 +32,7 @@ class Ways:
     infill: Tensor
     best: bool
     support: bool
+    behind: int | None = None
 
     def places(self) -> tuple[Tensor, Tensor]:
         """The place in the answer of each column of the window, int64 [m, S]; and if it is one: bool [m, S]."""
@@ -40,8 +43,9 @@ class Ways:
         """The sums at the columns of the window, from the weights of the classes there, `known` [m, S, K]."""
         if self.support:
             known = torch.zeros_like(known).masked_fill(known == -torch.inf, -torch.inf)
-        left = self._left()
-        return self._in_answers(known) if left is None else self._in_windows(known, left)
+        if self.behind is None or not self.tables.dense:
+            return self._in_answers(known)
+        return self._in_windows(known, self.behind)
 
     @property
     def _sizes(self) -> Tensor:
@@ -54,22 +58,6 @@ class Ways:
         return self.tables.final & ~(self.infill[:, None] & self.tables.of_end)
 
     # -- most rows: text to the left of the window, and nothing but open positions to the right of it ------------------
-
-    def _left(self) -> int | None:
-        """The most tokens to the left of a window; None: there are other rows, or no room for a table.
-
-        If no answer has an open position to the left of its window, or text to the right of it, the sums go over the
-        windows only. A device is asked once.
-        """
-        if not self.tables.dense:
-            return None
-        columns = self.answer.columns
-        own, open_ = self.answer.member, self.answer(self.open)
-        low = self.window.start[:, None]
-        high = low + self.window.member.sum(1, keepdim=True)
-        odd = own & torch.where(columns < low, open_, (columns >= high) & ~open_)
-        others, most = torch.stack((odd.any().long(), (own & (columns < low)).sum(1).max())).tolist()
-        return None if others else most
 
     def _in_windows(self, known: Tensor, most: int) -> Sums:
         place, inside = self.places()
