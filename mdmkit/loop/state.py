@@ -248,8 +248,8 @@ class State:
         assert self.constraint is not None
         answer, infill = self.answers.at(states.rows), self.canvas.infill[states.rows]
         every = range(len(self.places))
-        more = {"rules": self.rules_of(every), "behind": self.behind(every)}
-        states = replace(states, answer=answer, infill=infill, **more)
+        rules, behind = self.rules_of(every), self.behind(every)
+        states = replace(states, answer=answer, infill=infill, rules=rules, behind=behind)
         with Guarded(self.sampler, "constraint", self.latest, states=states, columns=columns):
             return floats(self.constraint.shape(logits, states, columns), logits.shape)
 
