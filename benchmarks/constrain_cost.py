@@ -59,7 +59,7 @@ def main(length: int, width: int) -> None:
     flags, tokens = torch.ones(ROWS, length, dtype=torch.bool), torch.full((ROWS, length), MASK)
     none = torch.zeros(ROWS, dtype=torch.bool)
     logits = torch.randn(ROWS, width, VOCAB).index_fill_(2, torch.tensor([MASK]), -torch.inf)
-    states = States(tokens, flags, torch.arange(ROWS), window, answer, none)
+    states = States(tokens, flags, torch.arange(ROWS), window, answer, none, behind=0)
     canvas = Canvas(tokens, flags, flags, flags, torch.arange(ROWS), none, ~flags, MASK)
     place = flags[:, None, :width]
     for mode in ("exact", "mask"):
@@ -69,7 +69,7 @@ def main(length: int, width: int) -> None:
             belief, memory = Belief(shaped, unconstrained=logits), Recall(Memory(rows=ROWS), None, window, length)
             numbers = none.long(), none, none.long(), none.long()
             draw = Draw(temperature=heat)
-            step = Step(canvas, window, belief, place[:, 0], *numbers, Plan(), draw, memory, answer=answer)
+            step = Step(canvas, window, belief, place[:, 0], *numbers, Plan(), draw, memory, answer=answer, behind=0)
             actions = Actions(place, step.tokens[:, None], place[..., 0])
             timed(f"{mode}: tokens, temperature {heat:g}", partial(language.settle, step, actions))
     hidden, head = torch.randn(ROWS * width, 4096), torch.randn(4096, VOCAB)
