@@ -25,7 +25,7 @@ class Bound(Constraint):
     def __init__(self):
         self.answers, self.widths, self.refused = [], [], []
 
-    def refuse(self, canvas, answer):
+    def refuse(self, canvas, answer, rule):
         self.refused.append((int(answer.start[0]), answer.width))
         return "too many" if canvas.open.sum() > 8 else None
 
