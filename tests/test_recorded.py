@@ -9,7 +9,7 @@ from damaging import damaged, without_keys
 
 from mdmkit import MdmkitError
 from mdmkit.cli.output import write_json
-from mdmkit.cli.recorded import Recorded, is_record, read_record, read_run, require_contents
+from mdmkit.cli.recorded import Recorded, is_record, read_record, read_replaced, require_contents
 
 CONTENTS = {"backbone": None, "model": {"weights": "1"}, "files": {}}
 RUN = {"prompts": {"number": 2, "sha256": "0", "options": ["--infill"]}, "contents": CONTENTS}
@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 def test_what_was_written_is_read_again(file: Path) -> None:
     write_json("--output", file, WHOLE)
     assert read_record(file) == Recorded(RUN, [{"index": 1}], {0: 2, 32: 1}, 4)
-    assert read_run(file) == RUN and is_record(file)
+    assert read_replaced(file) == RUN and is_record(file)
     write_json("--output", file, {"run": RUN, "waiting": []})
     assert read_record(file) == Recorded(RUN, [], {}, None)
 
@@ -46,7 +46,7 @@ def test_a_file_without_the_keys_of_a_record_is_none_and_may_be_the_users_own(fi
     with pytest.raises(ValueError) as refused:
         read_record(file)
     assert str(refused.value).startswith(said)
-    assert read_run(file) is None and not is_record(file)
+    assert not is_record(file)
 
 
 @pytest.mark.parametrize("name", damaged(WHOLE))
@@ -56,11 +56,11 @@ def test_a_damaged_value_is_named_and_the_file_may_be_replaced(file: Path, name:
     with pytest.raises(ValueError) as refused:
         read_record(file)
     assert str(refused.value).startswith(said)
-    assert read_run(file) is None and is_record(file)
+    assert is_record(file)
 
 
 def test_bytes_that_are_no_text_a_folder_and_nothing(file: Path) -> None:
-    assert is_record(file) and read_run(file) is None
+    assert is_record(file) and read_replaced(file) == {}
     with pytest.raises(FileNotFoundError):
         read_record(file)
     file.write_bytes(b"\xff\0")
@@ -72,3 +72,19 @@ def test_bytes_that_are_no_text_a_folder_and_nothing(file: Path) -> None:
     with pytest.raises(OSError):
         read_record(file)
     assert not is_record(file)
+
+
+@pytest.mark.parametrize(
+    "change", [{"slots": {"0": 0}}, {"waiting": None}, {"batch": "x"}, {"mine": 1}, {"run": {**RUN, "contents": None}}]
+)
+def test_the_files_of_a_damaged_record_are_known_when_its_rows_are_replaced(file: Path, change: object) -> None:
+    write_json("--output", file, {**WHOLE, **change})
+    with pytest.raises(ValueError):
+        read_record(file)
+    assert read_replaced(file)["prompts"] == RUN["prompts"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"run": 3}', '{"run": {"prompts": {"number": -1}}}', "[" * 100_000])
+def test_where_nothing_is_known_nothing_is_removed(file: Path, text: str) -> None:
+    file.write_text(text)
+    assert read_replaced(file) == {}

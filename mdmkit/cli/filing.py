@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdmkit.cli.output import check_suffix, check_targets, record_of, write_whole
-from mdmkit.cli.recorded import read_run
+from mdmkit.cli.recorded import read_replaced
 from mdmkit.errors import MdmkitError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Filing:
                     "a file FILE.jsonl to keep rows as they finish."
                 )
             beside = output.with_suffix(".jsonl")
-            self.replaced = beside if overwrite and self._of_run(read_run(record_of(beside))) else None
+            self.replaced = beside if overwrite and self._of_run(read_replaced(record_of(beside))) else None
             return
         self.rows = output if given in ROWS else output.with_suffix(".jsonl")
         if self.rows != output:
@@ -104,7 +104,7 @@ class Filing:
         """
         files = [self.output, *(self.path(index) for index in range(self.prompts if self.rows is not None else 0))]
         if self.overwrite:
-            files += self._of_run(read_run(record_of(self.rows or self.output.with_suffix(".jsonl"))))
+            files += self._of_run(read_replaced(record_of(self.rows or self.output.with_suffix(".jsonl"))))
         written = {path.resolve() for path in files}
         for prompt in prompts:
             for name, value in (prompt.inputs or {}).items():
@@ -134,7 +134,7 @@ class Filing:
         if self.replaced is not None:
             # The record last: after a kill, the same command still finds what is left.
             record = record_of(self.replaced)
-            for path in (*self.stale(read_run(record) or {}), self.replaced, record):
+            for path in (*self.stale(read_replaced(record)), self.replaced, record):
                 path.unlink(missing_ok=True)
 
 

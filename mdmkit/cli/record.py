@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit.cli.output import RowFile, can_resume, has_begun, record_of
-from mdmkit.cli.recorded import is_record, read_run
+from mdmkit.cli.recorded import is_record, read_replaced
 from mdmkit.cli.resuming import Check, Kept, Slots, reopen, rows_of, without, write_record
 from mdmkit.cli.saying import say
 from mdmkit.errors import MdmkitError
@@ -109,7 +109,7 @@ def open_record(
 
     def forget() -> None:
         # A kill between the two leaves an empty file without a record, not a file with the record of another run.
-        for path in stale(read_run(beside) or run):
+        for path in stale(read_replaced(beside) or run):
             path.unlink(missing_ok=True)
         beside.unlink(missing_ok=True)
 

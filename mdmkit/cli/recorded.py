@@ -46,12 +46,13 @@ def read_record(path: Path) -> Recorded:
     return Recorded(run, waiting, read_slots(document), read_batch(document))
 
 
-def read_run(path: Path) -> dict[str, Any] | None:
-    """The run that a record describes; None if the file is no record, or a damaged one."""
+def read_replaced(path: Path) -> dict[str, Any]:
+    """The run whose rows are replaced, as far as its files need it; also of a damaged record. Empty: nobody knows."""
     try:
-        return read_record(path).run
-    except (OSError, ValueError):
-        return None
+        run = json.loads(path.read_text(encoding="utf-8"))["run"]
+        return run if is_count(run["prompts"]["number"]) else {}
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return {}
 
 
 def is_record(path: Path) -> bool:

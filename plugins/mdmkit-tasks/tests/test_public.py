@@ -307,7 +307,15 @@ def test_humaneval(file: Path) -> None:
 
 
 @bubblewrap
-@pytest.mark.parametrize("head", ["def double(x):\n", "from math import inf\n\ndef double(x: int) -> int:"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "def double(x):\n",
+        "from math import inf\n\ndef double(x: int) -> int:",
+        'def double(x):\n    """Twice."""',
+        "import functools\n\n@functools.lru_cache\ndef double(x):",
+    ],
+)
 def test_the_head_of_humaneval_needs_no_docstring(head: str, file: Path) -> None:
     task = HumanEval(written(file, {"prompt": head, "test": CHECK, "entry_point": "double"}))
     (prompt,) = task.prompts(None, 0)
@@ -315,6 +323,9 @@ def test_the_head_of_humaneval_needs_no_docstring(head: str, file: Path) -> None
     for answer, right in (
         ("    return 2 * x", True),
         (f"{head.rstrip()}\n    return 2 * x", True),
+        ("    y = 2 * x\n    return y", True),
+        ("\n    y = 2 * x\n    return y", True),
+        ("    y = x\n    return y", False),
         ("    return x", False),
     ):
         assert task.judge(prompt, answer) is right

@@ -91,3 +91,12 @@ def test_a_checkpoint_is_checked_from_the_command_line(tmp_path: Path) -> None:
     assert set(found.values()) == {"ok"}
     expected = {"weights", "tokens", "attention", "forward", "rows: order", "rows: batch", "rows: padding", "decode"}
     assert expected <= {*found}
+
+
+def test_what_is_stored_beside_the_parameters_is_looked_at_too() -> None:
+    backbone = TextBackbone.load(str(GOLDEN / "llada2"), mask_id=125)
+    model = backbone.network.model
+    (name, bias), *_ = [each for each in model.named_buffers() if each[0].endswith("correction_bias")]
+    assert lines(backbone)["numbers"][0] == "ok"
+    bias.view(-1)[-1] = float("nan")
+    assert lines(backbone)["numbers"] == ("FAIL", f"weights that are infinite or no numbers (NaN): {name}")

@@ -64,14 +64,19 @@ def inspect_config(config: dict[str, Any], family: Family, settings: Any, ends: 
 
 def inspect_numbers(model: Any) -> Finding:
     """Look for weights that are not numbers: an attention kernel may pass over them, so logits need not show them."""
-    odd = []
-    for name, weight in model.named_parameters():
-        if weight.is_floating_point() and weight.numel() and not weight.is_meta:
+    odd, unread = [], 0
+    # Also what is stored beside the parameters, such as the bias of a router.
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and weight.numel():
+            if weight.is_meta:
+                unread += 1
+                continue
             least, most = weight.detach().aminmax()
             if not bool(least.isfinite() & most.isfinite()):
                 odd.append(name)
     if not odd:
-        return Finding("numbers", "ok", "every weight is a finite number")
+        beside = f"; {unread} that are not in memory were not read" if unread else ""
+        return Finding("numbers", "ok", f"every weight is a finite number{beside}")
     more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
     return Finding("numbers", "FAIL", f"weights that are infinite or no numbers (NaN): {', '.join(odd[:3])}{more}")
 

@@ -32,6 +32,7 @@ def program(answer: str, name: str, prompt: str = "") -> list[Part]:
     Args:
         prompt: the function's head, which an answer may leave out: completions of HumanEval begin with the body.
     """
+    prompt = f"{prompt}\n" if prompt and not prompt.endswith("\n") else prompt  # a body begins on a line of its own
     plain = TURN.split(answer, maxsplit=1)[0].lstrip("\ufeff").removeprefix("[BEGIN]").partition("[DONE]")[0]
     found = None
     if parsed(plain) is None and not _completes(plain, prompt):  # else its fences stand in strings
@@ -102,8 +103,8 @@ def name_under_test(tests: Sequence[str], setup: Sequence[str] = ()) -> str:
 
 
 def head(prompt: str) -> str:
-    """The lines before a prompt's last `def`: imports, and helpers that the function may call."""
-    heads = list(re.finditer(r"^(?:async )?def ", prompt, re.M))
+    """The lines before a prompt's last `def` and its decorators: imports, and helpers that the function may call."""
+    heads = list(re.finditer(r"^(?:@[^\n]*\n)*(?:async )?def ", prompt, re.M))
     return prompt[: heads[-1].start()] if heads else ""
 
 
