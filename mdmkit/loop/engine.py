@@ -135,12 +135,13 @@ class Engine:
         self._room.check(prompt)
         self.state.check(prompt.canvas, f"prompt {prompt.prompt.index}", prompt.prompt.rule)
 
-    def admit(self, prompt: Prompt | Encoded, timeout: float | None = None) -> int:
+    def admit(self, prompt: Prompt | Encoded, timeout: float | None = None, *, checked: bool = False) -> int:
         """Queue one prompt; its row joins as soon as a slot is free.
 
         Args:
             prompt: the prompt, or the result of `encode`.
             timeout: seconds from now after which the row is given up; None: never.
+            checked: True if `check` has let it pass.
 
         Returns:
             The row's id. Ids count from `first`.
@@ -153,7 +154,8 @@ class Engine:
         if timeout is not None and not ((is_whole(timeout) or isinstance(timeout, float)) and timeout > 0):
             raise MdmkitError(f"timeout={timeout!r}: it is a number of seconds above 0, or None for no limit.")
         encoded = prompt if isinstance(prompt, Encoded) else self.encode(prompt)
-        self.check(encoded)
+        if not checked:
+            self.check(encoded)
         deadline = None if timeout is None else time.monotonic() + timeout
         id_, self._next = self._next, self._next + 1
         self._waiting.append(Waiting(id_, encoded, deadline))

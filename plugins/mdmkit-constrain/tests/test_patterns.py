@@ -3,13 +3,16 @@
 import random
 import re
 
+import numpy as np
 import pytest
 
 from mdmkit import MdmkitError
 from mdmkit_constrain import apart
 from mdmkit_constrain.apart import of_pattern
 from mdmkit_constrain.automaton import of_texts
+from mdmkit_constrain.choices import Choices
 from mdmkit_constrain.patterns import made_of
+from mdmkit_constrain.tables import _reached
 
 # One of each number of bytes in UTF-8, and some that end alike.
 LETTERS = "abc1 _é\n一乀😀😁ß"
@@ -76,3 +79,27 @@ def test_an_automaton_from_the_other_process_is_the_same(pattern):
         and (here.final == there.final).all()
         and there.moves.dtype == here.moves.dtype
     )
+
+
+def test_a_short_pattern_that_explodes_is_refused_too(monkeypatch):
+    monkeypatch.setattr(apart._maker, "seconds", 1)
+    with pytest.raises(MdmkitError, match="needs more than 1 seconds"):
+        of_pattern(".*a" + "." * 36)
+
+
+def test_reached_states_are_those_of_a_walk():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        n = int(rng.integers(1, 30))
+        source, target = rng.integers(0, n, (2, int(rng.integers(0, 60))))
+        first = rng.random(n) < 0.1
+        wanted, before = first.copy(), None
+        while before is None or not np.array_equal(before, wanted):
+            before = wanted.copy()
+            wanted[target[wanted[source]]] = True
+        assert np.array_equal(_reached(first, source, target), wanted)
+
+
+def test_choices_of_too_much_text_are_refused():
+    with pytest.raises(MdmkitError, match=r"constraint\.of holds 30000 bytes of text, and 20000 are the most"):
+        Choices(("a" * 30_000,))

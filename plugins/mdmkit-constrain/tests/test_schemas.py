@@ -219,3 +219,32 @@ def test_numbers_with_a_fraction_between_bounds_are_all_there():
             at_bound = n in (100 * x for x in (low, high) if x is not None)
             fits = (low is None or n >= 100 * low) and (high is None or n <= 100 * high)
             assert found == fits or (at_bound and not found), (low, high, text)
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"properties": {"x": {"$ref": "#num"}}, "$defs": {"n": {"$anchor": "num"}}}, "$ref is '#num', and nothing"),
+        ({"type": "array", "unevaluatedItems": False}, "has 'unevaluatedItems'"),
+        ({"type": "object", "unevaluatedProperties": False}, "has 'unevaluatedProperties'"),
+        ({"type": "object", "propertyNames": False}, "has 'propertyNames'"),
+        ({"type": "array", "contains": False}, "has 'contains'"),
+        ({"properties": {"a": {"$id": "x", "type": "null"}}}, "constraint.schema.properties.a has a '$id' of its own"),
+        ({"type": []}, "constraint.schema.type is []"),
+    ],
+)
+def test_what_would_be_read_in_another_way_is_refused(schema, said):
+    with pytest.raises(MdmkitError, match=re.escape(said)):
+        JsonSchema(schema)
+
+
+def test_bounds_beyond_floating_point_and_words_that_ask_for_nothing():
+    big = 10**400
+    assert of_pattern(JsonSchema({"type": "integer", "minimum": big, "maximum": big}).pattern).accepts(str(big))
+    assert JsonSchema({"type": "array", "uniqueItems": False, "$id": "root"}).pattern
+
+
+def test_a_schema_that_is_too_large_is_told_what_to_do(monkeypatch):
+    monkeypatch.setattr("mdmkit_constrain.json_schema.LONGEST", 500)
+    with pytest.raises(MdmkitError, match=r"constraint\.schema is too large: .* or set constraint\.depth lower"):
+        JsonSchema({"type": "object"}, depth=2)

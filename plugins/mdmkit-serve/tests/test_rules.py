@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -145,3 +146,31 @@ def test_the_client_raises_the_error_of_a_wrong_schema(written: Any) -> None:
             messages=[{"role": "user", "content": "x"}],
             response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"propertis": {}}}},
         )
+
+
+def test_rules_that_take_long_keep_nobody_else_waiting(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdmkit_constrain.apart._maker.seconds", 0.3)
+    slow = [".*a" + "." * n for n in range(20, 50)]
+    rule = {"name": "regex", "pattern": "(b|a)*a(a|b){21}"}
+    with ThreadPoolExecutor(32) as pool:
+        asked = [pool.submit(written.complete, prompt="x", guided_regex=pattern) for pattern in slow]
+        asked.append(pool.submit(written.complete, prompt="x", mdmkit={"set": {"constraint": rule}}))
+        while written.service.making < 16:
+            assert not all(each.done() for each in asked)
+        began = time.monotonic()
+        status, _ = written.complete(prompt="x", max_tokens=2, response_format={"type": "text"})
+        assert status == 200 and written.ask("GET", "/health")[0] == 200
+        assert time.monotonic() - began < 3, "a plain request waited for the rules of others"
+        answers = [each.result() for each in asked]
+    assert {status for status, _ in answers} == {400, 429}
+    assert all("needs more than" in said["error"]["message"] for status, said in answers if status == 400)
+    assert written.service.making == 0
+
+
+def test_each_row_of_a_request_is_not_checked_anew(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mdmkit_constrain import language
+
+    calls, why = [], language.why_none
+    monkeypatch.setattr(language, "why_none", lambda *given: calls.append(1) or why(*given))
+    status, _ = written.complete(prompt="x", n=16, max_tokens=7, guided_regex="[c-e]{3}x{0,9}")
+    assert status == 200 and len(calls) == 1

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -24,12 +23,9 @@ from mdmkit_constrain.patterns import made_of
 
 # The most time and memory that one pattern may take.
 SECONDS, BYTES = 20.0, 4 << 30
-# Patterns up to this length, without large or several counts, grow to some thousand states at most.
-SHORT = 40
-_COUNTS = re.compile(r"\{[0-9]*,?[0-9]{2}|\{.*\{")
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def of_pattern(pattern: str) -> Automaton:
     """Make the automaton of the texts that `re.fullmatch(pattern, text, re.ASCII)` matches.
 
@@ -37,7 +33,7 @@ def of_pattern(pattern: str) -> Automaton:
         MdmkitError: it is no pattern, not one of a regular language that the library reads as Python does, or its
             automaton grows too large.
     """
-    return made_of(pattern) if len(pattern) <= SHORT and not _COUNTS.search(pattern) else _maker.make(pattern)
+    return _maker.make(pattern)
 
 
 class Maker:
@@ -78,7 +74,7 @@ class Maker:
     def _begun(self) -> subprocess.Popen[bytes]:
         # A process that has been forked must not read the answers to another's questions.
         if self._process is None or self._process.poll() is not None or self._owner != os.getpid():
-            command = [sys.executable, "-c", "from mdmkit_constrain.apart import main; main()"]
+            command = [sys.executable, "-P", "-c", "from mdmkit_constrain.apart import main; main()"]
             env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
@@ -131,10 +127,11 @@ def _asked(process: subprocess.Popen[bytes], pattern: str) -> Automaton | str | 
 
 def main() -> None:
     """Answer each pattern: what is wrong with it, a JSON text; or its number of states N, and then its tables."""
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not on every system
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (BYTES if hard == resource.RLIM_INFINITY else min(BYTES, hard), hard))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
     alarm = getattr(signal, "alarm", lambda seconds: None)
     out = sys.stdout.buffer

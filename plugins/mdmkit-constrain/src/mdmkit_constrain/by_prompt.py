@@ -112,10 +112,15 @@ class Several(Constraint):
     def _of(self, key: str) -> Any:
         """The rule of a key, ready for the model; None: there is none."""
         if key not in self._ready:
-            self._ready[key] = self._prepared(json.loads(key))
+            try:
+                self._ready[key] = self._prepared(json.loads(key))
+            except MdmkitError as error:
+                self._ready[key] = error
             if len(self._ready) > READY:
                 self._ready.popitem(last=False)
         self._ready.move_to_end(key)
+        if isinstance(self._ready[key], MdmkitError):
+            raise MdmkitError(str(self._ready[key]))
         return self._ready[key]
 
     def _prepared(self, rule: Rule) -> Any:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from mdmkit import Backbone
 
 
+# Bytes of all texts together. Each may be a state.
+MOST = 20_000
+
+
 @dataclass(frozen=True)
 class Choices(Constraint):
     """The whole answer is one of these texts.
@@ -34,6 +38,11 @@ class Choices(Constraint):
         if not any(self.of):
             raise MdmkitError(
                 "constraint.of names no text: give at least one, as in constraint={name: choices, of: [a, b]}."
+            )
+
+        if (size := sum(len(text.encode()) for text in self.of)) > MOST:
+            raise MdmkitError(
+                f"constraint.of holds {size} bytes of text, and {MOST} are the most: give fewer or shorter."
             )
 
     def prepare(self, backbone: Backbone, never: Tensor) -> Constraint:

@@ -64,8 +64,8 @@ def _said(tables: Tables, what: str, length: int, final: Tensor) -> str:
     fit = lengths(tables, final, most)
     if not fit:
         return (
-            f"no text of the tokens that may be chosen, up to {most} of them, keeps {what}. Change the rule, or take "
-            "tokens off draw.suppress."
+            f"no text of the tokens that may be chosen, up to {most} of them, keeps {what}. Change the rule, take "
+            "tokens off draw.suppress, or set plan.length, or the prompt's own length, to far more."
         )
     near = sorted(sorted(fit, key=lambda n: (abs(n - length), n))[:NAMED])
     named = ", ".join(map(str, near))

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mdmkit import Backbone
 
 
+# Characters of the pattern of a schema.
+LONGEST = 200_000
+
+
 @dataclass(frozen=True)
 class JsonSchema(Constraint):
     """The whole answer is a value that fits a JSON schema.
@@ -38,7 +42,18 @@ class JsonSchema(Constraint):
     def __post_init__(self) -> None:
         if self.depth < 0:
             raise MdmkitError(f"constraint.depth is {self.depth}, and must be a whole number from 0 on.")
-        of_pattern(self.pattern)
+        size = len(self.pattern)
+        try:
+            if size <= LONGEST:
+                of_pattern(self.pattern)
+                return
+        except MdmkitError as error:
+            if "needs more than" not in str(error):
+                raise
+        raise MdmkitError(
+            f"constraint.schema is too large: as a regular expression it has {size} characters, and takes too long to "
+            "read. Say what values stand where it says nothing, or set constraint.depth lower."
+        )
 
     @cached_property
     def pattern(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -29,12 +29,14 @@ class Language(Constraint):
         what: what the rule is called in errors, such as `pattern 'a+'`.
         mode: `exact`: each open position's belief becomes its distribution under belief × rule. `mask`: tokens after
             which no answer is possible are forbidden, and the belief stays otherwise.
+        verdicts: why a row of so many masks, an infill or not, is refused; `refuse` fills it.
     """
 
     tables: Tables
     on_host: Tables
     what: str
     mode: Mode = "exact"
+    verdicts: dict[tuple[int, bool], str | None] = field(default_factory=dict, repr=False)
 
     whole: ClassVar[bool] = True
 
@@ -42,7 +44,12 @@ class Language(Constraint):
 
     def refuse(self, canvas: Canvas, answer: Window, rule: Mapping[str, Any] | None) -> str | None:
         start, stop = int(answer.start[0]), int(answer.start[0]) + answer.width
-        return why_none(self.on_host, self.what, canvas, start, stop)
+        if not bool(canvas.open[0, start:stop].all()):
+            return why_none(self.on_host, self.what, canvas, start, stop)
+        row = answer.width, bool(canvas.infill[0])  # of masks alone nothing else counts
+        if row not in self.verdicts:
+            self.verdicts[row] = why_none(self.on_host, self.what, canvas, start, stop)
+        return self.verdicts[row]
 
     # -- beliefs -------------------------------------------------------------------------------------------------------
 

@@ -223,8 +223,13 @@ def _tensor(x: Array) -> Tensor:
 
 def _reached(first: Array, source: Array, target: Array) -> Array:
     """The states, bool [N], that the arrows reach from the first ones, these included."""
-    reached, before = first.copy(), -1
-    while reached.sum() != before:
-        before = reached.sum()
-        reached[target[reached[source]]] = True
+    order = np.argsort(source, kind="stable")
+    target, begins = target[order], np.searchsorted(source[order], np.arange(len(first) + 1))
+    reached, front = first.copy(), np.flatnonzero(first)
+    while len(front):
+        counts = begins[front + 1] - begins[front]
+        # The arrows of all states of the front, one behind another.
+        at = np.repeat(begins[front] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        front = np.unique(target[at][~reached[target[at]]])
+        reached[front] = True
     return reached

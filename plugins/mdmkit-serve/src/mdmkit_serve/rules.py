@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from mdmkit import MdmkitError, make_part
 from mdmkit_serve.refusal import wrong
 
 FIELDS = ("response_format", "guided_regex", "guided_choice", "guided_json", "structured_outputs")
+# A request has no field for it.
+DEPTH = re.compile(r",? or set constraint\.depth (?:higher|lower)")
 FORMATS = ("text", "json_object", "json_schema")
 
 
@@ -24,13 +27,25 @@ def rule_of(given: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
         raise wrong(f"{first} and {second} both ask for a rule: give one.", second)
     for name, rule in rules.items():
         try:
-            # The part is made here, in a thread of its own, and what it takes long to make is kept for the engine.
+            # In a thread of its own; the automata of patterns, which take long, are kept for the engine.
             make_part("constraint", rule)
         except MdmkitError as error:
             said = str(error).replace("constraint.schema", name).replace("constraint.of", name)
+            said = DEPTH.sub("", said)
             raise wrong(said, name, "invalid_rule") from error
         return name, rule
     return None
+
+
+def asked_by(body: Any) -> bool:
+    """True if a body may ask for a rule, by a field of its own or by a setting of the sampler."""
+    if not isinstance(body, dict):
+        return False
+    own = body.get("mdmkit")
+    settings = own.get("set") if isinstance(own, dict) else None
+    if isinstance(settings, dict) and any(str(key).startswith("constraint") for key in settings):
+        return True
+    return any(body.get(field) not in (None, {"type": "text"}) for field in FIELDS)
 
 
 def _read(name: str, value: Any) -> dict[str, Any] | None:

@@ -66,7 +66,7 @@ class Running:
 
     def admit(self, job: Job) -> None:
         """Give a job to the engine."""
-        self.jobs[self.engine.admit(job.encoded)] = job
+        self.jobs[self.engine.admit(job.encoded, checked=True)] = job
 
     def give_up(self, job: Job) -> None:
         """Take a job out of the engine; its slot is free at once."""

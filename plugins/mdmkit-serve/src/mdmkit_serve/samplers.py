@@ -82,20 +82,18 @@ class Samplers:
             nodes["constraint"] = BY_PROMPT
         known = json.dumps([name, nodes], sort_keys=True)
         with self._lock:
-            return self._kept(known, name, nodes)
-
-    def _kept(self, known: str, name: str | None, nodes: dict[str, Any]) -> Chosen:
-        """The sampler of a name and its settings; it is composed if it is new."""
-        if known not in self._known:
+            found = self._known.pop(known, None)
+        if found is None:  # without the lock, since a rule may take seconds
             try:
                 sampler = self._compose(name, nodes)
             except MdmkitError as error:
                 raise wrong(str(error).replace("compose: ", ""), "mdmkit", "invalid_sampler") from error
-            self._known[known] = Chosen(sampler, _key(sampler))
+            found = Chosen(sampler, _key(sampler))
+        with self._lock:
+            self._known[known] = found
             if len(self._known) > COMPOSED:
                 self._known.popitem(last=False)
-        self._known.move_to_end(known)
-        return self._known[known]
+        return found
 
     def _compose(self, name: str | None, nodes: dict[str, Any]) -> Sampler:
         own = self.preset or self.layer.get("sampler")

@@ -26,6 +26,7 @@ class Service:
         key: the key that every request has to bring; None: none.
         max_body: the most bytes of a request.
         chats: True if the model can answer messages.
+        making: requests with a rule that are being read.
         hosts: names that the header `Host` may have; None: any.
     """
 
@@ -37,6 +38,7 @@ class Service:
     key: str | None = None
     max_body: int = 1 << 20
     hosts: frozenset[str] | None = None
+    making: int = 0
     created: int = field(default_factory=lambda: int(time.time()))
     _ends: deque[float] = field(default_factory=lambda: deque(maxlen=32))
 

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PAUSE = 15.0
 # Seconds after the time-out of a request in which a slow client may still read its stream.
 GRACE = 60.0
+# Requests with a rule that are read at a time: one after the other may take seconds.
+MAKING = 16
 
 
 class Gone(Exception):
@@ -206,9 +208,20 @@ def _line(value: dict[str, Any]) -> bytes:
 async def answer(service: Service, request: Request, chat: bool) -> Response:
     """Read one request and answer it."""
     body = await read_body(request, service.max_body)
-    # A rule may take seconds to be made ready, and the event loop must not wait for it.
-    slow = isinstance(body, dict) and any(body.get(field) is not None for field in rules.FIELDS)
-    read = functools.partial(read_request, body, chat, service.name, service.samplers)
-    asked = await run_in_threadpool(read) if slow else read()
+    asked = await _read(service, functools.partial(read_request, body, chat, service.name, service.samplers), body)
     request.state.user, request.state.sampler = asked.user, asked.chosen.name
     return await Exchange(service, asked).answer(request)
+
+
+async def _read(service: Service, read: Callable[[], Asked], body: Any) -> Asked:
+    """Read a request; one with a rule in a thread, since the event loop must not wait until the rule is ready."""
+    if not rules.asked_by(body):
+        return read()
+    if service.making >= MAKING:
+        said = f"{MAKING} requests with a rule are being read already. Try again in 5 seconds."
+        raise Refusal(429, said, code="queue_full", headers={"retry-after": "5"})
+    service.making += 1
+    try:
+        return await run_in_threadpool(read)
+    finally:
+        service.making -= 1

@@ -45,6 +45,6 @@ def numeric(words: Mapping[str, Any], whole: bool, path: str) -> str | None:
 
 def _given(words: Mapping[str, Any], name: str, path: str) -> list[float]:
     value = words.get(name)
-    if value is not None and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise MdmkitError(f"{path}.{name} is {shown(value)}, and must be a number.")
     return [] if value is None else [value]

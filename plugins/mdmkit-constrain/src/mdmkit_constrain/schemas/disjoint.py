@@ -12,7 +12,7 @@ from mdmkit_constrain.schemas.words import TYPES
 
 def found(root: Any, ref: str) -> Any:
     """What a reference such as `#/$defs/NAME` names in a schema; None: nothing."""
-    if not ref.startswith("#"):
+    if not (ref == "#" or ref.startswith("#/")):
         return None
     at = root
     for name in ref[1:].split("/")[1:]:

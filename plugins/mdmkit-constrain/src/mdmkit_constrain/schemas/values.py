@@ -65,11 +65,15 @@ class Place:
     def value(self, schema: Any) -> str | None:
         """The values of a schema."""
         if next(self.counter) == MOST:
-            raise MdmkitError(f"constraint.schema unfolds to more than {MOST} schemas: refer less, or set depth lower.")
+            raise MdmkitError(
+                f"constraint.schema unfolds to more than {MOST} schemas: refer less, or set constraint.depth lower."
+            )
         if schema is False:
             return None
         if schema is not True and not isinstance(schema, Mapping):
             raise MdmkitError(f"{self.path} is {shown(schema)}: a schema is an object, true or false.")
+        if schema is not True and schema is not self.root and "$id" in schema:
+            raise MdmkitError(f"{self.path} has a '$id' of its own, which is not supported: leave it out.")
         words = {} if schema is True else {name: each for name, each in schema.items() if name not in ANNOTATIONS}
         self._check(words)
         for name in _ALONE:
@@ -80,15 +84,17 @@ class Place:
 
     def _check(self, words: Mapping[str, Any]) -> None:
         for name, value in words.items():
-            if name in INSTEAD and value is not False:
-                raise MdmkitError(f"{self.path} has {name!r}, which is not supported: {INSTEAD[name]}.")
-            if name in INSTEAD:
+            if name == "uniqueItems" and value is False:
                 continue
+            if name in INSTEAD:
+                raise MdmkitError(f"{self.path} has {name!r}, which is not supported: {INSTEAD[name]}.")
             if name not in KNOWN:
                 raise MdmkitError(unknown(f"word at {self.path}:", str(name), KNOWN, known_as="Supported"))
             accepted, said = KNOWN[name]
             if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
                 raise MdmkitError(f"{self.path}.{name} is {shown(value)}, and must be {said}.")
+        if words.get("type") == []:
+            raise MdmkitError(f"{self.path}.type is [], and must be {KNOWN['type'][1]}.")
         for kind in types_of(words):
             if kind not in TYPES:
                 raise MdmkitError(unknown(f"type at {self.path}:", str(kind), TYPES, known_as="Types"))

@@ -40,7 +40,9 @@ INSTEAD = {
     "patternProperties": "name the properties under properties",
     "propertyNames": "name the properties under properties",
     **dict.fromkeys(("minProperties", "maxProperties"), "say by required which properties there are"),
-    **dict.fromkeys(("unevaluatedProperties", "unevaluatedItems"), "leave it out: what is not named is not written"),
+    **dict.fromkeys(
+        ("unevaluatedProperties", "unevaluatedItems"), "say by properties, prefixItems or items what there is"
+    ),
     **dict.fromkeys(("contains", "minContains", "maxContains"), "say by prefixItems which items there are"),
     "uniqueItems": "leave it out, or list the arrays that you mean under enum",
     "additionalItems": "write items for the items after prefixItems",
