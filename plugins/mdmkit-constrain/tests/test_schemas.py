@@ -76,7 +76,7 @@ FORMATS.checkers = {
 }
 
 
-def texts(automaton, rng, most=400):
+def texts(automaton, rng, most=120):
     """Texts of the automaton: random ways, which turn to the nearest end after some bytes."""
     after = [[(b, s) for b, s in enumerate(row) if s != automaton.dead] for row in automaton.moves.tolist()]
     far = {s: 0 for s in range(len(after)) if automaton.final[s]}
