@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from mdmkit import MdmkitError
-from mdmkit_constrain.apart import of_pattern
+from mdmkit_constrain.apart import TooSlow, of_pattern
 from mdmkit_constrain.json_schema import JsonSchema
 from mdmkit_constrain.schemas import numbers
 
@@ -248,3 +248,12 @@ def test_a_schema_that_is_too_large_is_told_what_to_do(monkeypatch):
     monkeypatch.setattr("mdmkit_constrain.json_schema.LONGEST", 500)
     with pytest.raises(MdmkitError, match=r"constraint\.schema is too large: .* or set constraint\.depth lower"):
         JsonSchema({"type": "object"}, depth=2)
+
+
+def test_a_schema_whose_pattern_takes_too_long_is_told_what_to_do(monkeypatch):
+    def slow(pattern):
+        raise TooSlow("it takes long.")
+
+    monkeypatch.setattr("mdmkit_constrain.json_schema.of_pattern", slow)
+    with pytest.raises(MdmkitError, match=r"constraint\.schema is too large: .* or set constraint\.depth lower"):
+        JsonSchema({"type": "object"})

@@ -25,13 +25,17 @@ from mdmkit_constrain.patterns import made_of
 SECONDS, BYTES = 20.0, 4 << 30
 
 
+class TooSlow(MdmkitError):
+    """A pattern that takes longer than it may to become an automaton."""
+
+
 @functools.lru_cache(maxsize=256)
 def of_pattern(pattern: str) -> Automaton:
     """Make the automaton of the texts that `re.fullmatch(pattern, text, re.ASCII)` matches.
 
     Raises:
-        MdmkitError: it is no pattern, not one of a regular language that the library reads as Python does, or its
-            automaton grows too large.
+        TooSlow: its automaton grows too large.
+        MdmkitError: it is no pattern, or not one of a regular language that the library reads as Python does.
     """
     return _maker.make(pattern)
 
@@ -60,13 +64,13 @@ class Maker:
                 process.wait()
         if isinstance(answer, Automaton):
             return answer
-        raise MdmkitError(answer or self._why(pattern, process, late.is_set()))
-
-    def _why(self, pattern: str, process: subprocess.Popen[bytes], late: bool) -> str:
-        """Why the process has ended."""
-        if not late:
-            return f"the process that makes automata ended with code {process.wait()}, at pattern {shown(pattern)}."
-        return (
+        if answer is not None:
+            raise MdmkitError(answer)
+        if not late.is_set():
+            raise MdmkitError(
+                f"the process that makes automata ended with code {process.returncode}, at pattern {shown(pattern)}."
+            )
+        raise TooSlow(
             f"pattern {shown(pattern)} needs more than {self.seconds:g} seconds to become an automaton. Put fewer "
             "choices before a count: [ab]{20} takes no time, and (a|b)*a(a|b){20} doubles the automaton twenty times."
         )
