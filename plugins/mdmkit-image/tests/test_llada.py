@@ -13,7 +13,7 @@ import torch
 pytest.importorskip("diffusers")
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import mdmkit
 from mdmkit import MdmkitError, Plan
@@ -144,12 +144,29 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         ({"rope_scaling": {"type": "yarn", "factor": 2}}, "says rope_scaling="),
         (
             {"rope_parameters": {"rope_theta": 5.0}, "rope_theta": 6.0},
-            r"its rope_theta is 6\.0",
+            r"contradicts itself: its rope_theta is 6\.0, and rope_parameters\.rope_theta is 5\.0\. Keep the one",
         ),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 2}}, "says rope_parameters=.*unscaled"),
-        ({"rope_parameters": [5.0]}, "says rope_parameters=.*unscaled"),
+        ({"rope_parameters": {"full_attention": {"rope_theta": 5.0}}}, "says rope_parameters=.*every layer"),
+        ({"rope_parameters": [5.0]}, r"must give rope_parameters as an object or null, and gives \[5\.0\]"),
+        ({"rope_scaling": {"factor": 2.0}}, r"says rope_scaling=.*unscaled.* remove rope_scaling"),
+        ({"rope_scaling": {"type": "default", "partial_rotary_factor": 0.5}}, "partial_rotary_factor=0.5"),
         ({"block_size": 4}, "says block_size=4, and LLaDA must not have it"),
         ({"quantization_config": {"bits": 4}}, "says quantization_config="),
+        ({"quantization": {"bits": 4}}, "says quantization="),
+        ({"expand_token_id": 5}, "says expand_token_id=5, and LLaDA must not have it. Correct config.json if"),
+        ({"use_sliding_window": True, "sliding_window": 4}, "use_sliding_window=True.* it says sliding_window=4"),
+        ({"sliding_window": 4}, "says sliding_window=4, and LLaDA must not have it"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "says layer_types=.*has .'full_attention', 'full_"),
+        ({"layer_types": "sliding_attention"}, "says layer_types='sliding_attention', and LLaDA must not"),
+        ({"n_kv_heads": 2, "multi_query_attention": True}, "n_kv_heads as 1, because multi_query_attention is true"),
+        ({"n_kv_heads": 1, "multi_query_attention": False}, "n_kv_heads as 2, because multi_query_attention is false"),
+        ({"multi_query_attention": "x"}, "multi_query_attention as true, false or null, and gives 'x'"),
+        ({"block_type": ...}, "lacks block_type, and LLaDA has 'llama'"),
+        ({"rope": ..., "activation_type": None}, "says activation_type=None, and .*'silu'; it lacks rope, and .*True"),
+        ({"weight_tying": True}, "two different embeddings .* there is one .* set weight_tying to false"),
+        ({"weight_tying": ...}, "two different embeddings"),
+        ({"vocab_size": 10**5}, "must give vocab_size as at most 8220, its embedding_size, and gives 100000"),
         ({"rope_theta": 0}, "must give rope_theta as a number above 0, and gives 0"),
         ({"rope_theta": "x"}, "rope_theta as a number above 0, and gives 'x'"),
         ({"d_model": "16"}, "must give d_model as a whole number of at least 1, and gives '16'"),
@@ -186,6 +203,58 @@ def test_rope_settings_may_stand_where_transformers_5_writes_them(tmp_path: Path
         (folder / "config.json").write_text(json.dumps(config))
         configs.append(read_trunk_config(folder))
     assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rope_scaling": {}},
+        {"rope_scaling": {"rope_type": "default"}},
+        {"rope_scaling": {"type": "default", "rope_theta": 10000.0}, "rope_theta": None},
+        {"rope_parameters": {}, "rope_scaling": None},
+        {"use_sliding_window": False, "sliding_window": 4, "layer_types": ["full_attention"] * 2},
+        {"multi_query_attention": False, "n_kv_heads": 2},
+        {"multi_query_attention": False, "n_kv_heads": ...},
+        {"max_sequence_length": ...},
+        {"expand_token_id": None},
+    ],
+)
+def test_fields_that_change_nothing_are_let_through(fields: dict[str, Any], tmp_path: Path) -> None:
+    folder = tiny.write_llada(tmp_path, 20)
+    ids = torch.arange(12)[None]
+    valid = torch.ones_like(ids, dtype=torch.bool)
+    same = Trunk.load(folder, "cpu", torch.float32)(ids, valid)
+    config = json.loads((folder / "config.json").read_text()) | fields
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
+    assert torch.equal(Trunk.load(folder, "cpu", torch.float32)(ids, valid), same)
+
+
+def test_one_embedding_may_be_for_input_and_output(tmp_path: Path) -> None:
+    folder = tiny.write_llada(tmp_path, 20)
+    weights = load_file(folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"weight_tying": True}))
+    head = "model.transformer.ff_out.weight"
+    once = {name: weight for name, weight in weights.items() if name != head}
+    for each in (once, once | {head: weights["model.transformer.wte.weight"].clone()}):
+        save_file(each, folder / "model.safetensors")
+        trunk = Trunk.load(folder, "cpu", torch.float32)
+        assert torch.equal(trunk.head, weights["model.transformer.wte.weight"])
+
+
+def test_several_heads_may_share_one_key(tmp_path: Path) -> None:
+    folder = tiny.write_llada(tmp_path, 20)
+    weights = load_file(folder / "model.safetensors")
+    for name in list(weights):
+        if name.endswith(("k_proj.weight", "v_proj.weight")):
+            weights[name] = weights[name][:8].clone()
+    save_file(weights, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    ids, found = torch.arange(12)[None], []
+    for fields in ({"multi_query_attention": True}, {"n_kv_heads": 1}):
+        (folder / "config.json").write_text(json.dumps(config | fields))
+        found.append(Trunk.load(folder, "cpu", torch.float32)(ids, torch.ones_like(ids, dtype=torch.bool)))
+    assert torch.equal(found[0], found[1])
 
 
 def test_the_mask_of_a_config_may_have_the_id_0(tmp_path: Path) -> None:

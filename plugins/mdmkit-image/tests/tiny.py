@@ -140,5 +140,6 @@ def write_llada(folder: Path, codes: int) -> Path:
     save_file(weights, folder / "model.safetensors")
     told = {"model_type": "llada", "d_model": 16, "n_layers": 2, "n_heads": 2, "mlp_hidden_size": 24}
     told |= {"embedding_size": size, "max_sequence_length": 256, "mask_token_id": mask, "weight_tying": False}
+    told |= {"block_type": "llama", "layer_norm_type": "rms", "activation_type": "silu", "rope": True}
     (folder / "config.json").write_text(json.dumps(told))
     return folder

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mdmkit import MdmkitError
 from mdmkit_image.layout import quiet, said
-from mdmkit_image.trunk_config import read_trunk_config
+from mdmkit_image.trunk_config import key_heads, read_trunk_config
 
 _BLOCK, _LAYER = r"^model\.transformer\.blocks\.(\d+)\.", r"model.layers.\1."
 _NAMES = {
@@ -59,11 +59,11 @@ class Trunk:
                 intermediate_size=config.get("mlp_hidden_size") or (config.get("mlp_ratio") or 4) * config["d_model"],
                 num_hidden_layers=config["n_layers"],
                 num_attention_heads=config["n_heads"],
-                num_key_value_heads=config.get("n_kv_heads") or config["n_heads"],
-                max_position_embeddings=config["max_sequence_length"],
+                num_key_value_heads=key_heads(config),
+                max_position_embeddings=config.get("max_sequence_length") or 1024,
                 rms_norm_eps=config.get("rms_norm_eps", 1e-5),
                 rope_theta=config.get("rope_theta", 10000.0),
-                tie_word_embeddings=bool(config.get("weight_tying", False)),
+                tie_word_embeddings=config.get("weight_tying", True),
                 use_cache=False,
             )
             native.is_causal = False
@@ -79,6 +79,7 @@ class Trunk:
         astray = sorted({*report["missing_keys"], *report["unexpected_keys"]})
         if astray:
             raise MdmkitError(f"{folder}: weights are missing, or belong to another model: {', '.join(astray[:8])}.")
+        _check_tied(folder, model, native)
         return cls(model.to(device).eval().requires_grad_(False), config)
 
     def __call__(self, ids: Tensor, valid: Tensor) -> Tensor:
@@ -86,3 +87,14 @@ class Trunk:
         positions = (valid.long().cumsum(1) - 1).clamp_min(0)
         seen = valid[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
         return self.body(ids, attention_mask=seen, position_ids=positions, use_cache=False).last_hidden_state
+
+
+def _check_tied(folder: Path, model: Any, native: Any) -> None:
+    """Refuse two different embeddings where the config says that there is one: transformers would keep both."""
+    rows, columns = model.model.embed_tokens.weight, model.lm_head.weight
+    if native.tie_word_embeddings and rows is not columns and not torch.equal(rows, columns):
+        raise MdmkitError(
+            f"{folder}: the weights hold two different embeddings for input and output, and config.json says that "
+            "there is one (weight_tying is true, or absent). If the model was trained with both, set weight_tying to "
+            "false there."
+        )

@@ -11,33 +11,39 @@ from typing import Any
 from safetensors import safe_open
 
 from mdmkit import MdmkitError, shown
+from mdmkit_image.rope import read_rope
 
-# Values that the trunk computes; a field that is absent or null has them. None: the field must not be set.
-COVERED = {
-    "block_type": "llama",
-    "layer_norm_type": "rms",
-    "activation_type": "silu",
-    "rope": True,
-    "include_bias": False,
-    "include_qkv_bias": False,
-    "bias_for_layer_norm": False,
-    "attention_layer_norm": False,
-    "input_emb_norm": False,
-    "scale_logits": False,
-    "layer_norm_with_affine": True,
-    "block_group_size": 1,
-    "alibi": False,
-    "clip_qkv": None,
-    "rope_scaling": None,
-    "partial_rotary_factor": 1,
-    "block_size": None,
-    "bd_size": None,
-    "block_length": None,
-    "quantization_config": None,
+_OFF = (None, False)
+# Fields that change what is computed, and the values that the trunk computes. None: the field is absent or null, and
+# LLaDA's own class then computes the same. It takes other kinds of layers if one of the first four is absent.
+COVERED: dict[str, tuple[Any, ...]] = {
+    "block_type": ("llama",),
+    "layer_norm_type": ("rms",),
+    "activation_type": ("silu",),
+    "rope": (True,),
+    "include_bias": _OFF,
+    "include_qkv_bias": _OFF,
+    "bias_for_layer_norm": _OFF,
+    "attention_layer_norm": _OFF,
+    "input_emb_norm": _OFF,
+    "scale_logits": _OFF,
+    "layer_norm_with_affine": (None, True),
+    "block_group_size": (None, 1),
+    "alibi": _OFF,
+    "use_sliding_window": _OFF,
+    "clip_qkv": (None,),
+    "partial_rotary_factor": (None, 1),
+    # Attention by blocks, a token that makes a row longer, and weights in another form.
+    "block_size": (None,),
+    "bd_size": (None,),
+    "block_length": (None,),
+    "expand_token_id": (None,),
+    "quantization_config": (None,),
+    "quantization": (None,),
 }
-SIZES = ("d_model", "n_layers", "n_heads", "max_sequence_length")
-# Sizes that may be absent, because they follow from others.
-DERIVED = ("embedding_size", "vocab_size", "mlp_hidden_size", "mlp_ratio", "n_kv_heads")
+SIZES = ("d_model", "n_layers", "n_heads")
+# Sizes that may be absent, because they follow from others, or have a default.
+DERIVED = ("embedding_size", "vocab_size", "mlp_hidden_size", "mlp_ratio", "n_kv_heads", "max_sequence_length")
 
 
 def read_trunk_config(folder: Path) -> dict[str, Any]:
@@ -53,12 +59,7 @@ def read_trunk_config(folder: Path) -> dict[str, Any]:
         raise MdmkitError(f"{folder}: config.json cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):
         raise MdmkitError(f"{folder}: config.json is {shown(config)}, and must be an object.")
-    _read_rope(folder, config)
-    for field, value in COVERED.items():
-        given = config.get(field)
-        if given is not None and given != value:
-            wanted = "must not have it" if value is None else f"has {value!r}"
-            raise MdmkitError(f"{folder}: config.json says {field}={shown(given)}, and LLaDA {wanted}.")
+    config = read_rope(folder, config)
     for field in SIZES:
         _check(folder, config, field, "a whole number of at least 1", _is_size(config.get(field)))
     for field in DERIVED:
@@ -66,11 +67,13 @@ def read_trunk_config(folder: Path) -> dict[str, Any]:
             _check(folder, config, field, "a whole number of at least 1, or null", _is_size(config[field]))
     heads = config["n_heads"]
     _check(folder, config, "n_heads", f"a divisor of d_model {config['d_model']}", config["d_model"] % heads == 0)
+    _check_covered(folder, config)
     mask, size = config.get("mask_token_id"), config.get("embedding_size") or config.get("vocab_size")
     is_id = _is_size(mask) or (mask == 0 and not isinstance(mask, bool))
     _check(folder, config, "mask_token_id", "a token id, or null", mask is None or is_id)
     _check(folder, config, "vocab_size", "a whole number of at least 1", size is not None)
-    _check(folder, config, "weight_tying", "true or false", isinstance(config.get("weight_tying", False), bool))
+    _check(folder, config, "vocab_size", f"at most {size}, its embedding_size", (config.get("vocab_size") or 0) <= size)
+    _check(folder, config, "weight_tying", "true or false", isinstance(config.get("weight_tying", True), bool))
     for field in ("rope_theta", "rms_norm_eps"):
         _check(folder, config, field, "a number above 0", _is_positive(config.get(field, 1)))
     if (have := _layers(folder)) and config["n_layers"] > have:
@@ -81,24 +84,34 @@ def read_trunk_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _read_rope(folder: Path, config: dict[str, Any]) -> None:
-    """Put what transformers 5 writes into `rope_parameters` where transformers 4 has it.
+def key_heads(config: dict[str, Any]) -> int:
+    """The number of key-value heads of a checked config."""
+    if config.get("n_kv_heads") is not None:
+        return int(config["n_kv_heads"])
+    return 1 if config.get("multi_query_attention") else int(config["n_heads"])
 
-    Raises:
-        MdmkitError: it scales positions, or gives another base than the top of config.json.
-    """
-    given = config.pop("rope_parameters", None)
-    if given is None:
-        return
-    plain = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1}
-    known = isinstance(given, dict) and all(name == "rope_theta" or plain.get(name) == given[name] for name in given)
-    base = given.get("rope_theta") if known else None
-    top = config.get("rope_theta")
-    if not known or (base is not None and top is not None and base != top):
-        wanted = f"its rope_theta is {shown(top)}" if known else "LLaDA turns positions unscaled"
-        raise MdmkitError(f"{folder}: config.json says rope_parameters={shown(given)}, and {wanted}.")
-    if base is not None:
-        config["rope_theta"] = base
+
+def _check_covered(folder: Path, config: dict[str, Any]) -> None:
+    layers, one_key = config.get("layer_types"), config.get("multi_query_attention")
+    more = {"layer_types": (None, ["full_attention"] * len(layers)) if isinstance(layers, list) else (None,)}
+    if config.get("use_sliding_window") is not False:  # windows of this size, and nothing switches them off
+        more["sliding_window"] = (None,)
+    faults = [
+        f"{f'says {field}={shown(config[field])}' if field in config else f'lacks {field}'}, and LLaDA "
+        f"{'must not have it' if values == (None,) else f'has {values[-1]!r}'}"
+        for field, values in (COVERED | more).items()
+        if config.get(field) not in values
+    ]
+    if faults:
+        raise MdmkitError(
+            f"{folder}: config.json {'; it '.join(faults)}. Correct config.json if the model was trained as LLaDA is; "
+            "otherwise its images would be wrong, so it cannot be loaded."
+        )
+    _check(folder, config, "multi_query_attention", "true, false or null", one_key in (None, False, True))
+    if one_key is not None:
+        heads = 1 if one_key else config["n_heads"]
+        wanted = f"{heads}, because multi_query_attention is {str(bool(one_key)).lower()}"
+        _check(folder, config, "n_kv_heads", wanted, config.get("n_kv_heads") in (None, heads))
 
 
 def _check(folder: Path, config: dict[str, Any], field: str, wanted: str, fits: bool) -> None:
