@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import mdmkit
 from mdmkit import MdmkitError, Observer, Plan
@@ -266,6 +267,40 @@ def test_a_part_that_is_broken(folders: dict[str, Path], tmp_path: Path) -> None
     (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"\0")
     with pytest.raises(MdmkitError, match="transformer cannot be loaded"):
         mdmkit.load(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "told"),
+    [
+        ("transformer", {"num_hidden_layers": 2}, r"missing: transformer_layers\.1\..* and \d+ more\. Missing weights"),
+        ("transformer", {"num_hidden_layers": 0}, r"unexpected: transformer_layers\.0\."),
+        ("transformer", {"use_bias": True}, "weights in transformer .*missing"),
+        ("vqvae", {"mid_block_add_attention": True}, r"of a VQModel with vqvae/config\.json; missing: decoder\.mid"),
+        ("vqvae", {"layers_per_block": 2}, "weights in vqvae .*missing"),
+        ("text_encoder", {"num_hidden_layers": 3}, r"weights in text_encoder .*missing: text_model\.encoder"),
+        ("text_encoder", {"num_hidden_layers": 1}, r"unexpected: text_model\.encoder"),
+        ("text_encoder", {"projection_dim": 6}, r"the sizes in its config\.json are not those of its weights"),
+        ("scheduler", {"mask_token_id": 12}, r"says mask_token_id=12, and the mask of this model is 15, .* Correct"),
+        ("scheduler", {"mask_token_id": "x"}, "says mask_token_id='x', and"),
+    ],
+)
+def test_a_config_of_other_weights_is_refused(
+    part: str, fields: dict[str, Any], told: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folders["amused"], tmp_path / "model")
+    file = folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    with pytest.raises(MdmkitError, match=told):
+        mdmkit.load(str(folder), device="cpu")
+
+
+def test_positions_that_older_versions_stored_are_no_fault(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["amused"], tmp_path / "model")
+    file = folder / "text_encoder" / "model.safetensors"
+    more = {"text_model.embeddings.position_ids": torch.arange(10)[None]}
+    save_file(load_file(file) | more, file, metadata={"format": "pt"})
+    (folder / "scheduler" / "scheduler_config.json").unlink()
+    assert mdmkit.load(str(folder), device="cpu").mask_id == tiny.CODES + 3
 
 
 def test_parts_of_two_models(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from mdmkit import MdmkitError, unknown
+from mdmkit import MdmkitError, shown, unknown
 
 INDEX = "model_index.json"
 # Half-precision copies of the weights ("….fp16.safetensors") are not downloaded.
@@ -29,6 +29,8 @@ _WANTED = [
     "*/model.safetensors",
 ]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# The kinds of weights in a loader's report that do not fit.
+_ASTRAY = ("missing", "unexpected")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -39,6 +41,21 @@ def index_of(ref: str) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Read a config, a file with one JSON object.
+
+    Raises:
+        MdmkitError: it is none.
+    """
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MdmkitError(f"{file} cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise MdmkitError(f"{file} is {shown(config)}, and must be an object.")
+    return config
 
 
 def is_hub_id(ref: str) -> bool:
@@ -78,15 +95,30 @@ def load_part(folder: Path, part: str, library: str, name: str, device: str, dty
     """Load a part of a model for inference: class `name` of `library`, safetensors only.
 
     Raises:
-        MdmkitError: the library is not installed, or the part cannot be loaded.
+        MdmkitError: the library is not installed, the part cannot be loaded, or its weights do not fit its config.
     """
     cls = getattr(_library(library), name)
     try:
         with quiet():
-            model = cls.from_pretrained(folder / part, use_safetensors=True, torch_dtype=dtype).to(device)
+            model, report = cls.from_pretrained(
+                folder / part, use_safetensors=True, torch_dtype=dtype, output_loading_info=True
+            )
+        model = model.to(device)
     except Exception as error:  # the loaders raise many unrelated types
-        raise MdmkitError(f"model {str(folder)!r}: its {part} cannot be loaded as {name}: {said(error)}") from error
+        raise MdmkitError(f"model {str(folder)!r}: its {part} cannot be loaded as {name}: {why(error)}") from error
+    _check_report(folder, part, name, report)
     return model.eval().requires_grad_(False)
+
+
+def _check_report(folder: Path, part: str, name: str, report: dict[str, Any]) -> None:
+    """Refuse weights that do not fit: the loaders fill what is missing with random numbers, and pass over the rest."""
+    faults = [f"{kind}: {_some(keys)}" for kind in _ASTRAY if (keys := sorted(report[f"{kind}_keys"]))]
+    if faults:
+        raise MdmkitError(
+            f"model {str(folder)!r}: the weights in {part} are not those of a {name} with {part}/config.json; "
+            f"{'; '.join(faults)}. Missing weights would be random, so it is refused. Copy both files again from the "
+            "same model, or correct config.json."
+        )
 
 
 def dtype_of(name: str, device: str) -> torch.dtype:
@@ -123,6 +155,17 @@ def quiet() -> Iterator[None]:
 def said(error: Exception) -> str:
     """The first line of an error's text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def why(error: Exception) -> str:
+    """Why a loader did not load a model, for an error."""
+    if "ignore_mismatched_sizes" in str(error):  # transformers shows the sizes in its log only
+        return "the sizes in its config.json are not those of its weights"
+    return said(error)
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
 
 
 def _library(name: str) -> Any:

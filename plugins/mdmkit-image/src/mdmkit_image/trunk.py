@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mdmkit import MdmkitError
-from mdmkit_image.layout import quiet, said
+from mdmkit_image.layout import quiet, why
 from mdmkit_image.trunk_config import key_heads, read_trunk_config
 
 _BLOCK, _LAYER = r"^model\.transformer\.blocks\.(\d+)\.", r"model.layers.\1."
@@ -72,10 +72,7 @@ class Trunk:
                     folder, config=native, dtype=dtype, key_mapping=KEYS, use_safetensors=True, output_loading_info=True
                 )
         except Exception as error:  # transformers raises many unrelated types
-            reason = said(error)
-            if "ignore_mismatched_sizes" in str(error):
-                reason = "the sizes in its config.json are not those of its weights"
-            raise MdmkitError(f"{folder} cannot be loaded as a LLaDA checkpoint: {reason}") from error
+            raise MdmkitError(f"{folder} cannot be loaded as a LLaDA checkpoint: {why(error)}") from error
         astray = sorted({*report["missing_keys"], *report["unexpected_keys"]})
         if astray:
             raise MdmkitError(f"{folder}: weights are missing, or belong to another model: {', '.join(astray[:8])}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from safetensors import safe_open
 
 from mdmkit import MdmkitError, shown
+from mdmkit_image.layout import read_config
 from mdmkit_image.rope import read_rope
 
 _OFF = (None, False)
@@ -53,13 +53,7 @@ def read_trunk_config(folder: Path) -> dict[str, Any]:
         MdmkitError: it is no JSON object, lacks a field, or has a value that the trunk does not compute; or it asks for
             more layers than the weights have.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MdmkitError(f"{folder}: config.json cannot be read as JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise MdmkitError(f"{folder}: config.json is {shown(config)}, and must be an object.")
-    config = read_rope(folder, config)
+    config = read_rope(folder, read_config(folder / "config.json"))
     for field in SIZES:
         _check(folder, config, field, "a whole number of at least 1", _is_size(config.get(field)))
     for field in DERIVED:

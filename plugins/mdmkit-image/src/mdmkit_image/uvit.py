@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mdmkit import MdmkitError, Output, unknown
+from mdmkit import MdmkitError, Output, shown, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, grid_of, take, whole
-from mdmkit_image.layout import dtype_of, load_part, locate
+from mdmkit_image.layout import dtype_of, load_part, locate, read_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +77,7 @@ class UVitBackbone(GridBackbone):
         precision = dtype_of(dtype, device)
         transformer = load_part(folder, "transformer", "diffusers", "UVit2DModel", device, precision)
         vq = load_part(folder, "vqvae", "diffusers", "VQModel", device)
+        _check_mask(folder, transformer.config.vocab_size - 1)
         backbone = cls(transformer, vq, **cls.read(folder, device, precision), **options)
         backbone.loaded_from = (folder,)
         return backbone
@@ -121,6 +122,19 @@ class UVitBackbone(GridBackbone):
         finally:
             self.transformer.mlm_layer.conv2 = nn.Identity()
         self.codec.vq.save_pretrained(Path(folder) / "vqvae")
+
+
+def _check_mask(folder: Path, mask: int) -> None:
+    """Refuse a scheduler's config with another mask: diffusers' pipelines read the mask's id there, if there is one."""
+    file = folder / "scheduler" / "scheduler_config.json"
+    if not file.is_file():
+        return
+    given = read_config(file).get("mask_token_id", mask)
+    if given != mask:
+        raise MdmkitError(
+            f"{file} says mask_token_id={shown(given)}, and the mask of this model is {mask}, the last of the "
+            "vocab_size ids in transformer/config.json. Correct the one that is wrong."
+        )
 
 
 def _check(options: dict[str, Any]) -> None:
