@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mdmkit import MdmkitError, MdmkitWarning, Prompt
 from mdmkit_image.layout import index_of, load_part, quiet, said
+from mdmkit_image.numbers import named
 from mdmkit_image.uvit import UVitBackbone
 
 # Letters of a text's cut end that a note shows.
@@ -56,6 +57,9 @@ class Amused(UVitBackbone):
         except Exception as error:  # the loaders raise many unrelated types
             raise MdmkitError(f"model {str(folder)!r}: its tokenizer cannot be loaded: {said(error)}") from error
         return {"text_encoder": encoder, "tokenizer": tokenizer}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return super().tensors() | named("text_encoder", self.text_encoder)
 
     @torch.inference_mode()
     def tell(self, prompts: Sequence[Prompt | None]) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from mdmkit import MdmkitError
+from mdmkit_image.numbers import named
 
 # Codes that one call of the decoder may hold: a batch of images has very many pixels.
 DECODED_AT_ONCE = 1 << 14
@@ -32,6 +33,10 @@ class VQCodec:
         self.vq, self.mode = vq, "L" if channels == 1 else "RGB"
         self.codes: int = vq.config.num_vq_embeddings
         self.factor: int = 2 ** (len(vq.config.block_out_channels) - 1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its weights, by names that begin with the part's."""
+        return named("vqvae", self.vq)
 
     @property
     def device(self) -> torch.device:

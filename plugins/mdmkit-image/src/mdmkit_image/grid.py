@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mdmkit import Backbone, Canvas, MdmkitError, Prompt, lay_out
+from mdmkit import Backbone, Canvas, Finding, MdmkitError, Prompt, lay_out
 from mdmkit_image.given import KEYS, given_cells
+from mdmkit_image.numbers import inspect_numbers
 from mdmkit_image.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ class GridBackbone(Backbone):
         self.codec, self.grid, self.mask_id, self.vocab = codec, grid, mask_id, vocab
         self.forbidden = range(codec.codes, vocab)
         self.files = Pictures(codec, grid, mask_id)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights of the model, its image tokenizer's too, by names that begin with the part's."""
+        return self.codec.tensors()
+
+    def inspect(self) -> Sequence[Finding]:
+        return [inspect_numbers(self.tensors())]
 
     @property
     def cells(self) -> int:

@@ -129,6 +129,9 @@ class LLaDAImage(GridBackbone):
     def framed(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """The image's part of the sequence, int64 [M, S], from cell ids [M, cells]; and the cells' places in it."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        return self.trunk.tensors() | super().tensors()
+
     def special(self, name: str, usual: int) -> int:
         """The id of a special token; the usual id if the tokenizer does not have this text."""
         known = self.tokenizer.convert_tokens_to_ids(name)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from mdmkit import MdmkitError
 from mdmkit_image.layout import said
+from mdmkit_image.numbers import named
 
 GROUPS, EPSILON = 32, 1e-6
 # Other tensors of the checkpoint: both follow from the number of bits.
@@ -176,6 +177,10 @@ class MagvitCodec:
         self.codes = 2**self.bits
         self.factor = 2 ** sum(level.downsample is not None for level in model.encoder.down)
         self._digits = torch.arange(self.bits - 1, -1, -1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its weights, by names that begin with the part's."""
+        return named("magvit", self.model)
 
     @property
     def device(self) -> torch.device:

@@ -62,6 +62,9 @@ class MaskGit(UVitBackbone):
             )
         return {"classes": classes.to(device, dtype), "names": [str(names[str(i)]) for i in range(count)]}
 
+    def tensors(self) -> dict[str, Tensor]:
+        return super().tensors() | {"class_embedding.weight": self.classes}
+
     def tell(self, prompts: Sequence[Prompt | None]) -> tuple[Tensor, Tensor]:
         none = len(self.names)
         numbers = [none if p is None or p.text is None else self.number(p) for p in prompts]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mdmkit import MdmkitError
 from mdmkit_image.layout import quiet, why
+from mdmkit_image.numbers import named
 from mdmkit_image.trunk_config import key_heads, read_trunk_config
 
 _BLOCK, _LAYER = r"^model\.transformer\.blocks\.(\d+)\.", r"model.layers.\1."
@@ -78,6 +79,10 @@ class Trunk:
             raise MdmkitError(f"{folder}: weights are missing, or belong to another model: {', '.join(astray[:8])}.")
         _check_tied(folder, model, native)
         return cls(model.to(device).eval().requires_grad_(False), config)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its weights, by transformers' names."""
+        return named("model", self.body) | {"lm_head.weight": self.head}
 
     def __call__(self, ids: Tensor, valid: Tensor) -> Tensor:
         """Hidden states [M, T, D] of ids int64 [M, T]; padding, where valid bool [M, T] is False, is never read."""

@@ -62,11 +62,12 @@ def read_trunk_config(folder: Path) -> dict[str, Any]:
     heads = config["n_heads"]
     _check(folder, config, "n_heads", f"a divisor of d_model {config['d_model']}", config["d_model"] % heads == 0)
     _check_covered(folder, config)
-    mask, size = config.get("mask_token_id"), config.get("embedding_size") or config.get("vocab_size")
+    mask, tokens = config.get("mask_token_id"), config.get("vocab_size")
+    rows = config.get("embedding_size") or tokens
     is_id = _is_size(mask) or (mask == 0 and not isinstance(mask, bool))
     _check(folder, config, "mask_token_id", "a token id, or null", mask is None or is_id)
-    _check(folder, config, "vocab_size", "a whole number of at least 1", size is not None)
-    _check(folder, config, "vocab_size", f"at most {size}, its embedding_size", (config.get("vocab_size") or 0) <= size)
+    _check(folder, config, "vocab_size", "a whole number of at least 1", rows is not None)
+    _check(folder, config, "vocab_size", f"at most {rows}, its embedding_size", tokens is None or tokens <= rows)
     _check(folder, config, "weight_tying", "true or false", isinstance(config.get("weight_tying", True), bool))
     for field in ("rope_theta", "rms_norm_eps"):
         _check(folder, config, field, "a number above 0", _is_positive(config.get(field, 1)))

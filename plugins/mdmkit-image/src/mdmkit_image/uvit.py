@@ -15,6 +15,7 @@ from mdmkit import MdmkitError, Output, shown, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, grid_of, take, whole
 from mdmkit_image.layout import dtype_of, load_part, locate, read_config
+from mdmkit_image.numbers import named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +87,10 @@ class UVitBackbone(GridBackbone):
     @abstractmethod
     def read(cls, folder: Path, device: str, dtype: torch.dtype) -> dict[str, Any]:
         """The arguments of the subclass, from its parts of the directory."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        head = named("transformer.mlm_layer.conv2", self.head)
+        return named("transformer", self.transformer) | head | super().tensors()
 
     @abstractmethod
     def tell(self, prompts: Sequence[Prompt | None]) -> tuple[Tensor, Tensor]:
