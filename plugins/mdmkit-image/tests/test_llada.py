@@ -166,6 +166,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         ({"rope": ..., "activation_type": None}, "says activation_type=None, and .*'silu'; it lacks rope, and .*True"),
         ({"weight_tying": True}, "two different embeddings .* there is one .* set weight_tying to false"),
         ({"weight_tying": ...}, "two different embeddings"),
+        ({"codebook_size": 4096}, "says codebook_size=4096, and the image tokenizer in .* has 8192 codes.*vq=DIR"),
         ({"vocab_size": 10**5}, "must give vocab_size as at most 8220, its embedding_size, and gives 100000"),
         ({"rope_theta": 0}, "must give rope_theta as a number above 0, and gives 0"),
         ({"rope_theta": "x"}, "rope_theta as a number above 0, and gives 'x'"),
@@ -217,6 +218,7 @@ def test_rope_settings_may_stand_where_transformers_5_writes_them(tmp_path: Path
         {"multi_query_attention": False, "n_kv_heads": ...},
         {"max_sequence_length": ...},
         {"expand_token_id": None},
+        {"codebook_size": 8192},
     ],
 )
 def test_fields_that_change_nothing_are_let_through(fields: dict[str, Any], tmp_path: Path) -> None:

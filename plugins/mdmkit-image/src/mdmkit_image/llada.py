@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdmkit import MdmkitError, Output, Prompt, unknown
+from mdmkit import MdmkitError, Output, Prompt, shown, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, grid_of, take, whole
 from mdmkit_image.layout import dtype_of, fetch, is_hub_id, load_part, quiet, said
@@ -91,6 +91,12 @@ class LLaDAImage(GridBackbone):
         config = read_trunk_config(folder)  # before anything else is loaded
         vq = cls.vq_folder(folder, options.pop("vq", None))
         codec = cls.codec_of(vq, device)
+        if config.get("codebook_size") not in (None, codec.codes):
+            raise MdmkitError(
+                f"{folder}: config.json says codebook_size={shown(config['codebook_size'])}, and the image tokenizer "
+                f"in {vq} has {codec.codes} codes: they do not belong to the same model. Name its own one with "
+                "--model-option vq=DIRECTORY, or correct config.json."
+            )
         from transformers import AutoTokenizer
 
         try:
