@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mdmkit import MdmkitError, MdmkitWarning, Prompt
-from mdmkit_image.layout import index_of, load_part, quiet, said
+from mdmkit_image.layout import index_of, quiet, said
 from mdmkit_image.numbers import named
+from mdmkit_image.parts import load_part
 from mdmkit_image.uvit import UVitBackbone
 
 # Letters of a text's cut end that a note shows.

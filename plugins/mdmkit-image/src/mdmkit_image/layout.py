@@ -1,4 +1,4 @@
-"""Model directories in diffusers' format: find them, read their index, and load their parts as diffusers' classes."""
+"""Model directories in diffusers' format: find them, and read their index and configs; how the loaders are called."""
 
 from __future__ import annotations
 
@@ -29,8 +29,6 @@ _WANTED = [
     "*/model.safetensors",
 ]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# The kinds of weights in a loader's report that do not fit.
-_ASTRAY = ("missing", "unexpected")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -91,36 +89,6 @@ def locate(ref: str, parts: Sequence[str], revision: str | None = None) -> Path:
     return path
 
 
-def load_part(folder: Path, part: str, library: str, name: str, device: str, dtype: torch.dtype = torch.float32) -> Any:
-    """Load a part of a model for inference: class `name` of `library`, safetensors only.
-
-    Raises:
-        MdmkitError: the library is not installed, the part cannot be loaded, or its weights do not fit its config.
-    """
-    cls = getattr(_library(library), name)
-    try:
-        with quiet():
-            model, report = cls.from_pretrained(
-                folder / part, use_safetensors=True, torch_dtype=dtype, output_loading_info=True
-            )
-        model = model.to(device)
-    except Exception as error:  # the loaders raise many unrelated types
-        raise MdmkitError(f"model {str(folder)!r}: its {part} cannot be loaded as {name}: {why(error)}") from error
-    _check_report(folder, part, name, report)
-    return model.eval().requires_grad_(False)
-
-
-def _check_report(folder: Path, part: str, name: str, report: dict[str, Any]) -> None:
-    """Refuse weights that do not fit: the loaders fill what is missing with random numbers, and pass over the rest."""
-    faults = [f"{kind}: {_some(keys)}" for kind in _ASTRAY if (keys := sorted(report[f"{kind}_keys"]))]
-    if faults:
-        raise MdmkitError(
-            f"model {str(folder)!r}: the weights in {part} are not those of a {name} with {part}/config.json; "
-            f"{'; '.join(faults)}. Missing weights would be random, so it is refused. Copy both files again from the "
-            "same model, or correct config.json."
-        )
-
-
 def dtype_of(name: str, device: str) -> torch.dtype:
     """The dtype to compute in; `"auto"` is float32 on the CPU, bfloat16 elsewhere."""
     if name == "auto":
@@ -162,19 +130,6 @@ def why(error: Exception) -> str:
     if "ignore_mismatched_sizes" in str(error):  # transformers shows the sizes in its log only
         return "the sizes in its config.json are not those of its weights"
     return said(error)
-
-
-def _some(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
-
-
-def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MdmkitError(
-            f"image models need {name}, which cannot be imported here ({said(error)}): pip install mdmkit-image."
-        ) from error
 
 
 def fetch(ref: str, revision: str | None) -> Path:

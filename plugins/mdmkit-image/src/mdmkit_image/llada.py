@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from mdmkit import MdmkitError, Output, Prompt, shown, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, grid_of, take, whole
-from mdmkit_image.layout import dtype_of, fetch, is_hub_id, load_part, quiet, said
+from mdmkit_image.layout import dtype_of, fetch, is_hub_id, quiet, said
 from mdmkit_image.magvit import Magvit, MagvitCodec
+from mdmkit_image.parts import load_part
 from mdmkit_image.trunk import Trunk
 from mdmkit_image.trunk_config import read_trunk_config
 

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from mdmkit import MdmkitError, Output, shown, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, grid_of, take, whole
-from mdmkit_image.layout import dtype_of, load_part, locate, read_config
+from mdmkit_image.layout import dtype_of, locate, read_config
 from mdmkit_image.numbers import named
+from mdmkit_image.parts import load_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # aMUSEd's micro-conditioning (arXiv:2401.01808) if no option sets it: crop at the corner, and this score.
 AESTHETIC_SCORE = 6.0
+# Values of the micro-conditioning: width, height, left, top, score.
+MICRO = 5
 
 
 class UVitBackbone(GridBackbone):
@@ -42,6 +45,7 @@ class UVitBackbone(GridBackbone):
                 f"the transformer chooses among {transformer.config.codebook_size} codes, and the VQ model has "
                 f"{codec.codes}: they do not belong to the same model."
             )
+        _check_micro(transformer.config)
         usual = transformer.config.sample_size * codec.factor
         self.width = usual if width is None else width
         self.height = usual if height is None else height
@@ -127,6 +131,17 @@ class UVitBackbone(GridBackbone):
         finally:
             self.transformer.mlm_layer.conv2 = nn.Identity()
         self.codec.vq.save_pretrained(Path(folder) / "vqvae")
+
+
+def _check_micro(config: Any) -> None:
+    """Refuse sizes of the micro-conditioning that do not fit each other: every forward would fail."""
+    width = MICRO * config.micro_cond_encode_dim
+    if width != config.micro_cond_embed_dim:
+        raise MdmkitError(
+            f"the transformer's config.json says micro_cond_encode_dim={config.micro_cond_encode_dim} and "
+            f"micro_cond_embed_dim={config.micro_cond_embed_dim}, and {MICRO} values of the first make {width}. "
+            "Correct the one that is wrong."
+        )
 
 
 def _check_mask(folder: Path, mask: int) -> None:
