@@ -3,8 +3,10 @@
 import re
 
 import pytest
+import torch
 
-from mdmkit import Engine, MdmkitError, Prompt, compose, decode
+from mdmkit import Engine, MdmkitError, Prompt, Window, compose, decode
+from mdmkit_constrain import by_prompt
 
 RULES = (
     None,
@@ -112,3 +114,21 @@ def test_a_rule_that_the_sampler_does_not_read_is_refused(brute):
         decode(compose("confidence"), brute.Small(), [{"prompt_ids": [1], "rule": "a*"}])
     with pytest.raises(MdmkitError, match=r"unknown constraint 'no'"):
         compose("confidence", constraint={"name": "by_prompt", "default": {"name": "no"}})
+
+
+def test_rules_that_are_kept_ready_do_not_fill_the_memory(brute, monkeypatch):
+    model = brute.Small()
+    several = compose("confidence", constraint="by_prompt").constraint.prepare(model, torch.zeros(model.vocab) > 0)
+    canvas, answer = brute.canvas_of(model, [(1,)], 4), Window.of([(1, 5)], torch.device("cpu"))
+    every = [{"name": "regex", "pattern": f"[ab]{{4}}|c{{{n}}}"} for n in range(5, 9)]
+    assert several.refuse(canvas, answer, every[0]) is None
+    one = by_prompt._bytes(several._of(several._key(every[0])))
+    tables = several._of(several._key(every[0])).tables
+    assert tables.dense_next.nbytes < one < 100_000
+    monkeypatch.setattr(by_prompt, "BYTES", int(2.5 * one))
+    for rule in every:
+        assert several.refuse(canvas, answer, rule) is None
+    assert list(several._ready) == [several._key(rule) for rule in every[2:]]
+    monkeypatch.setattr(by_prompt, "BYTES", 1)  # less than any takes: the newest stays, since it is in use
+    several.refuse(canvas, answer, every[0])
+    assert list(several._ready) == [several._key(every[0])]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -165,6 +167,64 @@ def test_rules_that_take_long_keep_nobody_else_waiting(written: Any, monkeypatch
     assert {status for status, _ in answers} == {400, 429}
     assert all("needs more than" in said["error"]["message"] for status, said in answers if status == 400)
     assert written.service.making == 0
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Tables are not made before the second event; the first says that somebody wants them."""
+    from mdmkit_constrain import preparing
+
+    tables_of, wanted, gate = preparing.tables_of, threading.Event(), threading.Event()
+
+    def held(*given: Any) -> Any:
+        wanted.set()
+        assert gate.wait(20)
+        return tables_of(*given)
+
+    monkeypatch.setattr(preparing, "tables_of", held)
+    yield wanted, gate
+    gate.set()
+
+
+def test_rows_at_work_do_not_wait_for_the_tables_of_a_new_rule(
+    written: Any, held: tuple[threading.Event, threading.Event]
+) -> None:
+    wanted, gate = held
+    ruled = [written.start(prompt="x", n=2, guided_regex=f"held[{c}]+", max_tokens=9) for c in "ab"]
+    assert wanted.wait(20)
+    assert written.complete(prompt="x", max_tokens=3)[0] == 200
+    assert not any(each.done() for each in ruled)
+    gate.set()
+    for each, end in zip(ruled, "ab", strict=True):
+        status, answer = each.result(20)
+        assert status == 200 and all(re.fullmatch(f"held{end}+", c["text"]) for c in answer["choices"]), answer
+
+
+def test_a_request_that_is_gone_before_its_rule_is_ready_takes_no_slot(
+    written: Any, held: tuple[threading.Event, threading.Event]
+) -> None:
+    wanted, gate = held
+    line = written.open(json.dumps({"model": "puzzles", "prompt": "x", "guided_regex": "gone[a-c]"}).encode())
+    assert wanted.wait(20)
+    line.close()
+    scheduler = written.service.scheduler
+    written.until(lambda: not scheduler._open)
+    gate.set()
+    written.until(lambda: not scheduler.crew.checking.jobs)
+    assert scheduler.waiting == scheduler.working == 0
+
+
+def test_a_server_that_ends_answers_requests_whose_rules_are_not_ready(
+    writer: Any, serve: Any, held: tuple[threading.Event, threading.Event]
+) -> None:
+    wanted, gate = held
+    with serve(writer, length=9) as live:
+        asked = live.start(prompt="x", guided_regex="ends[a-c]+")
+        assert wanted.wait(20)
+        live.service.scheduler.close()
+        gate.set()
+        status, answer = asked.result(20)
+        assert status == 200 and answer["choices"][0]["text"].startswith("ends")
 
 
 def test_each_row_of_a_request_is_not_checked_anew(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +13,14 @@ import torch
 from torch import Tensor
 
 from mdmkit import Actions, Backbone, Canvas, Constraint, MdmkitError, States, Step, Window, make_part
+from mdmkit_constrain.language import Language
 
 Rule = Mapping[str, Any] | None
-# Rules that are kept ready for a model. More may be at work; then some are made anew in each step.
-READY = 256
+# Rules that are kept ready for a model, and the bytes of their tables. More may be at work; then some are made anew in
+# each step.
+READY, BYTES = 256, 1 << 30
+# Stands for a rule that is not ready.
+_NEW = object()
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,19 @@ class Several(Constraint):
     def __init__(self, backbone: Backbone, never: Tensor, default: Rule):
         self._backbone, self._never, self._default = backbone, never, default
         self._ready: OrderedDict[str, Any] = OrderedDict()
+        # A server checks prompts in threads beside the one that decodes, which must not wait until a rule is made.
+        self._lock, self._making = threading.Lock(), threading.RLock()
 
     def refuse(self, canvas: Canvas, answer: Window, rule: Rule) -> str | None:
-        try:
-            own = self._of(self._key(rule))
-        except MdmkitError as error:
-            return str(error)
-        refuse = getattr(own, "refuse", None)
-        return None if refuse is None else refuse(canvas, answer, rule)
+        if rule is None and self._default is None:
+            return None
+        with self._making:  # rows of one request come at the same time, and the first answer serves all
+            try:
+                own = self._of(self._key(rule))
+            except MdmkitError as error:
+                return str(error)
+            refuse = getattr(own, "refuse", None)
+            return None if refuse is None else refuse(canvas, answer, rule)
 
     def shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
         def shaped(rule: Any, index: Tensor | None) -> Tensor:
@@ -111,23 +121,44 @@ class Several(Constraint):
 
     def _of(self, key: str) -> Any:
         """The rule of a key, ready for the model; None: there is none."""
-        if key not in self._ready:
+        with self._lock:
+            own = self._ready.get(key, _NEW)
+            if own is not _NEW:
+                self._ready.move_to_end(key)
+        if own is _NEW:
+            own = self._make(key)
+        if isinstance(own, MdmkitError):
+            raise MdmkitError(str(own))
+        return own
+
+    def _make(self, key: str) -> Any:
+        with self._making:
+            if key in self._ready:
+                return self._ready[key]
             try:
-                self._ready[key] = self._prepared(json.loads(key))
+                own = self._prepared(json.loads(key))
             except MdmkitError as error:
-                self._ready[key] = error
-            if len(self._ready) > READY:
-                self._ready.popitem(last=False)
-        self._ready.move_to_end(key)
-        if isinstance(self._ready[key], MdmkitError):
-            raise MdmkitError(str(self._ready[key]))
-        return self._ready[key]
+                own = error
+            with self._lock:
+                self._ready[key] = own
+                self._give_up_the_oldest()
+            return own
+
+    def _give_up_the_oldest(self) -> None:
+        held = sum(_bytes(own) for own in self._ready.values())
+        while len(self._ready) > 1 and (len(self._ready) > READY or held > BYTES):
+            _, own = self._ready.popitem(last=False)
+            held -= _bytes(own)
 
     def _prepared(self, rule: Rule) -> Any:
         if rule is None:
             return None
         own = _made(rule)
         return own.prepare(self._backbone, self._never) if hasattr(own, "prepare") else own
+
+
+def _bytes(own: Any) -> int:
+    return own.tables.bytes + own.on_host.bytes if isinstance(own, Language) else 0
 
 
 def _made(rule: Mapping[str, Any]) -> Any:

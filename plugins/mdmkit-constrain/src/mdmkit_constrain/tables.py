@@ -96,6 +96,14 @@ class Tables:
         table[self.ahead.first, self.ahead.second] = self.ahead.index
         return table
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of memory that the tables take, or will take as soon as they are used."""
+        every = [x for arrows in (self.ahead, self.back, self.around) for x in vars(arrows).values()]
+        every += [x for x in vars(self).values() if isinstance(x, Tensor) and x is not vars(self).get("dense_next")]
+        dense = 8 * (self.states + 1) * (self.classes + 1) if self.dense else 0
+        return dense + sum(x.nbytes for x in every)
+
     def to(self, device: torch.device) -> Tables:
         own: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         own |= {name: x.to(device) for name, x in own.items() if isinstance(x, Tensor | Arrows)}

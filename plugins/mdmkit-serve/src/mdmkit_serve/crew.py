@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mdmkit import KeptBlocks, MdmkitError
+from mdmkit_serve.checking import Checking
 from mdmkit_serve.job import Event, Failed, Job
 from mdmkit_serve.running import GAVE_OUT, Running
 
@@ -53,16 +54,26 @@ class Crew:
 
     Args:
         tell: passes an event of a job on.
+        wake: wakes the engine thread.
 
     Attributes:
         most: rows that are decoded together; fewer than the slots after memory was too small.
         kept: finished blocks of rows that have ended, for all samplers; None: they are not kept.
+        checking: encoded jobs whose rules are being checked.
         waiting: encoded jobs without a slot.
         running: batch by sampler; the one whose turn is next comes first.
     """
 
-    def __init__(self, backbone: Backbone, limits: Limits, metrics: Metrics, tell: Callable[[Job, Event], None]):
+    def __init__(
+        self,
+        backbone: Backbone,
+        limits: Limits,
+        metrics: Metrics,
+        tell: Callable[[Job, Event], None],
+        wake: Callable[[], None],
+    ):
         self.backbone, self.limits, self.metrics, self.tell = backbone, limits, metrics, tell
+        self.checking = Checking(wake)
         self.most = limits.slots
         self.kept = KeptBlocks(limits.keep) if limits.keep else None
         self.waiting: deque[Job] = deque()
@@ -84,21 +95,46 @@ class Crew:
             running.give_up(job)
 
     def read(self, job: Job) -> None:
-        """Encode the prompt of a new job. It then waits."""
+        """Encode the prompt of a new job. It then waits, as soon as its rule is checked."""
         try:
-            self._of(job).encode(job)
+            running = self._of(job)
+            running.encode(job)
             most = self.limits.columns
             if most is not None and job.takes > most:
                 raise MdmkitError(
                     f"this prompt and its answer take {job.takes} columns, and the server has {most} for all rows "
                     "together. Shorten the prompt, or lower max_tokens or the number of particles."
                 )
-        except MdmkitError as error:
-            self.fail(job, Failed(str(error), 400))
+            if job.prompt.rule is not None:
+                self.checking.start(job, running.check)
+                return
+            running.check(job)
         except Exception as error:
-            self.fail(job, Failed(f"the prompt cannot be encoded: {_short(error)}", 500))
+            self._refuse(job, error)
         else:
+            self._wait(job)
+
+    def take_checked(self) -> None:
+        """Let the jobs wait whose rules have been checked."""
+        for job, future in self.checking.ended():
+            error = future.exception()
+            if error is None:
+                self._wait(job)
+            elif isinstance(error, Exception):
+                self._refuse(job, error)
+            else:
+                raise error
+
+    def _wait(self, job: Job) -> None:
+        if not job.over:
+            self._of(job).begin(job)
             self.waiting.append(job)
+
+    def _refuse(self, job: Job, error: Exception) -> None:
+        if isinstance(error, MdmkitError):
+            self.fail(job, Failed(str(error), 400))
+        else:
+            self.fail(job, Failed(f"the prompt cannot be encoded: {_short(error)}", 500))
 
     def fail(self, job: Job, failed: Failed) -> None:
         """Give a job its error, unless it is over."""

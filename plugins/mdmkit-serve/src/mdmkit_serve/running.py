@@ -47,14 +47,12 @@ class Running:
         return self.listener.jobs
 
     def encode(self, job: Job) -> None:
-        """Encode a job's prompt, and tell the job.
+        """Encode a job's prompt.
 
         Raises:
-            MdmkitError: it cannot be encoded, its rule leaves it no text, or the request and the encoded prompt do not
-                go together.
+            MdmkitError: it cannot be encoded, or the request and the encoded prompt do not go together.
         """
         job.encoded = self.engine.encode(job.prompt)
-        self.engine.check(job.encoded)
         canvas = job.encoded.canvas
         if bool(canvas.infill.any()) and job.stop:
             raise MdmkitError(
@@ -62,7 +60,18 @@ class Running:
                 "leave stop out."
             )
         job.takes, job.masks = self.engine.columns_of(job.encoded), int(canvas.open.sum())
-        self.tell(job, Begun(int(canvas.fixed.sum())))
+
+    def check(self, job: Job) -> None:
+        """Refuse an encoded job that `admit` would refuse. Any thread may call this.
+
+        Raises:
+            MdmkitError: its rule leaves it no text.
+        """
+        self.engine.check(job.encoded)
+
+    def begin(self, job: Job) -> None:
+        """Tell a job that it waits for a slot."""
+        self.tell(job, Begun(int(job.encoded.canvas.fixed.sum())))
 
     def admit(self, job: Job) -> None:
         """Give a job to the engine."""

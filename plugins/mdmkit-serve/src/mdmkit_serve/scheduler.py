@@ -31,7 +31,7 @@ class Scheduler:
 
     def __init__(self, backbone: Backbone, limits: Limits, metrics: Metrics):
         self.backbone, self.limits, self.metrics = backbone, limits, metrics
-        self.crew = Crew(backbone, limits, metrics, self._tell)
+        self.crew = Crew(backbone, limits, metrics, self._tell, self._wake_up)
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._submitted: deque[Job] = deque()
         self._given_up: deque[Job] = deque()
@@ -129,7 +129,8 @@ class Scheduler:
             self.metrics.note(f"The engine thread has ended: {type(error).__name__}: {error}")
         finally:
             self.close(why)
-            for job in [*self._submitted, *self.crew.waiting, *self.crew.jobs]:
+            self.crew.checking.close()
+            for job in [*self._submitted, *self.crew.checking.jobs, *self.crew.waiting, *self.crew.jobs]:
                 self.crew.fail(job, Failed(why, 503))
             self._deliver()
 
@@ -143,20 +144,26 @@ class Scheduler:
             job = self._submitted.popleft()
             if not job.over:
                 self.crew.read(job)
+        self.crew.take_checked()
         self.crew.enforce_deadlines()
         self.crew.admit()
         return self.crew.step() or self._rest()
 
     def _rest(self) -> bool:
         with self._lock:
-            if self._submitted or self._given_up or self.crew.waiting:
+            checking = self.crew.checking
+            if self._submitted or self._given_up or self.crew.waiting or checking.any_ended:
                 return True
-            if self._refusal is not None:
+            if self._refusal is not None and not checking.jobs:
                 return False
             self._wake.clear()
         self._deliver()
         self._wake.wait()
         return True
+
+    def _wake_up(self) -> None:
+        with self._lock:  # so that it is not lost between a look for work and the beginning of the wait
+            self._wake.set()
 
     def _end(self, job: Job, how: str) -> None:
         with self._lock:
