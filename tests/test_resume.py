@@ -439,6 +439,9 @@ def test_a_link_stays_and_its_target_is_continued_and_replaced_with_its_record(d
     refused(decode("--output", "disk/rows.jsonl", "--resume"), "of another run: sampler.seed (1 then, 0 now)")
 
 
+NO_RECORD = "the run is recorded in out.jsonl.run.json, and that file is not a record of a run"
+
+
 def test_a_file_of_another_kind_is_refused(decode, place):
     (place / "out.jsonl").write_text("precious\n")
     refused(decode("--output", "out.jsonl"), "the file exists", "--overwrite", "--resume")
@@ -446,8 +449,12 @@ def test_a_file_of_another_kind_is_refused(decode, place):
     (place / "out.jsonl.run.json").write_text("[1]")
     refused(decode("--output", "out.jsonl", "--resume"), "does not record the run of out.jsonl")
     (place / "out.jsonl").unlink()
-    refused(decode("--output", "out.jsonl"), "the run is recorded in out.jsonl.run.json, and that file exists")
-    assert (place / "out.jsonl.run.json").read_text() == "[1]"
+    for overwrite in ([], ["--overwrite"]):
+        refused(
+            decode("--output", "out.jsonl", *overwrite), f"{NO_RECORD}, so it is not replaced. Move it away, or name"
+        )
+        assert (place / "out.jsonl.run.json").read_text() == "[1]"
+    (place / "out.jsonl.run.json").unlink()
     assert decode("--output", "out.jsonl", "--overwrite").exit_code == 0
     damaged = (place / "out.jsonl").read_text().splitlines()[0] + "\nprecious\n"
     (place / "out.jsonl").write_text(damaged)
@@ -460,18 +467,29 @@ def test_a_damaged_record_is_refused_before_the_model_is_loaded_and_the_advice_w
     record = json.loads(file.read_text())
     with monkeypatch.context() as patch:
         patch.setattr("mdmkit.model.loading.load", lambda *args, **options: pytest.fail("the model is loaded"))
-        for text, said in (without_keys(record) | damaged(record)).values():
+        for found, start in (
+            (without_keys(record), "Move whole.jsonl.run.json away and start"),
+            (damaged(record), "Start"),
+        ):
+            for text, said in found.values():
+                file.write_text(text)
+                result = decode("--output", "whole.jsonl", "--resume")
+                refused(result, f"whole.jsonl.run.json does not record the run of whole.jsonl: {said}")
+                assert f". {start} again with --overwrite, or name" in " ".join(result.stderr.split())
+                assert "continues from there" not in result.stderr
+                assert file.read_text() == text and (place / "whole.jsonl").read_bytes() == whole
+        for text in ("[" * 100_000, "", '{"notes": "of my own"}'):  # it may be the user's own
             file.write_text(text)
-            result = decode("--output", "whole.jsonl", "--resume")
-            refused(result, f"whole.jsonl.run.json does not record the run of whole.jsonl: {said}", "with --overwrite,")
-            assert "continues from there" not in result.stderr
+            refused(
+                decode("--output", "whole.jsonl", "--overwrite"), "whole.jsonl.run.json, and that file is not a record"
+            )
             assert file.read_text() == text and (place / "whole.jsonl").read_bytes() == whole
-    for text in ("[" * 100_000, ""):
-        file.write_text(text)
+    for text, _ in [*damaged(record).values(), (None, "")]:
+        file.unlink() if text is None else file.write_text(text)
         assert decode("--output", "whole.jsonl", "--overwrite").exit_code == 0
         assert (place / "whole.jsonl").read_bytes() == whole and json.loads(file.read_text()) == record
     (place / "out.jsonl.run.json").write_text("[" * 100_000)
-    refused(decode("--output", "out.jsonl"), "the run is recorded in out.jsonl.run.json, and that file exists")
+    refused(decode("--output", "out.jsonl"), NO_RECORD)
 
 
 MASK = ToyBackbone().mask_id

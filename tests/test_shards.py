@@ -545,6 +545,11 @@ def test_the_output_is_no_part_and_replaces_a_file_only_with_overwrite(place, de
     whole = both(place, "all.jsonl")
     decode("--output", "all.jsonl", "--overwrite", "--seed", 7)
     refused(join(*parts, "--output", "all.jsonl"), "all.jsonl: the file exists. Name another, or add --overwrite")
+    record = (place / "all.jsonl.run.json").read_text()
+    (place / "all.jsonl.run.json").write_text("mine")
+    refused(join(*parts, "--output", "all.jsonl", "--overwrite"), "run.json, and that file is not a record of a run")
+    assert (place / "all.jsonl.run.json").read_text() == "mine"
+    (place / "all.jsonl.run.json").write_text(record)
     assert join(*parts, "--output", "all.jsonl", "--overwrite").exit_code == 0
     assert both(place, "all.jsonl") == whole
 

@@ -193,7 +193,7 @@ def decode(
     options |= {"--chat-option": chat_options, "--image": image, "--mask": mask, "--strength": strength}
     known = identity(document, prompts, asked.own, options, **settings)
     expected = Expected(prompts, asked.own, encodings, places, mine, stop_rule(sampler))
-    record = open_record(places.rows, known, resume, overwrite, expected.check, places.stale, places.intact, mine.start)
+    record = open_record(places.rows, known, resume, expected.check, places.stale, places.intact, mine.start)
     traces = Traces(places.trace, document, backbone) if places.trace is not None else None
     results = Results(
         record, traces, collect=as_json or places.rows is None, told=partial(_with_own, places, asked.own)

@@ -10,7 +10,7 @@ import click
 
 from mdmkit.cli.filing import ROWS
 from mdmkit.cli.locking import held
-from mdmkit.cli.output import can_resume, check_suffix, check_targets, record_of, to_disk, write_whole
+from mdmkit.cli.output import can_resume, check_record, check_suffix, check_targets, record_of, to_disk, write_whole
 from mdmkit.cli.parts import Part, check_rows, check_there, in_order, read_part
 from mdmkit.cli.resuming import as_record
 from mdmkit.cli.saying import say
@@ -48,6 +48,7 @@ def _check_files(parts: Sequence[Path], output: Path, overwrite: bool) -> None:
     sources = {f"part {part}": part for part in parts} | {f"the record of {part}": record_of(part) for part in parts}
     targets: dict[str, Path | None] = {"--output": output, "the record beside --output,": record_of(output)}
     check_targets(targets, sources, overwrite, resumable=False)
+    check_record(output)
 
 
 def _write(parts: Sequence[Part], output: Path) -> None:

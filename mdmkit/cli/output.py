@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from mdmkit.cli.recorded import is_record
 from mdmkit.errors import MdmkitError
 from mdmkit.terminal import to_json
 
@@ -25,6 +26,8 @@ def check_targets(
     resumable: bool = True,
 ) -> None:
     """Refuse outputs that exist (without `--overwrite`), cannot be written, or are the same file as another one.
+
+    A file in the place of a run's record is refused too if it is no record: it may be the user's own.
 
     `resume` names the option whose file may exist, because the run continues it. `resumable` is True if the command has
     a --resume for its --output.
@@ -46,7 +49,7 @@ def check_targets(
             written = {path: option}
             if goes_on and can_resume(path):
                 written[record_of(path)] = "--output, for the record of its run,"
-                _check_record(path)
+                check_record(path, resumes=option == resume)
         except _IMPOSSIBLE as error:
             said = getattr(error, "strerror", None) or error
             raise MdmkitError(f"{option} {path}: {said}. Name another file.") from error
@@ -100,12 +103,26 @@ def is_stdout(path: Path | None) -> bool:
         return False
 
 
-def _check_record(output: Path) -> None:
+def check_record(output: Path, resumes: bool = False) -> None:
+    """Refuse an output whose record would replace a file that is none.
+
+    Args:
+        resumes: the record is read, not replaced, so whoever reads it says what is wrong.
+
+    Raises:
+        MdmkitError: it names the file.
+        OSError: the name of the record is impossible.
+    """
     record = record_of(output)
     if is_special(record):
         raise MdmkitError(
             f"--output {output}: the run is recorded in {record}, and that is not a file. Name another --output, or "
             "move it away."
+        )
+    if not (resumes or is_record(record)):
+        raise MdmkitError(
+            f"--output {output}: the run is recorded in {record}, and that file is not a record of a run, so it is not "
+            "replaced. Move it away, or name another --output."
         )
     _part(record.resolve()).exists()  # raises where the name is too long
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit.cli.output import RowFile, can_resume, has_begun, record_of
-from mdmkit.cli.recorded import is_record, read_replaced
+from mdmkit.cli.recorded import read_replaced
 from mdmkit.cli.resuming import Check, Kept, Slots, reopen, rows_of, without, write_record
 from mdmkit.cli.saying import say
 from mdmkit.errors import MdmkitError
@@ -75,7 +75,6 @@ def open_record(
     output: Path | None,
     run: dict[str, Any],
     resume: bool,
-    overwrite: bool,
     check: Check,
     stale: Callable[[dict[str, Any]], Iterable[Path]] = lambda before: (),
     intact: Callable[[int], bool] = lambda index: True,
@@ -90,15 +89,13 @@ def open_record(
         first: the index of the run's first row.
 
     Raises:
-        MdmkitError: the record's name is taken, or the run cannot be resumed.
+        MdmkitError: the run cannot be resumed.
     """
     if output is None:
         return Record(None, run, Kept(first=first))
     if not can_resume(output):
         return Record(RowFile(output), run, Kept(first=first))
     beside = record_of(output)
-    if not (resume or overwrite or is_record(beside)):
-        raise MdmkitError(f"--output {output}: the run is recorded in {beside}, and that file exists. Name another.")
     kept = reopen(output, run, check, first) if resume else Kept(first=first)
     if lost := [index for index in sorted(kept.done) if not intact(index)]:
         more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""

@@ -66,6 +66,13 @@ def is_record(path: Path) -> bool:
     return True
 
 
+def start_again(record: Path) -> str:
+    """The end of an error about a record that cannot be read: how the run begins again."""
+    # Without the keys of a record it may be a file of the user's own, which --overwrite does not replace.
+    start = "Start" if is_record(record) else f"Move {record.name} away and start"
+    return f"{start} again with --overwrite, or name another --output."
+
+
 def read_slots(document: Mapping[str, Any]) -> dict[int, int]:
     """The slots of units in a record.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mdmkit._gone import names_gone
 from mdmkit.cli.contents import changed
 from mdmkit.cli.output import can_resume, has_begun, record_of, write_json
-from mdmkit.cli.recorded import Recorded, read_record, require_contents
+from mdmkit.cli.recorded import Recorded, read_record, require_contents, start_again
 from mdmkit.cli.rows import read_row
 from mdmkit.errors import MdmkitError, shown
 
@@ -208,8 +208,7 @@ def record_to_resume(output: Path) -> Recorded:
         ) from None
     except ValueError as error:
         raise MdmkitError(
-            f"--resume: {record} does not record the run of {output}: {error}. Start again with --overwrite, or name "
-            "another --output."
+            f"--resume: {record} does not record the run of {output}: {error}. {start_again(record)}"
         ) from error
 
 
