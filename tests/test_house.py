@@ -19,7 +19,20 @@ from mdmkit._moved import MOVED
 ROOT = Path(__file__).resolve().parents[1]
 # From the ground up; a room imports from itself and from those before it.
 ROOMS = [
-    *("version", "_gone", "errors", "_moved", "terminal", "largest", "ops", "noise", "settings", "installed", "canvas"),
+    *(
+        "version",
+        "_gone",
+        "errors",
+        "_moved",
+        "terminal",
+        "whole_file",
+        "largest",
+        "ops",
+        "noise",
+        "settings",
+        "installed",
+        "canvas",
+    ),
     *("model", "stage", "loop", "config", "decoding", "watch", "hf", "task", "cli", "testing"),
 ]
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from mdmkit import MdmkitError
 from mdmkit.cli import main
+from mdmkit.cli.prompt_file import STANDARD_INPUT, read_file
 from mdmkit.loop.engine import Engine
 
 DECODE = ["decode", "--sampler", "confidence", "--device", "cpu", "--no-live", "--prompt", "2*7=__"]
@@ -92,3 +94,39 @@ def test_an_impossible_name_is_a_mistake_and_no_accident(options):
 def test_traces_with_impossible_names_are_refused(name):
     os.symlink("loop", "loop")
     assert run("trace", name).exit_code == 2
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/urandom"])
+def test_a_device_without_an_end_is_read_up_to_a_limit(device, monkeypatch):
+    monkeypatch.setattr("mdmkit.whole_file.MOST", 1 << 20)
+    for line in ([*DECODE, "--prompts", device], [*DECODE, "--config", device], ["trace", device]):
+        result = run(*line)
+        assert result.exit_code == 2, result.output
+        assert device in result.stderr and "gives more than 1 MiB" in " ".join(result.stderr.split())
+
+
+def test_standard_input_without_an_end_is_read_up_to_a_limit(monkeypatch):
+    monkeypatch.setattr("mdmkit.whole_file.MOST", 1 << 20)
+    with open("/dev/zero") as endless:
+        monkeypatch.setattr("sys.stdin", endless)
+        with pytest.raises(MdmkitError, match="gives more than 1 MiB"):
+            next(read_file(STANDARD_INPUT))
+
+
+def test_a_file_may_be_larger_than_a_device_and_pipes_are_read_whole(monkeypatch):
+    monkeypatch.setattr("mdmkit.whole_file.MOST", 9)
+    Path("p.txt").write_text("2*7=__\n3*7=__\n")
+    assert [line.prompt for line in read_file(Path("p.txt"))] == ["2*7=__", "3*7=__"]
+    ours, theirs = os.pipe()
+    os.write(theirs, b"2*7=__\n")
+    os.close(theirs)
+    with open(ours) as pipe:
+        monkeypatch.setattr("sys.stdin", pipe)
+        assert [line.prompt for line in read_file(STANDARD_INPUT)] == ["2*7=__"]
+
+
+@pytest.mark.parametrize("option", ["--output", "--trace"])
+def test_a_full_device_is_one_paragraph(option):
+    result = run(*DECODE, option, "/dev/full")
+    assert result.exit_code == 2 and f"{option} /dev/full: No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from mdmkit.model.peak import Peak
     from mdmkit.task import make_task, read_verdict, without_reference
     from mdmkit.terminal import to_json, visible
+    from mdmkit.whole_file import read_whole
 
 
 __all__ = [
@@ -89,6 +90,7 @@ __all__ = [
     "read_record",
     "read_row",
     "read_verdict",
+    "read_whole",
     "read_yaml",
     "record_of",
     "require_contents",
@@ -147,6 +149,7 @@ _HOME = {
     "read_record": "cli.recorded:read_record",
     "read_row": "cli.rows:read_row",
     "read_verdict": "task:read_verdict",
+    "read_whole": "whole_file:read_whole",
     "read_yaml": "config.layers:read_yaml",
     "record_of": "cli.output:record_of",
     "require_contents": "cli.recorded:require_contents",

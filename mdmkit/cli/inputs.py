@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdmkit.errors import MdmkitError
+from mdmkit.whole_file import MOST
 
 if TYPE_CHECKING:
     from mdmkit.canvas.prompt import Prompt
 
 # The inputs that name a file.
 FILES = ("image", "mask")
-# Bytes that are read from standard input at most: 256 MiB.
-MOST = 1 << 28
 
 
 def given_inputs(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from mdmkit.cli.encoding import as_text
 from mdmkit.errors import MdmkitError, shown
+from mdmkit.whole_file import read_to_end, read_whole
 
 STANDARD_INPUT = Path("-")
 # How JSON begins. A text may begin with a bracket or a brace too, as in "[MASK] is what?".
@@ -86,7 +87,7 @@ def holds_something() -> bool:
 
 def _text(file: Path, name: str) -> str:
     try:
-        content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
+        content = read_to_end(sys.stdin.buffer) if file == STANDARD_INPUT else read_whole(file)
     except (OSError, ValueError) as error:  # a name may hold a NUL
         said = getattr(error, "strerror", None) or error
         raise MdmkitError(f"--prompts {shown(str(file))}: {said}. Name a readable file of prompts.") from None

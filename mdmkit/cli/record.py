@@ -10,7 +10,6 @@ from mdmkit.cli.output import RowFile, can_resume, has_begun, record_of
 from mdmkit.cli.recorded import read_replaced
 from mdmkit.cli.resuming import Check, Kept, Slots, reopen, rows_of, without, write_record
 from mdmkit.cli.saying import say
-from mdmkit.errors import MdmkitError
 
 # A line names at most this many rows.
 NAMED = 8

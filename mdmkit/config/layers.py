@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from mdmkit.errors import MdmkitError, shown
 from mdmkit.installed.target import package_file
+from mdmkit.whole_file import read_whole
 
 if TYPE_CHECKING:
     from mdmkit.installed.part import Part
@@ -22,7 +23,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         MdmkitError: the file is missing, not YAML, or not a mapping.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_whole(Path(path)).decode()
     except UnicodeDecodeError as error:
         raise MdmkitError(f"config file {str(path)!r} cannot be read: it is not UTF-8 text.") from error
     except (OSError, ValueError) as error:  # a name may hold a NUL

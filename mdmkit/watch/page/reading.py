@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit.errors import MdmkitError
+from mdmkit.whole_file import read_whole
 
 HOW = "A trace is what `mdmkit decode --trace FILE.json` writes."
 
@@ -45,7 +46,7 @@ def _load(path: Path) -> Any:
         raise ValueError(f"{word} is not a number of JSON")
 
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        return json.loads(read_whole(path).decode(), parse_constant=refuse)
     except OSError as error:
         raise MdmkitError(f"{path}: {error.strerror or error}. Name a trace file. {HOW}") from error
     except json.JSONDecodeError as error:

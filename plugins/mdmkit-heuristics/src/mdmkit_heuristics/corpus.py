@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdmkit import MdmkitError
-from mdmkit.cli.commands import Target, say
+from mdmkit.cli.commands import Target, read_whole, say
 
 if TYPE_CHECKING:
     from mdmkit import Backbone
@@ -75,7 +75,7 @@ def _check_output(output: Path, texts: tuple[Path, ...], overwrite: bool) -> Non
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in read_whole(path).decode().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise MdmkitError(f"{path} cannot be read as UTF-8 text: {reason}.") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import MdmkitError, row_seed
-from mdmkit.cli.commands import differences, read_record, record_of, write_record, write_text, write_whole
+from mdmkit.cli.commands import differences, read_record, read_whole, record_of, write_record, write_text, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class Metadata:
             MdmkitError: it cannot be read or is empty, or a line is not an object with a `prompt` and a `tag`.
         """
         try:
-            text = file.read_text(encoding="utf-8-sig")
+            text = read_whole(file).decode("utf-8-sig")
         except OSError as error:
             raise MdmkitError(
                 f"--metadata {file}: {error.strerror or error}. Name GenEval's file of JSON lines."

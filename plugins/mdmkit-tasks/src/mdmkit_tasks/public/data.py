@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit import MdmkitError, Task
+from mdmkit.cli.commands import read_whole
 
 
 class FromData(Task):
@@ -96,7 +97,7 @@ def from_file(
             names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_whole(path).decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
         raise MdmkitError(f"the data of task {task!r}, {path}: {said}. It is a file of JSON lines.") from None
