@@ -7,9 +7,11 @@ import os
 import py_compile
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
+from mdmkit import MdmkitError, MdmkitWarning
 from mdmkit.installed.plugin_file import fingerprint
 from mdmkit.installed.registry import Registry
 
@@ -74,6 +76,7 @@ def test_every_source_file_that_a_version_names_is_compiled_each_time(tmp_path, 
 def place(tmp_path, monkeypatch):
     """A folder on Python's path, whose modules are forgotten afterwards."""
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     before = {*sys.modules}
     yield tmp_path
     for name in {*sys.modules} - before:
@@ -139,3 +142,124 @@ def test_a_module_that_cannot_be_compiled_does_not_matter_until_it_is_imported(p
     (place / "my_deep.py").write_text("-" * 10**5 + "1")
     (place / "my.py").write_text(PARTS + "\ndef later():\n    import my_deep\n")
     assert " my_deep.py " in added(Registry([]), place / "my.py")[1]
+
+
+def test_a_module_that_the_program_had_before_is_loaded_as_it_is_now(place):
+    (place / "my_early.py").write_text("VALUE = 1\n")
+    early = importlib.import_module("my_early")
+    (place / "my_early.py").write_text("VALUE = 2\n")
+    (place / "my.py").write_text(PARTS + "import my_early\n")
+    plugin, version = added(Registry([]), place / "my.py")
+    assert plugin.my_early.VALUE == 2 and early.VALUE == 1 and " my_early.py " in version
+
+
+def test_a_module_of_the_program_that_a_plugin_file_holds_counts_from_wherever(place):
+    (place / "my_early.py").write_text("class Kept: pass\n")
+    importlib.import_module("my_early")
+    (place / "in").mkdir()
+    (place / "in/my.py").write_text(PARTS + "import sys\nKept = sys.modules['my_' + 'early'].Kept\n")
+    assert " ../my_early.py " in added(Registry([]), place / "in/my.py")[1]
+
+
+def test_a_link_that_names_another_file_is_loaded_anew(place):
+    for name in ("one", "two"):
+        (place / name).mkdir()
+        (place / f"{name}/real.py").write_text(f"VALUE = {name!r}\n")
+    (place / "my_link.py").symlink_to("one/real.py")
+    (place / "my.py").write_text(PARTS + "import my_link\n")
+    registry = Registry([])
+    plugin, version = added(registry, place / "my.py")
+    (place / "my_link.py").unlink()
+    (place / "my_link.py").symlink_to("two/real.py")
+    again, other = added(registry, place / "my.py")
+    assert (plugin.my_link.VALUE, again.my_link.VALUE) == ("one", "two") and other != version
+
+
+def packed(file, text):
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("my_zipped.py", text)
+
+
+def test_a_changed_archive_is_refused_because_the_old_module_would_run(place):
+    packed(place / "my.zip", "VALUE = 1\n")
+    lines = "import sys\nsys.path.insert(0, __file__[:-2] + 'zip')\nimport my_zipped\n"
+    (place / "my.py").write_text(PARTS + lines)
+    registry = Registry([])
+    assert added(registry, place / "my.py")[1] == added(registry, place / "my.py")[1]
+    packed(place / "my.zip", "VALUE = 200\n")
+    with pytest.raises(MdmkitError, match=r"my\.zip was changed since my_zipped was loaded .* Start a new process"):
+        registry.add_file(place / "my.py")
+
+
+LATER = "\ndef later():\n    import my_late\n    return my_late.VALUE\n"
+
+
+def test_a_file_that_was_edited_before_it_is_imported_late_is_refused(place):
+    """Its content at the time when the plugin file was read is on record."""
+    (place / "my_late.py").write_text("VALUE = 1\n")
+    (place / "my.py").write_text(PARTS + LATER)
+    registry = Registry([])
+    plugin, version = added(registry, place / "my.py")
+    (place / "my_late.py").write_text("VALUE = 2\n")
+    with pytest.raises(MdmkitError, match=r"my_late\.py was edited after .* Run the command again, or add the plugin"):
+        plugin.later()
+    again, other = added(registry, place / "my.py")
+    assert again.later() == 2 and other != version
+
+
+def test_a_module_without_source_that_is_imported_late_is_part_of_the_version(place):
+    def compiled(value):
+        (place / "my_late.py").write_text(f"VALUE = {value}\n")
+        py_compile.compile(str(place / "my_late.py"), str(place / "my_late.pyc"))
+        (place / "my_late.py").unlink()
+        importlib.invalidate_caches()
+
+    compiled(1)
+    (place / "my.py").write_text(PARTS + LATER)
+    registry = Registry([])
+    plugin, version = added(registry, place / "my.py")
+    assert " my_late.pyc " in version
+    compiled(2)
+    with pytest.raises(MdmkitError, match=r"my_late\.pyc was edited after"):
+        plugin.later()
+    plugin, other = added(registry, place / "my.py")
+    assert plugin.later() == 2 and other != version
+
+
+def test_a_target_in_another_folder_is_part_of_the_version(place):
+    (place / "my_far.py").write_text("class Far: pass\n")
+    (place / "in").mkdir()
+    (place / "in/my.py").write_text(PARTS.replace("object", "'my_far:Far'"))
+    registry = Registry([])
+    version = added(registry, place / "in/my.py")[1]
+    assert " ../my_far.py " in version
+    (place / "my_far.py").write_text("class Far: more = 1\n")
+    with pytest.raises(MdmkitError, match=r"my_far\.py was edited after"):
+        registry.load(registry.find("score", "mine"))
+
+
+@pytest.mark.parametrize("kind", ["source", "archive", "compiled"])
+def test_what_no_version_names_and_a_plugin_file_loads_late_is_noted(place, kind):
+    """A computed name is known only when it is imported."""
+    packed(place / "my.zip", "VALUE = 1\n")
+    (place / "my_zipped.py").write_text("VALUE = 1\n")
+    where = place
+    if kind == "archive":
+        where = place / "my.zip"
+    elif kind == "compiled":
+        (where := place / "out").mkdir()
+        py_compile.compile(str(place / "my_zipped.py"), str(where / "my_zipped.pyc"))
+    lines = f"import importlib, sys\nsys.path.insert(0, {str(where)!r})\n"
+    lines += "def later():\n    return importlib.import_module('my_' + 'zipped').VALUE\n"
+    (place / "my.py").write_text(PARTS + lines)
+    plugin, _ = added(Registry([]), place / "my.py")
+    with pytest.warns(MdmkitWarning, match=r"my\.py has loaded .*my_?\S*zip\S* after .* not on the run's record"):
+        assert plugin.later() == 1
+
+
+def test_what_others_load_is_not_noted(place, recwarn):
+    (place / "my_own.py").write_text("VALUE = 1\n")
+    (place / "my.py").write_text(PARTS)
+    added(Registry([]), place / "my.py")
+    importlib.import_module("my_own")
+    assert not recwarn.list

@@ -1,4 +1,4 @@
-"""The source files that a plugin file imports from its own folder: what they hold is part of its version."""
+"""The files that a plugin file imports from its own folder: what they hold is part of its version."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import os
 import re
 from collections.abc import Iterator
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
 # The form of a component's target.
@@ -13,8 +14,9 @@ _TARGET = re.compile(r"[A-Za-z_][\w.]*(?=:[A-Za-z_][\w.]*$)")
 
 
 def beside(file: Path) -> list[Path]:
-    """Find the source files of the file's folder that its import statements name, and those that these import in turn.
+    """Find the files of the file's folder that its import statements name, and those that these import in turn.
 
+    These are source files, and modules without source: compiled ones and extensions, whose own imports are not known.
     Statements inside functions count too, and modules that are the target of a component. Nothing is executed.
     """
     folder, found, waiting = file.parent, {file}, [file]
@@ -58,7 +60,8 @@ def _files(name: str, folder: Path) -> Iterator[Path]:
     place = folder
     for each in names:
         place /= each
-        found = place.with_name(f"{place.name}.py"), place / "__init__.py"
-        yield from (path for path in found if os.path.isfile(path))  # False for what cannot be a file's name
+        found = [(place.with_name(f"{place.name}{end}"), place / f"__init__{end}") for end in all_suffixes()]
+        # `isfile` is False for what cannot be a file's name.
+        yield from (path for pair in found for path in pair if os.path.isfile(path))
         if not os.path.isdir(place):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Collection, Iterator
@@ -10,29 +11,47 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-# The modules that plugin files have loaded in this process, by name. Python loads each of them only once.
-_LOADED: dict[str, Path] = {}
+from mdmkit.errors import MdmkitError
+
+# The modules that plugin files have loaded in this process, by name, and the hash of what each file then held. Python
+# loads each of them only once.
+_LOADED: dict[str, tuple[Path, str]] = {}
 
 
 def loaded_by(module: ModuleType, before: Collection[str], known: Collection[str]) -> list[Path]:
     """Find the files of the modules that a plugin file has loaded.
 
-    A module that an earlier plugin file has loaded counts if this one, or a module that counts, refers to it.
+    A module that was there before counts if this one, or a module that counts, refers to it.
 
     Args:
         module: the plugin file, which has been run.
         before: the names in `sys.modules` before it was run.
         known: top packages whose version is on record.
+
+    Raises:
+        MdmkitError: one that has no source was changed since it was loaded, so the old one would run.
     """
     new = {name: file for name in [*sys.modules] if name not in before and (file := _file_of(name, known)) is not None}
-    _LOADED.update(new)
     found, waiting = {**new}, [module.__name__, *new]
     while waiting:
         for name in _named_in(sys.modules.get(waiting.pop())):
-            if name in _LOADED and name not in found:
-                found[name] = _LOADED[name]
+            if name not in found and name in sys.modules and (file := _file_of(name, known)) is not None:
+                found[name] = file
                 waiting.append(name)
+    for name, file in found.items():
+        held = _hash(file)
+        if name in new or name not in _LOADED:
+            _LOADED[name] = file, held
+        elif file.suffix != ".py" and _LOADED[name] != (file, held):
+            raise MdmkitError(
+                f"{file} was changed since {name} was loaded from it, and it is no source file that could be loaded "
+                "again. Start a new process."
+            )
     return list(dict.fromkeys([*found.values(), *_run_apart(module)]))
+
+
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _file_of(name: str, known: Collection[str]) -> Path | None:

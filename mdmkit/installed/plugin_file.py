@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdmkit.errors import MdmkitError
-from mdmkit.installed.anew import from_source
+from mdmkit.installed.anew import PREFIX, from_source
 from mdmkit.installed.beside import beside
+from mdmkit.installed.loaded import own
+from mdmkit.installed.target import source_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from types import ModuleType
 
     from mdmkit.installed.part import Part
@@ -47,7 +49,7 @@ def fingerprint(file: Path, loaded: Iterable[Path] = ()) -> str:
 
 def run_file(file: Path) -> ModuleType:
     """Execute a plugin file as a module that dataclasses and pickles can find by name."""
-    name = f"mdmkit_file_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
+    name = f"{PREFIX}{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
     loader = _FromSource(name, str(file))
     spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     assert spec is not None  # a loader is given
@@ -73,6 +75,13 @@ def own_target(part: Part, module: ModuleType, file: Path) -> Part:
             )
         return replace(part, target=getattr(module, attr))
     return part
+
+
+def target_files(parts: Iterable[Part], file: Path, known: Collection[str]) -> list[Path]:
+    """The files of the modules that targets name, which are loaded when a part is first used."""
+    modules = {part.target.partition(":")[0] for part in parts if isinstance(part.target, str)} - {file.stem}
+    files = [source_file(name) for name in sorted(modules) if name.partition(".")[0] not in known]
+    return [path for file in files if file is not None and (path := own(str(file))) is not None]
 
 
 def _start(content: bytes) -> str:

@@ -18,11 +18,11 @@ import pluggy
 
 from mdmkit.errors import FAILURES, MdmkitError, unknown
 from mdmkit.installed import builtin, hookspecs
-from mdmkit.installed.anew import anew
+from mdmkit.installed.anew import anew, will_load
 from mdmkit.installed.hookspecs import Component
 from mdmkit.installed.loaded import loaded_by
 from mdmkit.installed.part import Broken, Part
-from mdmkit.installed.plugin_file import fingerprint, own_target, run_file
+from mdmkit.installed.plugin_file import fingerprint, own_target, run_file, target_files
 from mdmkit.installed.target import fetch, normal
 from mdmkit.version import __version__
 
@@ -143,7 +143,10 @@ class Registry:
                 before = {*sys.modules}
                 module = run_file(file)
                 parts = self._register(module, distribution, "")  # its hooks may load modules, too
-                version = fingerprint(file, loaded_by(module, before, known | {module.__name__}))
+                known |= {module.__name__}
+                targets = target_files(parts, file, known)
+                will_load(targets)
+                version = fingerprint(file, [*loaded_by(module, before, known), *targets])
             own = (own_target(replace(part, version=version), module, file) for part in parts)
             self._index([*self._parts, *own])
         except FAILURES as error:
