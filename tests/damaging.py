@@ -19,6 +19,7 @@ def without_keys(record: dict[str, Any]) -> dict[str, tuple[str, str]]:
         "list": ("[1]", "it is [1]"),
         "no run": ("{}", "it has no 'run'"),
         "no waiting": (json.dumps({"run": record["run"]}), "it has no 'waiting'"),
+        "a key twice": (whole[:-1] + ', "waiting": []}', "the key 'waiting' stands twice in one object"),
         "one key more": (json.dumps(record | {"mine": 1}), "it has a 'mine'"),
     }
 
@@ -31,6 +32,10 @@ def damaged(record: dict[str, Any]) -> dict[str, tuple[str, str]]:
         "slots 0": (record | {"slots": {"0": 0}}, "its 'slots' holds 0, which is no whole number from 1"),
         "slots true": (record | {"slots": {"0": True}}, "its 'slots' holds True"),
         "slots of -1": (record | {"slots": {"-1": 1}}, "its 'slots' has the key '-1', which is no index"),
+        "slots of 0 and 00": (
+            record | {"slots": {"0": 1, "00": 2}},
+            "its 'slots' name one prompt by two keys: '0, 00'",
+        ),
         "slots list": (record | {"slots": [1]}, "its 'slots' is [1], which is no object"),
         "batch": (record | {"batch": float("nan")}, "its 'batch' is nan, which is no whole number from 1"),
         "waiting": (record | {"waiting": "ab"}, "its 'waiting' is 'ab', which is no list"),

@@ -26,6 +26,7 @@ ROOMS = [
         "_moved",
         "terminal",
         "whole_file",
+        "from_json",
         "largest",
         "ops",
         "noise",

@@ -269,3 +269,18 @@ def test_what_could_not_be_written_into_a_row_is_refused_before_anything_is_deco
     with pytest.raises(MdmkitError) as caught:
         gather((), (), file, 0)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "key"),
+    [
+        ('{"prompt": "a"}\n{"prompt": "a", "prompt": "b"}', "line 2", "prompt"),
+        ('"a"\n{"messages": [{"role": "user", "content": "a", "content": "b"}]}', "line 2", "content"),
+        ('{"prompt": "a", "constraint": {"name": "regex", "pattern": "a", "pattern": "b"}}', "line 1", "pattern"),
+        ('[{"prompt": "a"},\n {"prompt": "b"} , \n\n{"id": 1, "id": 1, "prompt": "c"}]', "item 3 (line 4)", "id"),
+        ('[{"prompt": "a", "prompt": "b"}]', "item 1 (line 1)", "prompt"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_its_place(tmp_path, content, place, key):
+    """Python would take the last one."""
+    assert f"p.jsonl, {place}: the key '{key}' stands twice in one object. Keep one" in refused(tmp_path, content)

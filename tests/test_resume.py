@@ -518,6 +518,13 @@ def test_a_damaged_row_is_named_by_its_line_and_what_is_wrong(decode, place, who
     refused(decode("--output", "whole.jsonl", "--resume"), "does not record the run of whole.jsonl")
 
 
+def test_a_row_with_a_key_twice_is_refused(decode, place, whole):
+    lines = whole.splitlines(keepends=True)
+    (place / "whole.jsonl").write_bytes(lines[0] + lines[1].replace(b"{", b'{"text": "2", ', 1))
+    said = "line 2 of whole.jsonl is not a row of this run: the key 'text' stands twice in one object"
+    refused(decode("--output", "whole.jsonl", "--resume"), said)
+
+
 def test_a_row_with_more_tokens_than_its_prompt_has_room_for_or_with_none_is_refused(decode, place, whole):
     lines = whole.splitlines(keepends=True)
     row = json.loads(lines[1])

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mdmkit.decoding.batch import chosen_batch
     from mdmkit.decoding.engine import as_engine, is_remote, opened
     from mdmkit.decoding.run import decode_batches
+    from mdmkit.from_json import from_json
     from mdmkit.installed.registry import default as default_registry
     from mdmkit.model.peak import Peak
     from mdmkit.task import make_task, read_verdict, without_reference
@@ -71,6 +72,7 @@ __all__ = [
     "differences",
     "engine_option",
     "facts",
+    "from_json",
     "has_begun",
     "held",
     "is_cost",
@@ -130,6 +132,7 @@ _HOME = {
     "differences": "cli.resuming:differences",
     "engine_option": "cli.options:engine_option",
     "facts": "config.facts:facts",
+    "from_json": "from_json:from_json",
     "has_begun": "cli.output:has_begun",
     "held": "cli.locking:held",
     "is_cost": "cli.rows:is_cost",

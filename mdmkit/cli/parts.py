@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from mdmkit.cli.output import has_begun, record_of
-from mdmkit.cli.recorded import read_record, require_contents
+from mdmkit.cli.recorded import is_record, read_record, require_contents
 from mdmkit.cli.resuming import differences
 from mdmkit.cli.rows import read_row
 from mdmkit.decoding.shards import Shard
@@ -83,8 +83,8 @@ def read_part(path: Path) -> Part:
         ) from None
     except ValueError as error:
         raise MdmkitError(
-            f"{path}: {record.name} does not record the run of a shard: {error}. Run its command again with "
-            "--overwrite."
+            f"{path}: {record.name} does not record the run of a shard: {error}. "
+            f"{'Run' if is_record(record) else f'Move {record.name} away and run'} its command again with --overwrite."
         ) from error
     way_on = "Decode the run again: `mdmkit decode --shard` writes the parts that can be joined."
     require_contents(run, str(path), "Its record", way_on)

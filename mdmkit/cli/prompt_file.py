@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from mdmkit.cli.encoding import as_text
 from mdmkit.errors import MdmkitError, shown
+from mdmkit.from_json import TwiceError, from_json
 from mdmkit.whole_file import read_to_end, read_whole
 
 STANDARD_INPUT = Path("-")
@@ -23,6 +25,8 @@ JSON = re.compile(r'\s*(?:"|\{\s*["}]|\[\s*["{\[\]\d-])')
 TEXTS = "If every line is a text, let the file's name end in .txt."
 PIPED = "If every line is a text, write them into a file whose name ends in .txt, and name it."
 FORM = 'a line is a text in quotes, a list of token ids, or an object such as {"prompt": "…"}'
+# What to do about a key that stands twice.
+ONE = "Keep one of the two."
 # Sources of a prompt: an object has one of them.
 SOURCES = ("prompt", "prompt_ids", "messages", "conversations")
 # Roles of ShareGPT's conversations, by the names that chat templates know.
@@ -62,7 +66,7 @@ def read_file(file: Path, key: str | None = None) -> Iterator[Line]:
     text = _text(file, name)
     if not text.strip():
         raise MdmkitError(f"{name}: it holds no prompt. Write a prompt on each line.")
-    for place, value in _values(file, text):
+    for place, value in _values(file, name, text):
         where = f"{name}, {place}"
         try:
             yield Line(where, *_prompt(value() if callable(value) else value, key))
@@ -94,11 +98,11 @@ def _text(file: Path, name: str) -> str:
     return as_text(content, name)
 
 
-def _values(file: Path, text: str) -> Iterator[tuple[str, Any]]:
+def _values(file: Path, name: str, text: str) -> Iterator[tuple[str, Any]]:
     """The place and the value of each prompt, or a function that reads the value."""
     first = text.lstrip()[0]
     plain = JSON.match(text) is None if file == STANDARD_INPUT else file.suffix.lower() == ".txt"
-    if first == "[" and not plain and (array := _array(text)) is not None:
+    if first == "[" and not plain and (array := _array(text, name)) is not None:
         yield from ((f"item {number}", value) for number, value in enumerate(array, 1))
         return
     piped = file == STANDARD_INPUT
@@ -109,15 +113,39 @@ def _values(file: Path, text: str) -> Iterator[tuple[str, Any]]:
         yield place, line.removesuffix("\r") if plain else lambda line=line: _parsed(line, piped)
 
 
-def _array(text: str) -> list[Any] | None:
+def _array(text: str, name: str) -> list[Any] | None:
     """The prompts of a JSON array; None if the text is none, or holds the token ids of one prompt."""
     try:
-        values = json.loads(text)
+        values = from_json(text)
+    except TwiceError as error:
+        raise MdmkitError(f"{name}, {_twice_at(text)}: {error}. {ONE}") from None
     except (ValueError, RecursionError):
         return None
     if values == []:
         raise MdmkitError("it is an empty array, and holds no prompt.")
     return None if all(isinstance(value, int | float) for value in values) else values
+
+
+def _twice_at(text: str) -> str:
+    """The place of the first item of a JSON array in which an object has a key twice."""
+    at = text.index("[")
+    for number in itertools.count(1):
+        at += 1  # behind the bracket, or a comma
+        while text[at].isspace():
+            at += 1
+        end = json.JSONDecoder().raw_decode(text, at)[1]
+        if _has_twice(text[at:end]):
+            return f"item {number} (line {text.count(chr(10), 0, at) + 1})"
+        at = text.index(",", end)
+    raise AssertionError  # it has no last item
+
+
+def _has_twice(text: str) -> bool:
+    try:
+        from_json(text)
+    except TwiceError:
+        return True
+    return False
 
 
 def _is_object(line: str) -> bool:
@@ -130,7 +158,9 @@ def _is_object(line: str) -> bool:
 def _parsed(line: str, piped: bool) -> Any:
     way = PIPED if piped else TEXTS
     try:
-        return json.loads(line)
+        return from_json(line)
+    except TwiceError as error:
+        raise MdmkitError(f"{error}. {ONE}") from None
     except json.JSONDecodeError as error:
         array = " A JSON array must be whole, from [ to ]." if line.lstrip().startswith("[") else ""
         raise MdmkitError(f"not JSON ({error.msg} at column {error.colno}); {FORM}.{array} {way}") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 from mdmkit.cli.rows import is_count
 from mdmkit.errors import MdmkitError, shown
+from mdmkit.from_json import TwiceError, from_json
 from mdmkit.settings.numbers import is_whole
 
 
@@ -87,7 +88,10 @@ def read_slots(document: Mapping[str, Any]) -> dict[int, int]:
             raise ValueError(f"its 'slots' has the key {shown(first, 60)}, which is no index of a prompt")
         if not (is_whole(number) and number >= 1):
             raise ValueError(f"its 'slots' holds {shown(number, 60)}, which is no whole number from 1")
-    return {int(first): number for first, number in slots.items()}
+    found = {int(first): number for first, number in slots.items()}
+    if len(found) < len(slots):
+        raise ValueError(f"its 'slots' name one prompt by two keys: {shown(', '.join(slots), 60)}")
+    return found
 
 
 def read_batch(document: Mapping[str, Any]) -> int | None:
@@ -128,7 +132,9 @@ def require_contents(
 def _document(path: Path) -> dict[str, Any]:
     """Read a file that has the keys of a record; their values may be anything."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = from_json(path.read_text(encoding="utf-8"))
+    except TwiceError:
+        raise
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, thousands of digits or of brackets
         raise ValueError("it is not JSON") from error
     if not isinstance(document, dict):

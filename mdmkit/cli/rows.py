@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mdmkit.errors import shown
+from mdmkit.from_json import TwiceError, from_json
 
 Fits = Callable[[Any], bool]
 
@@ -65,7 +65,9 @@ def read_row(line: str | bytes, more: Mapping[str, Fits] | None = None) -> dict[
         ValueError: it is no row; the text says what is wrong.
     """
     try:
-        row = json.loads(line)
+        row = from_json(line)
+    except TwiceError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ValueError("it is not JSON") from error
     return check_row(row, more)

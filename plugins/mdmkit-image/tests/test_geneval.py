@@ -114,6 +114,10 @@ def test_another_run_is_refused(draw: Any) -> None:
         ("", "holds no prompt"),
         ("[1]", "line 1: it has no text 'prompt'"),
         ('{"prompt": "cat"}', "no text 'tag'"),
+        (
+            '{"tag": "a", "prompt": "a", "prompt": "b"}',
+            "line 1: not JSON (the key 'prompt' stands twice in one object)",
+        ),
         ("{", "line 1: not JSON"),
         ('{"tag": "counting", "prompt": "zebra"}', "m.jsonl, line 1"),
     ],

@@ -132,6 +132,7 @@ def test_messages_that_cannot_be_read_are_refused(live: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
+        (b'{"prompt": "a", "prompt": "b"}', "the key 'prompt' stands twice in one object"),
         (b"{", "the body is not JSON"),
         (b"\xff{}", "the body is not UTF-8 text"),
         (b'{"temperature": NaN}', "NaN is no number of JSON"),

@@ -90,6 +90,10 @@ def test_rows_are_drawn_by_the_seed_and_all_of_them_in_order(file: Path) -> None
             "line 2: the field 'answer' is missing; there are",
         ),
         ('{"question": "q", "answer": "#### 1"}\n\n{"question"\n', "line 3: not JSON"),
+        (
+            '{"question": "q", "answer": "#### 1", "answer": "#### 2"}',
+            "line 1: not JSON (the key 'answer' stands twice",
+        ),
         ('["q", "a"]\n', 'line 1: \'["q", "a"]\' is not an object'),
         ("\n", "the file holds no line"),
         (None, "No such file"),

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdmkit import MdmkitError, row_seed
-from mdmkit.cli.commands import differences, read_record, read_whole, record_of, write_record, write_text, write_whole
+from mdmkit.cli.commands import (
+    differences,
+    from_json,
+    read_record,
+    read_whole,
+    record_of,
+    write_record,
+    write_text,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,9 +80,11 @@ class Metadata:
 
 def _prompt(line: str, place: str) -> str:
     try:
-        given = json.loads(line)
-    except (ValueError, RecursionError):
-        raise MdmkitError(f'{place}: not JSON; a line is an object such as {{"tag": "…", "prompt": "…"}}.') from None
+        given = from_json(line)
+    except (ValueError, RecursionError) as error:
+        raise MdmkitError(
+            f'{place}: not JSON ({error}); a line is an object such as {{"tag": "…", "prompt": "…"}}.'
+        ) from None
     for key in NEEDED:
         if not isinstance(given, dict) or not isinstance(given.get(key), str):
             raise MdmkitError(f"{place}: it has no text {key!r}, which GenEval's judge reads. Add it.")

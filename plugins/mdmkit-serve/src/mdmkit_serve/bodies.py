@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
+from mdmkit.cli.commands import from_json
 from mdmkit_serve.refusal import Refusal, wrong
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def read_body(request: Request, most: int) -> Any:
     except TimeoutError:
         raise Refusal(408, f"the body did not come within {SECONDS:g} seconds.") from None
     try:
-        return json.loads(body, parse_constant=_no_number)
+        return from_json(body, parse_constant=_no_number)
     except UnicodeDecodeError:
         raise wrong("the body is not UTF-8 text.", code="invalid_json") from None
     except RecursionError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit import MdmkitError, Task
-from mdmkit.cli.commands import read_whole
+from mdmkit.cli.commands import from_json, read_whole
 
 
 class FromData(Task):
@@ -107,7 +107,7 @@ def from_file(
             continue
         where = f"{path}, line {number}"
         try:
-            row = json.loads(line)
+            row = from_json(line)
         except (ValueError, RecursionError) as error:
             raise MdmkitError(f"{where}: not JSON ({' '.join(str(error).split())[:100]}).") from None
         if not isinstance(row, dict):
