@@ -13,18 +13,36 @@ BYTES = ["<0x41>", "<0xC3>", "<0xA9>"]
 SENTENCEPIECE = decoders.Sequence(
     [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
 )
+MARKS, BYTE, FUSE, STRIP = (
+    decoders.Replace("▁", " "),
+    decoders.ByteFallback(),
+    decoders.Fuse(),
+    decoders.Strip(" ", 1, 0),
+)
 READ = {
     "byte level": (decoders.ByteLevel(), False),
     "fuse": (decoders.Fuse(), False),
     "metaspace": (decoders.Metaspace(), True),
     "metaspace, nothing before": (decoders.Metaspace(prepend_scheme="never"), False),
     "sentencepiece": (SENTENCEPIECE, True),
+    "marks, then bytes": (decoders.Sequence([MARKS, BYTE]), False),
+    "two kinds of marks, one of them a byte's": (
+        decoders.Sequence([MARKS, decoders.Replace("<0x41>", "Ġ"), decoders.Replace("Ġ", "_"), BYTE, FUSE]),
+        False,
+    ),
 }
 NOT_READ = {
     "word pieces": decoders.WordPiece(),
     "none": None,
     "metaspace, and a token with two marks": decoders.Metaspace(),
     "a pattern": decoders.Sequence([decoders.Replace(Regex("[xy]"), " "), decoders.Fuse()]),
+    "spaces left out of each token": decoders.Sequence([MARKS, BYTE, STRIP, FUSE]),
+    "spaces left out of each token, which are not joined": decoders.Sequence([MARKS, BYTE, STRIP]),
+    "spaces left out before marks are spaces": decoders.Sequence([FUSE, STRIP, MARKS]),
+    "bytes that may be a mark": decoders.Sequence([BYTE, MARKS, FUSE, STRIP]),
+    "bytes of the whole text": decoders.Sequence([MARKS, FUSE, BYTE, STRIP]),
+    "marks of two tokens": decoders.Sequence([FUSE, decoders.Replace("sa", " ")]),
+    "two spaces left out": decoders.Sequence([MARKS, FUSE, STRIP, STRIP]),
 }
 
 

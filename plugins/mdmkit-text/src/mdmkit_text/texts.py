@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # SentencePiece writes a byte without a token of its own in this form.
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+# The steps of a decoder of SentencePiece's models that are read.
+_IN_ORDER = re.compile(r"(Replace ?)*(ByteFallback ?)?(Fuse( Strip)?)?")
 
 Piece = bytes | None
 
@@ -21,7 +23,7 @@ def texts_of(tokenizer: Any, vocab: int) -> tuple[list[Piece], bool]:
 
     Special tokens add nothing. The list is empty if the text of a token depends on the tokens beside it, or if the
     decoder of the tokenizer is of another kind than those that are read here: ByteLevel, Fuse, Metaspace (if no token
-    holds its mark behind the first character), and the sequences of SentencePiece's models.
+    holds its mark behind the first character), and the sequences of SentencePiece's models, with their steps in order.
     """
     core = getattr(tokenizer, "backend_tokenizer", None)
     if core is None or core.decoder is None or getattr(tokenizer, "clean_up_tokenization_spaces", False):
@@ -53,26 +55,28 @@ def _reader(decoder: dict[str, Any]) -> tuple[Callable[[str], bytes], bool] | No
 
 
 def _sequence(steps: list[dict[str, Any]]) -> tuple[Callable[[str], bytes], bool] | None:
-    """The decoder of SentencePiece's models: marks become spaces, bytes are read, a space at the start is left out."""
-    marks, drops, in_bytes = [], False, False
-    for step in steps:
-        if step["type"] == "Replace" and "String" in step["pattern"]:
-            marks.append((step["pattern"]["String"], step["content"]))
-        elif step["type"] == "ByteFallback":
-            in_bytes = True
-        elif step["type"] == "Strip" and (step["content"], step["start"], step["stop"]) == (" ", 1, 0):
-            drops = True
-        elif step["type"] != "Fuse":
-            return None
+    """The decoder of SentencePiece's models: marks become spaces, bytes are read, a space at the start is left out.
+
+    Only in this order a token's text does not depend on its neighbours: a space is left out of each token if that is
+    done before they are joined (Fuse), and a mark may be made of the bytes of several tokens.
+    """
+    kinds = [step["type"] for step in steps]
+    if not _IN_ORDER.fullmatch(" ".join(kinds)):
+        return None
+    marks = [(step["pattern"].get("String"), step["content"]) for step in steps if step["type"] == "Replace"]
+    strips = [(step["content"], step["start"], step["stop"]) for step in steps if step["type"] == "Strip"]
+    if any(mark is None for mark, _ in marks) or strips not in ([], [(" ", 1, 0)]):
+        return None
+    in_bytes = "ByteFallback" in kinds
 
     def piece(token: str) -> bytes:
-        if in_bytes and (found := _BYTE.fullmatch(token)):
-            return bytes([int(found[1], 16)])
         for mark, content in marks:
             token = token.replace(mark, content)
+        if in_bytes and (found := _BYTE.fullmatch(token)):
+            return bytes([int(found[1], 16)])
         return token.encode()
 
-    return piece, drops
+    return piece, bool(strips)
 
 
 def _byte_level(token: str) -> bytes:
