@@ -123,6 +123,17 @@ def test_tokens_and_choices_that_are_nothing(brute):
     assert "constraint.mode must be one of" in _refused({"name": "regex", "mode": "hard"})
 
 
+def test_tokens_of_which_no_answer_can_consist_are_refused(brute):
+    """The mask, an end, and padding: every answer would be empty."""
+    model = brute.Small(ends=True)
+    for allowed in ([model.mask_id], [brute.END], [0, model.mask_id, brute.END]):
+        said = _refused({"name": "tokens", "allowed": allowed}, model=model)
+        assert f"names only tokens that no answer consists of ({sorted(allowed)})" in said
+    rule = {"name": "tokens", "allowed": [1, model.mask_id]}
+    row = decode(compose("confidence", constraint=rule), model, [Prompt(ids=(1, 2))]).rows[0]
+    assert {*row.tokens} <= {1, brute.END}
+
+
 def test_only_the_tokens_that_are_allowed(brute):
     sampler = compose("confidence", constraint={"name": "tokens", "allowed": ["ab", 5]}, draw={"temperature": 1.0})
     rows = decode(sampler, brute.Small(), [Prompt(ids=(1, 2), seed=i, index=i) for i in range(6)]).rows

@@ -25,7 +25,7 @@ class Tokens(Constraint):
     """The whole answer consists of these tokens.
 
     Args:
-        allowed: token ids, or the texts of single tokens.
+        allowed: token ids, or the texts of single tokens. At least one of them must be able to stand in an answer.
     """
 
     allowed: tuple[int | str, ...] = (0,)
@@ -38,6 +38,11 @@ class Tokens(Constraint):
 
     def prepare(self, backbone: Backbone, never: Tensor) -> Constraint:
         own = {*_ids(self.allowed, backbone)}
+        if own <= {*never.nonzero()[:, 0].tolist(), *backbone.ends, *backbone.endings}:
+            raise MdmkitError(
+                f"constraint.allowed names only tokens that no answer consists of ({shown(sorted(own))}): the mask, "
+                "end and special tokens, and those of draw.suppress. Every answer would be empty. Name other tokens."
+            )
         texts = [b"x" if i in own else None for i in range(backbone.vocab)]
         return prepared(_ANY, texts, backbone, never, f"tokens {shown(sorted(own))}")
 
