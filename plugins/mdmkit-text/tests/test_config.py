@@ -278,6 +278,8 @@ def test_weights_of_another_kind_are_named(tmp_path: Path) -> None:
     gptq = changed("llada", tmp_path / "gptq", quantization_config={"quant_method": "gptq", "bits": 4})
     refused(gptq, r"its weights are quantised \(gptq\), and family llada .*quantization=int8")
     refused(changed("sdar", tmp_path / "mlx", quantization={"bits": 4, "group_size": 64}), r"quantised \(mlx\)")
+    bare = changed("llada", tmp_path / "bare", quantization_config={"bits": 4})
+    refused(bare, r'quantised \(config.json says quantization_config: {"bits": 4}\)')
     adapter = changed("llada", tmp_path / "lora")
     (adapter / "config.json").unlink()
     (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
@@ -285,6 +287,17 @@ def test_weights_of_another_kind_are_named(tmp_path: Path) -> None:
         MdmkitError, match=r"holds an adapter .*LoRA.*its base model some/base \(peft: merge_and_unload"
     ):
         mdmkit.load(str(adapter))
+
+
+@pytest.mark.parametrize("family", ["llada", "sdar"])
+@pytest.mark.parametrize("field", ["quantization_config", "quantization"])
+def test_an_empty_quantisation_is_none(tmp_path: Path, family: str, field: str) -> None:
+    plain, empty = (
+        mdmkit.load(str(changed(family, tmp_path / n, **more))) for n, more in (("a", {}), ("b", {field: {}}))
+    )
+    prompts = [[5, 6, plain.mask_id, plain.mask_id]]
+    first, second = (mdmkit.decode(mdmkit.compose("confidence"), model, prompts).rows[0] for model in (plain, empty))
+    assert first.tokens == second.tokens and first.uncertainty == second.uncertainty
 
 
 @pytest.mark.parametrize("model_type", ["wedlm", "nemotron_labs_diffusion", "sdlm", "diffusion_gemma"])

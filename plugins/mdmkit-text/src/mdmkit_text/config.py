@@ -40,6 +40,9 @@ def read_config(folder: Path) -> dict[str, Any]:
                 f"config.json gives {much} in {name}: {brief(value)}. No model has so many of anything, and some "
                 "classes would not come to an end with it: give the number with which it was trained."
             )
+    for name in ("quantization_config", "quantization"):
+        if name in config and not config[name]:  # {} is what some tools leave: the weights are as they were trained
+            del config[name]
     return one_form(config)
 
 

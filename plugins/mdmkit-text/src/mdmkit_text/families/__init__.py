@@ -155,9 +155,10 @@ def _check_quantized(config: dict[str, Any], family: Family) -> None:
     mlx = isinstance(config.get("quantization"), dict)
     if settings is None and not mlx:
         return
-    method = "mlx" if mlx else str(settings.get("quant_method")) if isinstance(settings, dict) else "an unknown method"
+    method = settings.get("quant_method") if isinstance(settings, dict) else None
+    what = "mlx" if mlx else str(method or f"config.json says quantization_config: {brief(settings, 60)}")
     raise MdmkitError(
-        f"its weights are quantised ({method}), and family {family.name} reads weights as they were trained. Give the "
+        f"its weights are quantised ({what}), and family {family.name} reads weights as they were trained. Give the "
         "checkpoint from which it was made; --model-option quantization=int8, or nf4, makes its weights small while it "
         "loads."
     )
