@@ -44,6 +44,19 @@ _NAMED = (
     r"|structure|isomer|particle|protein|plasmid|enzyme|gene|allele|strain|species|sample|figure|panel|point|planet"
     r"|star|vector|matrix)s?"
 )
+# Between letters and Chinese characters, which are all letters to `re`.
+_SCRIPTS = re.compile(r"(?<=[\u4e00-\u9fff])(?=[A-Za-z(])|(?<=[A-Za-z)])(?=[\u4e00-\u9fff])")
+# What is left when the others are ruled out.
+_LEFT = (
+    r"(?:,\s*(?:which\s+)?leav(?:ing|es)|\b(?:this|that|which)\s+leaves)(?:\s+(?:us|me))?(?:\s+with)?"
+    r"(?:\s+(?:only|just))?\b"
+)
+# Chinese: the answer is C; but C; choose C.
+_CHINESE = (
+    r"(?:(?:答案|选项|选择|正确的?)\s*(?:应该|应当|应)?\s*(?:是|为|:)|而是|(?<!不)(?<!不能)(?<!不应)(?<!不该)选择?)"
+    r"\s*:?\s*(?:选项)?"
+)
+_END_CHINESE = r"(?=\s*(?:[.,;:!?)。，；]|$|因为|由于|选?项))"
 _END = r"(?=\s*(?:[.,;:!?)]|$)|\s+(?:because|since|as|and|but|while)\b)"
 
 
@@ -51,13 +64,14 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
     r"""Find the letter that an answer states; None if it states none, or several.
 
     It is the one in the last `\boxed{…}`. Otherwise, in the last `<answer>` or the whole answer, it is the last that is
-    stated ("the answer is B", "B is right") or concluded ("so B"), else of the last option, else the last in
-    parentheses, else the last one at the start of a line or sentence. Options that are called wrong do not count.
+    stated ("the answer is B", "B is right") or concluded ("so B"), else what is left ("leaving B"), else the last
+    option, else the last in parentheses, else the last one at the start of a line or sentence. Options that are called
+    wrong do not count.
     """
     text = plain_signs(first_turn(answer))
     inside = boxed(text)
     text = shortened(_TYPOGRAPHY.sub("", (tagged(text) or text) if inside is None else inside))
-    text = _without_names(text, letters)
+    text = _without_names(_SCRIPTS.sub(" ", text), letters)
     text = _capitals(text, letters.lower())
     bare = text.strip(" \n().")
     if len(bare) == 1:
@@ -76,19 +90,28 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
         rf"(?i:{_STATED}){noun}({several})|(?i:{_CONCLUDED}){noun}({several}){_END}|({several})(?i:{_RIGHT})"
         rf"|({several})\s+fits\s+best\b|(?i:\bonly)\s+({several})\s+(?:works|fits|holds|remains|is\s+left)\b"
     )
+    settled = _without_reasons(text, several)
     if inside is not None:
         first = re.match(rf"\s*{noun}({_list(marked)}|{several}{alone})", text)  # B. A gas
         return _only(one, first[1] if first else text)
-    for pattern in (
-        stated,
-        rf"(?i:{_STATED})[^\n]{{0,200}}?({_list(marked)})",  # the answer is 5 m, i.e. (B)
-        rf"(?i:\b(?:option|choice|answer))\s+({several})",
-        rf"({_list(marked)})",
-        rf"(?:^|[.!?])\s*({several}){alone}",
+    for pattern, said in (
+        (rf"{stated}|{_CHINESE}\s*({one}){_END_CHINESE}", text),
+        (rf"(?i:{_STATED})[^\n]{{0,200}}?({_list(marked)})", text),  # the answer is 5 m, i.e. (B)
+        (rf"(?i:{_LEFT}){noun}({one})(?=\s*(?:[.!;]|$))", text),
+        (rf"(?i:\b(?:option|choice|answer))\s+({several})", settled),
+        (rf"({_list(marked)})", settled),
+        (rf"(?:^|[.!?])\s*({several}){alone}", settled),
     ):
-        if found := [next(filter(None, match.groups())) for match in re.finditer(pattern, text, re.M)]:
+        if found := [next(filter(None, match.groups())) for match in re.finditer(pattern, said, re.M)]:
             return _only(one, found[-1])
     return None
+
+
+def _without_reasons(text: str, several: str) -> str:
+    """A text in which an option's reasons name no other option: (C), since (A) has no mass."""
+    because = rf"(?:since|because|given\s+that|as(?=\s+{several}))\b"
+    inner = r"(?:(?!\b(?i:so|therefore|thus|hence|but|rather|instead|answer)\b|[.!?](?:\s|$))[^\n])*"
+    return re.sub(rf"({several})(\s*[,:;]?\s+(?i:{because}))\s{inner}", r"\1\2 ", text)
 
 
 def _without_names(text: str, letters: str) -> str:
@@ -107,7 +130,7 @@ def _capitals(text: str, letters: str) -> str:
     several = rf"{one}(?:{joins}{one}(?:{end}|(?={joins}))){{0,8}}+"
     noun = r"\s*(?:(?:the\s+)?\b(?:option|choice|answer)\b)?\s*"
     for pattern in (
-        rf"(?i:{_STATED}|{_CONCLUDED}){noun}{several}{end}",
+        rf"(?i:{_STATED}|{_CONCLUDED}|{_LEFT}){noun}{several}{end}",
         rf"(?i:\b(?:option|choice|answer))\s+{one}(?:{end}|(?i:{_RIGHT}))",
         rf"(?<![\w-])[{letters}](?=\s+(?i:{_IS})\s+(?i:the\s+|my\s+)?(?i:only\s+)?(?i:right|correct|true|best|answer)\b)",
         rf"^\s*{one}\s*$|^\s*\(?[{letters}]\)",
