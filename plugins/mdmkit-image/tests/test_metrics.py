@@ -78,6 +78,23 @@ def test_fid_is_never_below_zero() -> None:
         assert metrics.frechet_distance(known, known) >= 0
 
 
+def test_a_covariance_that_is_none_is_refused_in_any_place() -> None:
+    good = (torch.zeros(2), torch.eye(2))
+    bad = (torch.zeros(2), torch.tensor([[1.0, 2], [2, 1]]))
+    for name, pair in (("drawn", (bad, good)), ("real", (good, bad))):
+        with pytest.raises(MdmkitError, match=f"{name} statistics: the second tensor is not a covariance"):
+            metrics.frechet_distance(*pair)
+
+
+def test_singular_and_rounded_covariances_are_taken() -> None:
+    """Fewer images than features, all of them alike, and float16, which rounds more than any tool."""
+    features = torch.randn(5, 32, generator=torch.Generator().manual_seed(0))
+    mean, covariance = metrics.statistics(features)
+    assert metrics.frechet_distance((mean, covariance), (mean, covariance.half())) == pytest.approx(0, abs=0.1)
+    alike = metrics.statistics(features[:1].repeat(4, 1))
+    assert metrics.frechet_distance(alike, alike) == 0
+
+
 def test_statistics_are_read_as_other_tools_write_them(tmp_path: Path) -> None:
     mu, sigma = np.array([3.0, 1.0]), np.diag([9.0, 4.0])
     np.savez(tmp_path / "theirs.npz", mu=mu, sigma=sigma, arr_0=np.zeros((1, 2)))
@@ -98,6 +115,15 @@ def test_statistics_are_read_as_other_tools_write_them(tmp_path: Path) -> None:
         ({"mu": np.zeros(3), "sigma": np.eye(2)}, r"a mean \[3\] and a covariance \[2, 2\]"),
         ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.nan)}, "bad.npz statistics hold NaN"),
         ({"mu": np.zeros(2), "sigma": np.array([[1.0, 2], [0, 1]])}, "not symmetric"),
+        (
+            {"mu": np.zeros(3), "sigma": np.diag([1.0, -0.5, 2])},
+            r"its diagonal is -0\.5 at feature 1 \(counted from 0\)",
+        ),
+        ({"mu": np.zeros(2), "sigma": -np.eye(2)}, "its diagonal is -1 at feature 0"),
+        (
+            {"mu": np.zeros(2), "sigma": np.array([[1.0, 2], [2, 1]])},
+            "its eigenvalues go from -1 to 3, and none may be",
+        ),
     ],
 )
 def test_bad_statistics_are_refused_by_their_file(tmp_path: Path, arrays: dict[str, Any], told: str) -> None:

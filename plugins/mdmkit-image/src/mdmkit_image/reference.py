@@ -19,8 +19,11 @@ from mdmkit_image.layout import said
 Statistics = tuple[Tensor, Tensor]
 # The names of mean and covariance in a file.
 OURS, THEIRS = ("mean", "covariance"), ("mu", "sigma")
-# A covariance may differ from its transpose by this share of its largest value: float32 rounds.
-ASYMMETRY = 1e-3
+# A covariance may differ from its transpose by this share of its largest value, and have eigenvalues below 0 by this
+# share of its largest one: float32 rounds.
+ASYMMETRY = NEGATIVE = 1e-3
+# What to do about a tensor that is no covariance.
+_AGAIN = "Compute the statistics again, from the features of the images."
 
 
 def save_statistics(known: Statistics, file: str | Path) -> None:
@@ -53,7 +56,9 @@ def load_statistics(file: str | Path) -> Statistics:
 
 
 def checked_statistics(known: Statistics, name: str) -> Statistics:
-    """Return mean and covariance in float64, if they are finite and have the right shapes.
+    """Return mean and covariance in float64, if they are finite, and of the right shapes, and the second can be one.
+
+    The covariance of fewer images than features is singular, which is no fault.
 
     Raises:
         MdmkitError: they are not, or have not.
@@ -69,6 +74,19 @@ def checked_statistics(known: Statistics, name: str) -> Statistics:
         raise MdmkitError(f"{name} statistics hold NaN or infinity. Compute them again, from finite features.")
     if (covariance - covariance.T).abs().max() > ASYMMETRY * covariance.abs().max():
         raise MdmkitError(f"{name} statistics: the second tensor is not symmetric, so it is not a covariance.")
+    variances = covariance.diagonal()
+    if len(mean) and variances.min() < -NEGATIVE * variances.max():
+        where = int(variances.argmin())
+        raise MdmkitError(
+            f"{name} statistics: the second tensor is not a covariance, because its diagonal is "
+            f"{float(variances[where]):g} at feature {where} (counted from 0), and no variance is below 0. {_AGAIN}"
+        )
+    values = torch.linalg.eigvalsh(covariance)
+    if len(mean) and values[0] < -NEGATIVE * values[-1]:
+        raise MdmkitError(
+            f"{name} statistics: the second tensor is not a covariance, because its eigenvalues go from "
+            f"{float(values[0]):g} to {float(values[-1]):g}, and none may be below 0. {_AGAIN}"
+        )
     return mean, covariance
 
 
