@@ -113,7 +113,8 @@ class Registry:
     def add_file(self, path: str | Path) -> None:
         """Add the plugin in a single Python file, listed as distribution `file:NAME.py`. Adding it again reloads it.
 
-        If a module that a plugin file loaded was edited since, all such modules are loaded anew.
+        If a module that a plugin file loaded was edited since, all such modules are loaded anew. So are the modules of
+        its folder that it imports and that the program had before.
 
         Raises:
             MdmkitError: the file cannot be read or imported, or registers nothing.
