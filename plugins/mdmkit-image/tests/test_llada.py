@@ -209,6 +209,7 @@ def test_rope_settings_may_stand_where_transformers_5_writes_them(tmp_path: Path
 @pytest.mark.parametrize(
     "fields",
     [
+        {"quantization_config": {}, "quantization": {}},
         {"rope_scaling": {}},
         {"rope_scaling": {"rope_type": "default"}},
         {"rope_scaling": {"type": "default", "rope_theta": 10000.0}, "rope_theta": None},

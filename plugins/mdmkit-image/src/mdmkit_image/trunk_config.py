@@ -38,8 +38,8 @@ COVERED: dict[str, tuple[Any, ...]] = {
     "bd_size": (None,),
     "block_length": (None,),
     "expand_token_id": (None,),
-    "quantization_config": (None,),
-    "quantization": (None,),
+    "quantization_config": (None, {}),
+    "quantization": (None, {}),
 }
 SIZES = ("d_model", "n_layers", "n_heads")
 # Sizes that may be absent, because they follow from others, or have a default.
