@@ -104,8 +104,10 @@ def _sum(tensor: Tensor) -> Tensor | None:
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    """int64 []."""
+    """int64 []; words of 8 bytes are added, where the tensor consists of such, since that is many times as fast."""
     real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    if real.is_contiguous() and real.numel() * real.element_size() % 8 == 0 and real.storage_offset() % 8 == 0:
+        return real.flatten().view(torch.int64).sum()
     return real.view(_BITS[real.element_size()]).sum(dtype=torch.long)
 
 
