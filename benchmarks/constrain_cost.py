@@ -54,17 +54,19 @@ def main(length: int, width: int) -> None:
     here = torch.device("cpu")
     automaton = timed("automaton", lambda: of_pattern(r"\{" + FIELDS + r"\}"))
     tables = timed("tables", lambda: tables_of(automaton, texts(), (MASK,), (END,), (END,)))
-    print(f"{tables.states} states, {tables.classes} classes, {len(tables.ahead.index)} arrows")
+    print(f"{tables.states} states, {tables.classes} classes, {len(tables.moves.index)} arrows")
     answer, window = (Window.of([(0, n)] * ROWS, here) for n in (length, width))
     flags, tokens = torch.ones(ROWS, length, dtype=torch.bool), torch.full((ROWS, length), MASK)
     none = torch.zeros(ROWS, dtype=torch.bool)
     logits = torch.randn(ROWS, width, VOCAB).index_fill_(2, torch.tensor([MASK]), -torch.inf)
-    states = States(tokens, flags, torch.arange(ROWS), window, answer, none, behind=0)
+    places = torch.arange(ROWS * width)
+    states = States(tokens, flags, torch.arange(ROWS), window, answer, none, behind=0, places=places)
     canvas = Canvas(tokens, flags, flags, flags, torch.arange(ROWS), none, ~flags, MASK)
     place = flags[:, None, :width]
     for mode in ("exact", "mask"):
         language = Language(tables, tables, "a pattern", mode)
-        shaped = timed(f"{mode}: shape", partial(language.shape, logits, states, window.columns))
+        shaped = timed(f"{mode}: shape", partial(language.shape, logits.flatten(0, 1), states, window.columns))
+        shaped = shaped.view_as(logits)
         for heat in (0.0, 1.0):
             belief, memory = Belief(shaped, unconstrained=logits), Recall(Memory(rows=ROWS), None, window, length)
             numbers = none.long(), none, none.long(), none.long()

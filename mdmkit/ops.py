@@ -93,6 +93,12 @@ def uploaded(values: Sequence[Any], device: torch.device, dtype: torch.dtype | N
     return here.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else here.to(device)
 
 
+def readable(x: Tensor) -> bool:
+    """True if the host can read the numbers of a tensor without waiting. It cannot if they are on another device, or if
+    the tensor has none: a fake one, which shows what a part does on any device."""
+    return x.device.type == "cpu" and type(x) is Tensor
+
+
 def marked(flags: Tensor, most: int) -> Tensor:
     """Find the marked entries of bool flags: int64 [m], indices into the flattened flags, in order; at least one index.
 
@@ -100,7 +106,7 @@ def marked(flags: Tensor, most: int) -> Tensor:
     indices of unmarked entries follow.
     """
     flat = flags.flatten()
-    if flat.device.type != "cpu":
+    if not readable(flat):
         return (~flat).to(torch.uint8).argsort(stable=True)[: max(1, most)]
     found = flat.nonzero()[:, 0]
     return found if len(found) else found.new_zeros(1)

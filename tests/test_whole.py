@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mdmkit
-from mdmkit import Commit, Constraint, Lookahead, MdmkitError, Plan, Sampler, Stop
+from mdmkit import Commit, Constraint, Lookahead, MdmkitError, Plan, Sampler, States, Stop, Window
 from mdmkit.loop.whole import fill_canvas
 from mdmkit.stage import look as looks
 from mdmkit.stage.checking import check_part
@@ -18,7 +18,7 @@ ROWS = [{"prompt": "ab", "length": 6, "seed": 1}, {"prompt": "c__d_a", "seed": 2
 
 
 class Bound(Constraint):
-    """Notes what it is given, and shares one number among all columns of a state."""
+    """Notes what it is given, and shares one number among all open columns of a state."""
 
     whole = True
 
@@ -31,13 +31,16 @@ class Bound(Constraint):
 
     def shape(self, logits, states, columns):
         assert torch.equal(states.window.columns.clamp_max(states.tokens.shape[1] - 1), columns)
-        assert states.window.member.shape == logits.shape[:2]
-        self.widths.append(logits.shape[1])
+        m, width = states.window.member.shape
+        open_ = states.window.member & states.window(states.open)
+        # All open ones, and one at least.
+        assert states.places.tolist() == (open_.flatten().nonzero()[:, 0].tolist() or [0])
+        assert len(states.places) == len(logits)
+        self.widths.append(width)
         lengths = states.answer.member.sum(1).tolist()
         self.answers += zip(states.answer.start.tolist(), lengths, strict=True)
-        inside = states.window.member & states.window(states.open)
-        total = torch.where(inside[..., None], logits, 0.0).clamp_min(-50).sum(1, keepdim=True)
-        return logits + 0.01 * total
+        total = logits.new_zeros(m, logits.shape[1]).index_add(0, states.places // width, logits.clamp_min(-50))
+        return logits + 0.01 * total[states.places // width]
 
     def settle(self, step, actions):
         assert step.belief.unconstrained.shape == step.belief.logits.shape
@@ -98,6 +101,61 @@ def test_a_look_gives_it_whole_states_however_large_they_are(monkeypatch, scope)
     assert sum(map(len, whole)) > 5
     for a, b in zip(whole, one_by_one, strict=True):
         torch.testing.assert_close(a, b)
+
+
+class Counts(ToyBackbone):
+    """Counts the positions at which the head runs."""
+
+    def __init__(self):
+        super().__init__(dtype=torch.float64)
+        self.projected = []
+
+    def project(self, hidden):
+        self.projected.append(hidden.shape[:-1].numel())
+        return super().project(hidden)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_under_a_rule_on_whole_answers_the_head_runs_at_open_positions_only(whole):
+    class ByColumn(Constraint):
+        def shape(self, logits, states, columns):
+            return logits - columns[..., None]
+
+    model = Counts()
+    sampler = Sampler(ByConfidence(), TakeQuota(), constraint=_ready() if whole else ByColumn(), plan=Plan(steps=3))
+    mdmkit.decode(sampler, model, [{"prompt": "ab", "length": 6}])
+    assert model.projected == ([6, 4, 2] if whole else [6, 6, 6])
+
+
+def test_a_filled_position_keeps_its_belief():
+    seen = []
+
+    @dataclass(frozen=True)
+    class Reads(ByConfidence):
+        reads = ("written",)
+
+        def __call__(self, step):
+            belief, filled = step.belief, step.member & ~step.open
+            assert torch.equal(belief.logits[filled], belief.unconstrained[filled])
+            assert not torch.equal(belief.logits[step.open], belief.unconstrained[step.open])
+            seen.append(int(filled.sum()))
+            return super().__call__(step)
+
+    sampler = Sampler(Reads(), TakeQuota(), constraint=_ready(), plan=Plan(steps=3))
+    mdmkit.decode(sampler, ToyBackbone(), ROWS)
+    assert max(seen) > 2
+
+
+def test_some_of_the_states_have_their_own_places():
+    open_ = torch.tensor([[True, False, True], [False, False, True], [True, True, False]])
+    window = Window.of([(1, 4)] * 3, torch.device("cpu"))
+    places = open_.flatten().nonzero()[:, 0]
+    tokens = torch.arange(12).view(3, 4)
+    states = States(tokens, tokens > 0, torch.arange(3), window, places=places)
+    some = states.at(torch.tensor([2, 0]))
+    assert states.entries(torch.tensor([2, 0])).tolist() == [0, 1, 3, 4]
+    # Those of row 0, which is second now, come first, as its logits do.
+    assert some.places.tolist() == [3, 5, 0, 1]
 
 
 def test_a_row_that_it_refuses_never_reaches_the_model():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from mdmkit import ops
 from mdmkit.loop.asking import project
 from mdmkit.loop.policy import Policy
 from mdmkit.loop.recent import Recent
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from mdmkit.settings.draw import Draw, Guidance
     from mdmkit.stage.look import States
 
-    # What a constraint makes of logits [m, S, V] of m states at columns int64 [m, S].
+    # What a constraint makes of logits [m, S, V] of m states at columns int64 [m, S]; of one that is `whole` they are
+    # [n, V], at the places of the states.
     Shape = Callable[[Tensor, States, Tensor], Tensor]
 
 
@@ -28,7 +31,7 @@ class Beliefs:
 
     Attributes:
         branches: forwards that each state takes: 2 under guidance, with and without its prompt.
-        whole: True if the constraint gets the logits of all columns of a state in one call.
+        whole: True if the constraint gets the logits of all open columns of a state in one call.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Beliefs:
         self.scale, self.ramp = guidance.scale, guidance.ramp
         self.branches = 1 if self.scale == 1.0 else 2
         self.policy = Policy(backbone, draws)
+        self._never = self.policy.never.nonzero()[:, 0]
         self._recent = Recent()
 
     @property
@@ -64,27 +68,52 @@ class Beliefs:
         `held` bool [m, V]: tokens that each state already holds; `columns` int64 [m, S].
         """
         logits = self._logits(hidden, None if held is None else held[:, None])
-        if self.shape is not None:
-            # A constraint only forbids: what the policy forbids stays forbidden, such as the mask.
-            shaped = self.shape(logits, states, columns).masked_fill(self.policy.never, -torch.inf)
-            return Belief(shaped, unconstrained=logits)
-        return Belief(logits)
+        if self.shape is None:
+            return Belief(logits)
+        if not self.whole:
+            return Belief(self._shaped(logits, states, columns), unconstrained=logits)
+        assert states.window is not None
+        open_, flat = states.window(states.open) & states.window.member, logits.flatten(0, 1)
+        places = ops.marked(open_, open_.numel())
+        own = self._shaped(flat[places], replace(states, places=places), columns)
+        shaped = flat.index_copy(0, places, torch.where(open_.flatten()[places, None], own, flat[places]))
+        return Belief(shaped.view_as(logits), unconstrained=logits)
 
-    def at_places(self, hidden: Tensor, held: Tensor | None, places: Tensor, keep: bool = False) -> Tensor:
+    def at_places(
+        self, hidden: Tensor, held: Tensor | None, places: Tensor, states: States, columns: Tensor, keep: bool = False
+    ) -> Belief:
         """Do the same at some places of hidden [m, S, D], int64 [n] in [0, m·S): logits [1, n, V].
 
-        No constraint is asked, since it gets all columns of a state.
+        A constraint must be `whole`, and then `places` are all open positions of the states.
 
         Args:
             keep: remember the logits until the next call, which may ask for some of these hidden states again.
         """
         some = hidden.flatten(0, 1).index_select(0, places)
         if held is not None:
-            return self._logits(some[None], held[places // hidden.shape[1]][None])
-        logits = self._of_states(some)
-        if keep:
+            logits = self._logits(some[None], held[places // hidden.shape[1]][None])[0]
+        else:
+            logits = self._of_states(some)
+        if keep and held is None:
             self._recent.keep(some, logits.clone())  # what a part writes into its own must not reach the next belief
-        return logits[None]
+        if self.shape is None:
+            return Belief(logits[None])
+        shaped = self._shaped(logits, replace(states, places=places), columns)
+        return Belief(shaped[None], unconstrained=logits[None])
+
+    def _shaped(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
+        """Ask the constraint. It only forbids: what the policy forbids stays forbidden, such as the mask."""
+        assert self.shape is not None
+        shaped = self.shape(logits, states, columns)
+        if shaped.device.type == "cpu":  # nobody waits there, and to look is cheaper than to copy
+            (odd,) = ops.in_chunks(self._allowed, shaped)
+            if not bool(odd.any()):
+                return shaped
+        return shaped.masked_fill(self.policy.never, -torch.inf)
+
+    def _allowed(self, logits: Tensor) -> tuple[Tensor]:
+        """bool [n]: some of the ids that the policy forbids are allowed, by logits [n, V]."""
+        return ((logits.index_select(-1, self._never) > -torch.inf).any(-1),)
 
     def _of_states(self, some: Tensor) -> Tensor:
         """Logits [n, V] of hidden states [n, D]; those that are remembered are not projected again."""

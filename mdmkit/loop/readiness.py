@@ -50,8 +50,9 @@ def extras_of(sampler: Sampler) -> tuple[list[str], str | None]:
 
 
 def reads_open_only(sampler: Sampler) -> bool:
-    """Return True if no part reads beliefs at filled positions. A constraint gets all columns of a state."""
-    return sampler.constraint is None and WRITTEN not in reads_of(sampler)
+    """Return True if no part reads beliefs at filled positions: a constraint does, unless it is `whole`."""
+    shapes_written = sampler.constraint is not None and not trait("constraint", sampler.constraint, "whole")
+    return not shapes_written and WRITTEN not in reads_of(sampler)
 
 
 def _check_reads(sampler: Sampler, kind: str, reads: Sequence[str], backbone: Backbone) -> None:

@@ -34,7 +34,7 @@ def read(state: State) -> Step:
     state.step_now = Step(
         canvas=canvas,
         where=where,
-        belief=_belief(state, now, hidden, open_) if state.reads_open else say(now),
+        belief=_belief(state, now, hidden, open_, states) if state.reads_open else say(now),
         open=open_,
         quota=_quota(state.targets, open_, taken, state.sampler.plan.tokens_per_step or 0),
         active=active,
@@ -60,12 +60,13 @@ def _for_constraint(state: State, index: Tensor) -> dict[str, Any]:
     return {"answer": state.answers.at(index), "behind": state.behind(rows), "rules": state.rules_of(rows)}
 
 
-def _belief(state: State, values: Tensor, hidden: Hidden, open_: Tensor) -> Belief:
+def _belief(state: State, values: Tensor, hidden: Hidden, open_: Tensor, states: States) -> Belief:
     """The belief at the open positions, bool [B, W], from hidden states [B, W, D]."""
     most = sum(state.places[row].todo for row in state.rows_of_step) * state.particles
     places = ops.marked(open_, min(most, open_.numel()))
-    logits = state.runner.beliefs.at_places(values, hidden.held, places)[0]
-    return Belief.at_open(logits, open_, places)
+    said = state.runner.beliefs.at_places(values, hidden.held, places, states, state.where.columns)
+    free = said.packed_unconstrained
+    return Belief.at_open(said.packed[0], open_, places, None if free is None else free[0])
 
 
 def _recall(state: State) -> Recall:

@@ -37,7 +37,7 @@ def look_at(
 
 
 def _view(
-    state: State, step: Step, hidden: Hidden, states: States, flat: list[int], n: int, most_open: dict[str, int]
+    state: State, step: Step, hidden: Hidden, states: States, flat: list[int], n: int, most_open: dict[str, list[int]]
 ) -> Look:
     where = ops.uploaded(flat, states.rows.device, torch.long)
     now = (state.hidden_of_step, States(step.canvas.tokens, step.canvas.open, state.index_of_step))
@@ -50,21 +50,20 @@ def _view(
     return Look(beliefs, now, (hidden, states), where, shape, step.where, reach, again, most)
 
 
-def _open_now(state: State) -> dict[str, int]:
-    """At most so many positions are open in the current states of the step's rows."""
+def _open_now(state: State) -> dict[str, list[int]]:
+    """At most so many positions are open in each current state of the step's rows."""
     return _open_in(state, [state.places[row] for row in state.rows_of_step for _ in range(state.particles)])
 
 
-def _open_ahead(state: State, flat: list[int], n: int) -> dict[str, int]:
-    """At most so many positions are open in some next states, indices into [B·N]: those of the current ones."""
+def _open_ahead(state: State, flat: list[int], n: int) -> dict[str, list[int]]:
+    """At most so many positions are open in each of some next states, indices into [B·N]: as in the current ones."""
     return _open_in(state, [state.places[state.rows_of_step[one // n // state.particles]] for one in flat])
 
 
-def _open_in(state: State, places: list[Place]) -> dict[str, int]:
-    inside = sum(place.todo for place in places)
+def _open_in(state: State, places: list[Place]) -> dict[str, list[int]]:
     # Particles that have ended may have left positions open in earlier blocks.
-    beyond = sum(place.length if state.particles > 1 else place.rest for place in places)
-    return {"block": inside, "sequence": inside + beyond}
+    beyond = [place.todo + (place.length if state.particles > 1 else place.rest) for place in places]
+    return {"block": [place.todo for place in places], "sequence": beyond}
 
 
 def _reach(state: State, device: torch.device) -> Window:
@@ -98,5 +97,5 @@ def _again(state: State, step: Step, tokens: Tensor, open_: Tensor, shown: list[
     asked = Asked(states, owners, reaches, columns, step.tick[where // n] + 1)
     hidden = state.runner.forward(asked, state.canvas, p, state.previous)
     # The part may have opened positions in these states.
-    every = states.open.numel()
+    every = [states.open.shape[1]] * len(flat)
     return _view(state, step, hidden, states, flat, n, {"block": every, "sequence": every})

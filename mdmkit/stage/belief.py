@@ -25,7 +25,7 @@ class Belief:
         logits: [..., V], after the logit policy; a forbidden id is −inf. With `slot` they are packed, [m, V].
         slot: int64 [...]; the index into the packed logits of each position, −1 where none was read.
         places: int64 [m]; the positions of the packed logits, as indices into `slot` as one row; None: not known.
-        unconstrained: [..., V]; the logits before the sampler's constraint; None if it has none.
+        unconstrained: the same logits before the sampler's constraint; None if it has none.
     """
 
     def __init__(
@@ -35,20 +35,21 @@ class Belief:
         places: Tensor | None = None,
         unconstrained: Tensor | None = None,
     ):
-        self.packed, self.slot, self._places, self.unconstrained = logits, slot, places, unconstrained
+        self.packed, self.slot, self._places, self.packed_unconstrained = logits, slot, places, unconstrained
         self._read: ops.Stats | None = None
 
     @classmethod
-    def at_open(cls, packed: Tensor, open_: Tensor, places: Tensor) -> Belief:
+    def at_open(cls, packed: Tensor, open_: Tensor, places: Tensor, unconstrained: Tensor | None = None) -> Belief:
         """Make the belief at open positions, bool [B, W], from logits [m, V] at `ops.marked` of them, int64 [m].
 
         On a GPU some places may not be open; the belief is flat there as well.
         """
         if places.device.type == "cpu" and len(places) == open_.numel() and bool(open_.all()):
-            return cls(packed.unflatten(0, open_.shape))
+            free = None if unconstrained is None else unconstrained.unflatten(0, open_.shape)
+            return cls(packed.unflatten(0, open_.shape), unconstrained=free)
         slot = places.new_full((open_.numel(),), -1)
         slot.scatter_(0, places, torch.arange(len(places), device=places.device))
-        return cls(packed, slot.view(open_.shape).masked_fill(~open_, -1), places)
+        return cls(packed, slot.view(open_.shape).masked_fill(~open_, -1), places, unconstrained)
 
     @property
     def vocab(self) -> int:
@@ -56,11 +57,10 @@ class Belief:
 
     def at(self, rows: Tensor) -> Belief:
         """The belief of rows int64 [B'] of [B, ...], in this order."""
+        free = self.packed_unconstrained
         if self.slot is None:
-            return Belief(
-                self.packed[rows], unconstrained=None if self.unconstrained is None else self.unconstrained[rows]
-            )
-        other = Belief(self.packed, self.slot[rows])
+            return Belief(self.packed[rows], unconstrained=None if free is None else free[rows])
+        other = Belief(self.packed, self.slot[rows], unconstrained=free)
         other._read = self._read
         return other
 
@@ -69,7 +69,18 @@ class Belief:
         """[..., V]. If the belief is packed, this makes a copy with zeros at the positions that were not read."""
         if self.slot is None:
             return self.packed
-        return functional.pad(self.packed, (0, 0, 0, 1))[self.slot]
+        return self.spread(self.packed)
+
+    @property
+    def unconstrained(self) -> Tensor | None:
+        """[..., V]: the logits before the sampler's constraint, with zeros as in `logits`; None if it has none."""
+        return None if self.packed_unconstrained is None else self.spread(self.packed_unconstrained)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Turn values of the packed positions, [m, …], into values of all, [..., …]: 0 where none was read."""
+        if self.slot is None:
+            return values
+        return torch.cat((values, values.new_zeros(1, *values.shape[1:])))[self.slot]
 
     @cached_property
     def stats(self) -> ops.Stats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -44,6 +44,8 @@ class States:
         behind: as `Step.behind`.
         rules: the prompt's own rule, or None, of each row in the loop, which `rows` counts; None unless a constraint is
             asked that is `per_prompt`.
+        places: int64 [n]; the positions whose logits a constraint gets that is `whole`, as indices into the columns of
+            all states, M · S. They are all open ones; on a GPU others may follow.
     """
 
     tokens: Tensor
@@ -54,12 +56,26 @@ class States:
     infill: Tensor | None = None
     rules: Sequence[Mapping[str, Any] | None] | None = None
     behind: int | None = None
+    places: Tensor | None = None
 
     def at(self, states: Tensor | slice) -> States:
+        """Some of the states; with `places`, int64 indices of which each occurs once, and the host waits for them."""
         window, answer = (None if x is None else x.at(states) for x in (self.window, self.answer))
         infill = None if self.infill is None else self.infill[states]
         own = self.tokens[states], self.open[states], self.rows[states]
-        return States(*own, window, answer, infill, self.rules, self.behind)
+        some = States(*own, window, answer, infill, self.rules, self.behind)
+        if self.places is None or self.window is None:
+            return some
+        assert isinstance(states, Tensor)
+        place, width = self.places[self.entries(states)], self.window.width
+        number = torch.zeros_like(self.rows).index_copy(0, states, torch.arange(len(some.rows), device=place.device))
+        return replace(some, places=number[place // width] * width + place % width)
+
+    def entries(self, states: Tensor) -> Tensor:
+        """Which of the `places` are of some states, int64 indices: int64 [n']. The host waits for their number."""
+        assert self.places is not None and self.window is not None
+        wanted = torch.zeros_like(self.rows, dtype=torch.bool).index_fill(0, states, True)
+        return wanted[self.places // self.window.width].nonzero()[:, 0]
 
 
 class Believes(Protocol):
@@ -73,11 +89,29 @@ class Believes(Protocol):
 
     def __call__(self, hidden: Tensor, held: Tensor | None, states: States, columns: Tensor) -> Belief: ...
 
-    def at_places(self, hidden: Tensor, held: Tensor | None, places: Tensor, keep: bool = False) -> Tensor: ...
+    def at_places(
+        self, hidden: Tensor, held: Tensor | None, places: Tensor, states: States, columns: Tensor, keep: bool = False
+    ) -> Belief: ...
 
 
-# How many positions are open at most, by scope: in the current states of all rows, and in all next states shown.
-Most = tuple[Mapping[str, int], Mapping[str, int]]
+@dataclass(frozen=True)
+class _Read:
+    """What is read of m states: hidden states [m, S, D], the tokens that each state holds bool [m, V], or None, the
+    open positions bool [m, S], and the columns int64 [m, S]."""
+
+    values: Tensor
+    held: Tensor | None
+    open: Tensor
+    columns: Tensor
+    states: States
+
+    def at(self, some: slice) -> _Read:
+        held = None if self.held is None else self.held[some]
+        return _Read(self.values[some], held, self.open[some], self.columns[some], self.states.at(some))
+
+
+# How many positions are open at most, by scope: in each current state, and in each next state that is shown.
+Most = tuple[Mapping[str, Sequence[int]], Mapping[str, Sequence[int]]]
 
 
 class Look:
@@ -185,11 +219,11 @@ class Look:
         states: States,
         where: Window,
         at: Tensor | None,
-        most: int | None,
+        most: Sequence[int] | None,
     ) -> Tensor:
         """Reduce the beliefs of m states: [m, S], or [m, n] at n columns each.
 
-        `most`: at most this many positions are open in all of them; None: filled positions are read too.
+        `most`: at most so many positions are open in each of them; None: filled positions are read too.
         """
         if at is not None and self._beliefs.whole:  # the constraint needs the logits of all columns
             return self._reduced(reduce, hidden, states, where, None, most).gather(1, at)
@@ -199,12 +233,14 @@ class Look:
             values = values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))
             columns = columns.gather(1, at)
             open_ = None if open_ is None else open_.gather(1, at)
-            most = None if open_ is None else open_.numel()  # a column may occur several times
+            most = None if most is None else [at.shape[1]] * len(at)  # a column may occur several times
         size = max(1, LOOK_BYTES // (4 * self._beliefs.vocab))
-        if open_ is not None and most is not None:
-            return self._reduced_open(reduce, values, hidden, open_, min(most, open_.numel()), size)
-        width, out = values.shape[1], []
         states = replace(states, window=where)
+        if open_ is not None and most is not None:
+            read = _Read(values, hidden.held, open_, columns, states)
+            most = [min(count, open_.shape[1]) for count in most]
+            return self._reduced_open(reduce, read, most, size, ahead=hidden is self._ahead[0])
+        width, out = values.shape[1], []
         # A chunk holds whole states, so that a constraint gets all columns of a state; part of a state, if it is large.
         for start in range(0, len(values), max(1, size // width)):
             some = slice(start, start + max(1, size // width))
@@ -215,19 +251,33 @@ class Look:
         return torch.cat(out)
 
     def _reduced_open(
-        self,
-        reduce: Callable[[Belief], Tensor],
-        values: Tensor,
-        hidden: Hidden,
-        open_: Tensor,
-        most: int,
-        size: int,
+        self, reduce: Callable[[Belief], Tensor], read: _Read, most: Sequence[int], size: int, ahead: bool
     ) -> Tensor:
-        """Reduce the beliefs at the open positions, bool [m, S], of values [m, S, D]: [m, S], 0 at all others."""
-        places = ops.marked(open_, most)
-        # The next belief is that of one of these states.
-        keep = hidden is self._ahead[0] and 4 * self._beliefs.vocab * len(places) <= KEPT_BYTES
-        parts = [Belief(self._beliefs.at_places(values, hidden.held, some, keep)) for some in places.split(size)]
-        found = torch.cat([reduce(part).flatten() for part in parts])
-        found = found.masked_fill(~open_.flatten()[places], 0)  # on a GPU some places may not be open
-        return found.new_zeros(open_.numel()).index_copy(0, places, found).view(open_.shape)
+        """Reduce the beliefs at the open positions of m states: [m, S], 0 at all others.
+
+        Args:
+            size: so many positions are computed at a time. A constraint on whole answers gets all of a state.
+            ahead: True if these are the next states. The next belief is that of one of them.
+        """
+        if self._beliefs.whole and sum(most) > size and len(most) > 1:
+            shares = list(_shares(most, size))
+            return torch.cat([self._reduced_open(reduce, read.at(x), most[x], sum(most[x]), False) for x in shares])
+        places = ops.marked(read.open, sum(most))
+        keep, found = ahead and 4 * self._beliefs.vocab * len(places) <= KEPT_BYTES, []
+        for some in [places] if self._beliefs.whole else places.split(size):
+            belief = self._beliefs.at_places(read.values, read.held, some, read.states, read.columns, keep)
+            found.append(reduce(belief).flatten())
+        reduced = torch.cat(found)
+        reduced = reduced.masked_fill(~read.open.flatten()[places], 0)  # on a GPU some places may not be open
+        return reduced.new_zeros(read.open.numel()).index_copy(0, places, reduced).view(read.open.shape)
+
+
+def _shares(most: Sequence[int], size: int) -> Iterator[slice]:
+    """Cut states into runs with at most `size` open positions, of one state at least."""
+    start, total = 0, 0
+    for i, count in enumerate(most):
+        if i > start and total + count > size:
+            yield slice(start, i)
+            start, total = i, 0
+        total += count
+    yield slice(start, len(most))

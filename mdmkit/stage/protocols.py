@@ -94,8 +94,9 @@ class Constraint:
 
     reads: ClassVar[tuple[str, ...]] = ()
     whole: ClassVar[bool] = False
-    """True if the rule is about a whole answer. `shape` then gets all columns of a state in one call. Parts that fill,
-    change or leave out positions behind the constraint's back are refused: stop rules, commits that rewrite, growth."""
+    """True if the rule is about a whole answer. `shape` then gets all open positions of a state in one call: logits
+    [n, V] at `states.places`. Parts that fill, change or leave out positions behind the constraint's back are refused:
+    stop rules, commits that rewrite, growth."""
 
     per_prompt: ClassVar[bool] = False
     """True if it reads the rule of each prompt (`Prompt.rule`) in `states.rules` and `step.rules`. Beside a constraint

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mdmkit import ops
 from mdmkit.loop.sampler import Sampler
 from mdmkit.settings.draw import Draw
 from mdmkit.settings.plan import Plan
@@ -40,7 +41,7 @@ class ConstraintContract(StageContract):
 
     def call(self, stage: Any, *inputs: Any) -> Any:
         logits, states, columns, step, actions, asked = inputs
-        return asked.shape(logits, states, columns), _settled(asked, step, actions)
+        return _shaped(asked, logits, states, columns), _settled(asked, step, actions)
 
     def prepared(self, moment: Moment) -> Any:
         """Return the constraint as the loop asks it, with what it needs of the model."""
@@ -76,7 +77,7 @@ class ConstraintContract(StageContract):
     @at_temperatures
     def test_shapes_logits_and_allows_nothing_that_was_forbidden(self, temperature: float) -> None:
         for stage, (logits, states, columns, step, *_) in self._called(temperature):
-            shaped = stage.shape(logits, states, columns)
+            shaped = _shaped(stage, logits, states, columns)
             assert shaped.shape == logits.shape, "logits are [m, S, V]"
             assert shaped.dtype == logits.dtype, f"logits stay {logits.dtype}, not {shaped.dtype}"
             assert not shaped[step.open].isnan().any(), "a logit is NaN"
@@ -88,12 +89,12 @@ class ConstraintContract(StageContract):
     @at_temperatures
     def test_a_part_of_the_columns_is_shaped_as_in_the_whole(self, temperature: float) -> None:
         if trait("constraint", self.make(), "whole"):
-            return  # it always gets all columns
+            return  # it always gets all open columns
         for stage, (logits, states, columns, step, *_) in self._called(temperature):
-            whole = stage.shape(logits, states, columns)
+            whole = _shaped(stage, logits, states, columns)
             for size in (1, 3):
                 parts = zip(logits.split(size, 1), columns.split(size, 1), strict=True)
-                shaped = torch.cat([stage.shape(part, states, place) for part, place in parts], 1)
+                shaped = torch.cat([_shaped(stage, part, states, place) for part, place in parts], 1)
                 torch.testing.assert_close(
                     shaped[step.open],
                     whole[step.open],
@@ -109,11 +110,11 @@ class ConstraintContract(StageContract):
             n = tokens.shape[1]
             rows = torch.arange(step.rows, device=tokens.device).repeat_interleave(n)
             many = replace(states.at(rows), tokens=tokens.flatten(0, 1), open=open_.flatten(0, 1), rows=rows)
-            together = stage.shape(logits[rows], many, columns[rows]).unflatten(0, (step.rows, n))
+            together = _shaped(stage, logits[rows], many, columns[rows]).unflatten(0, (step.rows, n))
             for i in range(n):
                 # Indices of rows change when rows leave, so a constraint must not depend on them.
                 one = replace(states, tokens=tokens[:, i], open=open_[:, i], rows=states.rows + 100)
-                alone = stage.shape(logits, one, columns)
+                alone = _shaped(stage, logits, one, columns)
                 remain = step.where(open_[:, i]) & step.member
                 torch.testing.assert_close(
                     alone[remain],
@@ -152,6 +153,21 @@ class ConstraintContract(StageContract):
         for seed in SEEDS:
             inputs = self.inputs(self.moment(seed, temperature=temperature))
             yield inputs[-1], inputs
+
+
+def _shaped(stage: Any, logits: Tensor, states: States, columns: Tensor) -> Tensor:
+    """Ask for logits [m, S, V]. A constraint on whole answers gets those of open positions only; others stay."""
+    if not trait("constraint", stage, "whole"):
+        shaped: Tensor = stage.shape(logits, states, columns)
+        return shaped
+    assert states.window is not None
+    open_, flat = states.window(states.open) & states.window.member, logits.flatten(0, 1)
+    places = ops.marked(open_, open_.numel())
+    own = stage.shape(flat[places], replace(states, places=places), columns)
+    assert own.shape == flat[places].shape, "logits at the open places are [n, V]"
+    assert own.dtype == logits.dtype, f"logits stay {logits.dtype}, not {own.dtype}"
+    own = torch.where(open_.flatten()[places, None], own, flat[places])
+    return flat.index_copy(0, places, own).view_as(logits)
 
 
 def _settled(stage: Any, step: Step, actions: Actions) -> Actions:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -138,6 +139,14 @@ def states_of(canvas, window=None):
     )
 
 
+def shaped(language, logits, states):
+    """What a constraint makes of logits [m, S, V] of all columns of its windows; it gets those of open ones."""
+    open_ = states.window(states.open) & states.window.member
+    places, flat = open_.flatten().nonzero()[:, 0], logits.flatten(0, 1)
+    own = language.shape(flat[places], replace(states, places=places), states.window.columns)
+    return flat.index_copy(0, places, own).view_as(logits)
+
+
 def canvas_of(model, rows, length=None):
     """Lay out rows of ids; where the mask's id stands there is a gap. A row without one gets `length` masks."""
     return model.encode([Prompt(ids=tuple(row), seed=i, index=i) for i, row in enumerate(rows)], Plan(length=length))[0]
@@ -156,7 +165,7 @@ def brute():
     class Names:
         pass
 
-    for each in (Small, Pieces, completions, marginals, random_pattern, states_of, canvas_of, never_of):
+    for each in (Small, Pieces, completions, marginals, random_pattern, states_of, shaped, canvas_of, never_of):
         setattr(Names, each.__name__, staticmethod(each))
     Names.END = END
     return Names

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -68,14 +68,17 @@ class Several(Constraint):
             return None if refuse is None else refuse(canvas, answer, rule)
 
     def shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
-        def shaped(rule: Any, index: Tensor | None) -> Tensor:
+        def shaped(rule: Any, index: Tensor | None) -> tuple[Tensor, Tensor | None]:
             if index is None:
-                return rule.shape(logits, states, columns)
-            return rule.shape(logits[index], states.at(index), columns[index])
+                return _shape(rule, logits, states, columns), None
+            own = states.entries(index)
+            if not len(own):
+                return logits[own], own
+            return _shape(rule, logits[own], states.at(index), columns[index]), own
 
         out = logits
-        for part, index in self._shared(states.rules, states.rows, shaped, logits.device):
-            out = part if index is None else out.index_copy(0, index, part)
+        for (part, own), _ in self._shared(states.rules, states.rows, shaped, logits.device):
+            out = part if own is None else out.index_copy(0, own, part)
         return out
 
     def settle(self, step: Step, actions: Actions) -> Actions:
@@ -159,6 +162,15 @@ class Several(Constraint):
 
 def _bytes(own: Any) -> int:
     return own.tables.bytes + own.on_host.bytes if isinstance(own, Language) else 0
+
+
+def _shape(rule: Any, logits: Tensor, states: States, columns: Tensor) -> Tensor:
+    """Ask one rule. If it is not about whole answers, each logit's position is a state with one column."""
+    if getattr(rule, "whole", False):
+        return cast(Tensor, rule.shape(logits, states, columns))
+    assert states.places is not None
+    each = replace(states, places=None).at(states.places // columns.shape[1])
+    return cast(Tensor, rule.shape(logits[:, None], each, columns.flatten()[states.places, None]))[:, 0]
 
 
 def _made(rule: Mapping[str, Any]) -> Any:

@@ -47,7 +47,7 @@ def lengths(tables: Tables, final: Tensor, most: int) -> list[int]:
 def _next(tables: Tables, state: Tensor, token: Tensor | None) -> Tensor:
     """The states, bool [Q], after one token: any that may be chosen (None), or this one."""
     by = tables.count > 0 if token is None else torch.arange(tables.classes) == tables.class_of[token]
-    after, arrows = torch.zeros_like(state), tables.ahead
+    after, arrows = torch.zeros_like(state), tables.moves
     after[arrows.index[state[arrows.first] & by[arrows.second]]] = True
     return after
 

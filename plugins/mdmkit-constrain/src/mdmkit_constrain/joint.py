@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mdmkit import Actions, MdmkitError, Step, ops
-from mdmkit_constrain import chain
+from mdmkit_constrain import chain, classes
 from mdmkit_constrain.tables import Tables
 from mdmkit_constrain.ways import Ways
 
@@ -22,8 +23,9 @@ class Joint:
         support: True: what is drawn follows the belief, and the rule only forbids.
 
     Attributes:
-        logits: [B, W, V], without the rule.
-        best: the largest logit of each class and its token, both [B, W, K], at temperature 0; else None.
+        logits: [n, V], without the rule, at the positions that were read.
+        slot: int64 [B, W]; the index into these logits of each position, 0 where none was read.
+        known: [B, W, K]; the weights of the classes at open positions.
         filled: bool [B·N, W]; positions that an alternative fills.
         keeps: bool [B·N, W]; those of them that keep the proposed token, if it is allowed.
         state: [B·N, Q]; weights of what stands to the left of the current column.
@@ -32,47 +34,85 @@ class Joint:
     def __init__(self, tables: Tables, step: Step, actions: Actions, support: bool):
         if step.answer is None:
             raise MdmkitError("this step does not say where the answers are: take it from a decode.")
-        self.tables, self.step, self.actions = tables, step, actions
-        belief, canvas, greedy = step.belief, step.canvas, step.draws.greedy
-        self.logits = belief.logits if belief.unconstrained is None else belief.unconstrained
-        self.maxima = greedy or support
-        self.best = chain.class_best(tables, self.logits) if greedy else None
-        known = chain.class_weights(tables, self.logits) if self.best is None else self.best[0]
+        self.tables, self.step, self.n = tables, step, actions.place.shape[1]
+        self.greedy, self.maxima = step.draws.greedy, step.draws.greedy or support
+        self._read()
+        canvas = step.canvas
         own = canvas.tokens, canvas.open, canvas.infill
         ways = Ways(tables, step.answer, step.where, *own, best=self.maxima, support=support, behind=step.behind)
-        sums = ways.sums(known)
+        sums = ways.sums(self.known)
         self.here, self.after, self.inside = sums.weights, sums.after, ways.places()[1]
-        self.n = actions.place.shape[1]
-        self.state = sums.before[:, 0].repeat_interleave(self.n, 0)
+        self.state = sums.first.repeat_interleave(self.n, 0)
+        self.proposed = actions.tokens.flatten(0, 1)
         self.filled = (actions.place & actions.live[..., None] & step.open[:, None]).flatten(0, 1)
         several = self.filled.sum(1, keepdim=True) > 1
-        self.keeps = self.filled & (self.filled.cumsum(1) == 1) & ~(several & greedy)
+        self.keeps = self.filled & (self.filled.cumsum(1) == 1) & ~(several & self.greedy)
         self.noise = step.noise("constrain", self.n).flatten(0, 1)
+
+    def _read(self) -> None:
+        """Set `logits`, `slot` and `known`."""
+        belief, open_ = self.step.belief, self.step.open
+        free = belief.packed_unconstrained
+        packed = belief.packed if free is None else free
+        self.logits = packed.flatten(0, -2)
+        slot = torch.arange(open_.numel(), device=open_.device) if belief.slot is None else belief.slot.flatten()
+        self.slot = slot.clamp_min(0).view(open_.shape)
+        places = ops.marked(open_, open_.numel())
+        weights = classes.class_best if self.maxima else classes.class_weights
+        found = weights(self.tables, self.logits, self.slot.flatten()[places])
+        self.known = found.new_zeros(open_.numel(), found.shape[1]).index_copy(0, places, found).view(*open_.shape, -1)
 
     def tokens(self) -> Tensor:
         """Choose the tokens: int64 [B, N, W]."""
         columns = [self._column(j) for j in range(self.filled.shape[1])]
-        return torch.stack(columns, 1).unflatten(0, (-1, self.n))
+        tokens, of_class, other = (torch.stack(each, 1) for each in zip(*columns, strict=True))
+        if self.greedy:
+            tokens = self._best_of(tokens, of_class, other)
+        return tokens.unflatten(0, (-1, self.n))
 
-    def _column(self, j: int) -> Tensor:
-        """Choose the tokens of the next column, int64 [B·N], and go on to its right."""
-        now, rest, inside = (x[:, j].repeat_interleave(self.n, 0) for x in (self.here, self.after, self.inside))
-        around = chain.between(self.tables, self.state, rest, self.maxima)
-        proposed = self.actions.tokens[..., j]
-        own = self.logits[:, j].gather(1, proposed).flatten() + chain.of_tokens(self.tables, around, proposed.flatten())
-        chosen = torch.where(self.keeps[:, j] & (own > -torch.inf), proposed.flatten(), self._picked(around, j))
-        token = torch.where(self.filled[:, j] & inside, chosen, proposed.flatten())
-        written = chain.one_class(self.tables, self.tables.class_of[token])
-        after = chain.advance(self.tables, self.state, torch.where(self.filled[:, j, None], written, now), self.maxima)
-        self.state = torch.where(inside[:, None], after, self.state)
-        return token
+    def _column(self, j: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose the tokens of the next column, and go on to its right.
 
-    def _picked(self, around: Tensor, j: int) -> Tensor:
-        """The best token of column j, or a drawn one, given the weights of everything around it, [B·N, K]."""
-        if self.best is not None:
-            weights, tokens = (x[:, j].repeat_interleave(self.n, 0) for x in self.best)
-            return tokens.gather(1, (weights + around).argmax(1, keepdim=True))[:, 0]
-        belief = self.logits[:, j].repeat_interleave(self.n, 0).double() + chain.per_token(self.tables, around)
+        Returns:
+            int64 [B·N], the tokens; int64 [B·N], their classes; bool [B·N], those that are not as proposed. At
+            temperature 0 a token that is not as proposed is the best of its class, and is left open here.
+        """
+        proposed, filled, inside = self.proposed[:, j], self.filled[:, j], self.inside[:, j].repeat_interleave(self.n)
+        rows = ops.marked(filled, len(filled))  # on a CPU the alternatives that fill this column, elsewhere all
+        at, was = rows // self.n, proposed[rows]
+        around = chain.between(self.tables, self.state[rows], self.after[at, j], self.maxima)
+        own = self.logits[self.slot[at, j], was] + classes.of_tokens(self.tables, around, was)
+        other = (filled & inside)[rows] & ~(self.keeps[rows, j] & (own > -torch.inf))
+        if self.greedy:
+            token, best = was, (self.known[at, j] + around).argmax(1)
+        else:
+            token = torch.where(other, self._drawn(around, rows, j), was)
+            best = self.tables.class_of[token]
+        tokens, of_class = proposed.index_copy(0, rows, token), self.tables.class_of[proposed]
+        of_class = of_class.index_copy(0, rows, torch.where(other, best, of_class[rows]))
+        self._go_on(j, of_class, filled, inside)
+        return tokens, of_class, torch.zeros_like(filled).index_copy(0, rows, other)
+
+    def _drawn(self, around: Tensor, rows: Tensor, j: int) -> Tensor:
+        """Draw a token of column j for some alternatives, given the weights of everything around it, [n, K]."""
+        values = functional.pad(around, (0, 1), value=-torch.inf)
+        belief = classes.shifted(self.tables, self.logits[self.slot[rows // self.n, j]].double(), values)
         heat, draws = self.step.temperature, self.step.draws
-        heat = heat.repeat_interleave(self.n) if isinstance(heat, Tensor) else heat
-        return ops.sample(belief[:, None], self.noise[:, j, None, None], heat, draws.top_p, draws.top_k)[:, 0, 0]
+        heat = heat[rows // self.n] if isinstance(heat, Tensor) else heat
+        noise = self.noise[rows, j, None, None]
+        return ops.sample(belief[:, None], noise, heat, draws.top_p, draws.top_k)[:, 0, 0]
+
+    def _go_on(self, j: int, of_class: Tensor, filled: Tensor, inside: Tensor) -> None:
+        """Take column j, in which classes int64 [B·N] are written where it is filled, to what stands to the left."""
+        written = chain.in_groups(self.tables, classes.one_class(self.tables, of_class), self.maxima)
+        now = self.here[:, j].repeat_interleave(self.n, 0)
+        after = chain.advance(self.tables, self.state, torch.where(filled[:, None], written, now), self.maxima)
+        self.state = torch.where(inside[:, None], after, self.state)
+
+    def _best_of(self, tokens: Tensor, of_class: Tensor, other: Tensor) -> Tensor:
+        """Write the best token of its class, int64 [B·N, W], where bool [B·N, W] says that it is another one."""
+        places, width = ops.marked(other, other.numel()), other.shape[1]
+        slot = self.slot[places // width // self.n, places % width]
+        best = classes.best_tokens(self.tables, self.logits, slot, of_class.flatten()[places])
+        best = torch.where(other.flatten()[places], best, tokens.flatten()[places])
+        return tokens.flatten().index_copy(0, places, best).view_as(tokens)

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mdmkit import Actions, Canvas, Constraint, MdmkitError, States, Step, Window
-from mdmkit_constrain import chain
+from mdmkit_constrain import chain, classes
 from mdmkit_constrain.fitting import why_none
 from mdmkit_constrain.joint import Joint
 from mdmkit_constrain.tables import Tables
@@ -54,20 +55,22 @@ class Language(Constraint):
     # -- beliefs -------------------------------------------------------------------------------------------------------
 
     def shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
-        answer, window, infill = states.answer, states.window, states.infill
-        if answer is None or window is None or infill is None:
+        answer, window, infill, places = states.answer, states.window, states.infill, states.places
+        if answer is None or window is None or infill is None or places is None:
             raise MdmkitError("these states do not say where their answers are: take them from a decode.")
         tables, support = self.tables, self.mode == "mask"
         rows = states.tokens, states.open, infill
         ways = Ways(tables, answer, window, *rows, best=support, support=support, behind=states.behind)
-        known = chain.class_weights(tables, logits)
-        sums, (_, inside) = ways.sums(known), ways.places()
-        around = chain.between(tables, sums.before.flatten(0, 1), sums.after.flatten(0, 1), support)
-        around = around.unflatten(0, inside.shape).masked_fill(known == -torch.inf, -torch.inf)
+        weights = classes.class_best if support else classes.class_weights
+        own = weights(tables, logits)  # [n, K]
+        known = own.new_zeros(window.member.numel(), tables.classes).index_copy(0, places, own)
+        sums, (_, inside) = ways.sums(known.unflatten(0, window.member.shape)), ways.places()
+        before, after = (x.flatten(0, 1)[places] for x in (sums.before, sums.after))
+        around = chain.between(tables, before, after, support).masked_fill(own == -torch.inf, -torch.inf)
         top = around.amax(-1, keepdim=True)
-        around = around - top.masked_fill(top == -torch.inf, 0.0)
-        shaped = logits + chain.per_token(tables, around.to(logits.dtype))
-        return torch.where((inside & window(states.open))[..., None], shaped, logits)
+        around = functional.pad(around - top.masked_fill(top == -torch.inf, 0.0), (0, 1), value=-torch.inf)
+        free = ~(inside & window(states.open)).flatten()[places]  # not of the answer, or not open
+        return classes.shifted(tables, logits, around.masked_fill(free[:, None], 0.0))
 
     # -- tokens that are filled together -------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mdmkit_constrain import chain
+from mdmkit_constrain import chain, classes
 from mdmkit_constrain.tables import Tables
 
 
@@ -48,7 +48,8 @@ class _Endings:
 
     def upto(self, most: int) -> Tensor:
         """Float64 [2, most + 1 or more, Q], by infill and number of positions."""
-        flat = chain.flat_weights(self._tables, self._best).expand(2, -1)
+        flat = classes.flat_weights(self._tables, self._best).expand(2, -1)
+        flat = chain.in_groups(self._tables, flat, self._best)
         if len(self._known) <= most:
             while len(self._known) <= most:
                 self._known.append(chain.withdraw(self._tables, self._known[-1], flat, self._best))
