@@ -6,6 +6,7 @@ The pass runs in fp32 (float64 logits stay float64) over chunks of positions, so
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mdmkit.largest import largest, second
 
@@ -65,7 +67,13 @@ def _stats(logits: Tensor) -> tuple[Tensor, ...]:
     top, argmax = largest(z)
     shifted, weight = _scratch(z)
     shifted = torch.sub(z, top[:, None], out=shifted)
-    weight = torch.exp(shifted, out=weight)
+    if z.device.type == "cpu" and not z.requires_grad:
+        # exp is up to 30 times as slow where its result is 0 or almost 0, as at all tokens that a rule forbids.
+        tiny = torch.finfo(z.dtype).tiny
+        weight = torch.exp(shifted.clamp_(min=math.log(1.05 * tiny)), out=weight)
+        weight = functional.threshold_(weight, 1.1 * tiny, 0.0)
+    else:
+        weight = torch.exp(shifted)
     total = weight.sum(-1)
     # H = lse − Σ p·z, on logits shifted by the maximum: no log of p. A forbidden id (−inf) has p·z = 0.
     mean = shifted.mul_(weight).nansum(-1) / total
