@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +65,11 @@ def _belief(state: State, values: Tensor, hidden: Hidden, open_: Tensor, states:
     """The belief at the open positions, bool [B, W], from hidden states [B, W, D]."""
     most = sum(state.places[row].todo for row in state.rows_of_step) * state.particles
     places = ops.marked(open_, min(most, open_.numel()))
+    notes: dict[str, Tensor] = {}
+    states = replace(states, notes=notes)
     said = state.runner.beliefs.at_places(values, hidden.held, places, states, state.where.columns)
     free = said.packed_unconstrained
-    return Belief.at_open(said.packed[0], open_, places, None if free is None else free[0])
+    return Belief.at_open(said.packed[0], open_, places, None if free is None else free[0], notes)
 
 
 def _recall(state: State) -> Recall:

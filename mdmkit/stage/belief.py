@@ -26,6 +26,8 @@ class Belief:
         slot: int64 [...]; the index into the packed logits of each position, −1 where none was read.
         places: int64 [m]; the positions of the packed logits, as indices into `slot` as one row; None: not known.
         unconstrained: the same logits before the sampler's constraint; None if it has none.
+        notes: what the constraint's `shape` has noted for its `settle`, by name; tensors have the packed positions in
+            front, [m, …].
     """
 
     def __init__(
@@ -34,22 +36,32 @@ class Belief:
         slot: Tensor | None = None,
         places: Tensor | None = None,
         unconstrained: Tensor | None = None,
+        notes: dict[str, Tensor] | None = None,
     ):
         self.packed, self.slot, self._places, self.packed_unconstrained = logits, slot, places, unconstrained
+        self.notes = {} if notes is None else notes
         self._read: ops.Stats | None = None
 
     @classmethod
-    def at_open(cls, packed: Tensor, open_: Tensor, places: Tensor, unconstrained: Tensor | None = None) -> Belief:
+    def at_open(
+        cls,
+        packed: Tensor,
+        open_: Tensor,
+        places: Tensor,
+        unconstrained: Tensor | None = None,
+        notes: dict[str, Tensor] | None = None,
+    ) -> Belief:
         """Make the belief at open positions, bool [B, W], from logits [m, V] at `ops.marked` of them, int64 [m].
 
         On a GPU some places may not be open; the belief is flat there as well.
         """
         if places.device.type == "cpu" and len(places) == open_.numel() and bool(open_.all()):
             free = None if unconstrained is None else unconstrained.unflatten(0, open_.shape)
-            return cls(packed.unflatten(0, open_.shape), unconstrained=free)
+            every = {name: x.unflatten(0, open_.shape) for name, x in (notes or {}).items()}
+            return cls(packed.unflatten(0, open_.shape), unconstrained=free, notes=every)
         slot = places.new_full((open_.numel(),), -1)
         slot.scatter_(0, places, torch.arange(len(places), device=places.device))
-        return cls(packed, slot.view(open_.shape).masked_fill(~open_, -1), places, unconstrained)
+        return cls(packed, slot.view(open_.shape).masked_fill(~open_, -1), places, unconstrained, notes)
 
     @property
     def vocab(self) -> int:

@@ -46,6 +46,8 @@ class States:
             asked that is `per_prompt`.
         places: int64 [n]; the positions whose logits a constraint gets that is `whole`, as indices into the columns of
             all states, M · S. They are all open ones; on a GPU others may follow.
+        notes: where `shape` may note tensors [n, …] for `settle`, which finds them in `step.belief.notes`; None if
+            these states are only looked at.
     """
 
     tokens: Tensor
@@ -57,6 +59,7 @@ class States:
     rules: Sequence[Mapping[str, Any] | None] | None = None
     behind: int | None = None
     places: Tensor | None = None
+    notes: dict[str, Tensor] | None = None
 
     def at(self, states: Tensor | slice) -> States:
         """Some of the states; with `places`, int64 indices of which each occurs once, and the host waits for them."""

@@ -31,6 +31,12 @@ def class_best(tables: Tables, logits: Tensor, rows: Tensor | None = None) -> Te
     return _passes(tables, _maxima, logits, rows)
 
 
+def class_both(tables: Tables, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """`class_weights` and `class_best` in one pass."""
+    sums, best = _passes(tables, _both, logits, None).chunk(2, 1)
+    return sums, best
+
+
 def best_tokens(tables: Tables, logits: Tensor, rows: Tensor, chosen: Tensor) -> Tensor:
     """The best token of one class, int64 [n], in each of some rows, int64 [n], of logits: int64 [n].
 
@@ -49,8 +55,8 @@ def _best_token(tables: Tables, logits: Tensor, k: int) -> Tensor:
 
 
 # A pass over some logits [n, V], those of the tokens of its classes, class by class, [n, M], and weights [n, K] of the
-# classes with one token, to which it adds the others. It may use the second ones for its own.
-Pass = Callable[["Tables", Tensor, Tensor, Tensor], None]
+# classes with one token, to which it adds the others. It may write into the last two.
+Pass = Callable[["Tables", Tensor, Tensor, Tensor], Tensor]
 
 
 def _passes(tables: Tables, function: Pass, logits: Tensor, rows: Tensor | None) -> Tensor:
@@ -67,8 +73,7 @@ def _passes(tables: Tables, function: Pass, logits: Tensor, rows: Tensor | None)
         ordered = torch.index_select(some, 1, tables.members, out=buffer[: len(some)])
         ordered = ordered if ordered.dtype == torch.float64 else ordered.float()
         single = ordered.index_select(1, tables.firsts).double().masked_fill(tables.count == 0, -torch.inf)
-        function(tables, some, ordered, single)
-        out.append(single)
+        out.append(function(tables, some, ordered, single))
     return torch.cat(out)
 
 
@@ -78,14 +83,19 @@ def _at_a_time(logits: Tensor) -> int:
     return max(2, size // (4 * max(1, logits.shape[1])))
 
 
-def _sums(tables: Tables, logits: Tensor, ordered: Tensor, out: Tensor) -> None:
+def _both(tables: Tables, logits: Tensor, ordered: Tensor, out: Tensor) -> Tensor:
+    best = _maxima(tables, logits, ordered, out.clone())
+    return torch.cat((_sums(tables, logits, ordered, out), best), 1)
+
+
+def _sums(tables: Tables, logits: Tensor, ordered: Tensor, out: Tensor) -> Tensor:
     several = list(_several(tables))
     if not ops.readable(ordered):
         for k, start, stop in several:
             out[:, k] = ordered[:, start:stop].logsumexp(1)
-        return
+        return out
     if not several:
-        return
+        return out
     top = ordered.amax(1, keepdim=True)
     top = top.masked_fill(top == -torch.inf, 0.0)
     # exp is up to 30 times as slow where its result is almost 0.
@@ -99,11 +109,13 @@ def _sums(tables: Tables, logits: Tensor, ordered: Tensor, out: Tensor) -> None:
         k, start, stop = several[i]
         own = logits[:, tables.members[start:stop]]
         out[:, k] = torch.where(small[:, i], own.to(ordered.dtype).logsumexp(1).double(), out[:, k])
+    return out
 
 
-def _maxima(tables: Tables, logits: Tensor, ordered: Tensor, out: Tensor) -> None:
+def _maxima(tables: Tables, logits: Tensor, ordered: Tensor, out: Tensor) -> Tensor:
     for k, start, stop in _several(tables):
         out[:, k] = ordered[:, start:stop].amax(1)
+    return out
 
 
 def _several(tables: Tables) -> Iterator[tuple[int, int, int]]:

@@ -11,6 +11,9 @@ from mdmkit_constrain import chain, classes
 from mdmkit_constrain.tables import Tables
 from mdmkit_constrain.ways import Ways
 
+# Names of what `shape` notes for `settle`: the largest weight, and the sum of the weights, of each class.
+BEST, SUMS = "constrain.best", "constrain.sums"
+
 
 class Joint:
     """The tokens of B · N alternatives.
@@ -57,6 +60,10 @@ class Joint:
         self.logits = packed.flatten(0, -2)
         slot = torch.arange(open_.numel(), device=open_.device) if belief.slot is None else belief.slot.flatten()
         self.slot = slot.clamp_min(0).view(open_.shape)
+        known = belief.notes.get(BEST if self.maxima else SUMS)
+        if known is not None:
+            self.known = belief.spread(known).view(*open_.shape, -1)
+            return
         places = ops.marked(open_, open_.numel())
         weights = classes.class_best if self.maxima else classes.class_weights
         found = weights(self.tables, self.logits, self.slot.flatten()[places])

@@ -13,7 +13,7 @@ from torch.nn import functional
 from mdmkit import Actions, Canvas, Constraint, MdmkitError, States, Step, Window
 from mdmkit_constrain import chain, classes
 from mdmkit_constrain.fitting import why_none
-from mdmkit_constrain.joint import Joint
+from mdmkit_constrain.joint import BEST, SUMS, Joint
 from mdmkit_constrain.tables import Tables
 from mdmkit_constrain.ways import Ways
 
@@ -61,8 +61,13 @@ class Language(Constraint):
         tables, support = self.tables, self.mode == "mask"
         rows = states.tokens, states.open, infill
         ways = Ways(tables, answer, window, *rows, best=support, support=support, behind=states.behind)
-        weights = classes.class_best if support else classes.class_weights
-        own = weights(tables, logits)  # [n, K]
+        if states.notes is not None and not support:
+            own, states.notes[BEST] = classes.class_both(tables, logits)
+            states.notes[SUMS] = own
+        else:
+            own = (classes.class_best if support else classes.class_weights)(tables, logits)  # [n, K]
+            if states.notes is not None:
+                states.notes[BEST] = own
         known = own.new_zeros(window.member.numel(), tables.classes).index_copy(0, places, own)
         sums, (_, inside) = ways.sums(known.unflatten(0, window.member.shape)), ways.places()
         before, after = (x.flatten(0, 1)[places] for x in (sums.before, sums.after))
