@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mdmkit.largest import largest, second
 
@@ -71,7 +70,7 @@ def _stats(logits: Tensor) -> tuple[Tensor, ...]:
         # exp is up to 30 times as slow where its result is 0 or almost 0, as at all tokens that a rule forbids.
         tiny = torch.finfo(z.dtype).tiny
         weight = torch.exp(shifted.clamp_(min=math.log(1.05 * tiny)), out=weight)
-        weight = functional.threshold_(weight, 1.1 * tiny, 0.0)
+        weight = torch.threshold_(weight, 1.1 * tiny, 0.0)
     else:
         weight = torch.exp(shifted)
     total = weight.sum(-1)

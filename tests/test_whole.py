@@ -23,7 +23,7 @@ class Bound(Constraint):
     whole = True
 
     def __init__(self):
-        self.answers, self.widths, self.refused = [], [], []
+        self.answers, self.widths, self.refused, self.noted = [], [], [], 0
 
     def refuse(self, canvas, answer, rule):
         self.refused.append((int(answer.start[0]), answer.width))
@@ -37,6 +37,8 @@ class Bound(Constraint):
         assert states.places.tolist() == (open_.flatten().nonzero()[:, 0].tolist() or [0])
         assert len(states.places) == len(logits)
         self.widths.append(width)
+        if states.notes is not None:
+            states.notes["bound.first"] = logits[:, 1]
         lengths = states.answer.member.sum(1).tolist()
         self.answers += zip(states.answer.start.tolist(), lengths, strict=True)
         total = logits.new_zeros(m, logits.shape[1]).index_add(0, states.places // width, logits.clamp_min(-50))
@@ -45,6 +47,10 @@ class Bound(Constraint):
     def settle(self, step, actions):
         assert step.belief.unconstrained.shape == step.belief.logits.shape
         assert not torch.equal(step.belief.unconstrained, step.belief.logits)
+        for noted in step.belief.notes.values():  # there are none where a part reads filled positions
+            noted = step.belief.spread(noted)
+            assert torch.equal(noted[step.open], step.belief.unconstrained[step.open][:, 1])
+            self.noted += 1
         assert [int(start) for start in step.answer.start] == [2 if id_ == 0 else 1 for id_ in step.ids]
         return actions
 
@@ -125,6 +131,24 @@ def test_under_a_rule_on_whole_answers_the_head_runs_at_open_positions_only(whol
     sampler = Sampler(ByConfidence(), TakeQuota(), constraint=_ready() if whole else ByColumn(), plan=Plan(steps=3))
     mdmkit.decode(sampler, model, [{"prompt": "ab", "length": 6}])
     assert model.projected == ([6, 4, 2] if whole else [6, 6, 6])
+
+
+def test_what_shape_notes_of_a_belief_reaches_settle_and_nothing_is_noted_of_a_look():
+    asked = []
+
+    class Notes(Bound):
+        def shape(self, logits, states, columns):
+            asked.append(states.notes is None)
+            return super().shape(logits, states, columns)
+
+    class Looks(Lookahead):
+        def __call__(self, step, actions, look):
+            return -look(lambda belief: belief.entropy).sum(-1)
+
+    notes = Notes()
+    sampler = Sampler(ByConfidence(), Spread(3), Looks(), constraint=notes, plan=Plan(steps=3))
+    mdmkit.decode(sampler, ToyBackbone(), ROWS)
+    assert notes.noted == asked.count(False) == 3 and asked.count(True) >= 2
 
 
 def test_a_filled_position_keeps_its_belief():

@@ -62,7 +62,7 @@ class Joint:
         self.slot = slot.clamp_min(0).view(open_.shape)
         known = belief.notes.get(BEST if self.maxima else SUMS)
         if known is not None:
-            self.known = belief.spread(known).view(*open_.shape, -1)
+            self.known = belief.spread(known)
             return
         places = ops.marked(open_, open_.numel())
         weights = classes.class_best if self.maxima else classes.class_weights
