@@ -40,7 +40,7 @@ def _by_class(tables, logits, how):
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 2e-6)])
 @pytest.mark.parametrize("bytes_at_a_time", [1, 1 << 20])
 def test_each_class_has_the_sum_and_the_best_of_its_tokens(dtype, near, bytes_at_a_time, monkeypatch):
-    monkeypatch.setattr("mdmkit.ops.CPU_CHUNK_BYTES", bytes_at_a_time)
+    monkeypatch.setattr(classes, "CPU_BYTES", bytes_at_a_time)
     tables, logits = _tables(), _logits(7, dtype)
     sums = _by_class(tables, logits, lambda x: x.logsumexp(-1))
     torch.testing.assert_close(classes.class_weights(tables, logits), sums, rtol=near, atol=near)

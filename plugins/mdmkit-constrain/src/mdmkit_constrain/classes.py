@@ -17,6 +17,10 @@ from torch.nn import functional
 from mdmkit import ops
 from mdmkit_constrain.tables import Tables
 
+# Bytes of logits that a pass takes at a time on a CPU: few enough for its caches, and so many that the calls of torch
+# for each class cost little beside the numbers.
+CPU_BYTES = 8 << 20
+
 
 def class_weights(tables: Tables, logits: Tensor, rows: Tensor | None = None) -> Tensor:
     """The logarithm of the sum of the weights of each class: logits [n, V] -> float64 [n, K].
@@ -79,7 +83,7 @@ def _passes(tables: Tables, function: Pass, logits: Tensor, rows: Tensor | None)
 
 def _at_a_time(logits: Tensor) -> int:
     """How many rows of logits [n, V] a pass takes at a time."""
-    size = ops.CPU_CHUNK_BYTES if logits.device.type == "cpu" else ops.CHUNK_BYTES
+    size = CPU_BYTES if logits.device.type == "cpu" else ops.CHUNK_BYTES
     return max(2, size // (4 * max(1, logits.shape[1])))
 
 
