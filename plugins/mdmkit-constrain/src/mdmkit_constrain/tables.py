@@ -109,10 +109,10 @@ class Tables:
     @property
     def bytes(self) -> int:
         """Bytes of memory that the tables take, or will take as soon as they are used."""
-        every = [x for arrows in (self.ahead, self.back, self.around) for x in vars(arrows).values()]
-        every += [x for x in vars(self).values() if isinstance(x, Tensor) and x is not vars(self).get("dense_next")]
+        own = [x for name, x in vars(self).items() if name not in ("kept", "dense_next")]
+        every = [x for each in own for x in (vars(each).values() if isinstance(each, Arrows) else [each])]
         dense = 8 * (self.states + 1) * (self.classes + 1) if self.dense else 0
-        return dense + sum(x.nbytes for x in every)
+        return dense + sum(x.nbytes for x in every if isinstance(x, Tensor))
 
     def to(self, device: torch.device) -> Tables:
         own: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
