@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mdmkit.errors import MdmkitError, MdmkitWarning, RowError, shown, unknown
     from mdmkit.hf.wrapping import generate, wrap
     from mdmkit.installed.hookspecs import Component, hookimpl
+    from mdmkit.likelihood.choosing import Choice, choose
+    from mdmkit.likelihood.scoring import Likelihood, score
     from mdmkit.loop.engine import Engine
     from mdmkit.loop.front import AsyncEngine
     from mdmkit.loop.kept import KeptBlocks
@@ -69,6 +71,7 @@ __all__ = [
     "Backbone",
     "Belief",
     "Canvas",
+    "Choice",
     "Commit",
     "Component",
     "Constraint",
@@ -80,6 +83,7 @@ __all__ = [
     "Guidance",
     "JudgeDown",
     "KeptBlocks",
+    "Likelihood",
     "Look",
     "Lookahead",
     "MdmkitError",
@@ -115,6 +119,7 @@ __all__ = [
     "Window",
     "Work",
     "Write",
+    "choose",
     "compose",
     "decode",
     "decode_unit",
@@ -126,6 +131,7 @@ __all__ = [
     "make_part",
     "read_prompts",
     "row_seed",
+    "score",
     "shown",
     "stream",
     "trait",
@@ -139,6 +145,7 @@ _HOME = {
     "Backbone": "model.backbone",
     "Belief": "stage.belief",
     "Canvas": "canvas.canvas",
+    "Choice": "likelihood.choosing",
     "Commit": "stage.protocols",
     "Component": "installed.hookspecs",
     "Constraint": "stage.protocols",
@@ -151,6 +158,7 @@ _HOME = {
     "JudgeDown": "task",
     "KeptBlocks": "loop.kept",
     "LONGEST_ROW": "settings.plan",
+    "Likelihood": "likelihood.scoring",
     "Look": "stage.look",
     "Lookahead": "stage.protocols",
     "MdmkitError": "errors",
@@ -186,6 +194,7 @@ _HOME = {
     "Window": "canvas.window",
     "Work": "decoding.work",
     "Write": "stage.write",
+    "choose": "likelihood.choosing",
     "compose": "config.compose",
     "decode": "decoding.run",
     "decode_unit": "decoding.recipe",
@@ -198,6 +207,7 @@ _HOME = {
     "read_prompts": "decoding.prompts",
     "row_seed": "noise",
     "stream": "decoding.run",
+    "score": "likelihood.scoring",
     "shown": "errors",
     "trait": "stage.traits",
     "unknown": "errors",

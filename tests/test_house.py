@@ -19,22 +19,9 @@ from mdmkit._moved import MOVED
 ROOT = Path(__file__).resolve().parents[1]
 # From the ground up; a room imports from itself and from those before it.
 ROOMS = [
-    *(
-        "version",
-        "_gone",
-        "errors",
-        "_moved",
-        "terminal",
-        "whole_file",
-        "from_json",
-        "largest",
-        "ops",
-        "noise",
-        "settings",
-        "installed",
-        "canvas",
-    ),
-    *("model", "stage", "loop", "config", "decoding", "watch", "hf", "task", "cli", "testing"),
+    *("version", "_gone", "errors", "_moved", "terminal", "whole_file", "from_json"),
+    *("largest", "ops", "noise", "settings", "installed", "canvas", "model", "stage", "loop"),
+    *("config", "decoding", "likelihood", "watch", "hf", "task", "cli", "testing"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,10 +12,9 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
 import mdmkit
-from mdmkit import MdmkitError, row_seed
+from mdmkit import Likelihood, MdmkitError, row_seed
 from mdmkit.cli.commands import limit_threads
 from mdmkit_tasks import templates
-from mdmkit_tasks.likelihood import Pair, log_likelihood, pair
 
 # Keys of a task about generation, and the keys of mdmkit that they become.
 DRAW = {"temperature": "draw.temperature", "top_p": "draw.top_p", "top_k": "draw.top_k"}
@@ -38,7 +38,7 @@ class MdmkitLM(LM):
         seed: document i of a task is seeded as row i of a decode.
         length: masks of an answer; None: the number of the task, else that of the model.
         infill: prompts hold their masks themselves, and nothing is appended.
-        likelihood: `bound` (Monte Carlo) or `left_to_right`, see `mdmkit_tasks.likelihood`.
+        likelihood: `bound` (Monte Carlo) or `left_to_right`, see `mdmkit.score`.
         samples: maskings per block for the bound.
         check_greedy: True: decode every continuation, to find out if the sampler would write it; False: the answer is
             always no.
@@ -113,17 +113,22 @@ class MdmkitLM(LM):
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Score every continuation given its context, in nats, and tell if the sampler would write it."""
-        out = []
-        for request, seed in zip(requests, self._seeds(requests), strict=True):
-            given = pair(self.backbone, *request.args)
-            out.append((self._score(given, seed), self.check_greedy and self._written(given)))
-            self.cache_hook.add_partial("loglikelihood", request.args, out[-1])
+        out: list[tuple[float, bool]] = []
+        asked = [
+            (request.args[0], seed, request) for request, seed in zip(requests, self._seeds(requests), strict=True)
+        ]
+        # The options of one question come one after the other.
+        for (context, seed), group in itertools.groupby(asked, lambda one: one[:2]):
+            some = [request for *_, request in group]
+            for request, found in zip(some, self._score(context, [each.args[1] for each in some], seed), strict=True):
+                out.append((found.value, self.check_greedy and self._written(found)))
+                self.cache_hook.add_partial("loglikelihood", request.args, out[-1])
         return out
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """Score whole texts. A text that is too long for the model is an error; it is not cut."""
         seeds = self._seeds(requests)
-        return [self._score(pair(self.backbone, "", r.args[0]), seed) for r, seed in zip(requests, seeds, strict=True)]
+        return [self._score("", [r.args[0]], seed)[0].value for r, seed in zip(requests, seeds, strict=True)]
 
     def get_model_info(self) -> dict[str, Any]:
         return {"model": self.pretrained, "sampler": self.sampler.config, "mdmkit": mdmkit.__version__}
@@ -142,16 +147,15 @@ class MdmkitLM(LM):
             before[key] += 1
         return out
 
-    def _score(self, given: Pair, seed: int) -> float:
-        return log_likelihood(
-            self.backbone, given, kind=self.likelihood, samples=self.samples, batch=self.batch, seed=seed
-        )  # fmt: skip
+    def _score(self, context: str, continuations: list[str], seed: int) -> list[Likelihood]:
+        prompt = {"prompt": context, "chat": False}
+        how: dict[str, Any] = {"estimator": self.likelihood, "samples": self.samples, "batch": self.batch}
+        return mdmkit.score(self.backbone, prompt, continuations, seed=seed, **how)
 
-    def _written(self, given: Pair) -> bool:
-        masks = len(given.continuation)
-        prompt = {"prompt_ids": given.ids[: given.start], "length": masks, "infill": False}
+    def _written(self, found: Likelihood) -> bool:
+        prompt = {"prompt_ids": found.prompt_ids, "length": len(found.ids), "infill": False}
         row = mdmkit.decode(self.sampler, self.backbone, [prompt], seed=self.seed).rows[0]
-        return row.tokens == given.continuation
+        return row.tokens == found.ids
 
     def _generation(self, options: dict[str, Any]) -> tuple[int | None, dict[str, str]]:
         """The length for a request, and the keys of the sampler that it changes; our settings override the task's."""
