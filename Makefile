@@ -27,7 +27,7 @@ test: lint
 	$(QUIET) $(BIN)/mkdocs build --strict --quiet
 
 # The inner loop: lint, types, and tests that touch every room and every plugin, in under a minute.
-QUICK := $(addprefix tests/test_,$(addsuffix .py,plan registry plugin_files layout window golden part_checks ops \
+QUICK := $(addprefix tests/test_,$(addsuffix .py,plan likelihood registry plugin_files layout window golden part_checks ops \
 	sampler engine front promises ending seams search guided config compose infills contents trace_page recording \
 	wrapping contract_task contract_preset cli_decode cli_listing doors)) \
 	plugins/mdmkit-constrain/tests/test_rows.py \
