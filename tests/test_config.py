@@ -52,6 +52,7 @@ def test_a_preset_resolves_to_every_parameter_without_importing_its_stages(confi
             "schedule": "linear",
             "early_stop": True,
             "room": 0,
+            "logprobs": None,
         },
         "draw": {
             "temperature": 0.0,

@@ -23,6 +23,8 @@ class Written:
         entropy: fp32 [K, B, W], nats; the position's entropy before the step.
         cost: float64 [K, B], nats; the sum of the entropies of the positions that the action filled.
         ticks: int64 [K, B]; steps that the rows had made before.
+        logprob: fp32 [K, B, W]; the logarithm of the confidence, nats; None: rows do not say it.
+        rank: int64 [K, B, W]; 1 if no token was more probable; None: rows do not say it.
     """
 
     written: Tensor
@@ -30,6 +32,8 @@ class Written:
     entropy: Tensor
     cost: Tensor
     ticks: Tensor
+    logprob: Tensor | None = None
+    rank: Tensor | None = None
 
 
 @dataclass
@@ -40,6 +44,7 @@ class Trace:
         order: int64 [R, T]; the tick at which each position was last written, −1 if it never was.
         confidence: fp32 [R, T]; the token's probability at this tick, at temperature 1.
         entropy: fp32 [R, T]; the position's entropy at this tick, nats.
+        logprob, rank: fp32 and int64 [R, T]; the token's log-probability (nats) and rank at this tick, if `says`.
         uncertainty: float64 [R]; cumulative uncertainty H̃, nats: the sum of the entropies of all committed tokens, also
             of a bypass and of last steps (arXiv:2602.18176).
         ticks: int64 [R]; steps that each row made.
@@ -51,6 +56,7 @@ class Trace:
         row_tokens: int64 [R]; tokens needed in these forwards; fewer under a cache.
         columns: int64 [R]; tokens computed, including those that only fill up a batch.
         calls: NFE in model calls of all rows together.
+        says: True if rows say log-probabilities and ranks.
     """
 
     order: Tensor
@@ -63,16 +69,20 @@ class Trace:
     rows: Tensor
     row_tokens: Tensor
     columns: Tensor
+    logprob: Tensor
+    rank: Tensor
     calls: int = 0
+    says: bool = False
 
     @classmethod
-    def blank(cls, rows: int, columns: int, device: torch.device | str = "cpu") -> Trace:
+    def blank(cls, rows: int, columns: int, device: torch.device | str = "cpu", says: bool = False) -> Trace:
         empty = torch.zeros(rows, columns, device=device)
         count = torch.zeros(rows, dtype=torch.long, device=device)
         order = torch.full((rows, columns), -1, device=device)
         choices = torch.zeros(rows, 0, dtype=torch.long, device=device)
         values = torch.zeros(rows, 0, 0, device=device)
-        return cls(order, empty, empty.clone(), count.double(), count, choices, values, count, count, count)
+        costs = count.double(), count, choices, values, count, count, count
+        return cls(order, empty, empty.clone(), *costs, empty.clone(), torch.zeros_like(order), says=says)
 
     def at(self, rows: Tensor | list[int]) -> Trace:
         """Select rows int64 [M], in this order."""
@@ -84,14 +94,12 @@ class Trace:
         if more <= 0:
             return self
         order = functional.pad(self.order, (0, more), value=-1)
-        wide: dict[str, Any] = {
-            name: functional.pad(getattr(self, name), (0, more)) for name in ("confidence", "entropy")
-        }
+        wide: dict[str, Any] = {name: functional.pad(getattr(self, name), (0, more)) for name in _COLUMNS[1:]}
         return replace(self, order=order, **wide)
 
     def narrowed(self, columns: int) -> Trace:
         """The same rows without the columns from `columns` on."""
-        return replace(self, **{name: getattr(self, name)[:, :columns] for name in ("order", "confidence", "entropy")})
+        return replace(self, **{name: getattr(self, name)[:, :columns] for name in _COLUMNS})
 
     def write(self, rows: Tensor | None, where: Window, fact: Written) -> None:
         """Write what K steps of rows int64 [B] wrote in their windows; None: all rows."""
@@ -103,6 +111,8 @@ class Trace:
             "confidence": fact.confidence.gather(0, at)[0],
             "entropy": fact.entropy.gather(0, at)[0],
         }
+        if fact.logprob is not None and fact.rank is not None:
+            news |= {"logprob": fact.logprob.gather(0, at)[0], "rank": fact.rank.gather(0, at)[0]}
         for name, new in news.items():
             kept = getattr(self, name)
             own = kept if rows is None else kept[rows]
@@ -167,12 +177,14 @@ class Trace:
             "row_tokens": int(self.row_tokens[index]),
             "choices": choices,
             "values": values,
+            **(as_logprobs(self.logprob[index], self.rank[index], self.order[index]) if self.says else {}),
         }
 
 
+_COLUMNS = ("order", "confidence", "entropy", "logprob", "rank")
 _ROWS = (
     *("order", "confidence", "entropy", "uncertainty", "ticks", "choices", "values"),
-    *("rows", "row_tokens", "columns"),
+    *("rows", "row_tokens", "columns", "logprob", "rank"),
 )
 
 
@@ -188,7 +200,21 @@ def stacked(parts: Sequence[Trace], calls: int = 0) -> Trace:
         choices = functional.pad(part.choices, (0, more), value=-1)
         values = functional.pad(part.values, (0, several - part.values.shape[2], 0, more), value=torch.nan)
         wide.append(replace(part, choices=choices, values=values))
-    return replace(wide[0], calls=calls, **{name: torch.cat([getattr(part, name) for part in wide]) for name in _ROWS})
+    both: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in wide]) for name in _ROWS}
+    return replace(wide[0], calls=calls, **both)
+
+
+def as_logprobs(logprob: Tensor, rank: Tensor, order: Tensor) -> dict[str, list[Any]]:
+    """Turn log-probabilities and ranks of a row, both [T], into lists.
+
+    None stands at positions that were never written, and for a token that the model rules out.
+    """
+    written = ((order >= 0) & logprob[: len(order)].isfinite()).tolist()
+
+    def listed(values: list[Any]) -> list[Any]:
+        return [value if own else None for value, own in zip(values, written, strict=False)]
+
+    return {"logprob": listed([round(x, 6) for x in logprob.tolist()]), "rank": listed(rank.tolist())}
 
 
 def _compared(values: Tensor) -> list[float | None] | None:

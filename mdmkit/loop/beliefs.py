@@ -79,6 +79,10 @@ class Beliefs:
         shaped = flat.index_copy(0, places, torch.where(open_.flatten()[places, None], own, flat[places]))
         return Belief(shaped.view_as(logits), unconstrained=logits)
 
+    def plain(self, hidden: Tensor) -> Belief:
+        """The belief [m, S] that the model has without the sampler's constraint and repetition penalty."""
+        return Belief(self._logits(hidden, None))
+
     def at_places(
         self, hidden: Tensor, held: Tensor | None, places: Tensor, states: States, columns: Tensor, keep: bool = False
     ) -> Belief:

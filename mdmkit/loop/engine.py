@@ -267,7 +267,8 @@ class Engine:
                 joining.append(one)
                 used += self._room.of(wants)
             else:  # nothing to fill
-                self._end(Left(one.id, wants.canvas, Trace.blank(1, wants.canvas.tokens.shape[1])))
+                trace = Trace.blank(1, wants.canvas.tokens.shape[1], says=self.state.says)
+                self._end(Left(one.id, wants.canvas, trace))
         if not joining:
             return
         try:

@@ -12,6 +12,7 @@ from mdmkit.canvas.canvas import Canvas
 from mdmkit.canvas.trace import Trace, Written
 from mdmkit.canvas.window import Window
 from mdmkit.loop import checks
+from mdmkit.loop.final_row import Said, read_final
 from mdmkit.loop.guard import Guarded, PartError, indices
 from mdmkit.loop.left import Left
 from mdmkit.loop.place import BY_END, BY_RULE
@@ -22,6 +23,7 @@ from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
     from mdmkit.loop.state import State
+    from mdmkit.stage.belief import Belief
 
 
 def leave(state: State, gone: list[tuple[int, int, int]]) -> None:
@@ -35,12 +37,13 @@ def leave(state: State, gone: list[tuple[int, int, int]]) -> None:
     """
     best = [row for row, code, rule in gone if rule == BY_RULE and not code and _fill(state) == "best"]
     odd = _fill_best(state, best) if best else []
-    failure: PartError | None = None
-    for row, code, rule in gone:
-        try:
-            state.left.append(_left(state, row, checks.MODEL_ODD if row in odd else code, rule))
-        except PartError as error:  # the other rows have ended all the same
-            failure = failure or error
+    codes = {row: checks.MODEL_ODD if row in odd else code for row, code, _ in gone}
+    answers, failure = _answers(state, codes)
+    whole = {row: at for row, at in answers.items() if not codes[row]}
+    final = read_final(state, whole, _closing(state)) if state.sampler.plan.logprobs == "final" else {}
+    state.left += [
+        _left(state, row, answers[row], codes[row], rule, final.get(row)) for row, _, rule in gone if row in answers
+    ]
     sound = [row for row, code, _ in gone if not code and row not in odd]
     state.reuse.keep(state.places, sound, state.canvas)
     state.drop([row for row, _, _ in gone], sound)
@@ -52,21 +55,38 @@ def _fill(state: State) -> str:
     return trait("stop", state.sampler.stop, "fill")
 
 
-def _left(state: State, row: int, code: int, rule: int) -> Left:
+def _answers(state: State, codes: dict[int, int]) -> tuple[dict[int, int], PartError | None]:
+    """The state that is each row's answer, and why the search fails, if it does.
+
+    Args:
+        codes: the broken promises of each row; those of a search that names no particle are added.
+    """
+    p, out, failure = state.particles, dict[int, int](), None
+    for row, code in codes.items():
+        index = list(range(row * p, (row + 1) * p))
+        try:
+            answer = 0 if p == 1 or code else _best(state, index)
+        except PartError as error:  # the other rows have ended all the same
+            failure = failure or error
+            continue
+        if not 0 <= answer < p:
+            answer, codes[row] = 0, checks.BEST_STRAYS
+        out[row] = index[answer]
+    return out, failure
+
+
+def _left(state: State, row: int, answer: int, code: int, rule: int, final: Said | None) -> Left:
     place, p = state.places[row], state.particles
     index = list(range(row * p, (row + 1) * p))
-    answer = 0 if p == 1 or code else _best(state, index)
-    if not 0 <= answer < p:
-        answer, code = 0, checks.BEST_STRAYS
     error = checks.broken(state.sampler, code, max(0, place.ticks - 1), row) if code else None
-    answer = index[answer]
     canvas, trace = state.canvas.at([answer]), state.trace.at([answer])
     costs = state.runner.rows, state.runner.row_tokens, state.runner.columns
     trace.rows, trace.row_tokens, trace.columns = (torch.tensor([sum(cost[i] for i in index)]) for cost in costs)
     if canvas.open.any() and not error:
         canvas = canvas.filled(canvas.open, torch.full_like(canvas.tokens, _closing(state)))
     stopped = {BY_END: "end", BY_RULE: state.sampler.name_of("stop")}.get(rule)
-    return Left(place.id, canvas.narrowed(place.length).to("cpu"), trace.narrowed(place.length).cpu(), stopped, error)
+    ended = canvas.narrowed(place.length).to("cpu"), trace.narrowed(place.length).cpu()
+    return Left(place.id, *ended, stopped, error, final)
 
 
 def _closing(state: State) -> int:
@@ -103,13 +123,17 @@ def _fill_best(state: State, rows: list[int]) -> list[int]:
     belief = state.runner.beliefs(hidden.window(where), hidden.held, states, where.columns)
     open_ = where(canvas.open) & where.member
     filled = canvas.filled(canvas.open, where.put(canvas.tokens, belief.argmax))
-    _note(state.trace, index, where, open_, belief.confidence, belief.entropy)
+    _note(state.trace, index, where, open_, belief)
     state.canvas = state.canvas.put(index, filled)
     odd = (belief.entropy.isnan() & open_).any(1).view(-1, p).any(1).tolist()
     return [row for row, is_odd in zip(rows, odd, strict=True) if is_odd]
 
 
-def _note(trace: Trace, rows: Tensor, where: Window, open_: Tensor, confidence: Tensor, entropy: Tensor) -> None:
+def _note(trace: Trace, rows: Tensor, where: Window, open_: Tensor, belief: Belief) -> None:
+    """Note in the trace that the most probable tokens were written."""
+    entropy, confidence = belief.entropy, belief.confidence
     cost = torch.where(open_, entropy.double(), 0.0).sum(1)
-    trace.write(rows, where, Written(open_[None], confidence[None], entropy[None], cost[None], trace.ticks[rows][None]))
+    ranks = torch.ones_like(belief.argmax)
+    facts = (open_, confidence, entropy, cost, trace.ticks[rows], *((confidence.log(), ranks) if trace.says else ()))
+    trace.write(rows, where, Written(*(fact[None] for fact in facts)))
     trace.count(rows, open_.any(1))

@@ -27,8 +27,9 @@ MOST = 16
 class _Fact:
     """One step: open positions before and after, the action's place, and the belief there, all [B, W].
 
-    `logit` is that of the token that stands there now, `ticks` int64 [B] the steps that the rows had made. `changed`:
-    the positions with another token than before, for a commit that may change filled ones.
+    `logit` is that of the token that stands there now, `rank` its rank if rows say it, `ticks` int64 [B] the steps that
+    the rows had made. `changed`: the positions with another token than before, for a commit that may change filled
+    ones.
     """
 
     was_open: Tensor
@@ -39,15 +40,21 @@ class _Fact:
     entropy: Tensor
     ticks: Tensor
     changed: Tensor | None
+    rank: Tensor | None
 
 
 class Ledger:
-    """The facts of the last steps, all of the same rows in the same windows."""
+    """The facts of the last steps, all of the same rows in the same windows.
 
-    def __init__(self) -> None:
+    Args:
+        says: True if rows say the log-probability and the rank of each token.
+    """
+
+    def __init__(self, says: bool = False) -> None:
         self.facts: list[_Fact] = []
         self.rows: Tensor | None = None
         self.where: Window | None = None
+        self._says = says
 
     def note(self, trace: Trace, rows: Tensor | None, step: Step, place: Tensor, after: Step, rewrites: bool) -> None:
         """Keep the facts of a step.
@@ -64,15 +71,17 @@ class Ledger:
             self.close(trace)
         self.rows, self.where = rows, step.where
         now, stats = step.window(after.canvas.tokens), step.belief.stats
+        written = now.clamp(0, step.belief.vocab - 1)
         fact = _Fact(
             was_open=step.open,
             is_open=after.unfilled,
             place=place.clone(),  # a select may use its tensor again
-            logit=step.belief.logit_read(now.clamp(0, step.belief.vocab - 1)),
+            logit=step.belief.logit_read(written),
             lse=stats.lse,
             entropy=stats.entropy,
             ticks=trace.ticks if rows is None else trace.ticks[rows],
             changed=now != step.window(step.canvas.tokens) if rewrites else None,
+            rank=step.belief.rank_read(written) if self._says else None,
         )
         self.facts.append(fact)
 
@@ -86,14 +95,17 @@ class Ledger:
         each = {name: torch.stack([getattr(fact, name) for fact in facts]) for name in names}
         open_ = each["was_open"]
         changed = each["changed"] | open_ if "changed" in each else open_
+        logp = each["logit"].to(each["lse"].dtype) - each["lse"]
         trace.write(
             self.rows,
             self.where,
             Written(
                 written=changed & ~each["is_open"] & self.where.member,
-                confidence=(each["logit"].to(each["lse"].dtype) - each["lse"]).exp(),
+                confidence=logp.exp(),
                 entropy=each["entropy"],
                 cost=torch.where(each["place"], each["entropy"].double(), 0.0).sum(2),
                 ticks=each["ticks"],
+                logprob=logp if "rank" in each else None,
+                rank=each.get("rank"),
             ),
         )

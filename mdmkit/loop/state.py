@@ -97,7 +97,8 @@ class State:
         self.ends = tuple(sorted(backbone.ends)) if sampler.plan.early_stop else ()
         self.partial_index: Tensor | None = None
         self.refill: Callable[[], None] | None = None
-        self.memory, self.ledger = Memory(), Ledger()
+        self.says = sampler.plan.logprobs is not None
+        self.memory, self.ledger = Memory(), Ledger(self.says)
         self.previous = Previous(backbone.offers) if backbone.feeds_back else None
         self.hidden: Hidden | None = None
         self.places, self.left, self.rows_of_step = [], [], []
@@ -202,12 +203,16 @@ class State:
         none = torch.zeros(count, dtype=torch.long, device=device)
         cursor = {"tick": none, "taken": none, "patience": torch.full_like(none, self.lingers), "done": none}
         if first:
-            self.canvas, self.trace, self.hidden = wide.padded(columns), Trace.blank(count, columns, device), None
+            self.canvas, self.trace, self.hidden = (
+                wide.padded(columns),
+                Trace.blank(count, columns, device, self.says),
+                None,
+            )
             self.memory.rows, self.memory.kept = 0, {}
         else:
             self.canvas = joined([self.canvas, wide]).padded(columns)
             across = self.canvas.tokens.shape[1]
-            self.trace = stacked([self.trace.padded(across), Trace.blank(count, across, device)])
+            self.trace = stacked([self.trace.padded(across), Trace.blank(count, across, device, self.says)])
             cursor = {name: torch.cat((getattr(self, name), values)) for name, values in cursor.items()}
             self.hidden = None if self.hidden is None else self.hidden.joined(count)
         self.tick, self.taken, self.patience, self.done = cursor.values()

@@ -46,7 +46,7 @@ def fill_canvas(
         if each.error is not None:
             raise each.error
     rows = [left[row].canvas if row in left else canvas.at([row]).to("cpu") for row in every]
-    traces = [left[row].trace if row in left else Trace.blank(1, columns) for row in every]
+    traces = [left[row].trace if row in left else Trace.blank(1, columns, says=state.says) for row in every]
     wide = max(columns, *(each.tokens.shape[1] for each in rows))
     return joined(rows).padded(wide), stacked([each.padded(wide) for each in traces], state.runner.calls)
 

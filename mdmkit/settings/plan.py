@@ -56,6 +56,9 @@ SCHEDULES: dict[str, Callable[[int, int], list[int]]] = {
     "dream": _dream,
 }
 
+# What rows can say of each token.
+LOGPROBS = ("reveal", "final")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -72,6 +75,8 @@ class Plan:
         early_stop: a row ends if its block is full and an end token stands with nothing open before it; its later
             blocks are not decoded.
         room: how many positions a commit may add to a row (for a commit that `grows`).
+        logprobs: what rows say of each token, in `Row.logprobs`: `reveal`: its log-probability and rank at the step
+            that wrote it; `final`: also under the finished row, which costs one more forward; None: nothing.
     """
 
     length: int | None = None
@@ -81,6 +86,7 @@ class Plan:
     schedule: str = "linear"
     early_stop: bool = True
     room: int = 0
+    logprobs: str | None = None
 
     def __post_init__(self) -> None:
         own_fields(self)
@@ -92,6 +98,8 @@ class Plan:
             raise MdmkitError(f"plan.room={self.room!r}: it must be a whole number of tokens from 0 to {LONGEST_ROW}.")
         if not isinstance(self.early_stop, bool):
             raise MdmkitError(f"plan.early_stop={self.early_stop!r}: it must be true or false.")
+        if self.logprobs is not None and self.logprobs not in LOGPROBS:
+            raise MdmkitError(f"plan.logprobs={self.logprobs!r}: it must be {' or '.join(LOGPROBS)}, or null for none.")
         if self.steps is not None and self.tokens_per_step is not None:
             raise MdmkitError(
                 "plan.steps and plan.tokens_per_step say the same thing twice: give one, set the other to null."

@@ -17,6 +17,9 @@ from torch.nn import functional
 
 from mdmkit import ops
 
+# Logits that are compared at a time.
+RANKED = 1 << 22
+
 
 class Belief:
     """A model's logits over some positions, and the statistics that stages read.
@@ -153,6 +156,20 @@ class Belief:
         if self.slot is None:
             return self.packed.gather(-1, tokens[..., None])[..., 0]
         return self.packed[self.slot, tokens]
+
+    def rank_read(self, tokens: Tensor) -> Tensor:
+        """Rank of one token at each position that was read, arbitrary elsewhere: int64 [...] -> int64 [...].
+
+        It is 1 for the most probable token; equally probable tokens have the same rank.
+        """
+        own, out = self.logit_read(tokens).flatten(), tokens.new_ones(tokens.numel())
+        # Several places may read one packed position, such as those of particles that were alike.
+        slot = torch.arange(len(own), device=own.device) if self.slot is None else self.slot.flatten()
+        logits = self.packed.flatten(0, -2)
+        for some in ops.marked(slot >= 0, len(own)).split(max(1, RANKED // self.vocab)):
+            above = (logits.index_select(0, slot[some].clamp_min(0)) > own[some, None]).sum(-1)
+            out.index_copy_(0, some, above + 1)
+        return out.view_as(tokens)
 
     def probability(self, tokens: Tensor) -> Tensor:
         """Probability of one token at each position: int64 [...] -> fp32 [...]."""

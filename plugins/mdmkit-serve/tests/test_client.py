@@ -168,6 +168,19 @@ def test_a_suffix_stands_after_the_masks(live: Any, puzzles: Any) -> None:
     assert done.choices[0].text == "8"
 
 
+def test_ranks_and_log_probabilities_of_the_finished_row(live: Any, puzzles: Any) -> None:
+    asked = {"set": {"plan.logprobs": "final"}}
+    done = live.client().completions.create(
+        model="puzzles", prompt=TASK, max_tokens=7, logprobs=0, extra_body={"mdmkit": asked}
+    )
+    sampler = mdmkit.compose("confidence", plan={"length": 7, "logprobs": "final"})
+    row = mdmkit.decode(sampler, puzzles, [{"prompt": TASK, "chat": False}], seed=done.mdmkit["seed"]).rows[0]
+    found = done.choices[0].mdmkit["logprobs"]
+    assert set(found) == {"logprob", "rank", "final_logprob", "final_rank"}
+    assert all(values == pytest.approx(row.logprobs[name], abs=1e-3) for name, values in found.items())
+    assert done.choices[0].logprobs.token_logprobs == found["logprob"]
+
+
 def test_logprobs_are_those_of_the_step_that_wrote_the_token(live: Any, puzzles: Any) -> None:
     done = live.client().completions.create(model="puzzles", prompt=TASK, max_tokens=7, logprobs=0)
     sampler = mdmkit.compose("confidence")

@@ -103,6 +103,7 @@ class Form:
         if (row := answer.row) is not None:
             own |= {"uncertainty": row.uncertainty, "nfe": row.nfe}
             own |= {"tokens": row.tokens} if self.asked.tokens else {}
+            own |= {} if row.logprobs is None else {"logprobs": row.logprobs}
         return own
 
 
@@ -127,7 +128,9 @@ def _logprobs(answer: Answer, backbone: Backbone, chat: bool) -> Mapping[str, An
 
 
 def _of_steps(row: Row) -> list[float | None]:
-    """ln of the confidence at which each of `row.tokens` was written; None for a token of the prompt."""
+    """Log-probability with which each of `row.tokens` was written; None for a token of the prompt."""
+    if row.logprobs is not None:
+        return row.logprobs["logprob"]
     trace = row.trace
     written = iter([c for c, at in zip(trace["confidence"], trace["order"], strict=True) if at >= 0])
     return [math.log(max(next(written), 1e-6)) if at >= 0 else None for at in row.order]

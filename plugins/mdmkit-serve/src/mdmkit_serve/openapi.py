@@ -41,6 +41,11 @@ OWN = {
         "uncertainty": {"type": "number"},
         "nfe": {"type": "integer"},
         "tokens": {"type": "array", "items": {"type": "integer"}},
+        "logprobs": {
+            "type": "object",
+            "description": "With plan.logprobs in mdmkit.set: for each token its log-probability and rank.",
+            "additionalProperties": {"type": "array", "items": {"type": ["number", "null"]}},
+        },
         "draft": {"type": "array", "items": {"type": ["string", "null"]}},
     },
 }
