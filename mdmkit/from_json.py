@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -28,8 +29,8 @@ def from_json(text: str | bytes | bytearray, parse_constant: Callable[[str], Any
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
         named = repr(twice) if len(twice) <= 60 else f"{twice[:60]!r}…"
         raise TwiceError(f"the key {named} stands twice in one object")
     return found

@@ -1036,6 +1036,13 @@ CHOICES = [
     # The reasons for an option name others.
     ("(C), since (A) is wrong", "C"),
     ("(C), since (A) has no mass", "C"),
+    ("I reject (A) because (B) fits.", "B"),
+    ("I drop (A) since (B) conserves energy.", "B"),
+    ("Unlike (A), because it is charged, (B) decays.", "B"),
+    ("Compare (A) as (B) is larger.", "B"),
+    ("答案是D，很多人选A。", "D"),
+    ("正确的是B。不要选A。", "B"),
+    ("很多人选A，不要选B。", None),
     ("(C) because (A) is 1.5 times too small, and (B) too.", "C"),
     ("C, since (A) has no charge", "C"),
     ("(C): because option A violates momentum.", "C"),

@@ -51,11 +51,9 @@ _LEFT = (
     r"(?:,\s*(?:which\s+)?leav(?:ing|es)|\b(?:this|that|which)\s+leaves)(?:\s+(?:us|me))?(?:\s+with)?"
     r"(?:\s+(?:only|just))?\b"
 )
-# Chinese: the answer is C; but C; choose C.
-_CHINESE = (
-    r"(?:(?:答案|选项|选择|正确的?)\s*(?:应该|应当|应)?\s*(?:是|为|:)|而是|(?<!不)(?<!不能)(?<!不应)(?<!不该)选择?)"
-    r"\s*:?\s*(?:选项)?"
-)
+# Chinese: the answer is C. Where this is not said: but C; choose C, though not "people choose C" or "do not choose C".
+_CHINESE = r"(?:答案|选项|选择|正确的?)\s*(?:应该|应当|应)?\s*(?:是|为|:)\s*:?\s*(?:选项)?"
+_CHOSEN_CHINESE = r"(?:而是|(?<![不要别没勿人家们])(?<!不能)(?<!不应)(?<!不该)(?<!不可)选择?)\s*:?\s*(?:选项)?"
 _END_CHINESE = r"(?=\s*(?:[.,;:!?)。，；]|$|因为|由于|选?项))"
 _END = r"(?=\s*(?:[.,;:!?)]|$)|\s+(?:because|since|as|and|but|while)\b)"
 
@@ -96,6 +94,7 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
         return _only(one, first[1] if first else text)
     for pattern, said in (
         (rf"{stated}|{_CHINESE}\s*({one}){_END_CHINESE}", text),
+        (rf"{_CHOSEN_CHINESE}\s*({one}){_END_CHINESE}", text),
         (rf"(?i:{_STATED})[^\n]{{0,200}}?({_list(marked)})", text),  # the answer is 5 m, i.e. (B)
         (rf"(?i:{_LEFT}){noun}({one})(?=\s*(?:[.!;]|$))", text),
         (rf"(?i:\b(?:option|choice|answer))\s+({several})", settled),
@@ -108,10 +107,14 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
 
 
 def _without_reasons(text: str, several: str) -> str:
-    """A text in which an option's reasons name no other option: (C), since (A) has no mass."""
+    """A text in which the reasons of an option that begins a sentence name no other: (C), since (A) has no mass.
+
+    In "I reject (A) because (B) fits" they do.
+    """
     because = rf"(?:since|because|given\s+that|as(?=\s+{several}))\b"
     inner = r"(?:(?!\b(?i:so|therefore|thus|hence|but|rather|instead|answer)\b|[.!?](?:\s|$))[^\n])*"
-    return re.sub(rf"({several})(\s*[,:;]?\s+(?i:{because}))\s{inner}", r"\1\2 ", text)
+    begins = r"(?:^|[.!?]\s)\s*(?i:(?:the\s+)?(?:option|choice|answer)\s+)?"
+    return re.sub(rf"({begins}{several}\s*[,:;]?\s+(?i:{because}))\s{inner}", r"\1 ", text, flags=re.M)
 
 
 def _without_names(text: str, letters: str) -> str:
