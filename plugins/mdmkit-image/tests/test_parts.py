@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,13 @@ import torch
 pytest.importorskip("diffusers")
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
+from safetensors.torch import load_file, save_file
 
 import mdmkit
 from mdmkit import MdmkitError, Plan
 from mdmkit.decoding.prompts import read_prompts
 from mdmkit_image.layout import quiet
+from mdmkit_image.parts import load_part
 
 TEXT = "abc"
 # Fields without which the pipeline cannot be made, or cannot decode codes. Here they change nothing.
@@ -97,3 +101,95 @@ def test_no_change_of_a_config_draws_something_else(part: str, folder: Path, par
     assert silent == []
     assert drawn >= LEAST[part][0]
     assert refused >= LEAST[part][1]
+
+
+# -- sizes are compared before anything is built ---------------------------------------------------------------------
+
+CLASSES = {
+    "transformer": ("diffusers", "UVit2DModel"),
+    "vqvae": ("diffusers", "VQModel"),
+    "text_encoder": ("transformers", "CLIPTextModelWithProjection"),
+}
+# More than any part has tensors, and few enough that a test without the check ends at once.
+MANY = 150
+
+
+def load_changed(folder: Path, part: str, fields: dict[str, Any]) -> Any:
+    """Load a copy of a part whose config has other fields."""
+    file = folder / part / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    return load_part(folder, part, *CLASSES[part], "cpu")
+
+
+@pytest.fixture
+def unbuilt(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the model that no loader may build."""
+    for library, name in CLASSES.values():
+        refused = classmethod(lambda cls, *args, **kwargs: pytest.fail(f"{cls} is built"))
+        monkeypatch.setattr(getattr(importlib.import_module(library), name), "from_pretrained", refused)
+    return Path(shutil.copytree(folder, tmp_path / "model"))
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "told"),
+    [
+        ("transformer", {"num_hidden_layers": MANY}, "num_hidden_layers=150"),
+        ("transformer", {"num_res_blocks": MANY}, "num_res_blocks=150"),
+        ("vqvae", {"layers_per_block": MANY}, "layers_per_block=150"),
+        ("vqvae", {"block_out_channels": [4] * MANY}, "block_out_channels with 150 values"),
+        ("text_encoder", {"num_hidden_layers": MANY}, "num_hidden_layers=150"),
+        ("text_encoder", {"text_config": {"num_hidden_layers": MANY}}, r"text_config\.num_hidden_layers=150"),
+    ],
+)
+def test_more_layers_than_tensors_are_refused_before_they_are_built(
+    part: str, fields: dict[str, Any], told: str, unbuilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mdmkit_image.parts._planned", lambda *args: pytest.fail("the layers are planned"))
+    with pytest.raises(MdmkitError, match=rf"config\.json says {told}, and its weights have only \d+ tensors"):
+        load_changed(unbuilt, part, fields)
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "told"),
+    [
+        ("vqvae", {"num_vq_embeddings": 10**15}, r"quantize\.embedding\.weight would be \[1000000000000000, 4\], and"),
+        ("vqvae", {"latent_channels": 5}, r"would be \[.*\], and is \[.*\] in its file\. Copy both"),
+        ("transformer", {"hidden_size": 10**9}, r"would be \[1000000000, 8\], and is \[16, 8\] in its file"),
+        ("transformer", {"vocab_size": 10**15}, r"embed\.embeddings\.weight would be"),
+        ("text_encoder", {"hidden_size": 10**9}, r"would be \[54, 1000000000\], and is \[54, 8\]"),
+        (
+            "text_encoder",
+            {"text_config": {"vocab_size": 10**12}},
+            r"token_embedding\.weight would be \[1000000000000, ",
+        ),
+    ],
+)
+def test_other_sizes_are_refused_before_they_need_memory(
+    part: str, fields: dict[str, Any], told: str, unbuilt: Path
+) -> None:
+    with pytest.raises(MdmkitError, match=f"the sizes in its config.json are not those of its weights: .*{told}"):
+        load_changed(unbuilt, part, fields)
+
+
+def test_a_missing_tensor_is_not_made_if_it_is_larger_than_the_file(unbuilt: Path) -> None:
+    file = unbuilt / "vqvae" / "diffusion_pytorch_model.safetensors"
+    save_file({k: v for k, v in load_file(file).items() if "embedding" not in k}, file, metadata={"format": "pt"})
+    with pytest.raises(MdmkitError, match=r"quantize\.embedding\.weight would be .* and is not there, and all others"):
+        load_changed(unbuilt, "vqvae", {"num_vq_embeddings": 10**15})
+
+
+@pytest.mark.parametrize("content", [b"\0", None], ids=["cut", "no tensors"])
+def test_nothing_is_built_for_a_file_without_tensors(content: bytes | None, unbuilt: Path) -> None:
+    file = unbuilt / "vqvae" / "diffusion_pytorch_model.safetensors"
+    save_file({}, file) if content is None else file.write_bytes(content)
+    with pytest.raises(MdmkitError, match="its vqvae cannot be loaded as VQModel"):
+        load_part(unbuilt, "vqvae", *CLASSES["vqvae"], "cpu")
+
+
+@pytest.mark.parametrize("part", list(CLASSES))
+def test_an_empty_quantization_config_changes_nothing(part: str, folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    plain, told = load_part(copy, part, *CLASSES[part], "cpu"), load_changed(copy, part, {"quantization_config": {}})
+    assert type(plain) is type(told)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, told.state_dict()[name])

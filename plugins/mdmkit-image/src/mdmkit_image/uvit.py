@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 AESTHETIC_SCORE = 6.0
 # Values of the micro-conditioning: width, height, left, top, score.
 MICRO = 5
+# Cells along a side of an image of the usual size, at most. A UVit has no positions, so no tensor shows the number.
+MOST_SIDE = 256
 
 
 class UVitBackbone(GridBackbone):
@@ -46,6 +48,7 @@ class UVitBackbone(GridBackbone):
                 f"{codec.codes}: they do not belong to the same model."
             )
         _check_micro(transformer.config)
+        _check_side(transformer.config.sample_size)
         usual = transformer.config.sample_size * codec.factor
         self.width = usual if width is None else width
         self.height = usual if height is None else height
@@ -141,6 +144,15 @@ def _check_micro(config: Any) -> None:
             f"the transformer's config.json says micro_cond_encode_dim={config.micro_cond_encode_dim} and "
             f"micro_cond_embed_dim={config.micro_cond_embed_dim}, and {MICRO} values of the first make {width}. "
             "Correct the one that is wrong."
+        )
+
+
+def _check_side(cells: Any) -> None:
+    """Refuse a usual size that is no number of cells, or for which no machine has the memory."""
+    if not isinstance(cells, int) or isinstance(cells, bool) or not 1 <= cells <= MOST_SIDE:
+        raise MdmkitError(
+            f"the transformer's config.json says sample_size={shown(cells)}: it is the number of cells along a side "
+            f"of an image, a whole number from 1 to {MOST_SIDE}. Copy the file again, or correct it."
         )
 
 
