@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ pytest.importorskip("diffusers")
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 import mdmkit
 from mdmkit import MdmkitError, Plan
@@ -27,13 +29,17 @@ GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 
 @pytest.fixture(scope="module")
 def mmada(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tiny.write_llada(tmp_path_factory.mktemp("mmada"), 8192)
-    return mdmkit.load(f"mmada:{folder}", device="cpu", vq=str(GOLDEN / "magvitv2"), width=64, height=32)
+    return load_small("mmada", tiny.write_llada(tmp_path_factory.mktemp("mmada"), 8192))
 
 
 @pytest.fixture(scope="module")
 def lumina(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tiny.write_llada(tmp_path_factory.mktemp("lumina"), tiny.CODES)
+    return load_small("lumina", tiny.write_llada(tmp_path_factory.mktemp("lumina"), tiny.CODES))
+
+
+def load_small(kind: str, folder: Path) -> Any:
+    if kind == "mmada":
+        return mdmkit.load(f"mmada:{folder}", device="cpu", vq=str(GOLDEN / "magvitv2"), width=64, height=32)
     tiny.vq_model(lookup=False).save_pretrained(folder / "vqvae")
     ids = len(tiny.SPECIALS) + 14
     return mdmkit.load(f"lumina_dimoo:{folder}", device="cpu", width=6, height=4, image_offset=ids)
@@ -83,6 +89,43 @@ def test_the_sequences_are_those_of_the_models(mmada: Any, lumina: Any) -> None:
     tail = ["<answer>", "<IMAGE>", *line, *line, "</IMAGE>", "</answer>"]
     assert words(lumina, "ab")[-len(tail) - 4 :] == ["<user>", "a", "b", "</user>", *tail]
     assert words(lumina, None)[-len(tail) - 3 :] == ["<user>", "<uncondition>", "</user>", *tail]
+
+
+@pytest.mark.parametrize(
+    ("kind", "token"),
+    [
+        *[("mmada", token) for token in ("<|t2i|>", "<|soi|>", "<|eoi|>")],
+        *[("lumina", token) for token in ("<answer>", "</answer>", "<IMAGE>", "</IMAGE>", "<end-of-line>")],
+    ],
+)
+def test_a_special_token_that_is_nowhere_is_named_when_the_model_is_loaded(
+    kind: str, token: str, tmp_path: Path
+) -> None:
+    """Its usual id is beyond the ids of a small model."""
+    folder = tiny.write_llada(tmp_path / "model", 8192 if kind == "mmada" else tiny.CODES)
+    for file in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+        file.write_text(file.read_text().replace(f'"{token}"', '"<other>"'))
+    with pytest.raises(MdmkitError, match=f"lacks the special token {re.escape(token)}. Its usual id is 126"):
+        load_small(kind, folder)
+
+
+def test_a_text_needs_an_end_token(tmp_path: Path) -> None:
+    folder = tiny.write_llada(tmp_path / "model", 8192)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token": None}))
+    with pytest.raises(MdmkitError, match="names no eos_token"):
+        load_small("mmada", folder)
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path: Path) -> None:
+    folder = tiny.write_llada(tmp_path / "model", tiny.CODES)
+    more = AutoTokenizer.from_pretrained(folder)
+    size = len(more) + tiny.CODES
+    more.add_tokens([f"<more{i}>" for i in range(tiny.CODES + 1)])
+    more.save_pretrained(folder)
+    told = rf"tokenizer has ids up to {size}, that of .*<more12>.*text model has rows for 0 to {size - 1} only"
+    with pytest.raises(MdmkitError, match=told):
+        load_small("lumina", folder)
 
 
 def test_the_trunks_logits_are_the_references() -> None:

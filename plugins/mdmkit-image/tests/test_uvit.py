@@ -313,6 +313,18 @@ def test_parts_of_two_models(folders: dict[str, Path], tmp_path: Path) -> None:
         mdmkit.load(str(folder), device="cpu")
 
 
+def test_a_tokenizer_with_more_ids_than_the_text_encoder_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(folders["amused"], tmp_path / "model")
+    more = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    more.add_tokens(["<more>"])
+    more.save_pretrained(folder / "tokenizer")
+    told = r"tokenizer has ids up to 54, that of .*<more>.*text encoder has rows for 0 to 53 only"
+    with pytest.raises(MdmkitError, match=told):
+        mdmkit.load(str(folder), device="cpu")
+
+
 def test_classes_without_names(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(folders["maskgit"], tmp_path / "model")
     index = json.loads((folder / "model_index.json").read_text())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mdmkit import MdmkitError, MdmkitWarning, Prompt
-from mdmkit_image.layout import index_of, quiet, said
+from mdmkit_image.layout import check_ids, index_of, quiet, said
 from mdmkit_image.numbers import named
 from mdmkit_image.parts import load_part
 from mdmkit_image.uvit import UVitBackbone
@@ -57,6 +57,7 @@ class Amused(UVitBackbone):
                 tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
         except Exception as error:  # the loaders raise many unrelated types
             raise MdmkitError(f"model {str(folder)!r}: its tokenizer cannot be loaded: {said(error)}") from error
+        check_ids(str(folder), tokenizer, encoder.config.vocab_size, "text encoder")
         return {"text_encoder": encoder, "tokenizer": tokenizer}
 
     def tensors(self) -> dict[str, Tensor]:

@@ -120,6 +120,24 @@ def quiet() -> Iterator[None]:
             transformers_log.enable_progress_bar()
 
 
+def check_ids(model: str, tokenizer: Any, rows: int, part: str) -> None:
+    """Refuse a tokenizer that has ids beyond the rows of the embedding that they are looked up in.
+
+    Args:
+        part: what has the embedding, for the error.
+
+    Raises:
+        MdmkitError: it has such ids.
+    """
+    token, highest = max(tokenizer.get_vocab().items(), key=lambda pair: pair[1], default=("", -1))
+    if highest >= rows:
+        raise MdmkitError(
+            f"model {model!r}: its tokenizer has ids up to {highest}, that of {shown(token)}, and the embedding of its "
+            f"{part} has rows for 0 to {rows - 1} only. They do not belong to the same model: copy the tokenizer's "
+            "files again from the model that the weights are from."
+        )
+
+
 def said(error: Exception) -> str:
     """The first line of an error's text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from mdmkit import MdmkitError, Output, Prompt, shown, unknown
 from mdmkit_image.codec import VQCodec
 from mdmkit_image.grid import GridBackbone, grid_of, take, whole
-from mdmkit_image.layout import dtype_of, fetch, is_hub_id, quiet, said
+from mdmkit_image.layout import check_ids, dtype_of, fetch, is_hub_id, quiet, said
 from mdmkit_image.magvit import Magvit, MagvitCodec
 from mdmkit_image.parts import load_part
 from mdmkit_image.trunk import Trunk
@@ -106,10 +106,12 @@ class LLaDAImage(GridBackbone):
         except Exception as error:  # the loaders raise many unrelated types
             raise MdmkitError(f"model {ref!r}: its tokenizer cannot be loaded: {said(error)}") from error
         trunk = Trunk.load(folder, device, dtype_of(dtype, device))
+        check_ids(ref, tokenizer, trunk.size, "text model")
         usual = MASK_ID if config.get("mask_token_id") is None else config["mask_token_id"]
         mask = options.pop("mask_id", usual)
         offset = options.pop("image_offset", cls.first_code(tokenizer))
         backbone = cls(trunk, codec, tokenizer, offset, mask, **options)
+        backbone.check_special()
         backbone.loaded_from = tuple(dict.fromkeys((folder, vq)))
         return backbone
 
@@ -139,10 +141,26 @@ class LLaDAImage(GridBackbone):
     def tensors(self) -> dict[str, Tensor]:
         return self.trunk.tensors() | super().tensors()
 
+    def check_special(self) -> None:
+        """Look up every special token of a sequence: `special` refuses those that the model does not have."""
+        self.before(None)
+        self.framed(torch.zeros(1, self.cells, dtype=torch.long))
+
     def special(self, name: str, usual: int) -> int:
-        """The id of a special token; the usual id if the tokenizer does not have this text."""
+        """The id of a special token; the usual id if the tokenizer does not have this text.
+
+        Raises:
+            MdmkitError: the model does not have the usual id.
+        """
         known = self.tokenizer.convert_tokens_to_ids(name)
-        return usual if known is None or known == self.tokenizer.unk_token_id else known
+        if known is not None and known != self.tokenizer.unk_token_id:
+            return int(known)
+        if usual >= self.trunk.size:
+            raise MdmkitError(
+                f"the tokenizer lacks the special token {name}. Its usual id is {usual}, and the model has only "
+                f"{self.trunk.size} ids. Copy the tokenizer's files again from the model that the weights are from."
+            )
+        return usual
 
     def condition(self, prompts: Sequence[Prompt]) -> tuple[Tensor, ...]:
         told = [self.before(p.text) if p.ids is None else self.before(None) for p in prompts]
@@ -197,6 +215,10 @@ class Mmada(LLaDAImage):
     def before(self, text: str | None) -> list[int]:
         ids = self.tokenizer(text or "", add_special_tokens=False).input_ids
         begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+        if self.tokenizer.eos_token_id is None:
+            raise MdmkitError(
+                "the tokenizer names no eos_token, and a text of MMaDA ends with it. Copy tokenizer_config.json again."
+            )
         return [self.special("<|t2i|>", self.TO_IMAGE), *begin, *ids, self.tokenizer.eos_token_id]
 
     def framed(self, cells: Tensor) -> tuple[Tensor, Tensor]:
