@@ -166,6 +166,50 @@ def test_features_of_two_widths_are_refused() -> None:
         metrics.clip_score(narrow, narrow[:1])
 
 
+def test_one_feature_is_enough() -> None:
+    """Means 1 and 2, variances 2 and 8: 1 + (√2 − √8)²."""
+    one = metrics.statistics(torch.tensor([[0.0], [2.0]]))
+    assert one[1].shape == (1, 1)
+    assert metrics.frechet_distance(one, metrics.statistics(torch.tensor([[0.0], [4.0]]))) == pytest.approx(3)
+
+
+GOOD = (torch.zeros(2), torch.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ((torch.zeros(0), torch.zeros(0, 0)), r"a mean \[0\] and a covariance \[0, 0\]; .* at least one feature"),
+        ((GOOD[0], GOOD[1].to_sparse()), "dense torch tensors of real numbers"),
+        ((GOOD[0].to_sparse(), GOOD[1]), "dense torch tensors of real numbers"),
+        ((GOOD[0], GOOD[1] + 1j), "dense torch tensors of real numbers"),
+        ((GOOD[0].numpy(), GOOD[1].numpy()), "dense torch tensors of real numbers"),
+        (None, "dense torch tensors of real numbers"),
+    ],
+)
+def test_statistics_of_no_use_are_refused_in_any_place(known: Any, told: str) -> None:
+    for name, pair in (("drawn", (known, GOOD)), ("real", (GOOD, known))):
+        with pytest.raises(MdmkitError, match=f"{name} statistics.*{told}"):
+            metrics.frechet_distance(*pair)
+
+
+@pytest.mark.parametrize("wrong", [torch.eye(4).to_sparse(), torch.eye(4) + 1j, np.eye(4), None])
+def test_features_must_be_dense_and_real(wrong: Any) -> None:
+    told = "must be a dense torch tensor of real numbers"
+    for measure in (metrics.statistics, metrics.inception_score):
+        with pytest.raises(MdmkitError, match=told):
+            measure(wrong)
+    for measure in (metrics.precision_recall, metrics.clip_score):
+        with pytest.raises(MdmkitError, match=told):
+            measure(torch.eye(4), wrong)
+
+
+@pytest.mark.parametrize("neighbours", [0, -1, 1.5, True, "3"])
+def test_neighbours_are_at_least_one(neighbours: Any) -> None:
+    with pytest.raises(MdmkitError, match=r"neighbours=.*: it is k, a whole number of at least 1"):
+        metrics.precision_recall(torch.eye(5), torch.eye(5), neighbours)
+
+
 def test_precision_and_recall_do_not_depend_on_how_rows_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(3)
     drawn, real = (torch.randn(70, 5, generator=generator, dtype=torch.float64) for _ in range(2))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mdmkit import MdmkitError
-from mdmkit_image.reference import Statistics, checked_statistics, load_statistics, save_statistics
+from mdmkit import MdmkitError, shown
+from mdmkit_image.reference import Statistics, checked_statistics, is_plain, load_statistics, save_statistics
 
 __all__ = [
     "Statistics",
@@ -35,7 +35,8 @@ def statistics(features: Tensor) -> Statistics:
     values = _rows(features, "features")
     if len(values) < 2:
         raise MdmkitError(f"statistics need features of at least two images, [N, D], not {list(features.shape)}.")
-    return values.mean(0), values.T.cov()
+    width = values.shape[1]
+    return values.mean(0), values.T.cov().view(width, width)  # torch gives a number if the width is 1
 
 
 def frechet_distance(drawn: Statistics, real: Statistics) -> float:
@@ -45,7 +46,8 @@ def frechet_distance(drawn: Statistics, real: Statistics) -> float:
     the statistics are in: the difference of large traces has no correct digit in float32.
 
     Raises:
-        MdmkitError: the statistics are not finite, not of the right shapes, or of features of two widths.
+        MdmkitError: the statistics are not dense tensors of real finite numbers, not of the right shapes, or of
+            features of two widths.
     """
     (mean, covariance), (other, reference) = checked_statistics(drawn, "drawn"), checked_statistics(real, "real")
     _same_width("statistics", mean, other)
@@ -74,8 +76,10 @@ def precision_recall(drawn: Tensor, real: Tensor, neighbours: int = 3) -> tuple[
     the same with drawn and real exchanged. Memory grows with N + M, not with N · M.
 
     Raises:
-        MdmkitError: a set has at most k images, a row is not finite, or the widths differ.
+        MdmkitError: k is below 1, a set has at most k images, a row is not finite, or the widths differ.
     """
+    if not isinstance(neighbours, int) or isinstance(neighbours, bool) or neighbours < 1:
+        raise MdmkitError(f"neighbours={shown(neighbours)}: it is k, a whole number of at least 1; papers use 3.")
     first, second = _rows(drawn, "drawn features"), _rows(real, "real features")
     _same_width("features", first, second)
     if min(len(drawn), len(real)) <= neighbours:
@@ -108,6 +112,8 @@ def clip_score(images: Tensor, texts: Tensor) -> float:
 
 def _rows(values: Tensor, name: str) -> Tensor:
     """float64 [N, D], if they are that and finite."""
+    if not is_plain(values):
+        raise MdmkitError(f"{name} must be a dense torch tensor of real numbers, [N, D] with a row for each image.")
     if values.dim() != 2 or not values.numel():
         raise MdmkitError(f"{name} must be a tensor [N, D] with a row for each image, not {list(values.shape)}.")
     broken = (~values.isfinite()).any(1).nonzero().flatten().tolist()

@@ -7,6 +7,7 @@ Safetensors files have `mean` [D] and `covariance` [D, D].
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,11 @@ def load_statistics(file: str | Path) -> Statistics:
     return checked_statistics(parts, str(file))
 
 
+def is_plain(values: Any) -> bool:
+    """True for a dense tensor of real numbers, which float64 can hold."""
+    return isinstance(values, Tensor) and values.layout == torch.strided and not values.is_complex()
+
+
 def checked_statistics(known: Statistics, name: str) -> Statistics:
     """Return mean and covariance in float64, if they are finite, and of the right shapes, and the second can be one.
 
@@ -63,11 +69,16 @@ def checked_statistics(known: Statistics, name: str) -> Statistics:
     Raises:
         MdmkitError: they are not, or have not.
     """
+    if not isinstance(known, tuple | list) or len(known) != 2 or not all(map(is_plain, known)):
+        raise MdmkitError(
+            f"{name} statistics must be a mean [D] and a covariance [D, D], dense torch tensors of real numbers, as "
+            "statistics(features) gives them."
+        )
     mean, covariance = known
-    if mean.dim() != 1 or covariance.shape != (len(mean), len(mean)):
+    if mean.dim() != 1 or not len(mean) or covariance.shape != (len(mean), len(mean)):
         raise MdmkitError(
             f"{name} statistics: a mean {list(mean.shape)} and a covariance {list(covariance.shape)}; they must be [D] "
-            "and [D, D]."
+            "and [D, D], with at least one feature."
         )
     mean, covariance = mean.double(), covariance.double()
     if not (mean.isfinite().all() and covariance.isfinite().all()):
@@ -75,14 +86,14 @@ def checked_statistics(known: Statistics, name: str) -> Statistics:
     if (covariance - covariance.T).abs().max() > ASYMMETRY * covariance.abs().max():
         raise MdmkitError(f"{name} statistics: the second tensor is not symmetric, so it is not a covariance.")
     variances = covariance.diagonal()
-    if len(mean) and variances.min() < -NEGATIVE * variances.max():
+    if variances.min() < -NEGATIVE * variances.max():
         where = int(variances.argmin())
         raise MdmkitError(
             f"{name} statistics: the second tensor is not a covariance, because its diagonal is "
             f"{float(variances[where]):g} at feature {where} (counted from 0), and no variance is below 0. {_AGAIN}"
         )
     values = torch.linalg.eigvalsh(covariance)
-    if len(mean) and values[0] < -NEGATIVE * values[-1]:
+    if values[0] < -NEGATIVE * values[-1]:
         raise MdmkitError(
             f"{name} statistics: the second tensor is not a covariance, because its eigenvalues go from "
             f"{float(values[0]):g} to {float(values[-1]):g}, and none may be below 0. {_AGAIN}"
