@@ -180,9 +180,10 @@ def packed(file, text):
         archive.writestr("my_zipped.py", text)
 
 
-def test_a_changed_archive_is_refused_because_the_old_module_would_run(place):
+@pytest.mark.parametrize("line", ["import my_zipped", "from my_zipped import VALUE"])
+def test_a_changed_archive_is_refused_because_the_old_module_would_run(place, line):
     packed(place / "my.zip", "VALUE = 1\n")
-    lines = "import sys\nsys.path.insert(0, __file__[:-2] + 'zip')\nimport my_zipped\n"
+    lines = f"import sys\nsys.path.insert(0, __file__[:-2] + 'zip')\n{line}\n"
     (place / "my.py").write_text(PARTS + lines)
     registry = Registry([])
     assert added(registry, place / "my.py")[1] == added(registry, place / "my.py")[1]
@@ -263,3 +264,53 @@ def test_what_others_load_is_not_noted(place, recwarn):
     added(Registry([]), place / "my.py")
     importlib.import_module("my_own")
     assert not recwarn.list
+
+
+def two_folders(place, line):
+    """Two plugin files that import a module of the same name, each from its own folder."""
+    for name in ("one", "two"):
+        (place / name).mkdir()
+        (place / f"{name}/my_helper.py").write_text(f"VALUE = {name!r}\n")
+        path = f"import sys\nsys.path.insert(0, {str(place / name)!r})\n"
+        (place / f"{name}/{name}.py").write_text(PARTS.replace('"mine"', f'"{name}"') + path + line)
+    return place / "one/one.py", place / "two/two.py"
+
+
+@pytest.mark.parametrize("line", ["from my_helper import VALUE\n", "def later():\n    from my_helper import VALUE\n"])
+def test_two_plugin_files_with_modules_of_one_name_are_refused(place, monkeypatch, line):
+    """Python would run the first one's module for both, and the version would name the other."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    one, two = two_folders(place, line)
+    registry = Registry([])
+    registry.add_file(one)
+    with pytest.raises(MdmkitError, match=r"two/my_helper\.py\. .*one/my_helper\.py, .* Rename one of") as error:
+        registry.add_file(two)
+    assert str(two) in str(error.value)
+    registry.add_file(one)  # the refused one is not in its way
+    two.with_name("my_helper.py").rename(two.with_name("my_other_helper.py"))
+    two.write_text(two.read_text().replace("my_helper", "my_other_helper"))
+    registry.add_file(two)
+    assert " my_other_helper.py " in registry.find("score", "two").version
+
+
+def test_a_module_of_the_program_that_has_the_name_of_the_own_one_is_refused(place, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    one, two = two_folders(place, "from my_helper import VALUE\n")
+    monkeypatch.syspath_prepend(str(one.parent))
+    importlib.import_module("my_helper")
+    with pytest.raises(MdmkitError, match=r"one/my_helper\.py, which is loaded already"):
+        Registry([]).add_file(two)
+
+
+def test_a_module_that_was_loaded_before_counts_if_only_a_statement_names_it(place, monkeypatch):
+    """Its value is a number, which does not say where it is from."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("one", "two"):
+        (place / f"{name}/lib").mkdir(parents=True)
+        (place / f"{name}/lib/my_deep.py").write_text("VALUE = 1\n")
+        path = f"import sys\nsys.path.insert(0, {str(place / name / 'lib')!r})\n"
+        (place / f"{name}/{name}.py").write_text(PARTS.replace("mine", name) + path + "from my_deep import VALUE\n")
+    registry = Registry([])
+    registry.add_file(place / "one/one.py")
+    registry.add_file(place / "two/two.py")
+    assert " ../one/lib/my_deep.py " in registry.find("score", "two").version  # it is what runs

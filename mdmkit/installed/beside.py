@@ -19,24 +19,35 @@ def beside(file: Path) -> list[Path]:
     These are source files, and modules without source: compiled ones and extensions, whose own imports are not known.
     Statements inside functions count too, and modules that are the target of a component. Nothing is executed.
     """
-    folder, found, waiting = file.parent, {file}, [file]
+    return sorted(names_beside(file))
+
+
+def names_beside(file: Path) -> dict[Path, str]:
+    """The files of `beside`, and the dotted names by which they are imported."""
+    folder, waiting = file.parent, [file]
+    found = {file: file.stem}
     while waiting:
-        for path in _imported(waiting.pop(), folder):
+        for path, name in _imported(waiting.pop(), folder):
             if path not in found:
-                found.add(path)
+                found[path] = name
                 waiting.append(path)
-    return sorted(found - {file})
+    del found[file]
+    return found
 
 
-def _imported(path: Path, folder: Path) -> Iterator[Path]:
+def imported(source: str | bytes, package: tuple[str, ...]) -> Iterator[str]:
+    """The dotted names of modules that source code in this package may import."""
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # its import fails too, and says why
         return
-    package = path.relative_to(folder).parent.parts
     for node in ast.walk(tree):
-        for name in _names(node, package):
-            yield from _files(name, folder)
+        yield from _names(node, package)
+
+
+def _imported(path: Path, folder: Path) -> Iterator[tuple[Path, str]]:
+    for name in imported(path.read_bytes(), path.relative_to(folder).parent.parts):
+        yield from _files(name, folder)
 
 
 def _names(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
@@ -52,16 +63,17 @@ def _names(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
         yield target[0]
 
 
-def _files(name: str, folder: Path) -> Iterator[Path]:
-    """The files of a module and of the packages that hold it, if they are in this folder."""
+def _files(name: str, folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files of a module and of the packages that hold it, if they are in this folder; and the name of each."""
     names = name.split(".")
     if names[0] in ("", "mdmkit"):  # no module; one whose version is on record
         return
     place = folder
-    for each in names:
+    for depth, each in enumerate(names, start=1):
         place /= each
         found = [(place.with_name(f"{place.name}{end}"), place / f"__init__{end}") for end in all_suffixes()]
         # `isfile` is False for what cannot be a file's name.
-        yield from (path for pair in found for path in pair if os.path.isfile(path))
+        here = ".".join(names[:depth])
+        yield from ((path, here) for pair in found for path in pair if os.path.isfile(path))
         if not os.path.isdir(place):
             return

@@ -12,6 +12,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from mdmkit.errors import MdmkitError
+from mdmkit.installed.beside import imported
 
 # The modules that plugin files have loaded in this process, by name, and the hash of what each file then held. Python
 # loads each of them only once.
@@ -21,7 +22,8 @@ _LOADED: dict[str, tuple[Path, str]] = {}
 def loaded_by(module: ModuleType, before: Collection[str], known: Collection[str]) -> list[Path]:
     """Find the files of the modules that a plugin file has loaded.
 
-    A module that was there before counts if this one, or a module that counts, refers to it.
+    A module that was there before counts if this one, or a module that counts, refers to it or has a statement that
+    imports it.
 
     Args:
         module: the plugin file, which has been run.
@@ -34,7 +36,8 @@ def loaded_by(module: ModuleType, before: Collection[str], known: Collection[str
     new = {name: file for name in [*sys.modules] if name not in before and (file := _file_of(name, known)) is not None}
     found, waiting = {**new}, [module.__name__, *new]
     while waiting:
-        for name in _named_in(sys.modules.get(waiting.pop())):
+        each = sys.modules.get(waiting.pop())
+        for name in (*_named_in(each), *_imported_by(each)):
             if name not in found and name in sys.modules and (file := _file_of(name, known)) is not None:
                 found[name] = file
                 waiting.append(name)
@@ -112,6 +115,17 @@ def _named_in(module: Any) -> Iterator[str]:
             continue
         if isinstance(name, str):
             yield name
+
+
+def _imported_by(module: Any) -> Iterator[str]:
+    """The names that the import statements of a module's source give, also those of a module in an archive."""
+    spec = getattr(module, "__dict__", {}).get("__spec__")
+    try:
+        source = spec.loader.get_source(spec.name)
+    except Exception:  # no such loader, or the file is gone
+        return
+    if isinstance(source, str):
+        yield from imported(source, tuple(filter(None, spec.parent.split("."))))
 
 
 @cache

@@ -23,6 +23,7 @@ from mdmkit.installed.hookspecs import Component
 from mdmkit.installed.loaded import loaded_by
 from mdmkit.installed.part import Broken, Part
 from mdmkit.installed.plugin_file import fingerprint, own_target, run_file, target_files
+from mdmkit.installed.same_name import check_names
 from mdmkit.installed.target import fetch, normal
 from mdmkit.version import __version__
 
@@ -117,7 +118,8 @@ class Registry:
         its folder that it imports and that the program had before.
 
         Raises:
-            MdmkitError: the file cannot be read or imported, or registers nothing.
+            MdmkitError: the file cannot be read or imported, or registers nothing; or it imports a module of its
+                folder, and another module has its name.
         """
         self._walk()
         file = Path(path)
@@ -141,6 +143,7 @@ class Registry:
             if file.suffix != ".py":
                 raise MdmkitError("it is not a Python file (its name must end in .py).")
             with anew(file, known):
+                check_names(file, self._others(distribution), known)
                 before = {*sys.modules}
                 module = run_file(file)
                 parts = self._register(module, distribution, "")  # its hooks may load modules, too
@@ -152,6 +155,10 @@ class Registry:
             self._index([*self._parts, *own])
         except FAILURES as error:
             raise MdmkitError(f"plugin file {path} cannot be used: {_reason(error)}") from error
+
+    def _others(self, distribution: str) -> list[Path]:
+        """The plugin files that are in use, except this one."""
+        return [file for d, file in self._files.items() if d != distribution and self._manager.has_plugin(d)]
 
     def _walk(self) -> None:
         if self._walked:
