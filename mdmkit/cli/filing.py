@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdmkit.cli.output import check_suffix, check_targets, record_of, write_whole
+from mdmkit.cli.output import check_suffix, check_targets, has_begun, is_stream, record_of, write_whole
 from mdmkit.cli.recorded import read_replaced
 from mdmkit.errors import MdmkitError
 
@@ -61,17 +63,29 @@ class Filing:
                     "a file FILE.jsonl to keep rows as they finish."
                 )
             beside = output.with_suffix(".jsonl")
-            self.replaced = beside if overwrite and self._of_run(read_replaced(record_of(beside))) else None
+            before = read_replaced(record_of(beside))
+            self.replaced = beside if overwrite and self._drew(before) and before["prompts"]["number"] else None
             return
         self.rows = output if given in ROWS else output.with_suffix(".jsonl")
         if self.rows != output:
             check_targets({"--output": self.rows}, {}, overwrite, "--output" if resume else None)
+            self._check_rows(self.rows)
         taken = next((path for i in range(prompts) if (path := self.path(i)).exists()), None)
         if taken is not None and not (resume or overwrite):
             raise MdmkitError(
                 f"--output {output}: {taken} exists. Name another, or add --overwrite to replace it, or --resume to go "
                 "on with an unfinished run."
             )
+
+    def _check_rows(self, rows: Path) -> None:
+        """Refuse to replace a file of rows that nobody named, unless it is of an earlier run, which left its record."""
+        if not self.overwrite or is_stream(rows) or record_of(rows).exists() or not has_begun(rows):
+            return
+        raise MdmkitError(
+            f"--output {self.output}: the rows of {self.prompts} prompts go into {rows}, and there is no record of a "
+            "run beside that file, so it may be your own and is not replaced. Move it away, or name another --output. "
+            f"To replace it, name it: --output {rows}."
+        )
 
     def path(self, index: int) -> Path:
         """The file of a row in a numbered run."""
@@ -94,7 +108,7 @@ class Filing:
 
     def stale(self, before: Mapping[str, Any]) -> list[Path]:
         """The numbered files of an earlier run, by its record, that this run does not write again."""
-        return self._of_run(before)[self.prompts if self.rows is not None else 0 :]
+        return self._of_run(before, self.prompts if self.rows is not None else 0)
 
     def check_apart(self, prompts: Iterable[Prompt]) -> None:
         """Refuse prompts with an input that this run would write or remove, perhaps before it is read.
@@ -114,11 +128,25 @@ class Filing:
                         "remove this file. Name another --output."
                     )
 
-    def _of_run(self, run: Mapping[str, Any] | None) -> list[Path]:
-        """The numbered files of a run, by its record; none if its rows are texts."""
-        if run is None or run.get("files") != self.files.suffix:
+    def _drew(self, run: Mapping[str, Any] | None) -> bool:
+        """True if the rows of a run are files of this kind, by its record."""
+        return run is not None and run.get("files") == self.files.suffix
+
+    def _of_run(self, run: Mapping[str, Any] | None, first: int = 0) -> list[Path]:
+        """The numbered files of a run that exist, by its record and from an index on; none if its rows are texts."""
+        if run is None or not self._drew(run):
             return []
-        return [self.path(index) for index in range(run["prompts"]["number"])]
+        # The folder is read: the number in a damaged record may be any.
+        numbered = re.compile(rf"{re.escape(self.output.stem)}-([0-9]{{4,19}}){re.escape(self.files.suffix)}")
+        try:
+            names = [match for name in os.listdir(self.output.parent) if (match := numbered.fullmatch(name))]
+        except OSError as error:
+            raise MdmkitError(
+                f"--output {self.output}: its folder cannot be listed ({error.strerror}), and files of an earlier run "
+                "are to be replaced there. Name a file in another folder."
+            ) from error
+        indices = sorted({int(match[1]) for match in names if f"{int(match[1]):04}" == match[1]})
+        return [self.path(index) for index in indices if first <= index < run["prompts"]["number"]]
 
     def finish(self) -> None:
         """Write what was kept, and remove what this run replaces."""

@@ -17,6 +17,7 @@ import tiny
 from PIL import Image
 
 from mdmkit.cli import main
+from mdmkit.cli.filing import Filing
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +185,40 @@ def test_a_run_of_texts_beside_a_picture_is_no_run_of_pictures(decode: Any, tmp_
         Path(name).write_text("mine")
     assert decode(*THREE[:2], "--output", "out.png", "--overwrite").exit_code == 0
     assert (Path("out.jsonl").read_text(), Path("out-0000.png").read_text()) == ("mine", "mine")
+
+
+def test_a_record_with_a_damaged_number_is_replaced_too(
+    decode: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pictures are found in the folder: so many names cannot be tried."""
+    assert decode(*THREE, "--output", "out.png").exit_code == 0
+    own = {"out-00002.png", "out-2.png", "out-0002.png.png", "another-0002.png"}
+    for name in own:
+        Path(name).write_text("mine")
+    path, tries = Filing.path, iter(range(100))
+    monkeypatch.setattr(Filing, "path", lambda self, index: next(tries) < 100 and path(self, index))
+    for words, left in ((THREE[:4], 2), (THREE[:2], 0)):
+        record = json.loads(Path("out.jsonl.run.json").read_text())
+        record["run"]["prompts"]["number"] = 10**18
+        Path("out.jsonl.run.json").write_text(json.dumps(record))
+        done = decode(*words, "--output", "out.png", "--overwrite")
+        assert done.exit_code == 0, done.output
+        assert [found.name for found in sorted(tmp_path.glob("out-????.png"))] == [
+            f"out-{i:04}.png" for i in range(left)
+        ]
+    assert {found.name for found in tmp_path.iterdir()} == own | {"out.png"}
+
+
+def test_a_file_of_rows_that_nobody_named_is_replaced_only_if_a_run_left_it(decode: Any, tmp_path: Path) -> None:
+    Path("out.jsonl").write_text("mine")
+    refused = decode(*THREE, "--output", "out.png", "--overwrite")
+    assert refused.exit_code == 2
+    assert "go into out.jsonl, and there is no record of a run beside that file" in " ".join(refused.output.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"] and Path("out.jsonl").read_text() == "mine"
+    assert decode(*THREE, "--output", "out.jsonl", "--overwrite").exit_code == 0  # it is named
+    assert decode(*THREE, "--output", "out.png", "--overwrite").exit_code == 0  # it is of a run
+    Path("new.jsonl").touch()  # a kill may leave it
+    assert decode(*THREE, "--output", "new.png", "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize("spoilt", ["deleted", "cut", "text", "size", "end", "byte", "GIF", "JPEG"])
