@@ -185,6 +185,14 @@ def test_what_is_no_trace_is_refused_in_one_paragraph(name, trace, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["t.json"]
 
 
+def test_a_key_that_stands_twice_is_refused(trace, tmp_path):
+    """The last one would win, in silence."""
+    file = write(tmp_path / "t.json", PLAIN)
+    file.write_text(file.read_text().replace('"nfe": 3', '"nfe": 3, "nfe": 4'))
+    done = trace(file)
+    assert done.exit_code == 2 and "the key 'nfe' stands twice in one object" in " ".join(done.output.split())
+
+
 def test_bytes_that_are_no_text_and_missing_files_are_refused(trace, tmp_path):
     (tmp_path / "t.json").write_bytes(b"\xff\xfe{}")
     assert "is not JSON" in trace(tmp_path / "t.json").stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mdmkit.errors import MdmkitError
+from mdmkit.from_json import TwiceError, from_json
 from mdmkit.whole_file import read_whole
 
 HOW = "A trace is what `mdmkit decode --trace FILE.json` writes."
@@ -46,9 +47,11 @@ def _load(path: Path) -> Any:
         raise ValueError(f"{word} is not a number of JSON")
 
     try:
-        return json.loads(read_whole(path).decode(), parse_constant=refuse)
+        return from_json(read_whole(path).decode(), parse_constant=refuse)
     except OSError as error:
         raise MdmkitError(f"{path}: {error.strerror or error}. Name a trace file. {HOW}") from error
+    except TwiceError as error:
+        raise MdmkitError(f"{path} is not a trace, or a damaged one: {error}. {HOW}") from error
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and error.lineno > 1:
             raise MdmkitError(f"{path} is not a trace but JSON lines, as --output writes them. {HOW}") from error
