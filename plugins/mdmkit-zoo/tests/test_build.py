@@ -52,3 +52,18 @@ def test_a_text_too_small_or_absent_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MdmkitError, match=r"absent\.txt"):
         build(tmp_path / "absent.txt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_device_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdmkit.whole_file.MOST", 1 << 20)
+    with pytest.raises(MdmkitError, match=r"/dev/zero .* gives more than 1 MiB"):
+        build(Path("/dev/zero"), tmp_path / "out")
+
+
+def test_the_ends_of_lines_are_the_same_for_every_system(tmp_path: Path) -> None:
+    made = []
+    for name, end in (("unix", b"\n"), ("windows", b"\r\n"), ("mac", b"\r")):
+        text = tmp_path / name
+        text.write_bytes(end.join([b"The cat saw", b"the dog."]))
+        made.append((build(text, tmp_path / f"{name}-out", words=5) / "counts.safetensors").read_bytes())
+    assert made[0] == made[1] == made[2]

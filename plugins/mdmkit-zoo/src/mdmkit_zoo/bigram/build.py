@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import save_file
 
 from mdmkit import MdmkitError
+from mdmkit.cli.commands import read_whole
 from mdmkit_zoo.bigram.text import PUNCTUATION, split
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def build(text: Path, output: Path, words: int = WORDS) -> Path:
         MdmkitError: the file cannot be read or has fewer than `words` different tokens.
     """
     try:
-        source = text.read_text(encoding="utf-8")
+        source = re.sub("\r\n?", "\n", read_whole(text).decode())
     except (OSError, UnicodeDecodeError) as problem:
         raise MdmkitError(
             f"cannot read {text} as UTF-8 text: {problem}. See the head of mdmkit_zoo/bigram/build.py."
