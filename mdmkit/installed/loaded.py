@@ -119,13 +119,13 @@ def _named_in(module: Any) -> Iterator[str]:
 
 def _imported_by(module: Any) -> Iterator[str]:
     """The names that the import statements of a module's source give, also those of a module in an archive."""
-    spec = getattr(module, "__dict__", {}).get("__spec__")
+    spec: Any = getattr(module, "__dict__", {}).get("__spec__")
     try:
-        source = spec.loader.get_source(spec.name)
+        source, package = spec.loader.get_source(spec.name), tuple(filter(None, spec.parent.split(".")))
     except Exception:  # no such loader, or the file is gone
         return
     if isinstance(source, str):
-        yield from imported(source, tuple(filter(None, spec.parent.split("."))))
+        yield from imported(source, package)
 
 
 @cache
