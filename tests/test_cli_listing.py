@@ -160,7 +160,7 @@ def test_show_prints_the_resolved_yaml_with_its_origins(run):
         "stop:      null\n"
         "constraint: null\n"
         "plan:      {length: 12, block: null, steps: null, tokens_per_step: 2, schedule: linear, early_stop: true, "
-        "room: 0}\n"
+        "room: 0, logprobs: null}\n"
         "draw:      {temperature: 0.0, top_p: null, top_k: null, suppress: [], penalty: {5: 1.5}, end_penalty: 0.0, "
         "repetition_penalty: 1.0, temperature_end: null}\n"
         "guidance:  {scale: 1.0, ramp: false}\n"

@@ -47,9 +47,11 @@ def anew(file: Path, known: Collection[str]) -> Iterator[None]:
     """
     _forget_edited()
     near = [*map(os.path.realpath, beside(file))]
-    _forget([name for name, path in _sources() if path not in _HELD and os.path.realpath(path) in near], known)
+    ours = installed()  # asked for each module from here on; its first answer loads modules itself
+    if near:  # links are followed only where they can lead to these files, since there are thousands of modules
+        others = ((name, path) for name, path in _sources() if path not in _HELD and not path.startswith(ours))
+        _forget([name for name, path in others if os.path.realpath(path) in near], known)
     will_load(map(Path, near))
-    installed()  # asked for each module from here on; its first answer loads modules itself
     SourceFileLoader.get_code = _get_code  # type: ignore[method-assign, assignment]  # also for loaders that plugin files make
     SourcelessFileLoader.get_code = _get_other_code  # type: ignore[method-assign, assignment]
     zipimport.zipimporter.get_code = _get_other_code  # type: ignore[method-assign, assignment]
