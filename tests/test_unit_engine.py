@@ -586,6 +586,31 @@ def test_what_is_no_observer_is_refused(observers: Any, words: str) -> None:
         mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=observers)
 
 
+class Refuses:
+    """An object whose attributes cannot be looked up, as a proxy of something that is gone."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def on_step(self, step: Any, actions: Any, choice: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.name:
+            raise ZeroDivisionError("gone")
+        raise AttributeError(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("on_batch", "when its attributes were looked up"), ("reads", "when reads was looked up")],
+)
+def test_an_observer_whose_attributes_cannot_be_looked_up_is_named(name: str, place: str) -> None:
+    sampler = mdmkit.compose(score=ByConfidence(), select=TakeQuota())
+    with pytest.raises(MdmkitError, match=f"^observer Refuses failed {place}: ZeroDivisionError: gone"):
+        mdmkit.decode(sampler, ToyBackbone(), ["ab"], observers=[Refuses(name)])
+
+
 def test_an_engine_is_a_name_a_mapping_or_an_instance(parts: Path) -> None:
     assert as_engine("here") == as_engine({"name": "here"}) == Here()
     assert decoded(Here()) == decoded("here") == decoded({"name": "here"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mdmkit.errors import FAILURES, MdmkitError, told, unknown
@@ -64,24 +65,8 @@ class Watchers:
             raise MdmkitError(f"observers={observers!r}: it must be a list of observers, as in [MyObserver()].")
         self._all, self._told = tuple(observers), Counter[str]()
         for observer in self._all:
-            if isinstance(observer, type):
-                raise MdmkitError(
-                    f"observer {observer.__name__} is a class: observers must be instances, as in "
-                    f"{observer.__name__}()."
-                )
-            if odd := [name for name in dir(observer) if name.startswith("on_") and name not in _METHODS + _OLD]:
-                raise MdmkitError(f"observer {type(observer).__name__}: {unknown('method', odd[0], _METHODS)}")
-            old = [name for name in _OLD if hasattr(observer, name)]
-            if old or _starts_with_canvas(observer):
-                had = old[0] if old else "on_start(sampler, backbone, canvas)"
-                raise MdmkitError(
-                    f"observer {type(observer).__name__} has {had}, which is of the first edition of mdmkit: rows "
-                    "come and go at any step now. Write on_admit(id, prompt, canvas) for a row that joins, and "
-                    "on_leave(id, row) for one that has left. on_start(sampler, backbone) is called once, and step.ids "
-                    "says whose rows a step is of."
-                )
-            if not any(hasattr(observer, name) for name in _METHODS):
-                raise MdmkitError(f"observer {observer!r} has no method of an observer: {', '.join(_METHODS)}.")
+            with _named(observer, "its attributes were looked up"):
+                _require_observer(observer)
 
     def __iter__(self) -> Iterator[Observer]:
         return iter(self._all)
@@ -89,7 +74,11 @@ class Watchers:
     @property
     def read_written(self) -> bool:
         """True if an observer reads the belief at filled positions."""
-        return any("written" in getattr(observer, "reads", ()) for observer in self._all)
+        found = False
+        for observer in self._all:
+            with _named(observer, "reads was looked up"):
+                found |= "written" in getattr(observer, "reads", ())
+        return found
 
     def start(self, sampler: Sampler, backbone: Backbone) -> None:
         self._tell("on_start", sampler=sampler, backbone=backbone)
@@ -111,21 +100,48 @@ class Watchers:
         self._told[name] += 1
         compared = self._told[name] <= WATCHED
         for observer in self._all:
-            method = getattr(observer, name, None)
-            if method is None:
-                continue
-            try:
+            with _named(observer, name):
+                method = getattr(observer, name, None)
+                if method is None:
+                    continue
                 if compared:
                     _compared(observer, name, what)
                 else:
                     method(*what.values())
-            except MdmkitError:
-                raise
-            except FAILURES as error:
-                raise MdmkitError(
-                    f"observer {type(observer).__name__} failed in {name}: {told(error)}. See its own code, or run "
-                    "with --debug."
-                ) from error
+
+
+@contextmanager
+def _named(observer: Any, where: str) -> Iterator[None]:
+    """An exception of an observer becomes an error that names it. `where`: a method of it, or what was done to it."""
+    try:
+        yield
+    except MdmkitError:
+        raise
+    except FAILURES as error:
+        place = f"in {where}" if where in _METHODS else f"when {where}"
+        raise MdmkitError(
+            f"observer {type(observer).__name__} failed {place}: {told(error)}. See its own code, or run with --debug."
+        ) from error
+
+
+def _require_observer(observer: Any) -> None:
+    """Raise an error if it is none, or one of the first edition."""
+    if isinstance(observer, type):
+        raise MdmkitError(
+            f"observer {observer.__name__} is a class: observers must be instances, as in {observer.__name__}()."
+        )
+    if odd := [name for name in dir(observer) if name.startswith("on_") and name not in _METHODS + _OLD]:
+        raise MdmkitError(f"observer {type(observer).__name__}: {unknown('method', odd[0], _METHODS)}")
+    old = [name for name in _OLD if hasattr(observer, name)]
+    if old or _starts_with_canvas(observer):
+        had = old[0] if old else "on_start(sampler, backbone, canvas)"
+        raise MdmkitError(
+            f"observer {type(observer).__name__} has {had}, which is of the first edition of mdmkit: rows come and go "
+            "at any step now. Write on_admit(id, prompt, canvas) for a row that joins, and on_leave(id, row) for one "
+            "that has left. on_start(sampler, backbone) is called once, and step.ids says whose rows a step is of."
+        )
+    if not any(hasattr(observer, name) for name in _METHODS):
+        raise MdmkitError(f"observer {observer!r} has no method of an observer: {', '.join(_METHODS)}.")
 
 
 def _starts_with_canvas(observer: Any) -> bool:
