@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from mdmkit.stage.look import Look, Scope, States
     from mdmkit.stage.protocols import Commit, Constraint, Lookahead, Score, Select, Stop
     from mdmkit.stage.search import Search
+    from mdmkit.stage.shifted import Shifted
     from mdmkit.stage.step import Step
     from mdmkit.stage.traits import trait
     from mdmkit.stage.write import Write
@@ -105,6 +106,7 @@ __all__ = [
     "Search",
     "Select",
     "Shadow",
+    "Shifted",
     "States",
     "Step",
     "Stop",
@@ -180,6 +182,7 @@ _HOME = {
     "Search": "stage.search",
     "Shadow": "model.shadow",
     "Select": "stage.protocols",
+    "Shifted": "stage.shifted",
     "States": "stage.look",
     "Step": "stage.step",
     "Stop": "stage.protocols",

@@ -15,16 +15,23 @@ from mdmkit.stage.actions import Actions
 from mdmkit.stage.belief import Belief
 from mdmkit.stage.look import States
 from mdmkit.stage.memory import Recall
+from mdmkit.stage.shifted import Shifted
 from mdmkit.stage.step import Step
 
 # Of a tensor with more entries, such as logits, a sum of all bits and so many entries are kept instead of a copy.
 MOST = 1 << 16
-_WALKED = (Step, Canvas, Window, Belief, Stats, Actions, States)
+_WALKED = (Step, Canvas, Window, Belief, Shifted, Stats, Actions, States)
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # What a belief makes of its logits only when a part asks.
 _ON_DEMAND = ("logits", "top2", "logp", "confidence")
 # Names of the loop, and those of a part.
-_SHOWN = {".packed": ".logits", ".stats.": ".", ".where.member": ".member", ".where.columns": ".position"}
+_SHOWN = {
+    ".source.made": ".logits",
+    ".source": ".logits",
+    ".stats.": ".",
+    ".where.member": ".member",
+    ".where.columns": ".position",
+}
 
 
 class Arguments:
@@ -87,7 +94,8 @@ def _gather(value: Any, name: str, found: list[tuple[str, Tensor]]) -> None:
 
 def _made_odd(belief: Belief, new: list[str]) -> Iterator[str]:
     """The names of what a belief made during the call that is not what it makes of its logits."""
-    fresh = Belief(belief.packed, belief.slot)  # computes its statistics once, if one of them is asked for
+    source = belief.source.anew() if isinstance(belief.source, Shifted) else belief.source
+    fresh = Belief(source, belief.slot)  # computes its statistics once, if one of them is asked for
     for what in new:
         if what in vars(belief) and bool(_differs(getattr(belief, what), getattr(fresh, what))):
             yield what

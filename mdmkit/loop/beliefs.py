@@ -14,6 +14,7 @@ from mdmkit.loop.asking import project
 from mdmkit.loop.policy import Policy
 from mdmkit.loop.recent import Recent
 from mdmkit.stage.belief import Belief
+from mdmkit.stage.shifted import Shifted
 
 if TYPE_CHECKING:
     from mdmkit.canvas.canvas import Canvas
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     # What a constraint makes of logits [m, S, V] of m states at columns int64 [m, S]; of one that is `whole` they are
     # [n, V], at the places of the states.
-    Shape = Callable[[Tensor, States, Tensor], Tensor]
+    Shape = Callable[[Tensor, States, Tensor], Tensor | Shifted]
 
 
 class Beliefs:
@@ -76,6 +77,7 @@ class Beliefs:
         open_, flat = states.window(states.open) & states.window.member, logits.flatten(0, 1)
         places = ops.marked(open_, open_.numel())
         own = self._shaped(flat[places], replace(states, places=places), columns)
+        own = own.made if isinstance(own, Shifted) else own
         shaped = flat.index_copy(0, places, torch.where(open_.flatten()[places, None], own, flat[places]))
         return Belief(shaped.view_as(logits), unconstrained=logits)
 
@@ -93,6 +95,13 @@ class Beliefs:
         Args:
             keep: remember the logits until the next call, which may ask for some of these hidden states again.
         """
+        own, free = self.packed(hidden, held, places, states, columns, keep)
+        return Belief(own[None], unconstrained=None if free is None else free[None])
+
+    def packed(
+        self, hidden: Tensor, held: Tensor | None, places: Tensor, states: States, columns: Tensor, keep: bool = False
+    ) -> tuple[Tensor | Shifted, Tensor | None]:
+        """The logits of `at_places`, [n, V], and those before the constraint, or None if the sampler has none."""
         some = hidden.flatten(0, 1).index_select(0, places)
         if held is not None:
             logits = self._logits(some[None], held[places // hidden.shape[1]][None])[0]
@@ -101,14 +110,17 @@ class Beliefs:
         if keep and held is None:
             self._recent.keep(some, logits.clone())  # what a part writes into its own must not reach the next belief
         if self.shape is None:
-            return Belief(logits[None])
-        shaped = self._shaped(logits, replace(states, places=places), columns)
-        return Belief(shaped[None], unconstrained=logits[None])
+            return logits, None
+        return self._shaped(logits, replace(states, places=places), columns), logits
 
-    def _shaped(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
+    def _shaped(self, logits: Tensor, states: States, columns: Tensor) -> Tensor | Shifted:
         """Ask the constraint. It only forbids: what the policy forbids stays forbidden, such as the mask."""
         assert self.shape is not None
         shaped = self.shape(logits, states, columns)
+        if isinstance(shaped, Shifted):
+            if shaped.logits is logits:  # and −inf plus any value is −inf
+                return shaped
+            shaped = shaped.made
         if shaped.device.type == "cpu":  # nobody waits there, and to look is cheaper than to copy
             (odd,) = ops.in_chunks(self._allowed, shaped)
             if not bool(odd.any()):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mdmkit.errors import FAILURES, MdmkitError, told
 from mdmkit.loop.arguments import Arguments
+from mdmkit.stage.shifted import Shifted
 from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
@@ -133,6 +134,20 @@ def floats(result: Any, shape: torch.Size) -> Tensor:
     """Return a stage's result if it is a float tensor of this shape; otherwise raise `Wrong`."""
     if not isinstance(result, Tensor) or result.shape != shape or not result.is_floating_point():
         raise Wrong(f"{got(result)}; it must return a float tensor of shape {list(shape)}.")
+    return result
+
+
+def shaped(result: Any, given: Tensor) -> Tensor | Shifted:
+    """Return what a constraint made of logits if it has their shape; otherwise raise `Wrong`."""
+    if not isinstance(result, Shifted):
+        return floats(result, given.shape)
+    size = result.values.shape[:-1]
+    of_stats = [] if result.known is None else list(vars(result.known).values())
+    if result.shape != given.shape or size != given.shape[:-1] or any(x.shape != size for x in of_stats):
+        raise Wrong(
+            f"Shifted with logits {list(result.shape)} and values {list(result.values.shape)}; the logits must be "
+            f"{list(given.shape)}, and values and statistics must be of the same positions."
+        )
     return result
 
 

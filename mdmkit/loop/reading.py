@@ -67,9 +67,8 @@ def _belief(state: State, values: Tensor, hidden: Hidden, open_: Tensor, states:
     places = ops.marked(open_, min(most, open_.numel()))
     notes: dict[str, Tensor] = {}
     states = replace(states, notes=notes)
-    said = state.runner.beliefs.at_places(values, hidden.held, places, states, state.where.columns)
-    free = said.packed_unconstrained
-    return Belief.at_open(said.packed[0], open_, places, None if free is None else free[0], notes)
+    logits, free = state.runner.beliefs.packed(values, hidden.held, places, states, state.where.columns)
+    return Belief.at_open(logits, open_, places, free, notes)
 
 
 def _recall(state: State) -> Recall:

@@ -17,7 +17,7 @@ from mdmkit.canvas.trace import Trace, stacked
 from mdmkit.canvas.window import Window
 from mdmkit.errors import MdmkitError
 from mdmkit.loop.beliefs import Beliefs
-from mdmkit.loop.guard import Guarded, Wrong, floats, got, named
+from mdmkit.loop.guard import Guarded, Wrong, got, named, shaped
 from mdmkit.loop.ledger import Ledger
 from mdmkit.loop.observe import Watchers
 from mdmkit.loop.particles import expand
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mdmkit.loop.sampler import Sampler
     from mdmkit.model.backbone import Backbone
     from mdmkit.stage.hidden import Hidden
+    from mdmkit.stage.shifted import Shifted
 
 
 class State:
@@ -248,7 +249,7 @@ class State:
 
     # -- one step ------------------------------------------------------------------------------------------------------
 
-    def _shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
+    def _shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor | Shifted:
         """Let the constraint change logits [m, S, V]."""
         assert self.constraint is not None
         answer, infill = self.answers.at(states.rows), self.canvas.infill[states.rows]
@@ -256,7 +257,7 @@ class State:
         rules, behind = self.rules_of(every), self.behind(every)
         states = replace(states, answer=answer, infill=infill, rules=rules, behind=behind)
         with Guarded(self.sampler, "constraint", self.latest, states=states, columns=columns):
-            return floats(self.constraint.shape(logits, states, columns), logits.shape)
+            return shaped(self.constraint.shape(logits, states, columns), logits)
 
     def rules_of(self, rows: Iterable[int]) -> list[Mapping[str, Any] | None] | None:
         """The rules of rows at work, one for each particle, for a constraint that reads them."""
@@ -269,7 +270,7 @@ class State:
         places = [self.places[row] for row in rows]
         if not all(place.solid for place in places):
             return None
-        return max((0, *(place.block.low - place.answer[0] for place in places)))
+        return max((0, *(place.block.start - place.answer[0] for place in places)))
 
     @property
     def answers(self) -> Window:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mdmkit import ops
+from mdmkit.stage.shifted import Shifted
 
 # Logits that are compared at a time.
 RANKED = 1 << 22
@@ -25,7 +26,8 @@ class Belief:
     """A model's logits over some positions, and the statistics that stages read.
 
     Args:
-        logits: [..., V], after the logit policy; a forbidden id is −inf. With `slot` they are packed, [m, V].
+        logits: [..., V], after the logit policy; a forbidden id is −inf. With `slot` they are packed, [m, V]. A
+            constraint may give them as `Shifted`: they are then made only if a part reads them all.
         slot: int64 [...]; the index into the packed logits of each position, −1 where none was read.
         places: int64 [m]; the positions of the packed logits, as indices into `slot` as one row; None: not known.
         unconstrained: the same logits before the sampler's constraint; None if it has none.
@@ -35,20 +37,20 @@ class Belief:
 
     def __init__(
         self,
-        logits: Tensor,
+        logits: Tensor | Shifted,
         slot: Tensor | None = None,
         places: Tensor | None = None,
         unconstrained: Tensor | None = None,
         notes: dict[str, Tensor] | None = None,
     ):
-        self.packed, self.slot, self._places, self.packed_unconstrained = logits, slot, places, unconstrained
+        self.source, self.slot, self._places, self.packed_unconstrained = logits, slot, places, unconstrained
         self.notes = {} if notes is None else notes
         self._read: ops.Stats | None = None
 
     @classmethod
     def at_open(
         cls,
-        packed: Tensor,
+        packed: Tensor | Shifted,
         open_: Tensor,
         places: Tensor,
         unconstrained: Tensor | None = None,
@@ -67,15 +69,20 @@ class Belief:
         return cls(packed, slot.view(open_.shape).masked_fill(~open_, -1), places, unconstrained, notes)
 
     @property
+    def packed(self) -> Tensor:
+        """[m, V], or [..., V] without `slot`."""
+        return self.source.made if isinstance(self.source, Shifted) else self.source
+
+    @property
     def vocab(self) -> int:
-        return self.packed.shape[-1]
+        return self.source.shape[-1]
 
     def at(self, rows: Tensor) -> Belief:
         """The belief of rows int64 [B'] of [B, ...], in this order."""
         free = self.packed_unconstrained
         if self.slot is None:
-            return Belief(self.packed[rows], unconstrained=None if free is None else free[rows])
-        other = Belief(self.packed, self.slot[rows], unconstrained=free)
+            return Belief(self.source[rows], unconstrained=None if free is None else free[rows])
+        other = Belief(self.source, self.slot[rows], unconstrained=free)
         other._read = self._read
         return other
 
@@ -100,7 +107,7 @@ class Belief:
     @cached_property
     def stats(self) -> ops.Stats:
         if self._read is None:
-            self._read = ops.stats(self.packed)
+            self._read = self.source.stats if isinstance(self.source, Shifted) else ops.stats(self.source)
         read = self._read
         if self.slot is None:
             return read
@@ -146,16 +153,25 @@ class Belief:
     def logp_of(self, tokens: Tensor) -> Tensor:
         """Log-probability of given tokens: int64 [..., n] -> fp32 [..., n]."""
         lse = self.stats.lse
-        if self.slot is None:
-            return self.packed.gather(-1, tokens).to(lse.dtype) - lse[..., None]
-        slot = self.slot[..., None]
-        return self.packed[slot, tokens].to(lse.dtype).masked_fill_(slot < 0, 0.0) - lse[..., None]
+        own = self._entries(tokens).to(lse.dtype)
+        if self.slot is not None:
+            own.masked_fill_(self.slot[..., None] < 0, 0.0)
+        return own - lse[..., None]
 
     def logit_read(self, tokens: Tensor) -> Tensor:
         """Logit of one token at each position that was read, arbitrary elsewhere: int64 [...] -> [...]."""
+        return self._entries(tokens[..., None])[..., 0]
+
+    def _entries(self, tokens: Tensor) -> Tensor:
+        """Logits of tokens int64 [..., n] at the positions that were read, arbitrary elsewhere: [..., n]."""
+        if isinstance(self.source, Shifted):
+            slot = self.slot
+            if slot is None:
+                slot = torch.arange(tokens[..., 0].numel(), device=tokens.device).view(tokens.shape[:-1])
+            return self.source.at(slot[..., None], tokens)
         if self.slot is None:
-            return self.packed.gather(-1, tokens[..., None])[..., 0]
-        return self.packed[self.slot, tokens]
+            return self.source.gather(-1, tokens)
+        return self.source[self.slot[..., None], tokens]
 
     def rank_read(self, tokens: Tensor) -> Tensor:
         """Rank of one token at each position that was read, arbitrary elsewhere: int64 [...] -> int64 [...].

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mdmkit.model.backbone import Backbone
     from mdmkit.stage.actions import Actions
     from mdmkit.stage.look import Look, States
+    from mdmkit.stage.shifted import Shifted
     from mdmkit.stage.step import Step
 
 
@@ -120,8 +121,11 @@ class Constraint:
         """
         return None
 
-    def shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
-        """Change logits [m, S, V] of m states at columns int64 [m, S]; −inf forbids. For current and next states."""
+    def shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor | Shifted:
+        """Change logits [m, S, V] of m states at columns int64 [m, S]; −inf forbids. For current and next states.
+
+        A rule that adds one value to all tokens of a class may return `Shifted`, which saves a pass over all tokens.
+        """
         raise NotImplementedError
 
     def settle(self, step: Step, actions: Actions) -> Actions:

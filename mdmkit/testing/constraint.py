@@ -15,6 +15,7 @@ from mdmkit.settings.draw import Draw
 from mdmkit.settings.plan import Plan
 from mdmkit.stage.actions import Actions
 from mdmkit.stage.look import States
+from mdmkit.stage.shifted import Shifted
 from mdmkit.stage.traits import trait
 from mdmkit.testing.reference import ByConfidence, LeastEntropyLeft, Spread
 from mdmkit.testing.stage import PROMPTS, SEEDS, StageContract, at_temperatures, in_columns
@@ -158,16 +159,34 @@ class ConstraintContract(StageContract):
 def _shaped(stage: Any, logits: Tensor, states: States, columns: Tensor) -> Tensor:
     """Ask for logits [m, S, V]. A constraint on whole answers gets those of open positions only; others stay."""
     if not trait("constraint", stage, "whole"):
-        shaped: Tensor = stage.shape(logits, states, columns)
-        return shaped
+        return _made(stage.shape(logits, states, columns))
     assert states.window is not None
     open_, flat = states.window(states.open) & states.window.member, logits.flatten(0, 1)
     places = ops.marked(open_, open_.numel())
-    own = stage.shape(flat[places], replace(states, places=places), columns)
+    own = _made(stage.shape(flat[places], replace(states, places=places), columns))
     assert own.shape == flat[places].shape, "logits at the open places are [n, V]"
     assert own.dtype == logits.dtype, f"logits stay {logits.dtype}, not {own.dtype}"
     own = torch.where(open_.flatten()[places, None], own, flat[places])
     return flat.index_copy(0, places, own).view_as(logits)
+
+
+def _made(shaped: Tensor | Shifted) -> Tensor:
+    """The logits; the statistics of `Shifted` must be theirs."""
+    if not isinstance(shaped, Shifted):
+        return shaped
+    logits = shaped.made
+    if not ops.readable(logits):  # what it does on a device is looked at, and there are no numbers
+        return logits
+    own, fresh = shaped.stats, ops.stats(logits)
+    some = fresh.top > -torch.inf
+    for name in ("top", "lse", "entropy"):
+        x, y = (getattr(each, name)[some] for each in (own, fresh))
+        message = f"{name} of the statistics is not that of the logits"
+        torch.testing.assert_close(x, y, rtol=TOLERANCE, atol=TOLERANCE, msg=message)
+    best = logits.gather(-1, own.argmax[..., None])[..., 0].to(fresh.top.dtype)
+    message = "argmax of the statistics is not a most probable token"
+    torch.testing.assert_close(best[some], fresh.top[some], rtol=TOLERANCE, atol=TOLERANCE, msg=message)
+    return logits
 
 
 def _settled(stage: Any, step: Step, actions: Actions) -> Actions:

@@ -144,7 +144,7 @@ def shaped(language, logits, states):
     open_ = states.window(states.open) & states.window.member
     places, flat = open_.flatten().nonzero()[:, 0], logits.flatten(0, 1)
     own = language.shape(flat[places], replace(states, places=places), states.window.columns)
-    return flat.index_copy(0, places, own).view_as(logits)
+    return flat.index_copy(0, places, own.made).view_as(logits)
 
 
 def canvas_of(model, rows, length=None):

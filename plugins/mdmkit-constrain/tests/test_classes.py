@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from mdmkit import Shifted, ops
 from mdmkit_constrain import chain, classes
 from mdmkit_constrain.apart import of_pattern
 from mdmkit_constrain.automaton import Automaton
@@ -37,21 +38,33 @@ def _by_class(tables, logits, how):
     return torch.stack([how(every[:, (own == k) | (own < 0)]) for k in range(tables.classes)], 1)
 
 
+def _mean(own):
+    """The mean logit by weight; what it is where no token may be chosen does not matter."""
+    weight = own.softmax(-1).nan_to_num(0.0)
+    return torch.where(weight > 0, weight * own, 0.0).sum(-1)
+
+
+def _same(own, tables, logits, near):
+    sums = _by_class(tables, logits, lambda x: x.logsumexp(-1))
+    torch.testing.assert_close(own.sums, sums, rtol=near, atol=near)
+    assert torch.equal(own.best, _by_class(tables, logits, lambda x: x.amax(-1)))
+    some = sums > -torch.inf
+    mean = _by_class(tables, logits, _mean)
+    torch.testing.assert_close(own.mean[some], mean[some], rtol=4 * near, atol=4 * near)
+
+
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 2e-6)])
 @pytest.mark.parametrize("bytes_at_a_time", [1, 1 << 20])
-def test_each_class_has_the_sum_and_the_best_of_its_tokens(dtype, near, bytes_at_a_time, monkeypatch):
+def test_each_class_has_the_sum_the_best_and_the_mean_of_its_tokens(dtype, near, bytes_at_a_time, monkeypatch):
     monkeypatch.setattr(classes, "CPU_BYTES", bytes_at_a_time)
     tables, logits = _tables(), _logits(7, dtype)
-    sums = _by_class(tables, logits, lambda x: x.logsumexp(-1))
-    torch.testing.assert_close(classes.class_weights(tables, logits), sums, rtol=near, atol=near)
+    _same(classes.of_classes(tables, logits), tables, logits, near)
     rows = torch.tensor([5, 0, 5])
-    torch.testing.assert_close(classes.class_weights(tables, logits, rows), sums[rows], rtol=near, atol=near)
-    best = _by_class(tables, logits, lambda x: x.amax(-1))
-    assert torch.equal(classes.class_best(tables, logits), best)
-    assert torch.equal(classes.class_best(tables, logits, rows), best[rows])
+    _same(classes.of_classes(tables, logits, rows), tables, logits[rows], near)
     chosen = tables.count.argsort(descending=True)[:3]
     tokens = classes.best_tokens(tables, logits, rows, chosen)
     assert torch.equal(tables.class_of[tokens], chosen)
+    best = _by_class(tables, logits, lambda x: x.amax(-1))
     assert torch.equal(logits[rows, tokens].double(), best[rows, chosen])
 
 
@@ -61,15 +74,27 @@ def test_a_class_far_below_the_best_token_keeps_its_weight(dtype, depth):
     tables, logits = _tables(), _logits(3, dtype)
     large = max(range(tables.classes), key=lambda k: tables.count[k])
     logits[1, tables.class_of == large] -= depth
-    sums = _by_class(tables, logits, lambda x: x.logsumexp(-1))
-    torch.testing.assert_close(classes.class_weights(tables, logits), sums, rtol=1e-5, atol=1e-5)
+    _same(classes.of_classes(tables, logits), tables, logits, 1e-5)
 
 
-def test_a_shift_by_class_adds_each_class_its_own():
-    tables, logits = _tables(), _logits(5, torch.float32)
-    values = torch.randn(5, tables.classes + 1, dtype=torch.float64)
-    wanted = logits + values.float()[:, tables.class_of]
-    assert torch.equal(classes.shifted(tables, logits, values), wanted)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("depth", [0.0, 95.0, 740.0])
+def test_statistics_from_classes_are_those_of_the_shifted_logits(dtype, depth):
+    tables, logits = _tables(), _logits(6, dtype)
+    large = max(range(tables.classes), key=lambda k: tables.count[k])
+    logits[:, tables.class_of == large] -= depth
+    values = torch.randn(6, tables.classes, dtype=torch.float64) * 3
+    values[torch.rand(values.shape, generator=torch.Generator().manual_seed(1)) < 0.6] = -torch.inf
+    values[:, large] = 1.0
+    values[0] = -torch.inf
+    values[0, large] = 0.0  # it alone may be chosen, however improbable it is
+    shifted = Shifted(logits, tables.class_of, functional.pad(values, (0, 1), value=-torch.inf))
+    own, wanted = classes.stats(tables, logits, classes.of_classes(tables, logits), values), ops.stats(shifted.made)
+    near = 1e-5 if dtype == torch.float32 else 1e-9
+    for name in ("top", "lse", "entropy"):
+        assert getattr(own, name).dtype == dtype
+        torch.testing.assert_close(getattr(own, name), getattr(wanted, name), rtol=near, atol=near)
+    assert torch.equal(own.argmax, wanted.argmax)
 
 
 @pytest.mark.parametrize("pattern", ["(a|b)*c[abcd]{0,6}", "abc", "([ab]c?){2,4}d*", "(a|b|c|d){9}"])

@@ -1,5 +1,7 @@
 """Rows under a rule: alone, in a batch and late; and what is refused, before the model sees it."""
 
+import re
+
 import pytest
 
 from mdmkit import Engine, MdmkitError, Prompt, compose, decode
@@ -28,6 +30,16 @@ def test_a_row_has_the_same_text_alone_in_a_batch_and_late(brute, sampler, mode,
     late = [ended[id_] for id_ in ids]
     for rows in (together, late):
         assert [(row.text, row.order, row.nfe) for row in rows] == [(row.text, row.order, row.nfe) for row in alone]
+
+
+@pytest.mark.parametrize("mode", ["exact", "mask"])
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_blocks_of_the_plan_that_are_shorter_than_the_models(brute, block, mode):
+    rule = {"name": "regex", "pattern": "([abc]|(b)((ca|b)+))", "mode": mode}
+    made = compose("confidence", constraint=rule, plan={"length": 7, "block": block}, draw={"temperature": 1.0})
+    prompts = [Prompt(ids=(2,), seed=seed, index=seed) for seed in range(12)]
+    for row in decode(made, brute.Small(block=4), prompts).rows:
+        assert re.fullmatch(rule["pattern"], row.text)
 
 
 # -- refused ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from mdmkit import Actions, Backbone, Canvas, Constraint, MdmkitError, States, Step, Window, make_part
+from mdmkit import Actions, Backbone, Canvas, Constraint, MdmkitError, Shifted, States, Step, Window, make_part
 from mdmkit_constrain.language import Language
 
 Rule = Mapping[str, Any] | None
@@ -67,8 +67,8 @@ class Several(Constraint):
             refuse = getattr(own, "refuse", None)
             return None if refuse is None else refuse(canvas, answer, rule)
 
-    def shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
-        def shaped(rule: Any, index: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor | Shifted:
+        def shaped(rule: Any, index: Tensor | None) -> tuple[Tensor | Shifted, Tensor | None]:
             if index is None:
                 return _shape(rule, logits, states, columns), None
             own = states.entries(index)
@@ -78,7 +78,9 @@ class Several(Constraint):
 
         out = logits
         for (part, own), _ in self._shared(states.rules, states.rows, shaped, logits.device):
-            out = part if own is None else out.index_copy(0, own, part)
+            if own is None:
+                return part
+            out = out.index_copy(0, own, part.made if isinstance(part, Shifted) else part)
         return out
 
     def settle(self, step: Step, actions: Actions) -> Actions:
@@ -164,13 +166,14 @@ def _bytes(own: Any) -> int:
     return own.tables.bytes + own.on_host.bytes if isinstance(own, Language) else 0
 
 
-def _shape(rule: Any, logits: Tensor, states: States, columns: Tensor) -> Tensor:
+def _shape(rule: Any, logits: Tensor, states: States, columns: Tensor) -> Tensor | Shifted:
     """Ask one rule. If it is not about whole answers, each logit's position is a state with one column."""
     if getattr(rule, "whole", False):
-        return cast(Tensor, rule.shape(logits, states, columns))
+        return cast("Tensor | Shifted", rule.shape(logits, states, columns))
     assert states.places is not None
     each = replace(states, places=None).at(states.places // columns.shape[1])
-    return cast(Tensor, rule.shape(logits[:, None], each, columns.flatten()[states.places, None]))[:, 0]
+    own = rule.shape(logits[:, None], each, columns.flatten()[states.places, None])
+    return cast("Tensor | Shifted", own)[:, 0]
 
 
 def _made(rule: Mapping[str, Any]) -> Any:

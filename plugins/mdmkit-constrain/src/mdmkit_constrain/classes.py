@@ -1,13 +1,14 @@
-"""From logits to weights of the classes of tokens, and back: the passes over the vocabulary.
+"""From logits to weights of the classes of tokens: the pass over the vocabulary.
 
-Weights are natural logarithms in float64, as in `chain`. A pass takes some positions at a time, which stay in the
+Weights are natural logarithms in float64, as in `chain`. The pass takes some positions at a time, which stay in the
 caches of a CPU: to put the logits of 131,072 tokens in order takes 0.08 ms there, and 20 times as long otherwise.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -22,23 +23,35 @@ from mdmkit_constrain.tables import Tables
 CPU_BYTES = 8 << 20
 
 
-def class_weights(tables: Tables, logits: Tensor, rows: Tensor | None = None) -> Tensor:
-    """The logarithm of the sum of the weights of each class: logits [n, V] -> float64 [n, K].
+@dataclass(frozen=True)
+class OfClasses:
+    """What is known of the K classes at n positions: each field float64 [n, K].
 
-    `rows` int64 [n']: of these rows only, [n', K].
+    Attributes:
+        sums: the logarithm of the sum of the weights of a class's tokens.
+        best: the largest logit of the class.
+        mean: the mean logit of the class, by weight; arbitrary if no token of it may be chosen.
     """
-    return _passes(tables, _sums, logits, rows)
+
+    sums: Tensor
+    best: Tensor
+    mean: Tensor
 
 
-def class_best(tables: Tables, logits: Tensor, rows: Tensor | None = None) -> Tensor:
-    """The largest logit of each class: logits [n, V] -> float64 [n, K]; `rows` as for `class_weights`."""
-    return _passes(tables, _maxima, logits, rows)
-
-
-def class_both(tables: Tables, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """`class_weights` and `class_best` in one pass."""
-    sums, best = _passes(tables, _both, logits, None).chunk(2, 1)
-    return sums, best
+def of_classes(tables: Tables, logits: Tensor, rows: Tensor | None = None) -> OfClasses:
+    """Read logits [n, V] class by class; `rows` int64 [n']: of these rows only."""
+    if rows is not None and ops.readable(rows) and torch.equal(rows, torch.arange(len(logits))):
+        rows = None
+    every = logits if rows is None else rows
+    size = _at_a_time(logits)
+    # No chunk of a single row: that one would be summed up by several threads, in another order.
+    chunks = every.tensor_split(max(1, min(-(-len(every) // size), len(every) // 2)))
+    # One buffer for all chunks: the allocator gives large tensors back to the system, and their pages cost more than
+    # the numbers.
+    kind = logits.dtype if logits.dtype == torch.float64 else torch.float32
+    buffer = logits.new_empty(2 * len(chunks[0]) * len(tables.members), dtype=kind)
+    pairs = [_of_chunk(tables, chunk if rows is None else logits[chunk], buffer) for chunk in chunks]
+    return OfClasses(*(torch.cat(column) for column in zip(*pairs, strict=True)))
 
 
 def best_tokens(tables: Tables, logits: Tensor, rows: Tensor, chosen: Tensor) -> Tensor:
@@ -46,6 +59,8 @@ def best_tokens(tables: Tables, logits: Tensor, rows: Tensor, chosen: Tensor) ->
 
     The first of equal tokens is the best.
     """
+    if not len(rows):
+        return torch.zeros_like(chosen)
     if ops.readable(logits):
         return torch.stack([_best_token(tables, logits[row], k) for row, k in zip(rows, chosen.tolist(), strict=True)])
     parts = zip(rows.split(_at_a_time(logits)), chosen.split(_at_a_time(logits)), strict=True)
@@ -58,68 +73,57 @@ def _best_token(tables: Tables, logits: Tensor, k: int) -> Tensor:
     return own[logits[own].argmax()] if len(own) else torch.zeros_like(tables.class_of[0])
 
 
-# A pass over some logits [n, V], those of the tokens of its classes, class by class, [n, M], and weights [n, K] of the
-# classes with one token, to which it adds the others. It may write into the last two.
-Pass = Callable[["Tables", Tensor, Tensor, Tensor], Tensor]
-
-
-def _passes(tables: Tables, function: Pass, logits: Tensor, rows: Tensor | None) -> Tensor:
-    if rows is not None and ops.readable(rows) and torch.equal(rows, torch.arange(len(logits))):
-        rows = None
-    every = logits if rows is None else rows
-    # No chunk of a single row: that one would be summed up by several threads, in another order.
-    chunks = every.tensor_split(max(1, min(-(-len(every) // _at_a_time(logits)), len(every) // 2)))
-    # One buffer for all chunks: the allocator gives large tensors back to the system, and their pages cost more than
-    # the numbers.
-    buffer, out = logits.new_empty(len(chunks[0]), len(tables.members)), []
-    for chunk in chunks:
-        some = chunk if rows is None else logits[chunk]
-        ordered = torch.index_select(some, 1, tables.members, out=buffer[: len(some)])
-        ordered = ordered if ordered.dtype == torch.float64 else ordered.float()
-        single = ordered.index_select(1, tables.firsts).double().masked_fill(tables.count == 0, -torch.inf)
-        out.append(function(tables, some, ordered, single))
-    return torch.cat(out)
-
-
 def _at_a_time(logits: Tensor) -> int:
     """How many rows of logits [n, V] a pass takes at a time."""
     size = CPU_BYTES if logits.device.type == "cpu" else ops.CHUNK_BYTES
     return max(2, size // (4 * max(1, logits.shape[1])))
 
 
-def _both(tables: Tables, logits: Tensor, ordered: Tensor, out: Tensor) -> Tensor:
-    best = _maxima(tables, logits, ordered, out.clone())
-    return torch.cat((_sums(tables, logits, ordered, out), best), 1)
-
-
-def _sums(tables: Tables, logits: Tensor, ordered: Tensor, out: Tensor) -> Tensor:
-    several = list(_several(tables))
+def _of_chunk(tables: Tables, logits: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The fields of `OfClasses` for some logits [n, V]; `buffer` has room for 2·n·M numbers, of M tokens of classes."""
+    n, several = len(logits), list(_several(tables))
+    both = buffer[: 2 * n * len(tables.members)].view(2 * n, len(tables.members))
+    ordered, weight = both[:n], both[n:]
+    if logits.dtype == ordered.dtype:
+        torch.index_select(logits, 1, tables.members, out=ordered)
+    else:
+        ordered.copy_(logits.index_select(1, tables.members))
+    single = ordered.index_select(1, tables.firsts).double().masked_fill(tables.count == 0, -torch.inf)
+    best = single.clone()
+    for k, start, stop in several:
+        best[:, k] = ordered[:, start:stop].amax(1)
+    if not several:
+        return single, best, single
+    sums, mean = single, best.clone()
     if not ops.readable(ordered):
         for k, start, stop in several:
-            out[:, k] = ordered[:, start:stop].logsumexp(1)
-        return out
-    if not several:
-        return out
-    top = ordered.amax(1, keepdim=True)
+            sums[:, k], mean[:, k] = _sum_and_mean(ordered[:, start:stop])
+        return sums, best, mean
+    kind = torch.finfo(ordered.dtype)
+    top = best.amax(1, keepdim=True).to(ordered.dtype)
     top = top.masked_fill(top == -torch.inf, 0.0)
     # exp is up to 30 times as slow where its result is almost 0.
-    kind = torch.finfo(ordered.dtype)
-    weight = ordered.sub_(top).clamp_(min=math.log(1.05 * kind.tiny)).exp_()
-    sums = torch.stack([weight[:, start:stop].sum(1) for _, start, stop in several], 1)
-    out[:, [k for k, _, _ in several]] = sums.double().log_() + top.double()
+    torch.exp(ordered.sub_(top).clamp_(min=math.log(1.05 * kind.tiny)), out=weight)
+    ordered.mul_(weight)
+    totals = torch.stack([both[:, start:stop].sum(1) for _, start, stop in several], 1).double()
+    product, total = totals[:n], totals[n:]
+    index = [k for k, _, _ in several]
+    sums[:, index], mean[:, index] = total.log() + top, product / total + top
     # Beside the largest weight of the row all tokens of a class may be too small for this.
-    small = sums < kind.tiny / kind.eps * ordered.shape[1]
+    small = total < kind.tiny / kind.eps * ordered.shape[1]
     for i in small.any(0).nonzero()[:, 0].tolist():
         k, start, stop = several[i]
-        own = logits[:, tables.members[start:stop]]
-        out[:, k] = torch.where(small[:, i], own.to(ordered.dtype).logsumexp(1).double(), out[:, k])
-    return out
+        own = _sum_and_mean(logits[:, tables.members[start:stop]])
+        sums[:, k], mean[:, k] = (torch.where(small[:, i], x, y[:, k]) for x, y in zip(own, (sums, mean), strict=True))
+    return sums, best, mean
 
 
-def _maxima(tables: Tables, logits: Tensor, ordered: Tensor, out: Tensor) -> Tensor:
-    for k, start, stop in _several(tables):
-        out[:, k] = ordered[:, start:stop].amax(1)
-    return out
+def _sum_and_mean(own: Tensor) -> tuple[Tensor, Tensor]:
+    """Of logits [n, m]: the logarithm of the sum of their weights, and their mean by weight, float64 [n]."""
+    own = own.double()  # the entropy is a small difference of large numbers if all logits are far below 0
+    total = own.logsumexp(1, keepdim=True)
+    weight = (own - total).exp()
+    return total[:, 0], torch.where(weight > 0, weight * own, 0.0).sum(1)
 
 
 def _several(tables: Tables) -> Iterator[tuple[int, int, int]]:
@@ -147,10 +151,17 @@ def of_tokens(tables: Tables, values: Tensor, tokens: Tensor) -> Tensor:
     return functional.pad(values, (0, 1), value=-torch.inf).gather(1, tables.class_of[tokens][:, None])[:, 0]
 
 
-def shifted(tables: Tables, logits: Tensor, values: Tensor) -> Tensor:
-    """Add to each logit the value of its token's class: logits [n, V] and values [n, K + 1] -> [n, V]."""
-    values, out = values.to(logits.dtype), torch.empty_like(logits)
-    size = _at_a_time(logits)
-    for into, x, own in zip(out.split(size), logits.split(size), values.split(size), strict=True):
-        torch.index_select(own, 1, tables.class_of, out=into).add_(x)
-    return out
+def stats(tables: Tables, logits: Tensor, own: OfClasses, values: Tensor) -> ops.Stats:
+    """Statistics of logits [n, V] to which the value of each token's class is added: values float64 [n, K].
+
+    No pass over the vocabulary is needed: with the probability P of a class, H = lse − Σ P · (mean + value).
+    """
+    weight = own.sums + values
+    lse = weight.logsumexp(1, keepdim=True)
+    share = (weight - lse).exp()
+    mean = torch.where(share == 0, 0.0, share * (own.mean + values)).sum(1)
+    top, chosen = (own.best + values).max(1)
+    argmax = best_tokens(tables, logits, torch.arange(len(logits), device=logits.device), chosen)
+    kind = logits.dtype if logits.dtype == torch.float64 else torch.float32
+    found = lse[:, 0]
+    return ops.Stats(top.to(kind), argmax, found.to(kind), (found - mean).clamp_min(0.0).to(kind))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdmkit import Actions, MdmkitError, Step, ops
+from mdmkit import Actions, MdmkitError, Shifted, Step, ops
 from mdmkit_constrain import chain, classes
 from mdmkit_constrain.tables import Tables
 from mdmkit_constrain.ways import Ways
@@ -65,8 +65,8 @@ class Joint:
             self.known = belief.spread(known)
             return
         places = ops.marked(open_, open_.numel())
-        weights = classes.class_best if self.maxima else classes.class_weights
-        found = weights(self.tables, self.logits, self.slot.flatten()[places])
+        own = classes.of_classes(self.tables, self.logits, self.slot.flatten()[places])
+        found = own.best if self.maxima else own.sums
         self.known = found.new_zeros(open_.numel(), found.shape[1]).index_copy(0, places, found).view(*open_.shape, -1)
 
     def tokens(self) -> Tensor:
@@ -103,7 +103,7 @@ class Joint:
     def _drawn(self, around: Tensor, rows: Tensor, j: int) -> Tensor:
         """Draw a token of column j for some alternatives, given the weights of everything around it, [n, K]."""
         values = functional.pad(around, (0, 1), value=-torch.inf)
-        belief = classes.shifted(self.tables, self.logits[self.slot[rows // self.n, j]].double(), values)
+        belief = Shifted(self.logits[self.slot[rows // self.n, j]].double(), self.tables.class_of, values).made
         heat, draws = self.step.temperature, self.step.draws
         heat = heat[rows // self.n] if isinstance(heat, Tensor) else heat
         noise = self.noise[rows, j, None, None]

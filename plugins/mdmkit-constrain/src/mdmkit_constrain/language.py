@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdmkit import Actions, Canvas, Constraint, MdmkitError, States, Step, Window
+from mdmkit import Actions, Canvas, Constraint, MdmkitError, Shifted, States, Step, Window, ops
 from mdmkit_constrain import chain, classes
 from mdmkit_constrain.fitting import why_none
 from mdmkit_constrain.joint import BEST, SUMS, Joint
@@ -54,28 +54,26 @@ class Language(Constraint):
 
     # -- beliefs -------------------------------------------------------------------------------------------------------
 
-    def shape(self, logits: Tensor, states: States, columns: Tensor) -> Tensor:
+    def shape(self, logits: Tensor, states: States, columns: Tensor) -> Shifted:
         answer, window, infill, places = states.answer, states.window, states.infill, states.places
         if answer is None or window is None or infill is None or places is None:
             raise MdmkitError("these states do not say where their answers are: take them from a decode.")
         tables, support = self.tables, self.mode == "mask"
         rows = states.tokens, states.open, infill
         ways = Ways(tables, answer, window, *rows, best=support, support=support, behind=states.behind)
-        if states.notes is not None and not support:
-            own, states.notes[BEST] = classes.class_both(tables, logits)
-            states.notes[SUMS] = own
-        else:
-            own = (classes.class_best if support else classes.class_weights)(tables, logits)  # [n, K]
-            if states.notes is not None:
-                states.notes[BEST] = own
-        known = own.new_zeros(window.member.numel(), tables.classes).index_copy(0, places, own)
+        own = classes.of_classes(tables, logits)
+        if states.notes is not None:
+            states.notes[BEST], states.notes[SUMS] = own.best, own.sums
+        known = own.sums.new_zeros(window.member.numel(), tables.classes).index_copy(0, places, own.sums)
         sums, (_, inside) = ways.sums(known.unflatten(0, window.member.shape)), ways.places()
         before, after = (x.flatten(0, 1)[places] for x in (sums.before, sums.after))
-        around = chain.between(tables, before, after, support).masked_fill(own == -torch.inf, -torch.inf)
+        around = chain.between(tables, before, after, support).masked_fill(own.sums == -torch.inf, -torch.inf)
         top = around.amax(-1, keepdim=True)
-        around = functional.pad(around - top.masked_fill(top == -torch.inf, 0.0), (0, 1), value=-torch.inf)
+        around = around - top.masked_fill(top == -torch.inf, 0.0)
         free = ~(inside & window(states.open)).flatten()[places]  # not of the answer, or not open
-        return classes.shifted(tables, logits, around.masked_fill(free[:, None], 0.0))
+        values = functional.pad(around, (0, 1), value=-torch.inf).masked_fill(free[:, None], 0.0)
+        stats = _with_free(classes.stats(tables, logits, own, around), logits, free)
+        return Shifted(logits, tables.class_of, values, stats)
 
     # -- tokens that are filled together -------------------------------------------------------------------------------
 
@@ -83,3 +81,15 @@ class Language(Constraint):
         support = self.mode == "mask" and not step.draws.greedy
         tokens = Joint(self.tables, step, actions, support).tokens()
         return replace(actions, tokens=tokens)
+
+
+def _with_free(stats: ops.Stats, logits: Tensor, free: Tensor) -> ops.Stats:
+    """The statistics with those of the logits themselves where bool [n] says that the rule does not hold."""
+    if not ops.readable(free):
+        pairs = zip(vars(ops.stats(logits)).values(), vars(stats).values(), strict=True)
+        return ops.Stats(*(torch.where(free, x, y) for x, y in pairs))
+    index = free.nonzero()[:, 0]
+    if not len(index):
+        return stats
+    pairs = zip(vars(stats).values(), vars(ops.stats(logits[index])).values(), strict=True)
+    return ops.Stats(*(x.index_copy(0, index, y) for x, y in pairs))

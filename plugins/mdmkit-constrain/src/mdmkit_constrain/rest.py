@@ -43,15 +43,16 @@ class _Endings:
     def __init__(self, tables: Tables, best: bool):
         self._tables, self._best = tables, best
         final = torch.stack((tables.final, tables.final & ~tables.of_end))
-        self._known = [torch.zeros_like(final, dtype=torch.float64).masked_fill(~final, -torch.inf)]
-        self._table = self._known[0][:, None]
+        self._table = torch.zeros_like(final, dtype=torch.float64).masked_fill(~final, -torch.inf)[:, None]
 
     def upto(self, most: int) -> Tensor:
         """Float64 [2, most + 1 or more, Q], by infill and number of positions."""
-        flat = classes.flat_weights(self._tables, self._best).expand(2, -1)
-        flat = chain.in_groups(self._tables, flat, self._best)
-        if len(self._known) <= most:
-            while len(self._known) <= most:
-                self._known.append(chain.withdraw(self._tables, self._known[-1], flat, self._best))
-            self._table = torch.stack(self._known, 1)
-        return self._table
+        table = self._table
+        if table.shape[1] <= most:
+            flat = classes.flat_weights(self._tables, self._best).expand(2, -1)
+            flat = chain.in_groups(self._tables, flat, self._best)
+            known = list(table.unbind(1))
+            while len(known) <= most:
+                known.append(chain.withdraw(self._tables, known[-1], flat, self._best))
+            self._table = table = torch.stack(known, 1)  # in one go: other engines may read it
+        return table

@@ -115,6 +115,8 @@ class Tables:
         return dense + sum(x.nbytes for x in every if isinstance(x, Tensor))
 
     def to(self, device: torch.device) -> Tables:
+        if device == self.class_of.device:
+            return self
         own: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         own |= {name: x.to(device) for name, x in own.items() if isinstance(x, Tensor | Arrows)}
         return Tables(**{**own, "kept": {}})
