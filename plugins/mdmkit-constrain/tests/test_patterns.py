@@ -81,6 +81,14 @@ def test_an_automaton_from_the_other_process_is_the_same(pattern):
     )
 
 
+@pytest.mark.parametrize("pattern", [r"((\s)(([^a-z]|[^a-z])+))((?:(?:\s)+?){2,})", "(a|a)+b?(a|a)+b", "(a+)+(b+)+c"])
+def test_a_pattern_that_only_python_takes_long_for_is_taken(pattern):
+    automaton, judge, rng = made_of(pattern), re.compile(pattern, re.ASCII), random.Random(0)
+    for _ in range(300):
+        text = "".join(rng.choices(" 1ab", k=rng.randint(0, 8)))
+        assert automaton.accepts(text) == bool(judge.fullmatch(text)), text
+
+
 def test_a_short_pattern_that_explodes_is_refused_too(monkeypatch):
     monkeypatch.setattr(apart._maker, "seconds", 1)
     with pytest.raises(MdmkitError, match="needs more than 1 seconds"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +20,9 @@ from mdmkit_constrain.automaton import Automaton, made, ordered
 _FORMS = ((0x0, 0x7F, 1, 0x00), (0x80, 0x7FF, 2, 0xC0), (0x800, 0xFFFF, 3, 0xE0), (0x10000, 0x10FFFF, 4, 0xF0))
 # Halves of characters of UTF-16; no text has them.
 _SURROGATES = (0xD800, 0xDFFF)
-# How many texts are tried to find out if the library reads a pattern as Python's `re` does.
-_TRIED = 300
+# How many texts are tried to find out if the library reads a pattern as Python's `re` does, of how many characters, and
+# for how many seconds.
+_TRIED, _LONGEST, _SECONDS = 300, 40, 0.1
 
 # Pieces [low, high] of the characters, and the state that each leads to.
 Pieces = tuple[tuple[int, int, int], ...]
@@ -44,10 +48,17 @@ def made_of(pattern: str) -> Automaton:
         ) from None
     live = {state for state in machine.states if machine.islive(state)}
     automaton = ordered(_in_bytes(machine, live))
-    for text in _tried(machine, live, pattern):
+    tried = _Tried(machine, live, pattern)
+    for text in tried:
         if any(_SURROGATES[0] <= ord(c) <= _SURROGATES[1] for c in text):
             continue
-        if automaton.accepts(text) != bool(judge.fullmatch(text)):
+        try:
+            with _at_most(_SECONDS):
+                matches = bool(judge.fullmatch(text))
+        except TimeoutError:  # Python tries all ways through (x|x)+, whose number doubles with each character
+            tried.longest = max(1, len(text) // 2)
+            continue
+        if automaton.accepts(text) != matches:
             raise MdmkitError(
                 f"pattern {pattern!r} cannot be read for sure: as an automaton it is not the same as in Python's re, "
                 f"for example for the text {text!r}. Write it in another way, without lookarounds, possessive "
@@ -141,29 +152,58 @@ def _cut(pieces: Pieces, low: int, high: int) -> Pieces:
     return tuple((max(a, low), min(b, high), state) for a, b, state in pieces if a <= high and b >= low)
 
 
-def _tried(machine: FSM, live: set[Any], pattern: str) -> Iterator[str]:
-    """Yield texts to try: random ones of the pattern's characters; some that the automaton accepts; these, changed."""
-    rng = random.Random(0)
-    named = sorted(c for c in machine.alphabet if c is not anything_else)
-    few = [*rng.sample(named, min(12, len(named))), *(c for c in sorted(set(pattern)) if c.isascii()), "é", "\n"]
-    yield ""
-    for _ in range(_TRIED):
-        yield "".join(rng.choices(few, k=rng.randint(1, 6)))
-        text = _walk(machine, live, rng)
-        yield text
-        place = rng.randint(0, len(text))
-        yield text[:place] + rng.choice(few) * rng.randint(0, 1) + text[place + rng.randint(0, 1) :]
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError after some seconds of CPU time, in a thread and on a system where this is possible."""
+    timer = getattr(signal, "setitimer", None)
+    if timer is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def late(number: int, frame: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGVTALRM, late)  # SIGALRM ends the process if the one that asks is gone
+    timer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        timer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
-def _walk(machine: FSM, live: set[Any], rng: random.Random) -> str:
-    """A text of at most 40 characters that the automaton accepts, or the beginning of one."""
-    state, text = machine.initial, ""
-    by_key = machine.alphabet.by_transition
-    while len(text) < 40 and not (state in machine.finals and rng.random() < 0.4):
-        row = [(key, after) for key, after in machine.map.get(state, {}).items() if after in live]
-        if not row:
-            break
-        key, state = rng.choice(row)
-        symbol = rng.choice(by_key[key])
-        text += "é" if symbol is anything_else else symbol
-    return text
+class _Tried:
+    """Texts to try: random ones of the pattern's characters; some that the automaton accepts; these, changed.
+
+    Attributes:
+        longest: no text that follows is much longer, in characters.
+    """
+
+    def __init__(self, machine: FSM, live: set[Any], pattern: str):
+        self.longest, self._machine, self._live, self._rng = _LONGEST, machine, live, random.Random(0)
+        named = sorted(c for c in machine.alphabet if c is not anything_else)
+        typed = (c for c in sorted(set(pattern)) if c.isascii())
+        self._few = [*self._rng.sample(named, min(12, len(named))), *typed, "é", "\n"]
+
+    def __iter__(self) -> Iterator[str]:
+        rng, few = self._rng, self._few
+        yield ""
+        for _ in range(_TRIED):
+            yield "".join(rng.choices(few, k=rng.randint(1, min(6, self.longest))))
+            text = self._walk()
+            yield text
+            place = rng.randint(0, len(text))
+            yield text[:place] + rng.choice(few) * rng.randint(0, 1) + text[place + rng.randint(0, 1) :]
+
+    def _walk(self) -> str:
+        """A text that the automaton accepts, or the beginning of one."""
+        rng, machine, text = self._rng, self._machine, ""
+        state, by_key = machine.initial, machine.alphabet.by_transition
+        while len(text) < self.longest and not (state in machine.finals and rng.random() < 0.4):
+            row = [(key, after) for key, after in machine.map.get(state, {}).items() if after in self._live]
+            if not row:
+                break
+            key, state = rng.choice(row)
+            symbol = rng.choice(by_key[key])
+            text += "é" if symbol is anything_else else symbol
+        return text
