@@ -42,9 +42,9 @@ def check(ref: str | None, model_options: dict[str, Any], as_json: bool) -> None
     """
     found = registry.default()
     findings = [Finding(f"plugin {each.distribution} {each.version}", "FAIL", each.reason) for each in found.broken]
-    findings += [_tried(part, found) for part in found.parts]
-    if ref is not None or trial.of_files(found):
+    if ref is not None or trial.of_files(found):  # first: it is what was asked for, and there are many parts
         findings += check_model(ref, found, model_options)
+    findings += [_tried(part, found) for part in found.parts]
     failures = sum(finding.verdict == "FAIL" for finding in findings)
     if as_json:
         click.echo(to_json([asdict(finding) for finding in findings]))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mdmkit import MdmkitError, Store, View
 from mdmkit_text.alternatives import FEWEST_KEYS, NAME
 from mdmkit_text.attended import Attended
+from mdmkit_text.inspection import inspect_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -208,7 +209,9 @@ class Trial:
             raise MdmkitError(f"{self.name} does not run on token ids alone: {' '.join(str(error).split())}") from error
         # −inf means that the model never writes this token.
         if truth.isnan().any() or truth.isposinf().any() or not truth.isfinite().any(-1).all():
-            raise MdmkitError(f"{self.name} gives logits that are not numbers: damaged weights, or too narrow a dtype.")
+            found = inspect_numbers(self.net.model)
+            why = f"it has {found.detail}." if found.verdict == "FAIL" else "damaged weights, or too narrow a dtype."
+            raise MdmkitError(f"{self.name} gives logits that are not numbers: {why}")
         return truth
 
     def _must_look_ahead(self, row: Tensor, valid: Tensor, positions: Tensor) -> None:
