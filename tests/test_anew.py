@@ -293,6 +293,28 @@ def test_two_plugin_files_with_modules_of_one_name_are_refused(place, monkeypatc
     assert " my_other_helper.py " in registry.find("score", "two").version
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'import importlib\nVALUE = importlib.import_module("my_" + "helper").VALUE\n',
+        'VALUE = __import__("my_helper").VALUE\n',
+        'import importlib as i\ndef mdmkit_select():\n    i.import_module("my_" + "helper")\n    return []\n',
+    ],
+)
+def test_a_module_of_the_same_name_is_refused_however_it_is_named(place, monkeypatch, line):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    one, two = two_folders(place, line.replace("def mdmkit", "@hookimpl\ndef mdmkit"))
+    registry = Registry([])
+    registry.add_file(one)
+    first = sys.modules["my_helper"]
+    with pytest.raises(MdmkitError, match=r"two/my_helper\.py\. .*one/my_helper\.py, .* Rename one of"):
+        registry.add_file(two)
+    assert sys.modules["my_helper"] is first
+    two.write_text(PARTS.replace('"mine"', '"two"'))  # the file stays there, and nothing imports it
+    registry.add_file(two)
+    assert "my_helper" not in registry.find("score", "two").version
+
+
 def test_a_module_of_the_program_that_has_the_name_of_the_own_one_is_refused(place, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     one, two = two_folders(place, "from my_helper import VALUE\n")

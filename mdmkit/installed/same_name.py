@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import all_suffixes
 from pathlib import Path
+from types import ModuleType
 
 from mdmkit.errors import MdmkitError
 from mdmkit.installed.beside import names_beside
@@ -32,6 +35,44 @@ def check_names(file: Path, others: Iterable[Path], known: Collection[str]) -> N
         for name in mine.keys() & theirs.keys():
             if mine[name].isdisjoint(theirs[name]):
                 raise _clash(name, mine[name], f"{min(theirs[name])}, which the plugin file {other} imports")
+
+
+@contextmanager
+def own_names(file: Path, known: Collection[str]) -> Iterator[None]:
+    """Refuse a plugin file that loads a module of its folder, however it names it, if another module has its name.
+
+    While the file runs, such modules of elsewhere are set aside: Python would take them for those of the folder.
+
+    Raises:
+        MdmkitError: as `check_names`.
+    """
+    aside = {name: module for name, module in [*sys.modules.items()] if _is_in_the_way(name, module, file, known)}
+    tops = {name.partition(".")[0] for name in aside}
+    aside |= {name: module for name, module in [*sys.modules.items()] if name.partition(".")[0] in tops}
+    for name in aside:
+        del sys.modules[name]
+    try:
+        yield
+        taken = {name: own(getattr(sys.modules[name], "__file__", None)) for name in sorted(tops & {*sys.modules})}
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
+            del sys.modules[name]
+        sys.modules.update(aside)
+    for name, path in taken.items():
+        theirs = aside[name].__dict__.get("__file__")
+        if path is not None and os.path.realpath(path) != os.path.realpath(str(theirs)):
+            raise _clash(name, [str(path)], f"{theirs}, which is loaded already")
+
+
+def _is_in_the_way(name: str, module: ModuleType, file: Path, known: Collection[str]) -> bool:
+    """True if a loaded module would be taken for one in the plugin file's folder."""
+    if "." in name or name in known:
+        return False
+    place = file.parent / name
+    if not (place.is_dir() or any(place.with_name(name + end).is_file() for end in all_suffixes())):
+        return False
+    path = own(getattr(module, "__dict__", {}).get("__file__"))
+    return path is not None and Path(os.path.realpath(file.parent)) not in Path(os.path.realpath(path)).parents
 
 
 def _by_name(file: Path) -> dict[str, set[str]]:

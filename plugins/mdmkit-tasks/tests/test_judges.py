@@ -740,6 +740,11 @@ SUDOKU = [
 CHOICES = [
     ("The answer is (B).", "B"),
     ("answer: C", "C"),
+    ("(A) wrong\n(B) wrong\n(C) right\n(D) wrong", "C"),
+    ("A: wrong\nB: correct.\nC: no\nD: false", "B"),
+    ("(A) wrong\n(B) not correct\n(D) wrong", None),
+    ("A) right\nB) wrong\nThe answer is B", "B"),
+    ("The answer is A. Hmm, wait. It's actually C.", "C"),
     ("\\boxed{D}", "D"),
     ("\\boxed{(A)}", "A"),
     ("\\boxed{A or B}", None),

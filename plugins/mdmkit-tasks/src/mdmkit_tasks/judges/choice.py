@@ -21,7 +21,7 @@ _STATED = (
 _CONCLUDED = (
     r"\b(?:(?:no|wait|actually)\s*[,:]|so|therefore|thus|hence|but|rather|instead|choose|chose|pick|select|go with"
     r"|(?:would|['’]d)\s+say)"
-    rf"\s*,?(?:\s*it(?:['’]s|\s+{_IS})\b)?|\bit(?:['’]s|\s+{_IS})\b"
+    rf"\s*,?(?:\s*it(?:['’]s|\s+{_IS})\b)?|\bit(?:['’]s|\s+{_IS})(?:\s+(?:actually|really|clearly|probably))?\b"
 )
 _RIGHT = rf"(?:\s+{_IS}\s+|\s*[:-]\s*)(?:the\s+|my\s+)?(?:only\s+)?(?:right|correct|true|best|answer|yes)\b"
 _NOT = (
@@ -32,6 +32,8 @@ _WRONG = (
     r"(?:\s+(?:both|all|also))?\s+(?:not|wrong|false|incorrect|excluded|impossible|out|ruled out|eliminated"
     r"|invalid|unlikely|too|no)\b"
 )
+# What a line says of an option that is wrong.
+_NO = r"(?:wrong|false|incorrect|no|not\s+(?:correct|right|true))"
 # "A man" is a word; "A because …" and "A is right" are not.
 _ARTICLE = (
     r"(?<=\bA)\s+(?!(?:because|since|as|and|or|nor|but|while|not|is|was|are|were|seems|looks|can|cannot|could|must|would"
@@ -76,7 +78,7 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
         return bare.upper() if bare.upper() in letters else None
     marked = rf"\([{letters}{letters.lower()}]\)"
     one = rf"(?:{marked}|(?<![\w-])[{letters}]\b(?!['’-]\w)(?!{_ARTICLE}))"
-    several = _list(one)
+    several, text = _list(one), _without_wrong_lines(one, text)
     listed = rf"(?:{one}(?:\s*,\s*{one}){{1,8}}|{several})"  # A, C, D are wrong
     text = re.sub(
         rf"(?i:{_NOT})\s+{several}|{listed}\s+(?i:are|were)(?i:{_WRONG})|{one}(?:(?i:\s+{_IS}|\s*[:-])(?i:{_WRONG})|\s+\w+n['’]t\b)",
@@ -104,6 +106,12 @@ def chosen(answer: str, letters: str = "ABCD") -> str | None:
         if found := [next(filter(None, match.groups())) for match in re.finditer(pattern, said, re.M)]:
             return _only(one, found[-1])
     return None
+
+
+def _without_wrong_lines(one: str, text: str) -> str:
+    """A text without the lines that call an option wrong, if there are several: (A) wrong. One may be a list's text."""
+    line = rf"^\s*{one}\s*[.:-]?\s*(?i:{_NO})\s*[.!]?\s*$"
+    return re.sub(line, "", text, flags=re.M) if len(re.findall(line, text, re.M)) > 1 else text
 
 
 def _without_reasons(text: str, several: str) -> str:
