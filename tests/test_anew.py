@@ -315,6 +315,16 @@ def test_a_module_of_the_same_name_is_refused_however_it_is_named(place, monkeyp
     assert "my_helper" not in registry.find("score", "two").version
 
 
+def test_a_module_that_python_finds_elsewhere_first_is_refused(place, monkeypatch):
+    """Nothing is loaded yet; the folder of the plugin file is behind another one on the path."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    one, two = two_folders(place, "from my_helper import VALUE\n")
+    monkeypatch.syspath_prepend(str(one.parent))
+    two.write_text(two.read_text().replace("sys.path.insert(0, ", "sys.path.append("))
+    with pytest.raises(MdmkitError, match=r"two/my_helper\.py\. .*one/my_helper\.py, which is loaded already"):
+        Registry([]).add_file(two)
+
+
 def test_a_module_of_the_program_that_has_the_name_of_the_own_one_is_refused(place, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     one, two = two_folders(place, "from my_helper import VALUE\n")

@@ -148,6 +148,7 @@ class Registry:
                 with own_names(file, known):
                     module = run_file(file)
                     parts = self._register(module, distribution, "")  # its hooks may load modules, too
+                    check_names(file, (), known)  # it may have loaded one from elsewhere
                 known |= {module.__name__}
                 targets = target_files(parts, file, known)
                 will_load(targets)
