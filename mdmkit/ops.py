@@ -163,6 +163,13 @@ def sample(
 def _sample(
     logits: Tensor, uniform: Tensor, temperature: float | Tensor, top_p: float | None, top_k: int | None
 ) -> Tensor:
+    cdf = _drawn_from(logits, temperature, top_p, top_k).cumsum(-1)
+    # Scaling by the last entry keeps u below the end; right=True never returns an id of zero probability.
+    return torch.searchsorted(cdf, (uniform * cdf[:, -1:]).contiguous(), right=True).clamp_max(logits.shape[-1] - 1)
+
+
+def _drawn_from(logits: Tensor, temperature: float | Tensor, top_p: float | None, top_k: int | None) -> Tensor:
+    """The probabilities float64 [n, V], up to a factor, by which tokens are drawn from logits [n, V]."""
     z = logits.double()
     z = (z - z.amax(-1, keepdim=True)) / temperature
     if top_k is not None and top_k < z.shape[-1]:
@@ -170,9 +177,33 @@ def _sample(
     p = z.softmax(-1)
     if top_p is not None and top_p < 1.0:
         p = p.masked_fill(~nucleus(p, top_p), 0.0)
-    cdf = p.cumsum(-1)
-    # Scaling by the last entry keeps u below the end; right=True never returns an id of zero probability.
-    return torch.searchsorted(cdf, (uniform * cdf[:, -1:]).contiguous(), right=True).clamp_max(z.shape[-1] - 1)
+    return p
+
+
+def drawn_by(
+    logits: Tensor,
+    tokens: Tensor,
+    inner: Tensor,
+    temperature: float | Tensor,
+    top_p: float | None = None,
+    top_k: int | None = None,
+) -> Tensor:
+    """A uniform number by which `sample` draws a given token: logits [n, V], tokens int64 [n] -> float64 [n].
+
+    `inner` float64 [n] in (0, 1) says which of the numbers that give the token. If the token was drawn, and `inner` is
+    uniform, the result is uniform, too. `temperature` is one number, or float64 [n].
+    """
+    out, size = [], max(1, _chunk_bytes(logits) // (16 * logits.shape[-1]))
+    for at in range(0, len(logits), size):
+        some = slice(at, at + size)
+        heat = temperature
+        if isinstance(heat, Tensor):
+            heat = heat[some, None].clamp_min(torch.finfo(torch.float64).tiny)
+        p = _drawn_from(logits[some], heat, top_p, top_k)
+        cdf = p.cumsum(-1)
+        own, upto = (x.gather(-1, tokens[some, None])[:, 0] for x in (p, cdf))
+        out.append((upto - own * (1 - inner[some])) / cdf[:, -1])
+    return torch.cat(out) if out else inner
 
 
 def nucleus(p: Tensor, mass: float) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mdmkit import Draw, Plan, Prompt, Sampler, Score, decode
+from mdmkit import Draw, Plan, Prompt, Sampler, Score, compose, decode
 from mdmkit.testing import TakeQuota
 from mdmkit_constrain.language import Language
 from mdmkit_constrain.regex import Regex
@@ -100,3 +100,15 @@ def test_a_draw_of_each_token_by_itself_is_found_out(brute, monkeypatch):
 
     monkeypatch.setattr(Language, "settle", wrong)
     assert _differs(_p_values(brute, "exact", 4))
+
+
+@pytest.mark.parametrize("mode", ["exact", "mask"])
+@pytest.mark.parametrize("sampler", ["confidence", "info_gain", "lookum"])
+def test_a_rule_that_changes_nothing_changes_no_drawn_token(brute, mode, sampler):
+    """The positions were chosen for the drawn tokens."""
+    texts = []
+    for rule in (None, {"name": "regex", "pattern": "[abc]*", "mode": mode}):
+        made = compose(sampler, constraint=rule, plan={"length": 8, "tokens_per_step": 4}, draw={"temperature": 1.0})
+        prompts = [Prompt(ids=(1,), seed=seed, index=seed) for seed in range(20)]
+        texts.append([row.text for row in decode(made, brute.Small(), prompts).rows])
+    assert texts[0] == texts[1]

@@ -19,8 +19,8 @@ class Joint:
     """The tokens of B · N alternatives.
 
     A single token stays as it was proposed. Of several, drawn ones are drawn each given those to its left, and summed
-    over all that stays open; the leftmost stays, since its own distribution is the proposed one. At temperature 0 they
-    are those of the most probable answer.
+    over all that stays open, by the numbers by which they were drawn before; the leftmost stays, since its own
+    distribution is the proposed one. At temperature 0 they are those of the most probable answer.
 
     Args:
         support: True: what is drawn follows the belief, and the rule only forbids.
@@ -31,6 +31,8 @@ class Joint:
         known: [B, W, K]; the weights of the classes at open positions.
         filled: bool [B·N, W]; positions that an alternative fills.
         keeps: bool [B·N, W]; those of them that keep the proposed token, if it is allowed.
+        uniform: [B, W]; the numbers by which the step has drawn its tokens.
+        inner: [B·N, W]; where a proposed token is another one, which of its numbers it was drawn by.
         state: [B·N, Q]; weights of what stands to the left of the current column.
     """
 
@@ -50,7 +52,7 @@ class Joint:
         self.filled = (actions.place & actions.live[..., None] & step.open[:, None]).flatten(0, 1)
         several = self.filled.sum(1, keepdim=True) > 1
         self.keeps = self.filled & (self.filled.cumsum(1) == 1) & ~(several & self.greedy)
-        self.noise = step.noise("constrain", self.n).flatten(0, 1)
+        self.uniform, self.inner = step.noise("tokens", 1)[:, 0], step.noise("constrain", self.n).flatten(0, 1)
 
     def _read(self) -> None:
         """Set `logits`, `slot` and `known`."""
@@ -102,12 +104,29 @@ class Joint:
 
     def _drawn(self, around: Tensor, rows: Tensor, j: int) -> Tensor:
         """Draw a token of column j for some alternatives, given the weights of everything around it, [n, K]."""
+        at, heat = rows // self.n, self.step.temperature
         values = functional.pad(around, (0, 1), value=-torch.inf)
-        belief = Shifted(self.logits[self.slot[rows // self.n, j]].double(), self.tables.class_of, values).made
-        heat, draws = self.step.temperature, self.step.draws
-        heat = heat[rows // self.n] if isinstance(heat, Tensor) else heat
-        noise = self.noise[rows, j, None, None]
+        belief = Shifted(self.logits[self.slot[at, j]].double(), self.tables.class_of, values).made
+        heat, draws = heat[at] if isinstance(heat, Tensor) else heat, self.step.draws
+        noise = self._noise(rows, j)[:, None, None]
         return ops.sample(belief[:, None], noise, heat, draws.top_p, draws.top_k)[:, 0, 0]
+
+    def _noise(self, rows: Tensor, j: int) -> Tensor:
+        """Uniform numbers [n] by which the proposed tokens of column j are drawn from their own distribution.
+
+        So a rule that changes nothing changes no token: a score that reads the drawn ones, such as `confidence`, has
+        chosen the positions for them.
+        """
+        at, was = rows // self.n, self.proposed[rows, j]
+        out, other = self.uniform[at, j], ops.marked(was != self.step.tokens[at, j], len(rows))
+        if ops.readable(was) and torch.equal(was, self.step.tokens[at, j]):
+            return out
+        heat, draws, some = self.step.temperature, self.step.draws, at[other]
+        heat = heat[some] if isinstance(heat, Tensor) else heat
+        belief = self.step.belief.packed.flatten(0, -2)[self.slot[some, j]]
+        new = ops.drawn_by(belief, was[other], self.inner[rows[other], j], heat, draws.top_p, draws.top_k)
+        new = torch.where((was != self.step.tokens[at, j])[other], new, out[other])
+        return out.index_copy(0, other, new)
 
     def _go_on(self, j: int, of_class: Tensor, filled: Tensor, inside: Tensor) -> None:
         """Take column j, in which classes int64 [B·N] are written where it is filled, to what stands to the left."""
