@@ -272,6 +272,81 @@ def test_the_page_of_images_tells_the_numbers_that_were_measured(monkeypatch: py
     assert page.read_text() == digits.page(told["rows"], told["count"])
 
 
+def test_the_page_of_constraints_tells_the_numbers_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from constrain_page import page
+
+    place = BENCHMARKS.parent / "docs" / "results" / "constraints.md"
+    told = json.loads(place.with_suffix(".json").read_text())
+    assert place.read_text() == page(told)
+    assert {*told} == {"choices", "lengths", "puzzles"}
+
+
+def test_draws_under_a_rule_are_held_against_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In miniature: a chain of six words, answers of four. In one step `exact` is what rejection gives.
+
+    In a random order, one word a step, draws without a rule are those of the chain. `confidence` prefers positions
+    whose drawn words are probable, so its draws are not.
+    """
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import constrain_chain
+
+    from mdmkit_zoo.bigram.backbone import Bigram
+
+    chances = torch.rand(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 3
+    chain = Bigram(chances / chances.sum(1, keepdim=True), words=["a", "bc", "d", "efg", "h", "i"])
+    monkeypatch.setattr(constrain_chain, "PROMPTS", ("a",))
+    monkeypatch.setattr(constrain_chain, "CHOICES", 6)
+    cells = {(c["order"], c["k"], c["draws"]): c for c in constrain_chain.choices(chain, 250)}
+    assert cells["random", 1, "rejection"]["kl"] == pytest.approx(0, abs=1e-9)
+    assert cells["confidence", 1, "rejection"]["kl"] > 0.01 < cells["random", 2, "rejection"]["kl"]
+    for order in ("random", "confidence"):
+        one = cells[order, 4, "exact"]
+        assert one["kl"] == pytest.approx(cells[order, 4, "rejection"]["kl"], abs=0.1)
+        assert cells[order, 1, "exact"]["kl"] > 4 * cells[order, 1, "exact"]["error"], "an approximation"
+        assert 0 < cells[order, 4, "rejection"]["kept"] < cells[order, 1, "rejection"]["kept"] < 1
+
+
+@pytest.mark.parametrize(("order", "k"), [("random", 2), ("confidence", 1), ("confidence", 2)])
+def test_the_probability_of_a_text_is_that_of_the_draws(monkeypatch: pytest.MonkeyPatch, order: str, k: int) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import constrain_chain
+
+    from mdmkit_zoo.bigram.backbone import Bigram
+
+    chances = torch.rand(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64) ** 2
+    chain = Bigram(chances / chances.sum(1, keepdim=True), words=["a", "bc", "d"])
+    monkeypatch.setattr(constrain_chain, "CHOICES", 8)
+    answers, _ = constrain_chain.choices_of(chain, "a", 0)
+    row = constrain_chain.encoded(chain, "a", 4)[0]
+    want = [constrain_chain._chance(chain.chain, row, answer, order, k) for answer in answers]
+    drawn = mdmkit.decode(constrain_chain.sampler(order, k, 4, None), chain, ["a"] * 1000, batch=500).texts
+    for answer, chance in zip(answers, want, strict=True):
+        found = drawn.count(chain.text(answer[-4:].tolist()))
+        assert abs(found - 1000 * chance) < 4 * (1000 * chance * (1 - chance)) ** 0.5
+
+
+def test_a_puzzle_under_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No right answer breaks its rule, and rejection draws more than once."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from constrain_puzzles import cell, pattern
+
+    from mdmkit_zoo.puzzles import texts
+
+    assert pattern("sudoku4", "rows", "12_4/3_12/2143/4321") == "(34)/(34)"
+    assert pattern("sudoku4", "rows", "123_/____/2143/4___").startswith("(4)/(1234|1243|1324|")
+    for text in texts.countdown_texts()[::7]:
+        asked = text[:9] + "___=__,___0_=__"
+        assert re.fullmatch(pattern("countdown", "numbers", asked), text[9:])
+        assert re.fullmatch(pattern("countdown", "form", asked), text[9:])
+    backbone = mdmkit.load("zoo:puzzles", device="cpu")
+    prompts = ["3,8,7>12:___=__,___0_=__", "9,2,4>11:___=__,___0_=__"]
+    for mode in ("mask", "exact", "rejection"):
+        found = cell(backbone, "countdown", "numbers", prompts, mode, 16, 1.0)
+        assert found["kept"] == [1, 1] or mode == "rejection"
+        assert 1 <= found["decodes"] <= 16 and (found["decodes"] > 1) == (mode == "rejection")
+
+
 def test_the_cost_of_a_lookahead_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from peers_page import page

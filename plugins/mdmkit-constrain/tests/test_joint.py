@@ -4,6 +4,7 @@ import math
 import random
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from mdmkit import Draw, Plan, Prompt, Sampler, Score, compose, decode
@@ -46,32 +47,57 @@ def test_of_several_tokens_at_temperature_0_each_is_that_of_the_best_answer(brut
             assert answers[tuple(row.trace["tokens"])] == pytest.approx(max(answers.values()), abs=1e-9), pattern
 
 
-def _p_values(brute, mode, per_step, cases=1000):
-    """Where each drawn answer lies in the true distribution, spread evenly over its own probability: uniform if it is
-    drawn from it."""
-    rng, found, number = random.Random(1), [], 0
+# Rows of ids, where 6 is a gap, that are drawn beside whole answers.
+GAPS = ((6, 6, 2, 6), (1, 6, 6, 6, 1), (6, 3, 6, 6, 6), (6, 1, 6, 6, 6, 6))
+DRAWN = 40
+
+
+def _case(brute, rng, number):
+    """A model, a prompt, a pattern, and the log weight of each answer; None if there are fewer than three."""
+    model = brute.Small(independent=True, seed=number, ends=number % 3 == 0)
+    pattern = rng.choice(PATTERNS) if rng.random() < 0.3 else brute.random_pattern(rng)
+    row = rng.choice(GAPS) if rng.random() < 0.3 else (6,) * rng.randint(2, 6)
+    infill = row in GAPS
+    canvas = brute.canvas_of(model, [row if infill else ()], None if infill else len(row))
+    ((start, stop),) = canvas.answers
+    hidden = model.forward(canvas.tokens, canvas.valid, None, positions=canvas.positions).hidden
+    tokens, open_ = canvas.tokens[0, start:stop].tolist(), canvas.open[0, start:stop].tolist()
+    answers = brute.completions(model, pattern, tokens, open_, model.project(hidden)[0, start:stop], infill)
+    return (model, row if infill else (), len(row), pattern, (start, stop), answers) if len(answers) > 2 else None
+
+
+def _p_value(counts, chances, rng):
+    """The p-value of counts under a distribution, exact whatever their number: the rank of their χ² among those of 199
+    draws from it, equal ones in random order. Uniform on [0, 1] if the counts are drawn from the distribution, too."""
+    others = rng.multinomial(counts.sum(), chances, size=199)
+    own, *drawn = ((np.vstack((counts, others)) - counts.sum() * chances) ** 2 / chances).sum(1).round(9)
+    above, equal = sum(x > own for x in drawn), sum(x == own for x in drawn)
+    return (above + rng.random() * (equal + 1)) / 200
+
+
+def _p_values(brute, mode, per_step, cases, temperature=1.0):
+    """The p-values of the answers that are drawn in so many cases."""
+    rng, noise, found, number = random.Random(1), np.random.default_rng(1), [], 0
     while len(found) < cases:
         number += 1
-        model = brute.Small(independent=True, seed=number, ends=number % 3 == 0)
-        pattern, length = PATTERNS[number % len(PATTERNS)], 3 + number % 3
-        answers = brute.completions(model, pattern, [6] * length, [True] * length, _first_logits(model, length))
-        if not answers:
+        case = _case(brute, rng, number)
+        if case is None:
             continue
-        top = max(answers.values())
-        total = sum(math.exp(w - top) for w in answers.values())
-        below, at = {}, 0.0
-        for answer, weight in answers.items():
-            below[answer], at = at, at + math.exp(weight - top) / total
+        model, ids, length, pattern, (start, stop), answers = case
+        weights = np.array([*answers.values()])
+        chances = np.exp(weights - weights.max())
+        place = {answer: i for i, answer in enumerate(answers)}
         sampler = Sampler(
             AnyOrder(),
             TakeQuota(),
             constraint=Regex(pattern, mode),
             plan=Plan(length=length, tokens_per_step=per_step),
-            draw=Draw(temperature=1.0),
+            draw=Draw(temperature=temperature),
         )
-        for row in decode(sampler, model, [Prompt(ids=(), seed=50 * number + i, index=i) for i in range(50)]).rows:
-            answer = tuple(row.trace["tokens"])
-            found.append(below[answer] + rng.random() * math.exp(answers[answer] - top) / total)
+        prompts = [Prompt(ids=ids, seed=DRAWN * number + i, index=i) for i in range(DRAWN)]
+        rows = decode(sampler, model, prompts, batch=DRAWN).rows
+        drawn = [place[tuple(row.trace["tokens"][start:stop])] for row in rows]
+        found.append(_p_value(np.bincount(drawn, minlength=len(answers)), chances / chances.sum(), noise))
     return sorted(found)
 
 
@@ -79,19 +105,32 @@ def _differs(values):
     """True if the values are not uniform, by a Kolmogorov-Smirnov test at .01."""
     n = len(values)
     gap = max(max((i + 1) / n - x, x - i / n) for i, x in enumerate(values))
+    print(n, "cases, gap", gap, "of", 1.628 / math.sqrt(n))
     return gap > 1.628 / math.sqrt(n)
 
 
+def _cases(few):
+    return pytest.mark.parametrize("cases", [few, pytest.param(1000, marks=pytest.mark.slow)])
+
+
+@_cases(40)
 @pytest.mark.parametrize("per_step", [1, 4])
-def test_draws_have_the_true_distribution_where_positions_are_independent(brute, per_step):
-    assert not _differs(_p_values(brute, "exact", per_step))
+def test_draws_have_the_true_distribution_where_positions_are_independent(brute, per_step, cases):
+    assert not _differs(_p_values(brute, "exact", per_step, cases))
 
 
+@pytest.mark.slow
 def test_a_draw_under_the_mask_alone_is_found_out(brute):
-    assert _differs(_p_values(brute, "mask", 1))
+    assert _differs(_p_values(brute, "mask", 1, 1000))
 
 
-def test_a_draw_of_each_token_by_itself_is_found_out(brute, monkeypatch):
+@pytest.mark.slow
+def test_a_draw_at_another_temperature_is_found_out(brute):
+    assert _differs(_p_values(brute, "exact", 4, 1000, temperature=0.8))
+
+
+@_cases(80)
+def test_a_draw_of_each_token_by_itself_is_found_out(brute, monkeypatch, cases):
     """The planted sampler: allowed together, but each token is drawn as if the others were open."""
     settle = Language.settle
 
@@ -99,7 +138,7 @@ def test_a_draw_of_each_token_by_itself_is_found_out(brute, monkeypatch):
         return settle(Language(self.tables, self.on_host, self.what, "mask"), step, actions)
 
     monkeypatch.setattr(Language, "settle", wrong)
-    assert _differs(_p_values(brute, "exact", 4))
+    assert _differs(_p_values(brute, "exact", 4, cases))
 
 
 @pytest.mark.parametrize("mode", ["exact", "mask"])
