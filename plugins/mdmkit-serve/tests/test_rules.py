@@ -174,14 +174,14 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, thr
     """Tables are not made before the second event; the first says that somebody wants them."""
     from mdmkit_constrain import preparing
 
-    tables_of, wanted, gate = preparing.tables_of, threading.Event(), threading.Event()
+    tables_for, wanted, gate = preparing.tables_for, threading.Event(), threading.Event()
 
     def held(*given: Any) -> Any:
         wanted.set()
         assert gate.wait(20)
-        return tables_of(*given)
+        return tables_for(*given)
 
-    monkeypatch.setattr(preparing, "tables_of", held)
+    monkeypatch.setattr(preparing, "tables_for", held)
     yield wanted, gate
     gate.set()
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from mdmkit import MdmkitError, shown
 from mdmkit_constrain.automaton import Automaton
+from mdmkit_constrain.kept.automata import automaton_of
 from mdmkit_constrain.patterns import made_of
 
 # The most time and memory that one pattern may take.
@@ -37,7 +38,7 @@ def of_pattern(pattern: str) -> Automaton:
         TooSlow: its automaton grows too large.
         MdmkitError: it is no pattern, or not one of a regular language that the library reads as Python does.
     """
-    return _maker.make(pattern)
+    return automaton_of(pattern, _maker.make)
 
 
 class Maker:
