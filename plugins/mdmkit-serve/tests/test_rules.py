@@ -122,7 +122,7 @@ def test_the_order_of_properties_is_that_of_the_schema(written: Any) -> None:
         ({"response_format": {}}, "response_format", "response_format has no 'type'"),
         ({"structured_outputs": {}}, "structured_outputs", "has one of: choice, json, regex"),
         ({"structured_outputs": {"grammar": "x"}}, "structured_outputs", "unknown key 'grammar'"),
-        ({"guided_grammar": "x"}, "guided_grammar", "no part reads grammars"),
+        ({"guided_grammar": "x"}, "guided_grammar", "the server reads no grammars"),
         ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice", "guided_regex and guided_choice both ask"),
         ({"guided_regex": "a", "mdmkit": {"set": {"constraint": None}}}, "mdmkit", "mdmkit.set has a constraint"),
         ({"guided_regex": "a", "mdmkit": {"sampler": "remdm"}}, "guided_regex", "commit 'remdm' rewrites tokens"),

@@ -1,4 +1,4 @@
-"""Automata of patterns that are taken from disk if they were made before."""
+"""Automata of patterns and grammars that are taken from disk if they were made before."""
 
 from __future__ import annotations
 
@@ -6,21 +6,29 @@ import json
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
 from mdmkit_constrain.automaton import Automaton
 from mdmkit_constrain.kept import disk
 
+# A pattern; or a grammar, its first rule and depth.
+Wanted = str | list[Any]
 
-def automaton_of(pattern: str, make: Callable[[str], Automaton]) -> Automaton:
-    """Return the automaton of a pattern from disk, or else what `make` makes."""
-    # Python and the library read the pattern.
-    key = disk.key_of([b"pattern", sys.version.encode(), version("interegular").encode(), json.dumps(pattern).encode()])
+
+def automaton_of(wanted: Wanted, reader: str, make: Callable[[Wanted], Automaton]) -> Automaton:
+    """Return the automaton of a pattern or grammar from disk, or else what `make` makes.
+
+    Args:
+        reader: the library that reads it.
+    """
+    versions = f"{sys.version} {version('interegular')} {reader} {version(reader)}"
+    key = disk.key_of([b"automaton", versions.encode(), json.dumps(wanted).encode()])
     found = disk.read(key)
     if found is not None and (known := _automaton(found)) is not None:
         return known
-    made = make(pattern)
+    made = make(wanted)
     disk.write(key, {"moves": made.moves, "final": made.final})
     return made
 

@@ -26,7 +26,10 @@ BYTES, FILES = 1 << 30, 4_096
 # How long a process waits until another one has written its file.
 SECONDS = 2.0
 # The modules whose results are kept.
-_CODE = ("automaton", "patterns", "tables", "kept/automata", "kept/disk", "kept/tables")
+_CODE = (
+    *("automaton", "patterns", "tables", "kept/automata", "kept/disk", "kept/tables"),
+    *("grammars/expansion", "grammars/reading"),
+)
 _SUFFIX = ".safetensors"
 
 
