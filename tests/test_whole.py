@@ -221,7 +221,7 @@ class Rewrites(Commit):
     ("parts", "said"),
     [
         ({"stop": Ends()}, "stop 'Ends' ends rows in which positions are open"),
-        ({"commit": Rewrites()}, "commit 'Rewrites' rewrites tokens"),
+        ({"commit": Rewrites()}, "commit 'Rewrites' replaces tokens"),
         ({"plan": Plan(room=3)}, "plan.room=3 lets a row grow"),
     ],
 )

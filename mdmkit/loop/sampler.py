@@ -75,10 +75,11 @@ class Sampler:
         """Refuse, beside a constraint on the whole answer, parts that change or leave out positions unseen by it."""
         if not trait("constraint", self.constraint, "whole"):
             return
-        stop, commit = self.stop is not None, trait("commit", self.commit, "rewrites")
+        stop, rewrites = self.stop is not None, trait("commit", self.commit, "rewrites")
+        commit = rewrites and not trait("commit", self.commit, "only_reopens")
         why = (
             (stop and f"stop {self.name_of('stop')!r} ends rows in which positions are open")
-            or (commit and f"commit {self.name_of('commit')!r} rewrites tokens")
+            or (commit and f"commit {self.name_of('commit')!r} replaces tokens")
             or (self.plan.room and f"plan.room={self.plan.room} lets a row grow")
         )
         if why:

@@ -112,7 +112,8 @@ def test_parts_that_change_or_leave_out_positions():
     rule = {"name": "choices", "of": ["abc"]}
     said = _refused(rule, sampler="prophet")
     assert "constraint 'choices' is kept by a whole answer, and stop 'prophet' ends rows" in said
-    assert "commit 'remdm' rewrites tokens" in _refused(rule, sampler="remdm")
+    assert "commit 'edit' replaces tokens" in _refused(rule, sampler="edit")
+    assert "commit 'daedal' replaces tokens" in _refused(rule, sampler="confidence", commit="daedal")
 
 
 def test_tokens_and_choices_that_are_nothing(brute):
