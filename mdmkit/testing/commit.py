@@ -104,7 +104,7 @@ class CommitContract(StageContract):
                 "a token was replaced, or written without the action, although `only_reopens` is True"
             )
 
-    def test_what_lingers_or_grows_or_reopens_rewrites(self) -> None:
+    def test_what_lingers_or_grows_rewrites(self) -> None:
         stage = self.make()
         assert trait("commit", stage, "rewrites") or not any(
             trait("commit", stage, name) for name in ("lingers", "grows", "only_reopens")
