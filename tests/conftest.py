@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mdmkit.testing.contract import Contract
 
 ROOT = Path(__file__).resolve().parents[1]
+# mdmkit-constrain keeps nothing on disk for the next run.
+os.environ["MDMKIT_CONSTRAIN_CACHE"] = "off"
 
 # A distribution with one part of each kind. Its modules import torch, as real ones do.
 TOY = {

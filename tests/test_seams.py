@@ -691,18 +691,18 @@ class Settles(Constraint):
         return actions
 
 
-class Shapes(Constraint):
-    def shape(self, logits, states, columns):
-        return logits
-
-
-def test_a_rule_that_fills_at_once_is_refused_beside_a_constraint_that_settles():
-    with pytest.raises(MdmkitError) as caught:
-        Sampler(ByConfidence(), TakeQuota(), constraint=Settles(), stop=AfterTicksFill())
-    assert "stop 'AfterTicksFill' fills what is open all at once" in str(caught.value)
-    assert "constraint 'Settles' has to settle" in str(caught.value)
-    for constraint, stop in ((Settles(), AfterTicks()), (Shapes(), AfterTicksFill())):
-        Sampler(ByConfidence(), TakeQuota(), constraint=constraint, stop=stop)
+def test_a_rule_that_fills_at_once_does_the_same_beside_a_constraint_that_changes_nothing():
+    plan = Plan(length=8, logprobs="reveal")
+    rows = [
+        tokens_of(Sampler(ByConfidence(), TakeQuota(), stop=AfterTicksFill(), plan=plan, **more), ToyBackbone(), RAGGED)
+        for more in ({}, {"constraint": Settles()})
+    ]
+    for free, settled in zip(*(each.rows for each in rows), strict=True):
+        assert (free.tokens, free.order, free.nfe) == (settled.tokens, settled.order, settled.nfe)
+        for name in ("confidence", "entropy"):
+            assert free.trace[name] == pytest.approx(settled.trace[name], abs=1e-5), name
+        assert free.logprobs["logprob"] == pytest.approx(settled.logprobs["logprob"], abs=1e-5)
+        assert free.logprobs["rank"] == settled.logprobs["rank"]
 
 
 # -- what is remembered under one name --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import pytest
@@ -220,8 +221,8 @@ class Rewrites(Commit):
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ({"stop": Ends()}, "stop 'Ends' ends rows in which positions are open"),
-        ({"commit": Rewrites()}, "commit 'Rewrites' rewrites tokens"),
+        ({"stop": Ends()}, "stop 'Ends' leaves positions of the answer open"),
+        ({"commit": Rewrites()}, "commit 'Rewrites' replaces tokens"),
         ({"plan": Plan(room=3)}, "plan.room=3 lets a row grow"),
     ],
 )
@@ -233,8 +234,47 @@ def test_parts_that_it_does_not_see_are_refused(parts, said):
     Sampler(ByConfidence(), TakeQuota(), constraint=part, **parts)
 
 
-def test_a_rule_that_fills_at_once_is_refused_beside_what_may_settle_once_it_is_ready():
-    part = replace(_ready(), made=())
-    object.__setattr__(part, "whole", False)
-    with pytest.raises(MdmkitError, match="constraint 'Ready' has to settle tokens"):
-        Sampler(ByConfidence(), TakeQuota(), constraint=part, stop=FillsAtOnce())
+class NoTwins(Constraint):
+    """No token twice in a row; of two that would be filled together the left one is."""
+
+    def shape(self, logits, states, columns):
+        known = torch.nn.functional.pad(states.tokens.masked_fill(states.open, 0), (1, 1))
+        for beside in (known.gather(1, columns), known.gather(1, columns + 2)):
+            logits = logits.scatter(-1, beside[..., None], -torch.inf)
+        return logits
+
+    def settle(self, step, actions):
+        twin = (actions.tokens[..., 1:] == actions.tokens[..., :-1]) & actions.place[..., :-1]
+        place = actions.place.clone()
+        place[..., 1:] &= ~twin
+        return replace(actions, place=place)
+
+
+def test_a_rule_that_fills_at_once_lets_a_constraint_settle_until_nothing_is_open():
+    sampler = Sampler(
+        ByConfidence(), TakeQuota(), constraint=NoTwins(), stop=FillsAtOnce(), plan=Plan(logprobs="reveal")
+    )
+    rows = mdmkit.decode(sampler, Same(), [{"prompt": "", "length": 8, "seed": 1}, {"prompt": "b", "length": 5}]).rows
+    for row in rows:
+        tokens = [row.trace["tokens"][t] for t in range(len(row.trace["tokens"]))]
+        assert all(a != b for a, b in itertools.pairwise(tokens)) and row.stopped == "FillsAtOnce"
+    # One step, and more than one forward for what is left.
+    assert max(rows[0].order) > 1 and rows[0].nfe == max(rows[0].order) + 1
+
+
+class Same(ToyBackbone):
+    """It finds the same token the best one everywhere, and then the next."""
+
+    def project(self, hidden):
+        return super().project(hidden) * 0 - torch.arange(self.vocab).to(hidden)
+
+
+class Spoils(NoTwins):
+    def settle(self, step, actions):
+        return replace(actions, place=actions.place & (step.tick < 1)[:, None, None])
+
+
+def test_a_constraint_that_settles_nothing_there_is_named():
+    sampler = Sampler(ByConfidence(), TakeQuota(), constraint=Spoils(), stop=FillsAtOnce())
+    with pytest.raises(MdmkitError, match="constraint Spoils left a row no alternative that fills a position"):
+        mdmkit.decode(sampler, ToyBackbone(), [{"prompt": "", "length": 4}])

@@ -58,6 +58,7 @@ PROMISES: tuple[tuple[str | None, str], ...] = (
     ("commit", _VOCAB),
     ("commit", "left a token at a position that it opened: to open a position it calls canvas.reopened(place)"),
     ("commit", "added or removed positions so that the row has a gap, or removed a position that was filled"),
+    ("commit", "replaced a token, or wrote one that is not of the action, although it says `only_reopens = True`"),
     ("commit", "still leaves positions open after more steps than any plan takes"),
 )
 # Steps that a block may take per column, in addition to its plan. A commit that reopens positions needs more than one;
@@ -158,23 +159,23 @@ def of_commit(
     if type(sampler.commit) is Write:
         return None
     changed = _differs(step.canvas, after, ("tokens", "open"))
-    if not trait("commit", sampler.commit, "rewrites"):
+    elsewhere = _elsewhere(sampler, step, after, changed, limits)
+    says = functools.partial(trait, "commit", sampler.commit)
+    if not says("rewrites"):
         plain = Write()(step, actions, choice)
-        return packed(
-            [_elsewhere(sampler, step, after, changed, limits), _differs(plain, after, ("tokens", "open")).any(1)],
-            OF_COMMIT,
-        )
+        return packed([elsewhere, _differs(plain, after, ("tokens", "open")).any(1)], OF_COMMIT)
     before, mask, tokens = step.canvas, step.canvas.mask_id, after.tokens
     written = changed & ~after.open & after.valid
     unknown = (tokens < 0) | (tokens >= step.belief.vocab)
     return packed(
         [
-            _elsewhere(sampler, step, after, changed, limits),
+            elsewhere,
             None,
             None if mask is None else (written & (tokens == mask)).any(1),
             (written & unknown).any(1),
             (after.open & (tokens != before.blank_id)).any(1),
-            _misshapen(before, after) if trait("commit", sampler.commit, "grows") else None,
+            _misshapen(before, after) if says("grows") else None,
+            _replaced(step, actions, choice, after) if says("only_reopens") else None,
         ],
         OF_COMMIT,
     )
@@ -185,6 +186,14 @@ def _misshapen(before: Canvas, after: Canvas) -> Tensor:
     gap = (after.valid[:, 1:] & ~after.valid[:, :-1]).any(1)
     stray = (after.editable | after.open) & ~after.valid
     return gap | (stray | (before.valid & ~before.open & ~after.valid)).any(1)
+
+
+def _replaced(step: Step, actions: Actions, choice: Tensor, after: Canvas) -> Tensor:
+    """Flag rows with a filled position that has another token than with the action as written."""
+    plain = Write()(step, actions, choice)
+    width = plain.tokens.shape[1]
+    tokens, filled = after.tokens[:, :width], ~after.open[:, :width]
+    return (filled & (plain.open | (tokens != plain.tokens))).any(1)
 
 
 def _elsewhere(sampler: Sampler, step: Step, after: Canvas, changed: Tensor, limits: Tensor) -> Tensor:

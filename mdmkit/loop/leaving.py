@@ -5,25 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from mdmkit import ops
-from mdmkit.canvas.canvas import Canvas
-from mdmkit.canvas.trace import Trace, Written
-from mdmkit.canvas.window import Window
 from mdmkit.loop import checks
+from mdmkit.loop.filling import fill_best
 from mdmkit.loop.final_row import Said, read_final
 from mdmkit.loop.guard import Guarded, PartError, indices
 from mdmkit.loop.left import Left
 from mdmkit.loop.place import BY_END, BY_RULE
-from mdmkit.loop.runner import Asked
-from mdmkit.model.cache import Reach
-from mdmkit.stage.look import States
 from mdmkit.stage.traits import trait
 
 if TYPE_CHECKING:
     from mdmkit.loop.state import State
-    from mdmkit.stage.belief import Belief
 
 
 def leave(state: State, gone: list[tuple[int, int, int]]) -> None:
@@ -36,8 +29,8 @@ def leave(state: State, gone: list[tuple[int, int, int]]) -> None:
         MdmkitError: the search fails to choose a row's answer.
     """
     best = [row for row, code, rule in gone if rule == BY_RULE and not code and _fill(state) == "best"]
-    odd = _fill_best(state, best) if best else []
-    codes = {row: checks.MODEL_ODD if row in odd else code for row, code, _ in gone}
+    odd = fill_best(state, best) if best else {}
+    codes = {row: odd.get(row, code) for row, code, _ in gone}
     answers, failure = _answers(state, codes)
     whole = {row: at for row, at in answers.items() if not codes[row]}
     final = read_final(state, whole, _closing(state)) if state.sampler.plan.logprobs == "final" else {}
@@ -102,38 +95,3 @@ def _best(state: State, index: list[int]) -> int:
     assert search is not None
     with Guarded(state.sampler, "search", state.latest):
         return int(indices(search.best(state.canvas.at(rows), trace, state.memory.of(rows)), 1)[0])
-
-
-def _fill_best(state: State, rows: list[int]) -> list[int]:
-    """Fill open positions with the most probable tokens: one forward of the whole row, one step of the trace.
-
-    Returns:
-        The rows of which the model's logits were not numbers.
-    """
-    p, device = state.particles, state.tick.device
-    index = state.index_of(rows)
-    canvas: Canvas = state.canvas.at(index)
-    places = [state.places[row] for row in rows for _ in range(p)]
-    spans = [(0, place.length) for place in places]
-    where = Window.of(spans, device)
-    reaches = [Reach(0, place.length, 0, None, place.length) for place in places]
-    states = States(canvas.tokens, canvas.open, index, where)
-    asked = Asked(states, index.tolist(), reaches, spans, state.tick[index])
-    hidden = state.runner.forward(asked, state.canvas, p, state.previous)
-    belief = state.runner.beliefs(hidden.window(where), hidden.held, states, where.columns)
-    open_ = where(canvas.open) & where.member
-    filled = canvas.filled(canvas.open, where.put(canvas.tokens, belief.argmax))
-    _note(state.trace, index, where, open_, belief)
-    state.canvas = state.canvas.put(index, filled)
-    odd = (belief.entropy.isnan() & open_).any(1).view(-1, p).any(1).tolist()
-    return [row for row, is_odd in zip(rows, odd, strict=True) if is_odd]
-
-
-def _note(trace: Trace, rows: Tensor, where: Window, open_: Tensor, belief: Belief) -> None:
-    """Note in the trace that the most probable tokens were written."""
-    entropy, confidence = belief.entropy, belief.confidence
-    cost = torch.where(open_, entropy.double(), 0.0).sum(1)
-    ranks = torch.ones_like(belief.argmax)
-    facts = (open_, confidence, entropy, cost, trace.ticks[rows], *((confidence.log(), ranks) if trace.says else ()))
-    trace.write(rows, where, Written(*(fact[None] for fact in facts)))
-    trace.count(rows, open_.any(1))

@@ -64,21 +64,17 @@ class Sampler:
             )
 
         self._check_whole()
-        if _settles(self.constraint) and trait("stop", self.stop, "fill") == "best":
-            raise MdmkitError(
-                f"stop {self.name_of('stop')!r} fills what is open all at once, and constraint "
-                f"{self.name_of('constraint')!r} has to settle tokens that are filled together. Leave out one of them, "
-                "or use a stop rule that leaves open positions out of the answer (fill = 'leave')."
-            )
 
     def _check_whole(self) -> None:
         """Refuse, beside a constraint on the whole answer, parts that change or leave out positions unseen by it."""
         if not trait("constraint", self.constraint, "whole"):
             return
-        stop, commit = self.stop is not None, trait("commit", self.commit, "rewrites")
+        stop = self.stop is not None and trait("stop", self.stop, "fill") != "best"
+        rewrites = trait("commit", self.commit, "rewrites")
+        commit = rewrites and not trait("commit", self.commit, "only_reopens")
         why = (
-            (stop and f"stop {self.name_of('stop')!r} ends rows in which positions are open")
-            or (commit and f"commit {self.name_of('commit')!r} rewrites tokens")
+            (stop and f"stop {self.name_of('stop')!r} leaves positions of the answer open")
+            or (commit and f"commit {self.name_of('commit')!r} replaces tokens")
             or (self.plan.room and f"plan.room={self.plan.room} lets a row grow")
         )
         if why:
@@ -103,9 +99,3 @@ class Sampler:
                 "mdmkit.loop.whole.fill_canvas(sampler, backbone, canvas, conditioning) for a canvas."
             )
         raise AttributeError(f"a Sampler has no attribute {name!r}")
-
-
-def _settles(constraint: Constraint | None) -> bool:
-    """True if a constraint may settle tokens that are filled together; what `prepare` returns may do so, too."""
-    own, cls = vars(Constraint), type(constraint)
-    return any(getattr(cls, method, own[method]) is not own[method] for method in ("settle", "prepare"))

@@ -63,6 +63,9 @@ class Commit:
 
     rewrites: ClassVar[bool] = False
     """True if the result can differ from the action as written. The state after the commit then needs a forward."""
+    only_reopens: ClassVar[bool] = False
+    """True if it writes tokens of the action only, and all else that it does is to open positions. Needs `rewrites`. So
+    it is allowed beside a constraint on whole answers: an answer that was possible before is possible again."""
     lingers: ClassVar[int] = 0
     """How many more steps a row with a full block takes, as long as the commit changes something. Needs `rewrites`."""
     grows: ClassVar[bool] = False
@@ -96,8 +99,8 @@ class Constraint:
     reads: ClassVar[tuple[str, ...]] = ()
     whole: ClassVar[bool] = False
     """True if the rule is about a whole answer. `shape` then gets all open positions of a state in one call: logits
-    [n, V] at `states.places`. Parts that fill, change or leave out positions behind the constraint's back are refused:
-    stop rules, commits that rewrite, growth."""
+    [n, V] at `states.places`. Parts that replace or leave out positions behind the constraint's back are refused: stop
+    rules that leave positions open, commits that rewrite and do not `only_reopens`, growth."""
 
     per_prompt: ClassVar[bool] = False
     """True if it reads the rule of each prompt (`Prompt.rule`) in `states.rules` and `step.rules`. Beside a constraint

@@ -21,7 +21,7 @@ HOMES: dict[str, type] = {
 # The smallest value of each trait that is a number.
 LEAST = {"alternatives": 1, "particles": 1, "lingers": 0}
 # Traits of a commit that have an effect only if it also `rewrites`.
-NEED_REWRITES = ("lingers", "grows")
+NEED_REWRITES = ("only_reopens", "lingers", "grows")
 
 
 @functools.cache

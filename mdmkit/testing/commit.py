@@ -92,11 +92,23 @@ class CommitContract(StageContract):
                 "the result is not the action as written: set `rewrites = True`"
             )
 
+    @at_temperatures
+    def test_replaces_no_token_if_it_says_so(self, temperature: float) -> None:
+        if not trait("commit", self.make(), "only_reopens"):
+            return
+        for seed in SEEDS:
+            inputs = self.inputs(self.moment(seed, temperature=temperature))
+            after, plain = self.make()(*inputs), Write()(*inputs)
+            filled = ~after.open
+            assert not (filled & (plain.open | (after.tokens != plain.tokens))).any(), (
+                "a token was replaced, or written without the action, although `only_reopens` is True"
+            )
+
     def test_what_lingers_or_grows_rewrites(self) -> None:
         stage = self.make()
-        assert trait("commit", stage, "rewrites") or not (
-            trait("commit", stage, "lingers") or trait("commit", stage, "grows")
-        ), "a commit that lingers or grows needs `rewrites = True`"
+        assert trait("commit", stage, "rewrites") or not any(
+            trait("commit", stage, name) for name in ("lingers", "grows", "only_reopens")
+        ), "a commit that lingers, grows or only reopens needs `rewrites = True`"
 
     def _committed(self, temperature: float) -> Iterator[tuple[Canvas, Canvas, Step]]:
         for seed in SEEDS:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import re
 from dataclasses import replace
 
@@ -10,6 +11,9 @@ import torch
 
 from mdmkit import Output, Plan, Prompt, States, Window, lay_out
 from mdmkit.testing import ToyBackbone
+
+# Nothing is kept on disk for the next run.
+os.environ["MDMKIT_CONSTRAIN_CACHE"] = "off"
 
 # The vocabulary of the small model: padding, five texts (two of two letters), the mask, and an id that is never used.
 TEXTS = (None, "a", "b", "ab", "ba", "c", None, None)

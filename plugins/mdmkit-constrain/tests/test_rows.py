@@ -122,9 +122,10 @@ def test_a_model_whose_tokens_have_no_texts():
 
 def test_parts_that_change_or_leave_out_positions():
     rule = {"name": "choices", "of": ["abc"]}
-    said = _refused(rule, sampler="prophet")
-    assert "constraint 'choices' is kept by a whole answer, and stop 'prophet' ends rows" in said
-    assert "commit 'remdm' rewrites tokens" in _refused(rule, sampler="remdm")
+    with pytest.raises(MdmkitError, match=r"kept by a whole answer, and plan\.room=4 lets a row grow"):
+        compose("confidence", constraint=rule, plan={"room": 4})
+    assert "commit 'edit' replaces tokens" in _refused(rule, sampler="edit")
+    assert "commit 'daedal' replaces tokens" in _refused(rule, sampler="confidence", commit="daedal")
 
 
 def test_tokens_and_choices_that_are_nothing(brute):

@@ -122,7 +122,7 @@ def test_the_order_of_properties_is_that_of_the_schema(written: Any) -> None:
         ({"response_format": {}}, "response_format", "response_format has no 'type'"),
         ({"structured_outputs": {}}, "structured_outputs", "has one of: choice, json, regex"),
         ({"structured_outputs": {"grammar": "x"}}, "structured_outputs", "unknown key 'grammar'"),
-        ({"guided_grammar": "x"}, "guided_grammar", "no part reads grammars"),
+        ({"guided_grammar": "x"}, "guided_grammar", "the server reads no grammars"),
         ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice", "guided_regex and guided_choice both ask"),
         ({"guided_regex": "a", "mdmkit": {"set": {"constraint": None}}}, "mdmkit", "mdmkit.set has a constraint"),
         ({"guided_regex": "a", "mdmkit": {"sampler": "remdm"}}, "guided_regex", "commit 'remdm' rewrites tokens"),
@@ -174,14 +174,14 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, thr
     """Tables are not made before the second event; the first says that somebody wants them."""
     from mdmkit_constrain import preparing
 
-    tables_of, wanted, gate = preparing.tables_of, threading.Event(), threading.Event()
+    tables_for, wanted, gate = preparing.tables_for, threading.Event(), threading.Event()
 
     def held(*given: Any) -> Any:
         wanted.set()
         assert gate.wait(20)
-        return tables_of(*given)
+        return tables_for(*given)
 
-    monkeypatch.setattr(preparing, "tables_of", held)
+    monkeypatch.setattr(preparing, "tables_for", held)
     yield wanted, gate
     gate.set()
 

@@ -1,6 +1,6 @@
 """Make automata in a process of their own, so that one that grows without end takes neither time nor memory for ever.
 
-Run as a program, it reads patterns from its input, one JSON text in each line, and writes each automaton.
+Run as a program, it reads patterns and grammars from its input, one JSON text in each line, and writes each automaton.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 from mdmkit import MdmkitError, shown
 from mdmkit_constrain.automaton import Automaton
+from mdmkit_constrain.kept.automata import Wanted, automaton_of
 from mdmkit_constrain.patterns import made_of
 
 # The most time and memory that one pattern may take.
@@ -37,7 +38,18 @@ def of_pattern(pattern: str) -> Automaton:
         TooSlow: its automaton grows too large.
         MdmkitError: it is no pattern, or not one of a regular language that the library reads as Python does.
     """
-    return _maker.make(pattern)
+    return automaton_of(pattern, "interegular", _maker.make)
+
+
+@functools.lru_cache(maxsize=64)
+def of_grammar(text: str, start: str, depth: int) -> Automaton:
+    """Make the automaton of a grammar's texts in which no rule stands in itself more than `depth` times.
+
+    Raises:
+        TooSlow: it grows too large.
+        MdmkitError: it is no grammar, or one that cannot be expanded.
+    """
+    return automaton_of([text, start, depth], "lark", _maker.make)
 
 
 class Maker:
@@ -53,13 +65,13 @@ class Maker:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
-    def make(self, pattern: str) -> Automaton:
-        """Make an automaton; errors as for `of_pattern`."""
+    def make(self, wanted: Wanted) -> Automaton:
+        """Make an automaton; errors as for `of_pattern` and `of_grammar`."""
         with self._lock:
             process = self._begun()
             late = threading.Event()
             with _ends(process, self.seconds, late):
-                answer = _asked(process, pattern)
+                answer = _asked(process, wanted)
             if answer is None:
                 process.wait()
         if isinstance(answer, Automaton):
@@ -68,10 +80,10 @@ class Maker:
             raise MdmkitError(answer)
         if not late.is_set():
             raise MdmkitError(
-                f"the process that makes automata ended with code {process.returncode}, at pattern {shown(pattern)}."
+                f"the process that makes automata ended with code {process.returncode}, at pattern {shown(wanted)}."
             )
         raise TooSlow(
-            f"pattern {shown(pattern)} needs more than {self.seconds:g} seconds to become an automaton. Put fewer "
+            f"pattern {shown(wanted)} needs more than {self.seconds:g} seconds to become an automaton. Put fewer "
             "choices before a count: [ab]{20} takes no time, and (a|b)*a(a|b){20} doubles the automaton twenty times."
         )
 
@@ -109,11 +121,11 @@ def _ends(process: subprocess.Popen[bytes], seconds: float, late: threading.Even
 _maker = Maker()
 
 
-def _asked(process: subprocess.Popen[bytes], pattern: str) -> Automaton | str | None:
+def _asked(process: subprocess.Popen[bytes], wanted: Wanted) -> Automaton | str | None:
     """The automaton, what is wrong with the pattern, or None if the process has ended."""
     assert process.stdin is not None and process.stdout is not None
     try:
-        process.stdin.write(json.dumps(pattern).encode() + b"\n")
+        process.stdin.write(json.dumps(wanted).encode() + b"\n")
         process.stdin.flush()
     except BrokenPipeError:
         return None
@@ -129,8 +141,16 @@ def _asked(process: subprocess.Popen[bytes], pattern: str) -> Automaton | str | 
     return Automaton(np.frombuffer(moves, np.int32).reshape(said, 256).copy(), np.frombuffer(final, bool).copy())
 
 
+def _made(wanted: Wanted) -> Automaton:
+    if isinstance(wanted, str):
+        return made_of(wanted)
+    from mdmkit_constrain.grammars.expansion import made_of_grammar
+
+    return made_of_grammar(*wanted)
+
+
 def main() -> None:
-    """Answer each pattern: what is wrong with it, a JSON text; or its number of states N, and then its tables."""
+    """Answer each line: what is wrong with it, a JSON text; or its number of states N, and then its tables."""
     with contextlib.suppress(ImportError, OSError, ValueError):  # not on every system
         import resource
 
@@ -142,7 +162,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         alarm(2 * int(SECONDS))  # ends this process if the one that asks is gone
         try:
-            automaton = made_of(json.loads(line))
+            automaton = _made(json.loads(line))
         except MdmkitError as error:
             out.write(json.dumps(str(error)).encode() + b"\n")
         else:

@@ -46,9 +46,8 @@ def made_of(pattern: str) -> Automaton:
             f"pattern {pattern!r} cannot be made an automaton ({said}). A pattern matches the whole answer, so leave "
             "out ^ and $; lookarounds, references to groups, \\b and possessive repeats are not possible."
         ) from None
-    live = {state for state in machine.states if machine.islive(state)}
-    automaton = ordered(_in_bytes(machine, live))
-    tried = _Tried(machine, live, pattern)
+    automaton = automaton_of(machine)
+    tried = _Tried(machine, _live(machine), pattern)
     for text in tried:
         if any(_SURROGATES[0] <= ord(c) <= _SURROGATES[1] for c in text):
             continue
@@ -65,6 +64,16 @@ def made_of(pattern: str) -> Automaton:
                 "repeats, flags such as (?i), and classes such as []a]."
             )
     return automaton
+
+
+def automaton_of(machine: FSM) -> Automaton:
+    """Make the automaton over bytes of one over characters."""
+    return ordered(_in_bytes(machine, _live(machine)))
+
+
+def _live(machine: FSM) -> set[Any]:
+    """The states from which a text can end."""
+    return {state for state in machine.states if machine.islive(state)}
 
 
 def _in_bytes(machine: FSM, live: set[Any]) -> Automaton:

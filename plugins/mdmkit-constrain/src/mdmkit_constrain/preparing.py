@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mdmkit import MdmkitError
 from mdmkit_constrain.automaton import Automaton
+from mdmkit_constrain.kept.tables import tables_for
 from mdmkit_constrain.language import Language, Mode
-from mdmkit_constrain.tables import tables_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ def prepared(
         MdmkitError: no tokens of the model make a text that keeps the rule.
     """
     forbidden = tuple(never.nonzero()[:, 0].tolist())
-    tables = tables_of(automaton, tuple(texts), forbidden, tuple(backbone.ends), tuple(backbone.endings))
+    tables = tables_for(automaton, tuple(texts), forbidden, tuple(backbone.ends), tuple(backbone.endings))
     if not bool(tables.final.any()):
         raise MdmkitError(
             f"no text of this model's tokens keeps {what}. Change the rule, or use a model whose tokens can write it."

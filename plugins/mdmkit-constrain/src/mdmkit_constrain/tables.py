@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -122,7 +121,6 @@ class Tables:
         return Tables(**{**own, "kept": {}})
 
 
-@functools.lru_cache(maxsize=16)
 def tables_of(
     automaton: Automaton,
     texts: tuple[bytes | None, ...],

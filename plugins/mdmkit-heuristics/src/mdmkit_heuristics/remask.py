@@ -47,6 +47,7 @@ class ReMDM:
     """
 
     rewrites: ClassVar[bool] = True
+    only_reopens: ClassVar[bool] = True
     strategy: Literal["cap", "rescale", "loop"] = "cap"
     eta: float = 0.02
     confidence: bool = False
@@ -106,6 +107,7 @@ class P2Remask:
     """
 
     rewrites: ClassVar[bool] = True
+    only_reopens: ClassVar[bool] = True
     eta: float = 1.0
 
     def __post_init__(self) -> None:
@@ -191,6 +193,7 @@ class SaberBacktrack:
     """
 
     rewrites: ClassVar[bool] = True
+    only_reopens: ClassVar[bool] = True
     least: int = 2
 
     def __post_init__(self) -> None:

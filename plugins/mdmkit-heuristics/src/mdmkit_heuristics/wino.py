@@ -63,6 +63,7 @@ class WinoVerify:
     """
 
     rewrites: ClassVar[bool] = True
+    only_reopens: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("shadow_block",)
 
     threshold: float = 0.9

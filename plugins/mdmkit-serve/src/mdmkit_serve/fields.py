@@ -152,7 +152,7 @@ class Absent:
 _TOOLS = Absent("this server calls no tools. Leave it out", ([], "none", "auto"))
 ABSENT: dict[str, Absent] = {
     **dict.fromkeys(("tools", "tool_choice", "functions", "function_call", "parallel_tool_calls"), _TOOLS),
-    "guided_grammar": Absent("no part reads grammars. Write guided_regex or guided_json"),
+    "guided_grammar": Absent("the server reads no grammars. Write guided_regex or guided_json"),
     "logit_bias": Absent(
         'write "mdmkit": {"set": {"draw.penalty": {"ID": amount}}}, which is subtracted from a token\'s logit', ({},)
     ),

@@ -1,0 +1,1 @@
+"""Context-free grammars as automata of some of their texts."""
