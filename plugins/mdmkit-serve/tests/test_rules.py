@@ -125,7 +125,7 @@ def test_the_order_of_properties_is_that_of_the_schema(written: Any) -> None:
         ({"guided_grammar": "x"}, "guided_grammar", "the server reads no grammars"),
         ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice", "guided_regex and guided_choice both ask"),
         ({"guided_regex": "a", "mdmkit": {"set": {"constraint": None}}}, "mdmkit", "mdmkit.set has a constraint"),
-        ({"guided_regex": "a", "mdmkit": {"sampler": "remdm"}}, "guided_regex", "commit 'remdm' rewrites tokens"),
+        ({"guided_regex": "a", "mdmkit": {"sampler": "edit"}}, "guided_regex", "commit 'edit'"),
         ({"guided_regex": "a", "mdmkit": {"sampler": "no"}}, "mdmkit", "unknown sampler 'no'"),
         ({"guided_regex": "a{9}", "max_tokens": 4}, None, "4 tokens are too few to keep pattern 'a{9}'"),
         ({"guided_choice": ["é" * 9], "max_tokens": 4}, None, "the shortest text that does takes 18. Set max_tokens"),
