@@ -4,6 +4,7 @@ import json
 import random
 import re
 from datetime import datetime, time
+from time import monotonic
 
 import jsonschema
 import pytest
@@ -245,7 +246,7 @@ def test_bounds_beyond_floating_point_and_words_that_ask_for_nothing():
 
 
 def test_a_schema_that_is_too_large_is_told_what_to_do(monkeypatch):
-    monkeypatch.setattr("mdmkit_constrain.json_schema.LONGEST", 500)
+    monkeypatch.setattr("mdmkit_constrain.schemas.members.LONGEST", 500)
     with pytest.raises(MdmkitError, match=r"constraint\.schema is too large: .* or set constraint\.depth lower"):
         JsonSchema({"type": "object"}, depth=2)
 
@@ -257,3 +258,37 @@ def test_a_schema_whose_pattern_takes_too_long_is_told_what_to_do(monkeypatch):
     monkeypatch.setattr("mdmkit_constrain.json_schema.of_pattern", slow)
     with pytest.raises(MdmkitError, match=r"constraint\.schema is too large: .* or set constraint\.depth lower"):
         JsonSchema({"type": "object"})
+
+
+def _nested(levels, around):
+    schema = {"type": "integer"}
+    for _ in range(levels):
+        schema = around(schema)
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        _nested(50, lambda s: {"type": "array", "items": s}),
+        _nested(50, lambda s: {"items": s}),
+        _nested(40, lambda s: {"type": "array", "items": s, "minItems": 3, "maxItems": 9}),
+        {"properties": {f"p{i}": {"type": "string"} for i in range(1900)}, "type": "object"},
+        {"enum": [str(i) for i in range(60_000)]},
+        {"properties": {f"p{i}": _nested(10, lambda s: {"items": s}) for i in range(100)}, "type": "object"},
+    ],
+)
+def test_a_pattern_that_would_be_too_long_is_refused_before_it_is_made(schema):
+    """Each level of arrays doubles it: 50 levels would take all memory."""
+    began = monotonic()
+    with pytest.raises(MdmkitError, match="has more than 200,000 characters"):
+        JsonSchema(schema)
+    assert monotonic() - began < 5, "it was made"
+
+
+def test_thousands_of_schemas_of_which_one_may_hold():
+    began = monotonic()
+    assert "7" in JsonSchema({"oneOf": [{"const": i} for i in range(1500)]}).pattern
+    with pytest.raises(MdmkitError, match="may fit schema 3 and schema 1500 "):
+        JsonSchema({"oneOf": [{"const": i} for i in range(1500)] + [{"const": 3.0}]})
+    assert monotonic() - began < 10, "each was compared with all others"

@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from mdmkit import Constraint, MdmkitError, shown
 from mdmkit_constrain.apart import TooSlow, of_pattern
 from mdmkit_constrain.preparing import for_model
+from mdmkit_constrain.schemas.members import check_size
 from mdmkit_constrain.schemas.values import pattern_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mdmkit import Backbone
-
-
-# Characters of the pattern of a schema.
-LONGEST = 200_000
 
 
 @dataclass(frozen=True)
@@ -42,19 +39,14 @@ class JsonSchema(Constraint):
     def __post_init__(self) -> None:
         if self.depth < 0:
             raise MdmkitError(f"constraint.depth is {self.depth}, and must be a whole number from 0 on.")
-        if len(self.pattern) > LONGEST:
-            raise self._too_large
+        check_size(len(self.pattern))
         try:
             of_pattern(self.pattern)
         except TooSlow:
-            raise self._too_large from None
-
-    @property
-    def _too_large(self) -> MdmkitError:
-        return MdmkitError(
-            f"constraint.schema is too large: as a regular expression it has {len(self.pattern)} characters, and takes "
-            "too long to read. Say what values stand where it says nothing, or set constraint.depth lower."
-        )
+            raise MdmkitError(
+                f"constraint.schema is too large: as a regular expression it has {len(self.pattern):,} characters, and "
+                "takes too long to read. Say what values stand where it says nothing, or set constraint.depth lower."
+            ) from None
 
     @cached_property
     def pattern(self) -> str:

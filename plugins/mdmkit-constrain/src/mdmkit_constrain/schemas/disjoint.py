@@ -29,7 +29,15 @@ def found(root: Any, ref: str) -> Any:
 def overlap(schemas: Sequence[Any], root: Any) -> tuple[int, int] | None:
     """The places of two schemas that a value may fit both of; None: each value fits at most one."""
     plain = [_followed(schema, root) for schema in schemas]
-    pairs = combinations(range(len(plain)), 2)
+    first: dict[
+        str, int
+    ] = {}  # of schemas that list their values each value is looked up, since there may be thousands
+    values = [_values(schema) if isinstance(schema, Mapping) else None for schema in plain]
+    for j, own in enumerate(values):
+        for value in own or ():
+            if (i := first.setdefault(value, j)) != j:
+                return i, j
+    pairs = ((i, j) for i, j in combinations(range(len(plain)), 2) if values[i] is None or values[j] is None)
     return next(((i, j) for i, j in pairs if not _apart(plain[i], plain[j], root)), None)
 
 

@@ -44,6 +44,7 @@ def object_(words: Words, path: str, below: Below) -> str | None:
         value = below(schema, "properties", name)
         if value is not None:
             found.append((texts.member(name, value), name in needed))
+            members.check_size(sum(len(member) for member, _ in found))
         elif name in needed:
             return None
     return members.braced(members.listed(found))
@@ -58,6 +59,7 @@ def array(words: Words, path: str, below: Below) -> str | None:
             high = i if high is None else min(i, high)
             break
         first.append(value)
+        members.check_size(sum(map(len, first)))
     rest = below(words.get("items", True), "items") if high is None or high > len(first) else None
     if rest is None:
         high = len(first) if high is None else min(high, len(first))
