@@ -58,12 +58,8 @@ PUZZLES_READ = """\
   fills a part of what is open, because its beliefs know what the rule leaves for the rest. If a step fills everything
   at temperature 0, both take the most probable answer that keeps the rule.
 * **It does not help** where answers keep the rule anyway (K = 1; the form of Countdown and of one-way products).
-* **It can do harm** at a temperature with several tokens a step. `confidence` chooses positions for the probability of
-  the tokens that were drawn there. Under a constraint all of them except the leftmost are drawn again, so a part of
-  this choice is lost. The rows with the rule *form* at K = 4, which forbids next to nothing, show this effect alone.
-  Rejection keeps the choice, and is better there if most of its draws are kept.
-* **Chance.** Of so many differences, one or two are bold by chance. One-way products at K = 16 are such a case: one
-  step fills everything, and with or without this rule it draws from the same distribution.
+* **Rejection** is as good or better where a draw keeps the rule often enough. It decodes each answer so many times.
+* **Chance.** Of so many differences, one or two may be bold by chance.
 """
 
 NAMES = {"sudoku4": "Sudoku", "countdown": "Countdown", "one_way": "One-way"}
