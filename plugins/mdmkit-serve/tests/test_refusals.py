@@ -145,6 +145,27 @@ def test_a_body_that_is_no_json_is_a_400(live: Any, body: bytes, said: str) -> N
     assert status == 400 and said in answer["error"]["message"]
 
 
+@pytest.mark.parametrize("more", ['"\\ud800": 1', '"user": "\\ud800", "n": 1000', '"model": "\\ud800"'])
+def test_half_a_character_is_answered_in_json(live: Any, more: str) -> None:
+    body = f'{{"model": "puzzles", "prompt": "7", {more}}}'.replace('"model": "puzzles", ', "", '"model": "' in more)
+    status, answer, _ = live.ask("POST", "/v1/completions", body.encode())
+    assert status in (400, 404) and answer["error"]["message"]
+
+
+def test_a_client_cannot_write_lines_or_controls_into_the_log(live: Any) -> None:
+    sent = {"model": "puzzles", "prompt": "7+8=", "max_tokens": 2, "user": "ann\n2026-01-01 FORGED\x1b[31m\u2028x"}
+    assert live.ask("POST", "/v1/completions", sent)[0] == 200
+    line = next(line for line in reversed(live.log) if "ann" in line)
+    assert line.endswith(r"ann 2026-01-01 FORGED\x1b[31m x") and len(line.splitlines()) == 1
+
+
+def test_a_setting_that_is_nested_too_deep_is_a_400(live: Any) -> None:
+    status, answer, _ = live.ask(
+        "POST", "/v1/completions", {"model": "puzzles", "prompt": "7", "mdmkit": {"set": {"draw" + ".a" * 990: 1}}}
+    )
+    assert status == 400 and "has more than 20 dots" in answer["error"]["message"]
+
+
 def test_the_client_raises_the_errors_of_their_status(live: Any) -> None:
     client = live.client()
     with pytest.raises(openai.BadRequestError, match="max_tokens is -1"):

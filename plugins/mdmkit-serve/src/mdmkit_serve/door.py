@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from mdmkit.cli.commands import visible
 from mdmkit_serve.refusal import Refusal, failed
 from mdmkit_serve.serving import Gone
 
@@ -88,7 +89,8 @@ class Door:
         client = request.client.host if request.client else "-"
         more = " ".join(word for word in (request.state.sampler, request.state.user) if word)
         moment = time.strftime("%Y-%m-%d %H:%M:%S")
-        self.log(f"{moment} {client} {request.method} {request.url.path} {status} {seconds:.3f} s {more}".rstrip())
+        said = f"{moment} {client} {request.method} {request.url.path} {status} {seconds:.3f} s {more}"
+        self.log(" ".join(visible(said).split()))  # a client writes parts of it: one line, whatever it sends
 
 
 def _status(error: Exception) -> int:

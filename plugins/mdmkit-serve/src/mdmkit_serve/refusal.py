@@ -31,7 +31,8 @@ class Refusal(Exception):
         headers: Mapping[str, str] | None = None,
     ):
         super().__init__(message)
-        self.status, self.message, self.param, self.code = status, message, param, code
+        self.status, self.message, self.code = status, _sent(message), code
+        self.param = None if param is None else _sent(param)
         self.headers = dict(headers or {})
 
     def json(self) -> dict[str, Any]:
@@ -40,6 +41,11 @@ class Refusal(Exception):
         if self.status == 429:
             kind = "rate_limit_error"
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+
+def _sent(text: str) -> str:
+    """A text that can be sent as UTF-8: a request may hold half a character of UTF-16."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def wrong(message: str, param: str | None = None, code: str | None = None) -> Refusal:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 KEPT = ("plan", "draw", "guidance", "cache")
 # Keys that a request has a field for.
 FIELDS = {"plan.length": "max_tokens", "seed": "seed", "sampler": "sampler"}
+# Dots in a key of mdmkit.set.
+DEEPEST = 20
 # The constraint that reads the rule of each prompt.
 BY_PROMPT = "by_prompt"
 COMPOSED = 256  # samplers that are kept, because composing one takes some milliseconds
@@ -119,6 +121,8 @@ def _nodes(changes: Mapping[str, Any]) -> dict[str, Any]:
         if key in FIELDS or (key == "plan" and isinstance(value, Mapping) and "length" in value):
             name = key if key in FIELDS else "plan.length"
             raise wrong(f"mdmkit.set: {name} is the field {FIELDS[name]!r} of a request.", "mdmkit", "invalid_sampler")
+        if key.count(".") > DEEPEST:
+            raise wrong(f"mdmkit.set: {shown(key)} has more than {DEEPEST} dots.", "mdmkit", "invalid_sampler")
         _check_no_file(key, value)
         first, _, rest = key.partition(".")
         if not rest:
