@@ -1,6 +1,6 @@
 """Files that differ from a good one: each is read, or refused in one paragraph, in this process.
 
-500 in every run of the suite, 2,000 in that of `make test-slow`.
+300 in every run of the suite, 2,000 in that of `make test-slow`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fuzzing import _same_registry, cases, folder, good, invoke, quietly, restor
 from hypothesis import Phase, given
 
 
-@pytest.mark.parametrize("examples", [500, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [300, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_changed_file_is_read_or_refused(examples, good, folder):  # noqa: F811
     seen: Counter[tuple[str, int]] = Counter()
 
