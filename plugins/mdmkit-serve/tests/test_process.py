@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -22,6 +24,13 @@ from processes import lines_until
 
 from mdmkit.cli import main
 from mdmkit.installed import registry
+from mdmkit_serve import server as serving_process
+
+
+class Connection:
+    def __init__(self, transport: Any):
+        self.transport = transport
+
 
 SLOW = Path(__file__).with_name("slow_plugin.py")
 
@@ -88,6 +97,44 @@ def test_a_second_signal_ends_at_once() -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(2) == 128 + signal.SIGINT
         assert isinstance(sent.exception(5), Exception)
+
+
+def test_a_client_that_does_not_read_is_dropped_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that reads slowly is not, and none while rows are at work."""
+
+    class Transport:
+        def __init__(self, sizes: list[int]):
+            self.sizes, self.aborted, self.asked = sizes, False, 0
+
+        def get_write_buffer_size(self) -> int:
+            self.asked += 1
+            return self.sizes[min(self.asked, len(self.sizes)) - 1]
+
+        def abort(self) -> None:
+            self.aborted = True
+            connections.discard(next(each for each in connections if each.transport is self))
+
+    monkeypatch.setattr(serving_process, "UNREAD", 3)
+    sleep, working = asyncio.sleep, SimpleNamespace(waiting=0, working=1)
+    still, slow, done = Transport([900]), Transport([900, 800, 800, 700, 700, 600, 0]), Transport([0])
+    connections = {Connection(each) for each in (still, slow, done)}
+    own = SimpleNamespace(
+        service=SimpleNamespace(scheduler=working), server_state=SimpleNamespace(connections=connections)
+    )
+
+    async def run() -> None:
+        monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(0))
+        task = asyncio.create_task(serving_process.Server._drop_unread(own))  # type: ignore[arg-type]
+        while still.asked < 20:
+            await sleep(0)
+        assert not still.aborted, "a row is at work"
+        working.working = 0
+        for _ in range(200):
+            await sleep(0)
+        task.cancel()
+
+    asyncio.run(run())
+    assert still.aborted and not slow.aborted and not done.aborted
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -16,6 +17,10 @@ from mdmkit_serve.progress import Progress
 
 if TYPE_CHECKING:
     from mdmkit_serve.service import Service
+
+
+# Seconds after which a connection is dropped at the end, if its client reads nothing of what waits to be sent.
+UNREAD = 10
 
 
 class Server(uvicorn.Server):
@@ -37,6 +42,29 @@ class Server(uvicorn.Server):
             os._exit(128 + sig)
         self.signal = signal.Signals(sig).name
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        unread = asyncio.create_task(self._drop_unread())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            unread.cancel()
+
+    async def _drop_unread(self) -> None:
+        """Drop connections whose clients stopped reading: to be closed, they would have to be read to the end."""
+        scheduler = self.service.scheduler
+        before: dict[Any, tuple[int, int]] = {}  # by connection: the bytes that wait, and for how many seconds
+        while True:
+            await asyncio.sleep(1)
+            now: dict[Any, tuple[int, int]] = {}
+            for connection in [*self.server_state.connections]:
+                waits = connection.transport.get_write_buffer_size()
+                last, seconds = before.get(connection, (0, 0))
+                stalls = waits and waits >= last and not scheduler.waiting + scheduler.working
+                now[connection] = waits, seconds + 1 if stalls else 0
+                if now[connection][1] >= UNREAD:
+                    connection.transport.abort()
+            before = now
 
     async def on_tick(self, counter: int) -> bool:
         scheduler = self.service.scheduler
