@@ -1,6 +1,6 @@
 """Files that differ from a good one: each is read, or refused in one paragraph, by a process of its own.
 
-10 in every run of the suite, 40 in that of `make test-slow`.
+6 in every run of the suite, 40 in that of `make test-slow`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fuzzing import Kind, _same_registry, cases, good, quietly, restored  # noqa
 from hypothesis import Phase, given
 
 
-@pytest.mark.parametrize("processes", [10, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [6, pytest.param(40, marks=pytest.mark.slow)])
 def test_so_it_is_in_a_process_of_its_own(processes, good, tmp_path):  # noqa: F811
     drawn: list[tuple[Kind, bytes]] = []
 

@@ -31,7 +31,7 @@ class After(Stop):
 def test_every_text_matches(brute, sampler, mode, temperature):
     rng, decoded, at_once = random.Random(f"{sampler}{mode}"), 0, 0
     rows = [(), (1, 2), (6, 6, 6), (6, 1, 6), (2, 6, 5, 6, 6)]
-    for number in range(12):
+    for number in range(20):
         pattern, length = brute.random_pattern(rng), rng.randint(3, 5)
         model = brute.Small(seed=number, ends=number % 2 == 0)
         plan = {"length": length, "steps": length, **({"block": 2, "steps": None} if number % 3 == 0 else {})}

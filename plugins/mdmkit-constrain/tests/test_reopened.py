@@ -31,7 +31,7 @@ def reopened(monkeypatch):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_text_matches(brute, preset):
     rng, decoded = random.Random(preset), 0
-    for number in range(12):
+    for number in range(24):
         pattern, length = brute.random_pattern(rng), rng.randint(3, 6)
         plan = {"length": length, "steps": rng.randint(2, length)}
         if rng.random() < 0.4:

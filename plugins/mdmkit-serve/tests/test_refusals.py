@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,10 @@ def test_half_a_character_is_answered_in_json(live: Any, more: str) -> None:
 def test_a_client_cannot_write_lines_or_controls_into_the_log(live: Any) -> None:
     sent = {"model": "puzzles", "prompt": "7+8=", "max_tokens": 2, "user": "ann\n2026-01-01 FORGED\x1b[31m\u2028x"}
     assert live.ask("POST", "/v1/completions", sent)[0] == 200
-    line = next(line for line in reversed(live.log) if "ann" in line)
+    end = time.monotonic() + 5
+    while not (own := [line for line in live.log if "ann" in line]) and time.monotonic() < end:
+        time.sleep(0.01)  # the line is written after the answer
+    line = own[-1]
     assert line.endswith(r"ann 2026-01-01 FORGED\x1b[31m x") and len(line.splitlines()) == 1
 
 
