@@ -92,7 +92,7 @@ def machine(rule: str) -> Any:
 def sample(rule: str, rng: random.Random, most: int = 14) -> str | None:
     """A short text of printable ASCII that matches, if a few random walks find one."""
     fsm = machine(rule)
-    named = [c for c in fsm.alphabet if c is not anything_else and " " <= c <= "~"]
+    named = sorted(c for c in fsm.alphabet if c is not anything_else and " " <= c <= "~")  # a set keeps no order
     for _ in range(30):
         state, text = fsm.initial, ""
         while len(text) < most and not (state in fsm.finals and rng.random() < 0.3):
