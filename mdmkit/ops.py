@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -37,9 +37,13 @@ class Stats:
     lse: Tensor
     entropy: Tensor
 
+    def each(self, function: Callable[..., Tensor], *others: Stats) -> Stats:
+        """Apply a function to each field, and to those of others with the same name."""
+        return Stats(*map(function, *(vars(one).values() for one in (self, *others))))
 
-def _chunk_bytes(x: Tensor) -> int:
-    return CPU_CHUNK_BYTES if x.device.type == "cpu" else CHUNK_BYTES
+
+def _chunk_bytes(x: Tensor, on_cpu: int = CPU_CHUNK_BYTES) -> int:
+    return on_cpu if x.device.type == "cpu" else CHUNK_BYTES
 
 
 def in_chunks(function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
@@ -47,13 +51,22 @@ def in_chunks(function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tu
     if x.dim() == 2 and 4 * x.numel() <= _chunk_bytes(x):
         return function(x)
     flat = x.reshape(-1, x.shape[-1])
-    size = max(2, _chunk_bytes(x) // (4 * max(1, x.shape[-1])))
-    if len(flat) <= size:
-        return tuple(part.reshape(*x.shape[:-1], *part.shape[1:]) for part in function(flat))
-    # No chunk of a single row: that one would be summed up by several threads, in another order.
-    count = min(-(-len(flat) // size), len(flat) // 2)
-    parts = [function(chunk) for chunk in flat.tensor_split(count)]
-    return tuple(torch.cat(column).reshape(*x.shape[:-1], *column[0].shape[1:]) for column in zip(*parts, strict=True))
+    parts = [function(chunk) for chunk in flat.tensor_split(chunks_of(flat, len(flat)))]
+    whole = parts[0] if len(parts) == 1 else [torch.cat(column) for column in zip(*parts, strict=True)]
+    return tuple(part.reshape(*x.shape[:-1], *part.shape[1:]) for part in whole)
+
+
+def chunks_of(x: Tensor, rows: int, cpu_bytes: int = CPU_CHUNK_BYTES) -> int:
+    """How many chunks to take so many rows like those of x [n, V] in, with `tensor_split`.
+
+    There is no chunk of a single row: that one would be summed up by several threads, in another order.
+    """
+    return max(1, min(-(-rows // at_a_time(x, cpu_bytes)), rows // 2))
+
+
+def at_a_time(x: Tensor, cpu_bytes: int = CPU_CHUNK_BYTES) -> int:
+    """How many rows of x [n, V] have so many bytes on a CPU, or `CHUNK_BYTES` elsewhere, as fp32; at least 2."""
+    return max(2, _chunk_bytes(x, cpu_bytes) // (4 * max(1, x.shape[-1])))
 
 
 def stats(logits: Tensor) -> Stats:
@@ -148,36 +161,15 @@ def sample(
     """
     draws = uniform.transpose(1, 2)  # [B, W, n]
     flat, wanted = logits.reshape(-1, logits.shape[-1]), draws.reshape(-1, draws.shape[-1])
-    size = max(1, _chunk_bytes(logits) // (16 * logits.shape[-1]))
     if isinstance(temperature, Tensor):
-        # The smallest number stands for 0: it leaves the most probable token alone, and 0/0 does not arise.
-        each = temperature.clamp_min(torch.finfo(torch.float64).tiny).repeat_interleave(logits.shape[1])[:, None]
-        heats: Iterable[float | Tensor] = each.split(size)
-    else:
-        heats = repeat(temperature, -(-len(flat) // size))
-    parts = zip(flat.split(size), wanted.split(size), heats, strict=True)
-    picked = [_sample(z, u, heat, top_p, top_k) for z, u, heat in parts]
+        temperature = temperature.repeat_interleave(logits.shape[1])
+    picked = []
+    for p, u in _drawn_from(flat, temperature, top_p, top_k, wanted):
+        cdf = p.cumsum(-1)
+        # Scaling by the last entry keeps u below the end; right=True never returns an id of zero probability.
+        found = torch.searchsorted(cdf, (u * cdf[:, -1:]).contiguous(), right=True)
+        picked.append(found.clamp_max(logits.shape[-1] - 1))
     return torch.cat(picked).reshape(draws.shape).transpose(1, 2)
-
-
-def _sample(
-    logits: Tensor, uniform: Tensor, temperature: float | Tensor, top_p: float | None, top_k: int | None
-) -> Tensor:
-    cdf = _drawn_from(logits, temperature, top_p, top_k).cumsum(-1)
-    # Scaling by the last entry keeps u below the end; right=True never returns an id of zero probability.
-    return torch.searchsorted(cdf, (uniform * cdf[:, -1:]).contiguous(), right=True).clamp_max(logits.shape[-1] - 1)
-
-
-def _drawn_from(logits: Tensor, temperature: float | Tensor, top_p: float | None, top_k: int | None) -> Tensor:
-    """The probabilities float64 [n, V], up to a factor, by which tokens are drawn from logits [n, V]."""
-    z = logits.double()
-    z = (z - z.amax(-1, keepdim=True)) / temperature
-    if top_k is not None and top_k < z.shape[-1]:
-        z = z.masked_fill(z < z.topk(top_k, dim=-1).values[:, -1:], -torch.inf)
-    p = z.softmax(-1)
-    if top_p is not None and top_p < 1.0:
-        p = p.masked_fill(~nucleus(p, top_p), 0.0)
-    return p
 
 
 def drawn_by(
@@ -193,17 +185,40 @@ def drawn_by(
     `inner` float64 [n] in (0, 1) says which of the numbers that give the token. If the token was drawn, and `inner` is
     uniform, the result is uniform, too. `temperature` is one number, or float64 [n].
     """
-    out, size = [], max(1, _chunk_bytes(logits) // (16 * logits.shape[-1]))
-    for at in range(0, len(logits), size):
-        some = slice(at, at + size)
-        heat = temperature
-        if isinstance(heat, Tensor):
-            heat = heat[some, None].clamp_min(torch.finfo(torch.float64).tiny)
-        p = _drawn_from(logits[some], heat, top_p, top_k)
+    out = []
+    for p, token, within in _drawn_from(logits, temperature, top_p, top_k, tokens, inner):
         cdf = p.cumsum(-1)
-        own, upto = (x.gather(-1, tokens[some, None])[:, 0] for x in (p, cdf))
-        out.append((upto - own * (1 - inner[some])) / cdf[:, -1])
-    return torch.cat(out) if out else inner
+        own, upto = (x.gather(-1, token[:, None])[:, 0] for x in (p, cdf))
+        out.append((upto - own * (1 - within)) / cdf[:, -1])
+    return torch.cat(out)
+
+
+def _drawn_from(
+    logits: Tensor, temperature: float | Tensor, top_p: float | None, top_k: int | None, *beside: Tensor
+) -> Iterator[tuple[Tensor, ...]]:
+    """The probabilities float64, up to a factor, by which tokens are drawn from logits [n, V], some rows at a time.
+
+    With each come the same rows of the tensors `beside`. `temperature` is one number, or float64 [n].
+    """
+    size = max(1, _chunk_bytes(logits) // (16 * logits.shape[-1]))
+    if isinstance(temperature, Tensor):
+        # The smallest number stands for 0: it leaves the most probable token alone, and 0/0 does not arise.
+        heats: Iterable[float | Tensor] = temperature.clamp_min(torch.finfo(torch.float64).tiny)[:, None].split(size)
+    else:
+        heats = repeat(temperature, -(-len(logits) // size))
+    for some, heat, *own in zip(logits.split(size), heats, *(x.split(size) for x in beside), strict=True):
+        yield _tempered(some, heat, top_p, top_k), *own
+
+
+def _tempered(logits: Tensor, temperature: float | Tensor, top_p: float | None, top_k: int | None) -> Tensor:
+    z = logits.double()
+    z = (z - z.amax(-1, keepdim=True)) / temperature
+    if top_k is not None and top_k < z.shape[-1]:
+        z = z.masked_fill(z < z.topk(top_k, dim=-1).values[:, -1:], -torch.inf)
+    p = z.softmax(-1)
+    if top_p is not None and top_p < 1.0:
+        p = p.masked_fill(~nucleus(p, top_p), 0.0)
+    return p
 
 
 def nucleus(p: Tensor, mass: float) -> Tensor:

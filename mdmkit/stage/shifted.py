@@ -43,9 +43,8 @@ class Shifted:
     def made(self) -> Tensor:
         """[..., V]: the sum. To make it takes a pass over the vocabulary, and as much memory as the logits."""
         out = torch.empty_like(self.logits, memory_format=torch.contiguous_format)
-        flat = out.flatten(0, -2)
-        for at in self._chunks():
-            self._make(at, flat[at])
+        for into, logits, values in zip(*map(self._chunks, (out, self.logits, self.values)), strict=True):
+            self._make(logits, values, into)
         return out
 
     @cached_property
@@ -55,11 +54,11 @@ class Shifted:
             return self.known
         if "made" in vars(self):
             return ops.stats(self.made)
-        chunks, parts = self._chunks(), []
-        buffer = self.logits.new_empty(max(at.stop - at.start for at in chunks), self.shape[-1])
-        for at in chunks:
-            parts.append(vars(ops.stats(self._make(at, buffer[: at.stop - at.start]))).values())
-        return ops.Stats(*(torch.cat(column).view(self.shape[:-1]) for column in zip(*parts, strict=True)))
+        chunks = self._chunks(self.logits)
+        pairs = zip(chunks, self._chunks(self.values), strict=True)
+        buffer = torch.empty_like(chunks[0])  # the first chunk is the largest
+        first, *more = [ops.stats(self._make(logits, values, buffer[: len(logits)])) for logits, values in pairs]
+        return first.each(lambda *parts: torch.cat(parts).view(self.shape[:-1]), *more)
 
     def at(self, slot: Tensor, tokens: Tensor) -> Tensor:
         """Entries of the sum: of positions int64 [...], counted as one row, those of some tokens, int64 [...]."""
@@ -68,25 +67,22 @@ class Shifted:
 
     def __getitem__(self, index: Any) -> Shifted:
         """The same at some of the positions, by an index into the leading dimensions; None adds one."""
-        known = None if self.known is None else ops.Stats(*(x[index] for x in vars(self.known).values()))
+        known = None if self.known is None else self.known.each(lambda x: x[index])
         return Shifted(self.logits[index], self.class_of, self.values[index], known)
 
     def unflatten(self, dim: int, sizes: torch.Size) -> Shifted:
-        known = None if self.known is None else ops.Stats(*(x.unflatten(dim, sizes) for x in vars(self.known).values()))
+        known = None if self.known is None else self.known.each(lambda x: x.unflatten(dim, sizes))
         return Shifted(self.logits.unflatten(dim, sizes), self.class_of, self.values.unflatten(dim, sizes), known)
 
     def anew(self) -> Shifted:
         """The same before anything was made of it."""
         return Shifted(self.logits, self.class_of, self.values, self.known)
 
-    def _chunks(self) -> list[slice]:
-        # No chunk of a single row: that one would be summed up by several threads, in another order.
-        count, width = self.values.flatten(0, -2).shape[0], max(1, self.shape[-1])
-        size = max(2, (CPU_BYTES if self.logits.device.type == "cpu" else ops.CHUNK_BYTES) // (4 * width))
-        parts = max(1, min(-(-count // size), count // 2))
-        return [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+    def _chunks(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The positions of x [..., n], counted as one row, some at a time."""
+        flat = x.flatten(0, -2)
+        return flat.tensor_split(ops.chunks_of(self.logits, len(flat), CPU_BYTES))
 
-    def _make(self, at: slice, out: Tensor) -> Tensor:
-        """Write some positions of the sum, counted as one row, into `out` [n, V]."""
-        values = self.values.flatten(0, -2)[at].to(self.logits.dtype)
-        return torch.index_select(values, 1, self.class_of, out=out).add_(self.logits.flatten(0, -2)[at])
+    def _make(self, logits: Tensor, values: Tensor, out: Tensor) -> Tensor:
+        """Write the sum at some positions into `out` [n, V]."""
+        return torch.index_select(values.to(logits.dtype), 1, self.class_of, out=out).add_(logits)

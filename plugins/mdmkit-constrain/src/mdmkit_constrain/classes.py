@@ -43,9 +43,7 @@ def of_classes(tables: Tables, logits: Tensor, rows: Tensor | None = None) -> Of
     if rows is not None and ops.readable(rows) and torch.equal(rows, torch.arange(len(logits))):
         rows = None
     every = logits if rows is None else rows
-    size = _at_a_time(logits)
-    # No chunk of a single row: that one would be summed up by several threads, in another order.
-    chunks = every.tensor_split(max(1, min(-(-len(every) // size), len(every) // 2)))
+    chunks = every.tensor_split(ops.chunks_of(logits, len(every), CPU_BYTES))
     # One buffer for all chunks: the allocator gives large tensors back to the system, and their pages cost more than
     # the numbers.
     kind = logits.dtype if logits.dtype == torch.float64 else torch.float32
@@ -63,7 +61,8 @@ def best_tokens(tables: Tables, logits: Tensor, rows: Tensor, chosen: Tensor) ->
         return torch.zeros_like(chosen)
     if ops.readable(logits):
         return torch.stack([_best_token(tables, logits[row], k) for row, k in zip(rows, chosen.tolist(), strict=True)])
-    parts = zip(rows.split(_at_a_time(logits)), chosen.split(_at_a_time(logits)), strict=True)
+    size = ops.at_a_time(logits)
+    parts = zip(rows.split(size), chosen.split(size), strict=True)
     return torch.cat([logits[at].masked_fill_(tables.class_of != k[:, None], -torch.inf).argmax(1) for at, k in parts])
 
 
@@ -71,12 +70,6 @@ def _best_token(tables: Tables, logits: Tensor, k: int) -> Tensor:
     """int64 []: the best token of class k, of logits [V]; of a class that has no token, or of none (K), token 0."""
     own = tables.members[tables.bounds[k] : tables.bounds[k + 1]] if k < tables.classes else tables.members[:0]
     return own[logits[own].argmax()] if len(own) else torch.zeros_like(tables.class_of[0])
-
-
-def _at_a_time(logits: Tensor) -> int:
-    """How many rows of logits [n, V] a pass takes at a time."""
-    size = CPU_BYTES if logits.device.type == "cpu" else ops.CHUNK_BYTES
-    return max(2, size // (4 * max(1, logits.shape[1])))
 
 
 def _of_chunk(tables: Tables, logits: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor, Tensor]:

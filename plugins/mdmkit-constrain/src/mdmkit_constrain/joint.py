@@ -95,7 +95,9 @@ class Joint:
         if self.greedy:
             token, best = was, (self.known[at, j] + around).argmax(1)
         else:
-            token = torch.where(other, self._drawn(around, rows, j), was)
+            redrawn = ops.marked(other, len(other))  # a single token stays, and is not drawn for nothing
+            drawn = self._drawn(around[redrawn], rows[redrawn], j)
+            token = was.index_copy(0, redrawn, torch.where(other[redrawn], drawn, was[redrawn]))
             best = self.tables.class_of[token]
         tokens, of_class = proposed.index_copy(0, rows, token), self.tables.class_of[proposed]
         of_class = of_class.index_copy(0, rows, torch.where(other, best, of_class[rows]))
@@ -118,15 +120,15 @@ class Joint:
         chosen the positions for them.
         """
         at, was = rows // self.n, self.proposed[rows, j]
-        out, other = self.uniform[at, j], ops.marked(was != self.step.tokens[at, j], len(rows))
-        if ops.readable(was) and torch.equal(was, self.step.tokens[at, j]):
+        out, odd = self.uniform[at, j], was != self.step.tokens[at, j]
+        if ops.readable(odd) and not bool(odd.any()):
             return out
+        other = ops.marked(odd, len(rows))
         heat, draws, some = self.step.temperature, self.step.draws, at[other]
         heat = heat[some] if isinstance(heat, Tensor) else heat
         belief = self.step.belief.packed.flatten(0, -2)[self.slot[some, j]]
         new = ops.drawn_by(belief, was[other], self.inner[rows[other], j], heat, draws.top_p, draws.top_k)
-        new = torch.where((was != self.step.tokens[at, j])[other], new, out[other])
-        return out.index_copy(0, other, new)
+        return out.index_copy(0, other, torch.where(odd[other], new, out[other]))
 
     def _go_on(self, j: int, of_class: Tensor, filled: Tensor, inside: Tensor) -> None:
         """Take column j, in which classes int64 [B·N] are written where it is filled, to what stands to the left."""

@@ -86,10 +86,8 @@ class Language(Constraint):
 def _with_free(stats: ops.Stats, logits: Tensor, free: Tensor) -> ops.Stats:
     """The statistics with those of the logits themselves where bool [n] says that the rule does not hold."""
     if not ops.readable(free):
-        pairs = zip(vars(ops.stats(logits)).values(), vars(stats).values(), strict=True)
-        return ops.Stats(*(torch.where(free, x, y) for x, y in pairs))
+        return stats.each(lambda own, plain: torch.where(free, plain, own), ops.stats(logits))
     index = free.nonzero()[:, 0]
     if not len(index):
         return stats
-    pairs = zip(vars(stats).values(), vars(ops.stats(logits[index])).values(), strict=True)
-    return ops.Stats(*(x.index_copy(0, index, y) for x, y in pairs))
+    return stats.each(lambda own, plain: own.index_copy(0, index, plain), ops.stats(logits[index]))
