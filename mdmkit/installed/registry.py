@@ -23,7 +23,7 @@ from mdmkit.installed.hookspecs import Component
 from mdmkit.installed.loaded import loaded_by
 from mdmkit.installed.part import Broken, Part
 from mdmkit.installed.plugin_file import fingerprint, own_target, run_file, target_files
-from mdmkit.installed.same_name import check_names, own_names
+from mdmkit.installed.same_name import own_names
 from mdmkit.installed.target import fetch, normal
 from mdmkit.version import __version__
 
@@ -143,12 +143,10 @@ class Registry:
             if file.suffix != ".py":
                 raise MdmkitError("it is not a Python file (its name must end in .py).")
             with anew(file, known):
-                check_names(file, self._others(distribution), known)
                 before = {*sys.modules}
-                with own_names(file, known):
+                with own_names(file, self._others(distribution), known):
                     module = run_file(file)
                     parts = self._register(module, distribution, "")  # its hooks may load modules, too
-                    check_names(file, (), known)  # it may have loaded one from elsewhere
                 known |= {module.__name__}
                 targets = target_files(parts, file, known)
                 will_load(targets)

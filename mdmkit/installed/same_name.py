@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.machinery import all_suffixes
 from pathlib import Path
@@ -15,8 +15,12 @@ from mdmkit.installed.beside import names_beside
 from mdmkit.installed.loaded import own
 
 
-def check_names(file: Path, others: Iterable[Path], known: Collection[str]) -> None:
-    """Refuse a plugin file that imports a module of its folder, if another module has its name.
+@contextmanager
+def own_names(file: Path, others: Iterable[Path], known: Collection[str]) -> Iterator[None]:
+    """Refuse a plugin file that loads a module of its folder, however it names it, if another module has its name.
+
+    While the file runs, loaded modules of elsewhere with such a name are set aside: Python would take them for those of
+    the folder.
 
     Args:
         others: the other plugin files. They may import their module of this name later.
@@ -26,34 +30,16 @@ def check_names(file: Path, others: Iterable[Path], known: Collection[str]) -> N
         MdmkitError: it names both modules.
     """
     mine = {name: paths for name, paths in _by_name(file).items() if name.partition(".")[0] not in known}
-    for name, paths in mine.items():
-        path = own(getattr(sys.modules.get(name), "__dict__", {}).get("__file__"))
-        if path is not None and os.path.realpath(path) not in paths:
-            raise _clash(name, paths, f"{path}, which is loaded already")
-    for other in others:
-        theirs = _by_name(other)
-        for name in mine.keys() & theirs.keys():
-            if mine[name].isdisjoint(theirs[name]):
-                raise _clash(name, mine[name], f"{min(theirs[name])}, which the plugin file {other} imports")
-
-
-@contextmanager
-def own_names(file: Path, known: Collection[str]) -> Iterator[None]:
-    """Refuse a plugin file that loads a module of its folder, however it names it, if another module has its name.
-
-    While the file runs, such modules of elsewhere are set aside: Python would take them for those of the folder.
-
-    Raises:
-        MdmkitError: as `check_names`.
-    """
-    aside = {name: module for name, module in [*sys.modules.items()] if _is_in_the_way(name, module, file, known)}
+    _check_loaded(mine)
+    _check_others(mine, others)
+    aside = _in_the_way(file, known)
     tops = {name.partition(".")[0] for name in aside}
-    aside |= {name: module for name, module in [*sys.modules.items()] if name.partition(".")[0] in tops}
     for name in aside:
         del sys.modules[name]
     try:
         yield
-        taken = {name: own(getattr(sys.modules[name], "__file__", None)) for name in sorted(tops & {*sys.modules})}
+        _check_loaded(mine)  # it may have loaded one from elsewhere
+        taken = {name: _path(name) for name in sorted(tops & {*sys.modules})}
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
             del sys.modules[name]
@@ -64,15 +50,42 @@ def own_names(file: Path, known: Collection[str]) -> Iterator[None]:
             raise _clash(name, [str(path)], f"{theirs}, which is loaded already")
 
 
-def _is_in_the_way(name: str, module: ModuleType, file: Path, known: Collection[str]) -> bool:
-    """True if a loaded module would be taken for one in the plugin file's folder."""
-    if "." in name or name in known:
-        return False
-    place = file.parent / name
+def _check_loaded(mine: Mapping[str, Collection[str]]) -> None:
+    for name, paths in mine.items():
+        path = _path(name)
+        if path is not None and os.path.realpath(path) not in paths:
+            raise _clash(name, paths, f"{path}, which is loaded already")
+
+
+def _check_others(mine: Mapping[str, set[str]], others: Iterable[Path]) -> None:
+    for other in others:
+        theirs = _by_name(other)
+        for name in mine.keys() & theirs.keys():
+            if mine[name].isdisjoint(theirs[name]):
+                raise _clash(name, mine[name], f"{min(theirs[name])}, which the plugin file {other} imports")
+
+
+def _in_the_way(file: Path, known: Collection[str]) -> dict[str, ModuleType]:
+    """The loaded modules, with those below them, that would be taken for ones in the plugin file's folder."""
+    try:  # the folder is listed once, since there are thousands of modules
+        near = {name.partition(".")[0] for name in os.listdir(file.parent)}
+    except OSError:  # its files can be opened, and not listed
+        near = {*sys.modules}
+    tops = {name for name in near & {*sys.modules} - {*known} if _is_in_the_way(name, file.parent)}
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in tops}
+
+
+def _is_in_the_way(name: str, folder: Path) -> bool:
+    place = folder / name
     if not (place.is_dir() or any(place.with_name(name + end).is_file() for end in all_suffixes())):
         return False
-    path = own(getattr(module, "__dict__", {}).get("__file__"))
-    return path is not None and Path(os.path.realpath(file.parent)) not in Path(os.path.realpath(path)).parents
+    path = _path(name)
+    return path is not None and Path(os.path.realpath(folder)) not in Path(os.path.realpath(path)).parents
+
+
+def _path(name: str) -> Path | None:
+    """The file of a loaded module; None if there is none, or it belongs to an installed package."""
+    return own(getattr(sys.modules.get(name), "__dict__", {}).get("__file__"))
 
 
 def _by_name(file: Path) -> dict[str, set[str]]:
