@@ -13,6 +13,7 @@ from mdmkit.canvas.trace import Trace, Written
 from mdmkit.canvas.window import Window
 from mdmkit.loop import checks, guard
 from mdmkit.loop.guard import Guarded
+from mdmkit.loop.reading import for_constraint
 from mdmkit.loop.runner import Asked
 from mdmkit.model.cache import Reach
 from mdmkit.stage.actions import Actions
@@ -84,9 +85,7 @@ def _step(state: State, rows: Sequence[int], canvas: Canvas, where: Window, beli
         draws=replace(state.sampler.draw, temperature=0.0, temperature_end=None),
         memory_view=Recall(state.memory, index, where, canvas.tokens.shape[1]),
         ids=[state.places[row].id for row in rows for _ in range(state.particles)],
-        answer=state.answers.at(index),
-        behind=state.behind(rows),
-        rules=state.rules_of(rows),
+        **for_constraint(state, rows, index),
     )
 
 

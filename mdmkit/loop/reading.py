@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -48,16 +49,15 @@ def read(state: State) -> Step:
         extra=hidden.extras(where, canvas.tokens.shape[1]),
         shadows=None if hidden.shadow is None else partial(say, hidden.shadow[:, : where.width]),
         patience=patience if state.lingers else None,
-        **_for_constraint(state, index),
+        **for_constraint(state, state.rows_of_step, index),
     )
     return state.step_now
 
 
-def _for_constraint(state: State, index: Tensor) -> dict[str, Any]:
-    """What the step says to a constraint only."""
+def for_constraint(state: State, rows: Sequence[int], index: Tensor) -> dict[str, Any]:
+    """What a step of some rows, whose particles are int64 [B], says to a constraint only."""
     if state.constraint is None:
         return {}
-    rows = state.rows_of_step
     return {"answer": state.answers.at(index), "behind": state.behind(rows), "rules": state.rules_of(rows)}
 
 
