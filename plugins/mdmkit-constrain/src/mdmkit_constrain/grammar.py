@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mdmkit import Constraint, MdmkitError, shown
+from mdmkit.cli.commands import read_whole
 from mdmkit_constrain.apart import TooSlow, of_grammar
-from mdmkit_constrain.preparing import for_model
+from mdmkit_constrain.preparing import check_depth, for_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,8 +41,7 @@ class Grammar(Constraint):
     whole: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.depth < 0:
-            raise MdmkitError(f"constraint.depth is {self.depth}, and must be a whole number from 0 on.")
+        check_depth(self.depth)
         if len(self.text) > LONGEST:
             raise MdmkitError(
                 f"constraint.grammar holds {len(self.text)} characters, and {LONGEST} are the most: write fewer rules."
@@ -60,7 +60,8 @@ class Grammar(Constraint):
         if ":" in self.grammar:
             return self.grammar
         try:
-            return Path(self.grammar).expanduser().read_text(encoding="utf-8")
+            text = read_whole(Path(self.grammar).expanduser()).decode()
+            return text.replace("\r\n", "\n").replace("\r", "\n")
         except (OSError, ValueError) as error:
             said = getattr(error, "strerror", None) or error
             raise MdmkitError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mdmkit import Constraint, MdmkitError, shown
 from mdmkit_constrain.apart import TooSlow, of_pattern
-from mdmkit_constrain.preparing import for_model
+from mdmkit_constrain.preparing import check_depth, for_model
 from mdmkit_constrain.schemas.members import check_size
 from mdmkit_constrain.schemas.values import pattern_of
 
@@ -37,8 +37,7 @@ class JsonSchema(Constraint):
     whole: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.depth < 0:
-            raise MdmkitError(f"constraint.depth is {self.depth}, and must be a whole number from 0 on.")
+        check_depth(self.depth)
         check_size(len(self.pattern))
         try:
             of_pattern(self.pattern)

@@ -46,8 +46,9 @@ def made_of(pattern: str) -> Automaton:
             f"pattern {pattern!r} cannot be made an automaton ({said}). A pattern matches the whole answer, so leave "
             "out ^ and $; lookarounds, references to groups, \\b and possessive repeats are not possible."
         ) from None
-    automaton = automaton_of(machine)
-    tried = _Tried(machine, _live(machine), pattern)
+    live = live_states(machine)
+    automaton = automaton_of(machine, live)
+    tried = _Tried(machine, live, pattern)
     for text in tried:
         if any(_SURROGATES[0] <= ord(c) <= _SURROGATES[1] for c in text):
             continue
@@ -66,18 +67,18 @@ def made_of(pattern: str) -> Automaton:
     return automaton
 
 
-def automaton_of(machine: FSM) -> Automaton:
-    """Make the automaton over bytes of one over characters."""
-    return ordered(_in_bytes(machine, _live(machine)))
+def automaton_of(machine: FSM, live: set[Any]) -> Automaton:
+    """Make the automaton over bytes of one over characters, from its live states."""
+    return ordered(_in_bytes(machine, live))
 
 
-def _live(machine: FSM) -> set[Any]:
+def live_states(machine: FSM) -> set[Any]:
     """The states from which a text can end."""
     return {state for state in machine.states if machine.islive(state)}
 
 
 def _in_bytes(machine: FSM, live: set[Any]) -> Automaton:
-    """Turn an automaton over characters into one over bytes, with the live states: those from which a text can end."""
+    """Turn an automaton over characters into one over bytes, with the live states only."""
     ordered = sorted(live, key=lambda state: (state != machine.initial, state))
     number = {state: i for i, state in enumerate(ordered)}
     if machine.initial not in number:

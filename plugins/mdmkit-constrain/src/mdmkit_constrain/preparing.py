@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from mdmkit import Backbone
 
 
+def check_depth(depth: int) -> None:
+    """Refuse a depth below 0.
+
+    Raises:
+        MdmkitError: it is.
+    """
+    if depth < 0:
+        raise MdmkitError(f"constraint.depth is {depth}, and must be a whole number from 0 on.")
+
+
 def texts_of(backbone: Backbone) -> tuple[bytes | None, ...]:
     """Return what each of a model's tokens adds to a text.
 

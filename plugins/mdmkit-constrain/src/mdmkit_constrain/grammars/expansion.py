@@ -18,7 +18,7 @@ from interegular.fsm import FSM, Alphabet, OblivionError, crawl, epsilon
 from mdmkit import MdmkitError
 from mdmkit_constrain.automaton import Automaton
 from mdmkit_constrain.grammars.reading import Grammar, read, text_of
-from mdmkit_constrain.patterns import automaton_of
+from mdmkit_constrain.patterns import automaton_of, live_states
 
 # States of a rule's automaton, and automata of rules, that an expansion may take.
 STATES, MOST = 5_000, 20_000
@@ -42,7 +42,7 @@ def made_of_grammar(text: str, start: str, depth: int) -> Automaton:
             f"constraint.grammar has no text in which a rule stands in itself at most {depth} times. Set "
             "constraint.depth higher."
         )
-    automaton, rng = automaton_of(found), random.Random(0)
+    automaton, rng = automaton_of(found, live_states(found)), random.Random(0)
     for _ in range(_TRIED):
         one = text_of(automaton, rng)
         if one and not grammar.parses(one):
@@ -126,8 +126,13 @@ class Expansion:
     @cached_property
     def alphabet(self) -> Alphabet:
         """That of all terminals, so that it is computed once."""
+        return Alphabet.union(*(machine.alphabet for machine in self.machines.values()))[0]
+
+    @cached_property
+    def machines(self) -> dict[str, FSM]:
+        """The automaton of each pattern, over an alphabet of its own."""
         every = [*self.grammar.terminals.values(), self.grammar.ignored]
-        return Alphabet.union(*(interegular.parse_pattern(each).to_fsm().alphabet for each in every))[0]
+        return {pattern: interegular.parse_pattern(pattern).to_fsm() for pattern in every}
 
     @cached_property
     def between(self) -> FSM:
@@ -141,7 +146,7 @@ class Expansion:
 
     def _of(self, pattern: str) -> FSM:
         everything = FSM(self.alphabet, {0}, 0, {0}, {0: dict.fromkeys(self.alphabet.by_transition, 0)})
-        return _small(interegular.parse_pattern(pattern).to_fsm() & everything)
+        return _small(self.machines[pattern] & everything)
 
     @cached_property
     def reached(self) -> dict[str, set[str]]:

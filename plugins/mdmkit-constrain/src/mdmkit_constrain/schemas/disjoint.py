@@ -29,9 +29,8 @@ def found(root: Any, ref: str) -> Any:
 def overlap(schemas: Sequence[Any], root: Any) -> tuple[int, int] | None:
     """The places of two schemas that a value may fit both of; None: each value fits at most one."""
     plain = [_followed(schema, root) for schema in schemas]
-    first: dict[
-        str, int
-    ] = {}  # of schemas that list their values each value is looked up, since there may be thousands
+    # Where each listed value stands first: there may be thousands, too many to compare each with all others.
+    first: dict[str, int] = {}
     values = [_values(schema) if isinstance(schema, Mapping) else None for schema in plain]
     for j, own in enumerate(values):
         for value in own or ():

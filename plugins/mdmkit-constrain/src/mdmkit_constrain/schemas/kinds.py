@@ -39,12 +39,13 @@ def object_(words: Words, path: str, below: Below) -> str | None:
         value = below(more, "additionalProperties")
         free = None if value is None else f"{texts.string()}{texts.COLON}{value}"
         return members.braced("" if free is None else members.repeated(free, 0, None))
-    found = []
+    found, size = [], 0
     for name, schema in schemas.items():
         value = below(schema, "properties", name)
         if value is not None:
             found.append((texts.member(name, value), name in needed))
-            members.check_size(sum(len(member) for member, _ in found))
+            size += len(found[-1][0])
+            members.check_size(size)
         elif name in needed:
             return None
     return members.braced(members.listed(found))
@@ -53,13 +54,15 @@ def object_(words: Words, path: str, below: Below) -> str | None:
 def array(words: Words, path: str, below: Below) -> str | None:
     low, high = length(words, "Items", path)
     first: list[str] = []
+    size = 0
     for i, schema in enumerate(words.get("prefixItems", [])):
         value = below(schema, "prefixItems", i)
         if value is None:
             high = i if high is None else min(i, high)
             break
         first.append(value)
-        members.check_size(sum(map(len, first)))
+        size += len(value)
+        members.check_size(size)
     rest = below(words.get("items", True), "items") if high is None or high > len(first) else None
     if rest is None:
         high = len(first) if high is None else min(high, len(first))

@@ -47,11 +47,9 @@ def bracketed(body: str) -> str:
 
 def listed(members: Sequence[tuple[str, bool]]) -> str:
     """Members in this order, with commas between them; the flag says which must be there."""
-    sizes = [len(member) for member, _ in members]
-    check_size(sum(sizes))
     first = next((i for i, (_, needed) in enumerate(members) if needed), None)
     if first is None:
-        check_size(sum((i + 1) * size for i, size in enumerate(sizes)))
+        check_size(sum((i + 1) * len(member) for i, (member, _) in enumerate(members)))
         ways = [member + _following(members[i + 1 :]) for i, (member, _) in enumerate(members)]
         return f"(?:{'|'.join(ways)})?" if ways else ""
     before = "".join(f"(?:{member}{COMMA})?" for member, _ in members[:first])
